@@ -1,0 +1,41 @@
+# Every target makes its own environment first, so each works on a fresh clone.
+PYTHON ?= python3
+BIN := .venv/bin
+REQUEST := two red circles and a blue star above a green square
+
+.PHONY: demo test lint format wheel-check help-time clean
+
+demo: .venv/installed  ## run the main job on the embedded pair
+	$(BIN)/gcr refine "$(REQUEST)" --profile pocket
+
+test: .venv/installed  ## the whole test suite
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The wheel in an environment of its own, run from a folder that is not the checkout.
+wheel-check: .venv/installed
+	rm -rf build/wheel
+	$(BIN)/python -m build --wheel --outdir build/wheel .
+	$(PYTHON) -m venv build/wheel/venv
+	build/wheel/venv/bin/pip install --quiet build/wheel/*.whl -c constraints.txt
+	mkdir -p build/wheel/elsewhere
+	cd build/wheel/elsewhere && test -f "$$(../venv/bin/gcr refine 'a red circle' --rounds 1)"
+
+help-time: .venv/installed  ## gcr --help against importing its two libraries
+	$(BIN)/python tests/help_time.py
+
+clean:
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache
+
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -e '.[dev]' -c constraints.txt
+	touch $@
