@@ -1,0 +1,171 @@
+"""The records of a run, and the protocols of the parts that make it.
+
+Plain frozen dataclasses of standard types: nothing here imports anything of ours, and nothing
+here knows of disk, terminal or torch. A `Run` is the whole state of the loop: a loop started
+again with the rounds of a stopped one goes on as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class StopReason(StrEnum):
+    """Why a run ended."""
+
+    TARGET = "target"
+    PLATEAU = "plateau"
+    ROUNDS = "rounds"
+    IMAGES = "images"
+    SECONDS = "seconds"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the user asked for. It never changes; every image is judged against it.
+
+    prompt: the user's words.
+    negative: what the user does not want to see, for pipelines that take it.
+    """
+
+    prompt: str
+    negative: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One image to draw: a prompt and the seed of its noise."""
+
+    prompt: str
+    seed: int
+    negative: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AspectScore:
+    """One aspect of a critique.
+
+    score: 1.0 (bad) to 4.0 (good), or None: does not apply, or unread.
+    """
+
+    aspect: str
+    score: float | None
+    justification: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Critique:
+    """What the critic said about one image.
+
+    aspects: in the rubric's order.
+    overall: (mean of the applicable aspects - 1) / 3, in 0-1; None: unscored.
+    summary, advice: the critic's words; advice says what to change in the prompt.
+    refined: the prompt the critic would draw instead, or None.
+    raw: the reply as it came.
+    problem: why an image is unscored; empty for a scored one.
+    """
+
+    aspects: tuple[AspectScore, ...] = ()
+    overall: float | None = None
+    summary: str = ""
+    advice: str = ""
+    refined: str | None = None
+    raw: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One drawn and judged image.
+
+    image: file name inside the run folder, `image_name(round, position)`.
+    sha256: of that file's bytes; empty until it is written.
+    draw_seconds, judge_seconds: this image's share of its batch's time.
+    """
+
+    candidate: Candidate
+    critique: Critique
+    image: str
+    sha256: str = ""
+    draw_seconds: float = 0.0
+    judge_seconds: float = 0.0
+
+    @property
+    def score(self) -> float | None:
+        return self.critique.overall
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """The attempts that were drawn and judged together. Round 0 draws the raw request."""
+
+    index: int
+    attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One request and all that was tried for it. settings: JSON values, fixed for the whole run."""
+
+    id: str
+    request: Request
+    settings: Mapping[str, object] = field(default_factory=dict)
+    rounds: tuple[Round, ...] = ()
+    stop: StopReason | None = None
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        return tuple(attempt for round_ in self.rounds for attempt in round_.attempts)
+
+
+def image_name(round_index: int, position: int) -> str:
+    """File name of one image in its run folder: round 3, second image: `03-1.png`."""
+    return f"{round_index:02d}-{position}.png"
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """One drawn image. fault: why it cannot be judged (`blank`, `non-finite`), or empty."""
+
+    image: Image
+    fault: str = ""
+
+
+Progress = Callable[[str, int, int], None]
+"""Told `(phase, done, total)` while a model works; phase is `draw` or `judge`."""
+
+
+class Generator(Protocol):
+    """Draws candidates. Equal candidates give equal images on one machine and version set."""
+
+    def draw(self, candidates: Sequence[Candidate]) -> list[Drawing]: ...
+
+
+class Critic(Protocol):
+    """Judges images against requests, one critique for each pair, in order."""
+
+    def judge(self, requests: Sequence[Request], images: Sequence[Image]) -> list[Critique]: ...
+
+    def answer(self, images: Sequence[Image], questions: Sequence[str]) -> list[float]:
+        """The probability of "yes" for each (image, question) pair."""
+        ...
+
+
+class Strategy(Protocol):
+    """Says what to draw in a run's next round, from the rounds so far."""
+
+    def propose(self, run: Run) -> tuple[Candidate, ...]: ...
+
+
+class Evaluator(Protocol):
+    """Measures an image against a request, 0-1. Reports only: it never steers the loop."""
+
+    def score(self, request: Request, image: Image) -> float: ...

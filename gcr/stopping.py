@@ -1,0 +1,74 @@
+"""Why a run ends. Knows scores and rounds; nothing of prompts, images or models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gcr.records import Round, Run, StopReason
+
+_ROUNDING = 1e-9
+"""Scores are sums of thirds: 0.70 - 0.68 must count as a gain of 0.02."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopRule:
+    """Says whether a run is over, from its rounds alone.
+
+    rounds: most rounds to draw, the raw one included.
+    target: the score (0-1) that is good enough.
+    patience: rounds in a row without a gain after which more are not worth their time.
+    min_gain: the least a round must add to the best score before it to count as a gain.
+    """
+
+    rounds: int = 4
+    target: float = 1.0
+    patience: int = 2
+    min_gain: float = 0.02
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise ValueError(f"rounds must be at least 1, not {self.rounds}")
+        if not 0 <= self.target <= 1:
+            raise ValueError(f"target must be from 0 to 1, not {self.target}")
+        if self.patience < 1:
+            raise ValueError(f"patience must be at least 1, not {self.patience}")
+        if not 0 <= self.min_gain <= 1:
+            raise ValueError(f"min_gain must be from 0 to 1, not {self.min_gain}")
+
+    def reason(self, run: Run) -> StopReason | None:
+        """Why this run is over, or None while it is not.
+
+        The target comes first: a run that got what was asked for succeeded, in whichever round.
+        Then the limit on rounds, which is exact, before the plateau, which is a forecast. A run
+        that ends with nothing scored has failed, whichever of the two ended it.
+        """
+        tops = [_top(round_) for round_ in run.rounds]
+        scores = [top for top in tops if top is not None]
+        if scores and max(scores) >= self.target - _ROUNDING:
+            return StopReason.TARGET
+        if len(tops) >= self.rounds:
+            return StopReason.ROUNDS if scores else StopReason.FAILED
+        if self._idle(tops) >= self.patience:
+            return StopReason.PLATEAU if scores else StopReason.FAILED
+        return None
+
+    def _idle(self, tops: list[float | None]) -> int:
+        """How many rounds in a row, up to the last, brought no gain. Unscored rounds bring none."""
+        idle = 0
+        best: float | None = None
+        for index, top in enumerate(tops):
+            gained = top is not None and (best is None or self._is_gain(top - best))
+            # The first round has nothing to gain on.
+            idle = 0 if gained or index == 0 else idle + 1
+            if top is not None:
+                best = top if best is None else max(best, top)
+        return idle
+
+    def _is_gain(self, difference: float) -> bool:
+        # With min_gain 0 an equal score is still no gain.
+        return difference > _ROUNDING and difference >= self.min_gain - _ROUNDING
+
+
+def _top(round_: Round) -> float | None:
+    """The best score of a round; None when nothing in it was scored."""
+    return max((a.score for a in round_.attempts if a.score is not None), default=None)

@@ -1,0 +1,63 @@
+"""A generator and a critic without models, for tests that stage what should happen.
+
+An image is one flat colour, which is the seed it was drawn from, so that a critic that sees only
+the image can be told what to say of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from gcr.records import Candidate, Critique, Drawing, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def paint(seed: int) -> Image.Image:
+    return Image.new("RGB", (8, 8), (seed >> 16 & 255, seed >> 8 & 255, seed & 255))
+
+
+def seed_of(image: Image.Image) -> int:
+    """The seed an image of `paint` was drawn from."""
+    return int.from_bytes(image.tobytes()[:3], "big")
+
+
+class FakeGenerator:
+    """Paints each candidate's seed. faults: what is wrong with the image of a seed."""
+
+    def __init__(self, faults: Mapping[int, str] | None = None) -> None:
+        self.faults = faults or {}
+        self.calls: list[list[Candidate]] = []
+
+    def draw(self, candidates: Sequence[Candidate]) -> list[Drawing]:
+        self.calls.append(list(candidates))
+        return [Drawing(paint(c.seed), self.faults.get(c.seed, "")) for c in candidates]
+
+
+class FakeCritic:
+    """Says what it was told of each seed: a critique, or only its overall score."""
+
+    def __init__(
+        self, says: Mapping[int, Critique | float | None], otherwise: float | None = 0.5
+    ) -> None:
+        self.says = says
+        self.otherwise = otherwise
+        self.calls: list[list[tuple[Request, int]]] = []
+
+    def judge(self, requests: Sequence[Request], images: Sequence[Image.Image]) -> list[Critique]:
+        self.calls.append([(r, seed_of(i)) for r, i in zip(requests, images, strict=True)])
+        return [self._say(seed_of(image)) for image in images]
+
+    def _say(self, seed: int) -> Critique:
+        said = self.says.get(seed, self.otherwise)
+        if isinstance(said, Critique):
+            return said
+        if said is None:
+            return Critique(raw="?", problem="unreadable reply")
+        return Critique(overall=said, refined=f"the prompt after {seed}", raw="fine")
+
+    def answer(self, images: Sequence[Image.Image], questions: Sequence[str]) -> list[float]:
+        return [0.5 for _ in zip(images, questions, strict=True)]
