@@ -1,0 +1,205 @@
+"""Draws candidates with any text-to-image pipeline of diffusers.
+
+Every image is drawn from its own seed, in batches; one that shows nothing, or is not even made of
+numbers, is marked so. What differs between pipelines is in `gcr.pipelines`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gcr import pipelines
+from gcr.checkpoint import first_line, is_local, locate, named_errors, quiet_libraries
+from gcr.errors import ModelError, UsageError
+from gcr.pipelines import Sampling, StepBar
+from gcr.records import Drawing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy as np
+
+    from gcr.memory import SharedDevice
+    from gcr.records import Candidate, Progress
+
+__all__ = ["DiffusersGenerator", "Sampling", "load"]
+
+logger = logging.getLogger(__name__)
+
+BLANK_RANGE = 2 / 255
+"""An image in which no channel varies by more than this shows nothing."""
+
+
+def load(
+    model: str, sampling: Sampling, device: SharedDevice, progress: Progress | None = None
+) -> DiffusersGenerator:
+    """Load a pipeline from a hub id, a folder or `pocket:generator`, and check the settings.
+
+    Only safetensors are read, and no code of the checkpoint is run.
+    Raises ModelError for what cannot be loaded or draws no images from text, UsageError for
+    settings that the pipeline does not take.
+    """
+    place = locate(model)
+    quiet_libraries()
+    from diffusers import DiffusionPipeline
+
+    if is_local(place) and not (Path(place) / "model_index.json").is_file():
+        raise ModelError(
+            f"{model} is not a diffusers pipeline: it has no model_index.json",
+            "give the folder that save_pretrained wrote",
+        )
+    with named_errors(model):
+        pipelines.check_kind(model, DiffusionPipeline.load_config(place))
+        pipeline = DiffusionPipeline.from_pretrained(
+            place, dtype=_dtype(sampling.dtype, device), use_safetensors=True
+        )
+    return DiffusersGenerator(pipeline, sampling, device, progress)
+
+
+class DiffusersGenerator:
+    """A pipeline with its settings. Its weights wait in the machine's memory until it draws."""
+
+    def __init__(
+        self,
+        pipeline: Any,
+        sampling: Sampling,
+        device: SharedDevice,
+        progress: Progress | None = None,
+    ) -> None:
+        self._pipeline = pipeline
+        self._sampling = sampling
+        self._device = device
+        self._progress = progress
+        self._batch = (0, 1)  # which of how many is being drawn
+        self._takes = pipelines.takes(type(pipeline))
+        self._arguments = pipelines.arguments(pipeline, sampling)
+        # Every pipeline tells its steps to its progress bar; not all of them take a callback.
+        pipeline.progress_bar = self._step_bar
+
+    @property
+    def takes_negative(self) -> bool:
+        """Whether the pipeline can be told what not to draw."""
+        return "negative_prompt" in self._takes
+
+    def draw(self, candidates: Sequence[Candidate]) -> list[Drawing]:
+        """Draw each candidate from its own seed: an image does not depend on its batch.
+
+        Raises UsageError when a candidate has a negative prompt and the pipeline takes none,
+        ModelError when the pipeline fails.
+        """
+        if any(candidate.negative for candidate in candidates):
+            self._check_negative()
+        batches = list(_batches(candidates, self._sampling.batch))
+        drawings: list[Drawing] = []
+        for index, batch in enumerate(batches):
+            self._batch = (index, len(batches))
+            drawings += self._device.run(self, partial(self._draw_batch, batch))
+        return drawings
+
+    def weight_bytes(self) -> int:
+        return sum(
+            tensor.numel() * tensor.element_size()
+            for part in self._parts()
+            for tensor in itertools.chain(part.parameters(), part.buffers())
+        )
+
+    def move(self, device: str) -> None:
+        for part in self._parts():
+            part.to(device)
+
+    def _parts(self) -> list[Any]:
+        import torch
+
+        parts = self._pipeline.components.values()
+        return [part for part in parts if isinstance(part, torch.nn.Module)]
+
+    def _draw_batch(self, batch: Sequence[Candidate]) -> list[Drawing]:
+        import torch
+
+        # On the CPU, so that a seed means the same noise on every machine.
+        noise = [torch.Generator().manual_seed(candidate.seed) for candidate in batch]
+        try:
+            output = self._pipeline(
+                prompt=[candidate.prompt for candidate in batch],
+                generator=noise,
+                **self._negative(batch),
+                **self._arguments,
+                # Not as an image: one of 8 bits cannot show that a pixel was NaN.
+                output_type="np",
+            )
+        except ValueError as error:
+            raise ModelError(
+                f"{self._name} cannot draw this: {first_line(error)}",
+                "check the size, the steps and the guidance",
+            ) from error
+        if any(getattr(output, "nsfw_content_detected", None) or ()):
+            logger.warning("the safety checker of %s blacked out an image", self._name)
+        return [_drawing(pixels) for pixels in output.images]
+
+    def _negative(self, batch: Sequence[Candidate]) -> dict[str, list[str]]:
+        if any(candidate.negative for candidate in batch):
+            return {"negative_prompt": [candidate.negative for candidate in batch]}
+        if pipelines.guidance_name(self._takes) == "true_cfg_scale":
+            # This guidance is only switched on by a negative prompt, and an empty one is none.
+            return {"negative_prompt": [" "] * len(batch)}
+        return {}
+
+    @property
+    def _name(self) -> str:
+        return type(self._pipeline).__name__
+
+    def _check_negative(self) -> None:
+        if not self.takes_negative:
+            raise UsageError(
+                f"{self._name} takes no negative prompt",
+                "leave it out, or say in the prompt what to draw instead",
+            )
+        name = "true_cfg_scale" if "true_cfg_scale" in self._takes else "guidance_scale"
+        scale = self._arguments.get(name, self._takes[name].default)
+        if isinstance(scale, int | float) and scale <= 1:
+            logger.warning("the negative prompt does nothing at %s %g", name, scale)
+
+    def _step_bar(self, iterable: Sequence[object] = (), total: int | None = None) -> StepBar:
+        steps = len(iterable) if total is None else total
+        index, count = self._batch
+
+        def tell(done: int) -> None:
+            if self._progress is not None:
+                self._progress("draw", index * steps + done, count * steps)
+
+        return StepBar(tell, iterable)
+
+
+def _batches(candidates: Sequence[Candidate], size: int) -> Iterator[Sequence[Candidate]]:
+    """Batches in order. No batch mixes candidates with and without a negative prompt: some
+    pipelines treat an empty one and none differently, and an image must not depend on its batch.
+    """
+    for _, group in itertools.groupby(candidates, key=lambda candidate: bool(candidate.negative)):
+        alike = list(group)
+        for start in range(0, len(alike), size):
+            yield alike[start : start + size]
+
+
+def _drawing(pixels: np.ndarray) -> Drawing:
+    """pixels: (height, width, 3), float, 0-1; NaN where the pipeline computed nonsense."""
+    import numpy as np
+    from PIL import Image
+
+    finite = bool(np.isfinite(pixels).all())
+    image = Image.fromarray((np.nan_to_num(pixels) * 255).round().clip(0, 255).astype("uint8"))
+    if not finite:
+        return Drawing(image, fault="non-finite")
+    ranges = pixels.max(axis=(0, 1)) - pixels.min(axis=(0, 1))  # (3,)
+    return Drawing(image, fault="blank" if bool((ranges <= BLANK_RANGE).all()) else "")
+
+
+def _dtype(name: str, device: SharedDevice) -> Any:
+    import torch
+
+    if device.name == "cpu":
+        return torch.float32
+    return torch.bfloat16 if name == "auto" else getattr(torch, name)

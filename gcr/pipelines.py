@@ -1,0 +1,169 @@
+"""What a pipeline of diffusers takes, as its `__call__` signature says.
+
+Nothing here is about one pipeline by name: a class that diffusers gets tomorrow is read the same
+way. What a pipeline does not take is an error before anything is drawn.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+from gcr.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+Takes = Mapping[str, inspect.Parameter]
+
+OURS = frozenset(
+    {
+        "self",
+        "kwargs",
+        "prompt",
+        "negative_prompt",
+        "height",
+        "width",
+        "num_inference_steps",
+        "generator",
+        "num_images_per_prompt",
+        "output_type",
+        "return_dict",
+    }
+)
+"""What is passed to a pipeline by `gcr.generator`, so `Sampling.call` must not name it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to draw.
+
+    width, height: pixels; steps, guidance: None leaves each to the pipeline.
+    call: further arguments of the pipeline's `__call__`.
+    batch: images drawn in one call, at most.
+    dtype: of the weights, as torch spells it; `auto` is bfloat16 on a GPU. A CPU computes in
+        float32 whatever is asked for: half precision is slower there, where it works at all.
+    """
+
+    width: int | None = None
+    height: int | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    call: Mapping[str, object] = field(default_factory=dict)
+    batch: int = 4
+    dtype: str = "auto"
+
+
+def takes(pipeline_class: Any) -> Takes:
+    return inspect.signature(pipeline_class.__call__).parameters
+
+
+def check_kind(model: str, config: Mapping[str, object]) -> None:
+    """Raise ModelError unless the pipeline class that a checkpoint names draws from text alone."""
+    import diffusers
+
+    name = config.get("_class_name")
+    if not isinstance(name, str):
+        raise ModelError(
+            f"{model} needs code of its own to run", "gcr runs none: take a pipeline of diffusers"
+        )
+    pipeline_class = getattr(diffusers, name, None)
+    if pipeline_class is None:
+        raise ModelError(
+            f"{model} is a {name}, which diffusers {diffusers.__version__} does not have",
+            "install a newer diffusers",
+        )
+    taken = takes(pipeline_class)
+    # A pipeline that can also start from an image is welcome; one that has to is not.
+    starts = "strength" in taken or "height" not in taken or "controlnet" in config
+    needs_image = "image" in taken and (starts or "Edit" in name)
+    if "prompt" not in taken or "num_frames" in taken or needs_image:
+        raise ModelError(
+            f"{model} is a {name}, which does not draw an image from text alone",
+            "give a text-to-image pipeline",
+        )
+
+
+def guidance_name(taken: Takes) -> str:
+    """The argument that sets the guidance: Qwen-Image's `guidance_scale` does nothing."""
+    inert = "guidance_scale" in taken and taken["guidance_scale"].default is None
+    return "true_cfg_scale" if inert and "true_cfg_scale" in taken else "guidance_scale"
+
+
+def arguments(pipeline: Any, sampling: Sampling) -> dict[str, object]:
+    """What every call of the pipeline is given.
+
+    Raises UsageError for what the pipeline does not take, and for a size it cannot draw.
+    """
+    name, taken = type(pipeline).__name__, takes(type(pipeline))
+    _check_size(pipeline, sampling)
+    known = [argument for argument in taken if argument not in OURS]
+    for argument in sampling.call:
+        if argument not in known:
+            nearest = difflib.get_close_matches(argument, known, n=1)
+            raise UsageError(
+                f"{name} takes no argument {argument!r}",
+                f"did you mean {nearest[0]!r}?" if nearest else f"it takes {', '.join(known)}",
+            )
+    wanted = {
+        "height": sampling.height,
+        "width": sampling.width,
+        "num_inference_steps": sampling.steps,
+        guidance_name(taken): sampling.guidance,
+    }
+    given = {argument: value for argument, value in wanted.items() if value is not None}
+    for argument in given:
+        if argument not in taken:
+            raise UsageError(f"{name} takes no {argument}", "leave it to the pipeline")
+    return {**given, **sampling.call}
+
+
+def _check_size(pipeline: Any, sampling: Sampling) -> None:
+    factor = size_factor(pipeline)
+    for side in ("width", "height"):
+        pixels = getattr(sampling, side)
+        if pixels is not None and (pixels % factor or pixels <= 0):
+            lower = max(pixels // factor, 1) * factor
+            raise UsageError(
+                f"{side} {pixels} is not a multiple of {factor}, which this pipeline needs",
+                f"the nearest are {lower} and {lower + factor}",
+            )
+
+
+def size_factor(pipeline: Any) -> int:
+    """What width and height must be a multiple of: the VAE's factor times the patch size."""
+    vae = int(getattr(pipeline, "vae_scale_factor", 1))
+    transformer = getattr(pipeline, "transformer", None)
+    patch = getattr(getattr(transformer, "config", None), "patch_size", 1)
+    processor = getattr(pipeline, "image_processor", None)
+    # Pipelines that pack latents themselves tell the whole factor to their image processor.
+    packed = getattr(getattr(processor, "config", None), "vae_scale_factor", 1)
+    return math.lcm(vae * (patch if isinstance(patch, int) else 1), int(packed))
+
+
+class StepBar:
+    """Stands where a pipeline expects its progress bar, and passes each step on."""
+
+    def __init__(self, tell: Callable[[int], None], iterable: Sequence[object]) -> None:
+        self._tell = tell
+        self._iterable = iterable
+        self._done = 0
+
+    def __enter__(self) -> Self:
+        self._tell(0)
+        return self
+
+    def __exit__(self, *exception: object) -> None: ...
+
+    def __iter__(self) -> Iterator[object]:
+        for step in self._iterable:
+            yield step
+            self.update()
+
+    def update(self, steps: int = 1) -> None:
+        self._done += steps
+        self._tell(self._done)

@@ -1,0 +1,354 @@
+"""Vision-language models of real families with random weights. What they say is staged."""
+
+import logging
+import os
+import shutil
+
+import pytest
+import tiny
+import torch
+from PIL import Image
+
+from gcr.critic import loading, local, processor, quantized
+from gcr.errors import ModelError
+from gcr.memory import SharedDevice
+from gcr.records import Request
+from gcr.rubric import Rubric
+
+CPU = SharedDevice("cpu")
+RUBRIC = Rubric(
+    name="test",
+    description="",
+    aspects=("Text Faithfulness",),
+    system="be fair",
+    template="is there {request} ?",
+    complaint="again please",
+    max_new_tokens=6,
+)
+READABLE = "# Detailed Judgement\n1. Text Faithfulness:\n## Score: 2.5\n# Summary: fine\n"
+RED, BLUE = Image.new("RGB", (64, 64), "red"), Image.new("RGB", (48, 64), "blue")
+CIRCLE = Request("a red circle")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """Copies of this test's own."""
+    monkeypatch.setenv("GCR_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "critics"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """Folders of tiny checkpoints, by family, each built once."""
+    folders = {}
+
+    def build(family, **settings):
+        key = (family, *settings.items())
+        if key not in folders:
+            torch.manual_seed(0)
+            folders[key] = getattr(tiny, family)(tmp_path_factory.mktemp(family) / "m", **settings)
+        return str(folders[key])
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def critics(checkpoint):
+    """Loaded critics in NF4, by family."""
+    loaded = {}
+
+    def load(family):
+        if family not in loaded:
+            loaded[family] = loading.load(checkpoint(family), CPU)
+        return local.LocalCritic(*loaded[family], RUBRIC, CPU, batch=2)
+
+    return load
+
+
+@pytest.mark.parametrize("family", ["qwen3_vl", "llava"])
+def test_answers_are_probabilities_that_do_not_depend_on_the_batch(critics, family):
+    critic = critics(family)
+    questions = ["is there a red circle ?", "is there a blue square ? is there ?"]
+    together = critic.answer([RED, BLUE, RED], [*questions, questions[0]])
+    alone = [critic.answer([i], [q])[0] for i, q in zip([RED, BLUE], questions, strict=True)]
+    assert all(0 < probability < 1 for probability in together)
+    assert together == pytest.approx([*alone, alone[0]], abs=1e-5)
+    assert together[0] != pytest.approx(together[1], abs=1e-4)
+
+
+def test_an_answer_weighs_yes_against_no(critics, monkeypatch):
+    critic = critics("llava")
+    encode = critic._processor.tokenizer.convert_tokens_to_ids
+    logits = torch.zeros(2, 64)
+    logits[0, encode("yes")] = 3.0
+    logits[1, encode("no")] = 3.0
+    monkeypatch.setattr(critic, "_first_logits", lambda chats: logits)
+    sure = 1 / (1 + torch.exp(torch.tensor(-3.0))).item()
+    assert critic.answer([RED, RED], ["?", "?"]) == pytest.approx([sure, 1 - sure])
+
+
+def test_the_image_is_seen(critics):
+    critic = critics("llava")
+    question = "is there a red circle ?"
+    red, blue = critic.answer([RED, BLUE], [question, question])
+    assert red != pytest.approx(blue, abs=1e-4)
+
+
+@pytest.mark.parametrize("family", ["qwen3_vl", "llava"])
+def test_only_the_language_model_is_quantized(critics, family):
+    model = critics(family)._model
+    kinds = {name: type(module).__name__ for name, module in model.named_modules()}
+    four_bit = {name for name, kind in kinds.items() if kind == "Linear4bit"}
+    plain = {name for name, kind in kinds.items() if kind == "Linear"}
+    assert four_bit
+    assert all(".language_model.layers." in name for name in four_bit)
+    assert "lm_head" in plain
+    assert any("vis" in name for name in plain)
+    assert not any("language_model" in name for name in plain)
+
+
+def test_layers_that_the_kernels_cannot_tile_stay_as_they_are(checkpoint):
+    folder = checkpoint("llava", inner=100)
+    critic = local.LocalCritic(*loading.load(folder, CPU), RUBRIC, CPU)
+    kinds = {n.split(".")[-1]: type(m).__name__ for n, m in critic._model.named_modules()}
+    assert kinds["gate_proj"] == kinds["down_proj"] == "Linear"
+    assert kinds["q_proj"] == "Linear4bit"
+    assert len(critic.judge([CIRCLE], [RED])) == 1
+
+
+@pytest.mark.parametrize(
+    ("family", "marks"), [("qwen3_vl", tiny.QWEN_TOKENS), ("llava", ["<image>"])]
+)
+def test_a_request_cannot_speak_in_control_tokens(critics, family, marks):
+    critic = critics(family)
+
+    def count(prompt):
+        chat = local._with_image(RUBRIC.messages(Request(prompt)), RED)
+        tokens = critic._inputs([chat])["input_ids"][0].tolist()
+        ids = critic._processor.tokenizer.convert_tokens_to_ids(marks)
+        return [tokens.count(token) for token in ids]
+
+    assert count(" ".join(["a circle", *marks])) == count("a circle")
+    assert critic.judge([Request(" ".join(marks))], [RED])[0].overall is None
+
+
+def test_what_cannot_be_read_is_asked_for_once_more_and_then_unscored(critics, monkeypatch):
+    critic = critics("qwen3_vl")
+    asked = []
+    said = iter(
+        [
+            [(READABLE, False), ("mumble", False)],
+            [("oops", False)],
+            [(READABLE, False), ("hm", False)],
+        ]
+    )
+
+    def reply(chats):
+        asked.append(chats)
+        return next(said)
+
+    monkeypatch.setattr(critic, "_replies", reply)
+    requests = [CIRCLE, Request("a blue square"), Request("a star")]
+    first, second, third = critic.judge(requests, [RED, BLUE, RED])
+
+    assert (first.overall, second.overall, third.overall) == (0.5, 0.5, None)
+    assert "unreadable" in third.problem
+    assert third.raw == "hm"
+    assert [len(chats) for chats in asked] == [2, 1, 2]  # the two unread ones, in one batch
+    again = asked[2][0]
+    assert [message["role"] for message in again] == ["system", "user", "assistant", "user"]
+    assert again[1]["content"][0]["image"].getpixel((0, 0)) == (0, 0, 255)
+    assert again[2]["content"][0]["text"] == "mumble"
+    assert again[3]["content"][0]["text"] == "again please"
+
+
+def test_a_reply_at_the_limit_is_cut_off_and_one_that_ended_is_not(critics):
+    critic = critics("llava")
+    chat = local._with_image(RUBRIC.messages(CIRCLE), RED)
+    config = critic._model.generation_config
+    config.eos_token_id = None
+    assert critic._replies([chat])[0][1] is True
+    config.eos_token_id = list(range(64))
+    assert critic._replies([chat])[0][1] is False
+
+
+def test_progress_counts_tokens_of_all_batches(critics):
+    told = []
+    critic = critics("llava")
+    critic._model.generation_config.eos_token_id = None
+    critic._progress = lambda *step: told.append(step)
+    critic.judge([CIRCLE] * 3, [RED] * 3)
+    assert told[:6] == [("judge", done, 12) for done in range(1, 7)]
+    assert told[6] == ("judge", 7, 12)
+    assert told[-1] == ("judge", 24, 24)  # asked twice: random weights say nothing readable
+
+
+def test_sampling_is_the_same_each_time_and_greedy_is_the_default(critics):
+    critic = critics("qwen3_vl")
+    chat = local._with_image(RUBRIC.messages(CIRCLE), RED)
+    greedy = critic._replies([chat])
+    critic._rubric = RUBRIC.model_copy(update={"temperature": 2.0})
+    state = torch.random.get_rng_state()
+    sampled = critic._replies([chat])
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert sampled != greedy
+    torch.manual_seed(5)
+    assert critic._replies([chat]) == sampled
+
+
+def answers(loaded):
+    return local.LocalCritic(*loaded, RUBRIC, CPU).answer([RED], ["is there a red circle ?"])
+
+
+def forbid(monkeypatch):
+    """From here on, nothing may be quantized."""
+
+    def fail(*_):
+        raise AssertionError("quantized again")
+
+    monkeypatch.setattr(quantized, "nf4", fail)
+
+
+@pytest.fixture(params=[False, True], ids=["head", "tied"])
+def kept(checkpoint, cache, monkeypatch, request):
+    """A checkpoint whose copy was just written, that copy, and what the fresh model answers."""
+    monkeypatch.setattr(quantized, "WORTH_KEEPING", 0)
+    model = checkpoint("qwen3_vl", tied=request.param)
+    fresh = answers(loading.load(model, CPU))
+    (copy,) = cache.iterdir()
+    return model, copy, fresh
+
+
+def test_the_second_load_reads_the_quantized_copy_and_says_the_same(kept, monkeypatch):
+    model, copy, fresh = kept
+    assert quantized.is_whole(copy)
+    forbid(monkeypatch)
+    assert answers(loading.load(model, CPU)) == fresh
+
+
+def test_a_copy_that_is_cut_short_is_made_again(kept):
+    model, copy, fresh = kept
+    weights = copy / "model.safetensors"
+    os.truncate(weights, weights.stat().st_size // 2)
+    assert not quantized.is_whole(copy)
+    assert answers(loading.load(model, CPU)) == fresh
+    assert quantized.is_whole(copy)
+
+
+def test_a_copy_that_is_damaged_is_made_again_and_said(kept, caplog, monkeypatch):
+    model, copy, fresh = kept
+    weights = copy / "model.safetensors"
+    weights.write_bytes(b"\xff" * weights.stat().st_size)
+    with caplog.at_level(logging.WARNING):
+        assert answers(loading.load(model, CPU)) == fresh
+    assert "quantizing" in caplog.text
+    forbid(monkeypatch)
+    assert answers(loading.load(model, CPU)) == fresh
+
+
+def test_a_changed_checkpoint_has_another_copy(kept, cache, tmp_path):
+    model, copy, _ = kept
+    changed = tmp_path / "changed"
+    shutil.copytree(model, changed)
+    os.utime(changed / "model.safetensors", (1, 1))
+    loading.load(str(changed), CPU)
+    assert {copy} < set(cache.iterdir())
+
+
+def test_a_cache_that_cannot_be_written_is_only_a_warning(
+    checkpoint, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(quantized, "WORTH_KEEPING", 0)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GCR_CACHE", str(tmp_path / "file"))
+    with caplog.at_level(logging.WARNING):
+        assert loading.load(checkpoint("llava"), CPU)
+    assert "not kept" in caplog.text
+
+
+def test_nothing_unfinished_is_left_in_the_cache(kept, cache, monkeypatch):
+    model, copy, _ = kept
+    shutil.rmtree(copy)
+
+    def fail(*_, **__):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("transformers.PreTrainedModel.save_pretrained", fail)
+    loading.load(model, CPU)
+    assert list(cache.iterdir()) == []
+
+
+def test_without_quantizing_nothing_is_kept(checkpoint, cache, monkeypatch):
+    monkeypatch.setattr(quantized, "WORTH_KEEPING", 0)
+    model, _ = loading.load(checkpoint("llava"), CPU, "none")
+    assert not any(type(module).__name__ == "Linear4bit" for module in model.modules())
+    assert not cache.exists()
+
+
+def test_a_model_without_eyes(tmp_path):
+    model = str(tiny.text_only(tmp_path / "text"))
+    with pytest.raises(ModelError, match="cannot see images: it is a llama model") as caught:
+        local.load(model, RUBRIC, CPU)
+    assert "vision-language" in caught.value.hint
+
+
+def test_a_model_without_a_chat_template(checkpoint, tmp_path):
+    folder = tmp_path / "mute"
+    shutil.copytree(checkpoint("qwen3_vl"), folder)
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(ModelError, match="no chat template"):
+        local.load(str(folder), RUBRIC, CPU)
+
+
+def test_a_folder_that_is_no_model(tmp_path):
+    with pytest.raises(ModelError, match=r"it has no config\.json"):
+        local.load(str(tmp_path), RUBRIC, CPU)
+
+
+def test_weights_of_another_shape_than_the_config(checkpoint, tmp_path):
+    folder = tmp_path / "mixed"
+    shutil.copytree(checkpoint("llava", inner=100), folder)
+    shutil.copy(checkpoint("llava") + "/config.json", folder)
+    with pytest.raises(ModelError, match=r"weights of .* cannot be loaded"):
+        local.load(str(folder), RUBRIC, CPU, quantize="none")
+
+
+def test_weights_that_are_missing_are_not_made_up(checkpoint, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "holes"
+    shutil.copytree(checkpoint("llava"), folder)
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if "q_proj" in name)
+    del weights[name]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"lacks 1 of its weights, such as .*q_proj"):
+        local.load(str(folder), RUBRIC, CPU)
+
+
+@pytest.mark.parametrize("error", [ImportError("none"), RuntimeError("torchvision::nms")])
+def test_torchvision_that_does_not_import_is_done_without(monkeypatch, error):
+    def fail(name):
+        raise error
+
+    monkeypatch.setattr(processor, "import_module", fail)
+    assert not processor._torchvision_imports()
+
+
+def test_the_cache_is_where_the_user_says_or_where_caches_are(monkeypatch, tmp_path):
+    monkeypatch.setenv("GCR_CACHE", "~/elsewhere")
+    assert quantized.cache_folder() == tmp_path.home() / "elsewhere"
+    monkeypatch.delenv("GCR_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("sys.platform", "linux")
+    assert quantized.cache_folder() == tmp_path / "gcr"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_critic_answers_the_same_after_a_turn_outside_the_gpu(checkpoint):
+    device = SharedDevice("cuda")
+    critic = local.load(checkpoint("qwen3_vl"), RUBRIC, device)
+    before = critic.answer([RED], ["is there a red circle ?"])
+    device.clear()
+    assert critic.answer([RED], ["is there a red circle ?"]) == before

@@ -1,0 +1,436 @@
+"""Random tiny checkpoints of real families, built on the spot: no network, a second or so each.
+
+What they draw and say is noise; that they are loaded, called and read as the real ones are is
+what the tests need of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+QWEN_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{% if message.content is string %}{{ message.content }}{% else %}"
+    "{% for part in message.content %}"
+    "{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
+    "{% else %}{{ part.text }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+LLAVA_TEMPLATE = (
+    "{% for message in messages %}{{ message.role }} : "
+    "{% for part in message.content %}"
+    "{% if part.type == 'image' %}<image> {% else %}{{ part.text }} {% endif %}{% endfor %}"
+    "{% if message.role == 'assistant' %}</s>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}assistant : {% endif %}"
+)
+QWEN_TOKENS = ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>"]
+
+
+def byte_tokenizer(special: tuple[str, ...] = (), **settings: Any) -> Any:
+    """Every byte is a token: any text can be encoded, with no vocabulary file."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {symbol: i for i, symbol in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<pad>", "</s>", *special])
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **settings)
+    fast.pad_token, fast.eos_token = "<pad>", "</s>"
+    return fast
+
+
+def word_tokenizer(words: str, special: tuple[str, ...] = (), **settings: Any) -> Any:
+    """One token for each word, as the embedded pair has it."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    # Without the split at brackets a user's "<image>" is that special token, and not a text.
+    brackets = [pre_tokenizers.Split(bracket, "isolated") for bracket in "<>"]
+    listed = ["<pad>", "</s>", "<unk>", *special, *words.split()]
+    vocabulary = {word: i for i, word in enumerate(listed)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, "<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), *brackets])
+    tokenizer.add_special_tokens(["<pad>", "</s>", *special])
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **settings)
+    fast.pad_token, fast.eos_token, fast.unk_token = "<pad>", "</s>", "<unk>"
+    return fast
+
+
+def _vae(channels: int = 4, **settings: Any) -> Any:
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=channels,
+        norm_num_groups=4,
+        layers_per_block=1,
+        **settings,
+    )
+
+
+def _clip(projection: bool = False) -> Any:
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    config = CLIPTextConfig(
+        vocab_size=300,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        projection_dim=16,
+        pad_token_id=256,
+        bos_token_id=256,
+        eos_token_id=257,
+    )
+    return (CLIPTextModelWithProjection if projection else CLIPTextModel)(config).eval()
+
+
+def _t5() -> Any:
+    from transformers import T5Config, T5EncoderModel
+
+    config = T5Config(vocab_size=300, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+    return T5EncoderModel(config).eval()
+
+
+def _flow() -> Any:
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    return FlowMatchEulerDiscreteScheduler()
+
+
+def stable_diffusion(folder: Path) -> Path:
+    from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+
+    unet = UNet2DConditionModel(
+        sample_size=16,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=16,
+        attention_head_dim=2,
+        norm_num_groups=4,
+    )
+    return _saved(
+        folder,
+        StableDiffusionPipeline(
+            vae=_vae(),
+            text_encoder=_clip(),
+            tokenizer=byte_tokenizer(model_max_length=77),
+            unet=unet,
+            scheduler=DDIMScheduler(clip_sample=False, set_alpha_to_one=False, steps_offset=1),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        ),
+    )
+
+
+def flux(folder: Path) -> Path:
+    from diffusers import FluxPipeline, FluxTransformer2DModel
+
+    transformer = FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        pooled_projection_dim=16,
+        axes_dims_rope=(4, 4, 8),
+    )
+    return _saved(
+        folder,
+        FluxPipeline(
+            scheduler=_flow(),
+            vae=_vae(scaling_factor=0.36, shift_factor=0.11),
+            text_encoder=_clip(),
+            tokenizer=byte_tokenizer(model_max_length=77),
+            text_encoder_2=_t5(),
+            tokenizer_2=byte_tokenizer(model_max_length=512),
+            transformer=transformer,
+        ),
+    )
+
+
+def pixart(folder: Path) -> Path:
+    """The class of the embedded generator, with a tokenizer of whole words."""
+    from diffusers import DPMSolverMultistepScheduler, PixArtAlphaPipeline, PixArtTransformer2DModel
+
+    transformer = PixArtTransformer2DModel(
+        sample_size=32,
+        patch_size=1,
+        in_channels=4,
+        out_channels=4,
+        num_layers=1,
+        num_attention_heads=2,
+        attention_head_dim=8,
+        cross_attention_dim=16,
+        caption_channels=16,
+        use_additional_conditions=False,
+    )
+    return _saved(
+        folder,
+        PixArtAlphaPipeline(
+            tokenizer=word_tokenizer("a red blue circle square", model_max_length=64),
+            text_encoder=_t5(),
+            vae=_vae(),
+            transformer=transformer,
+            scheduler=DPMSolverMultistepScheduler(),
+        ),
+    )
+
+
+def sana(folder: Path) -> Path:
+    from diffusers import (
+        AutoencoderDC,
+        DPMSolverMultistepScheduler,
+        SanaPipeline,
+        SanaTransformer2DModel,
+    )
+    from transformers import Gemma2Config, Gemma2Model
+
+    vae = AutoencoderDC(
+        in_channels=3,
+        latent_channels=4,
+        attention_head_dim=2,
+        encoder_block_types=("ResBlock", "EfficientViTBlock"),
+        decoder_block_types=("ResBlock", "EfficientViTBlock"),
+        encoder_block_out_channels=(8, 8),
+        decoder_block_out_channels=(8, 8),
+        encoder_qkv_multiscales=((), (5,)),
+        decoder_qkv_multiscales=((), (5,)),
+        encoder_layers_per_block=(1, 1),
+        decoder_layers_per_block=(1, 1),
+        downsample_block_type="conv",
+        upsample_block_type="interpolate",
+        decoder_norm_types="rms_norm",
+        decoder_act_fns="silu",
+        scaling_factor=0.41,
+    )
+    transformer = SanaTransformer2DModel(
+        patch_size=1,
+        in_channels=4,
+        out_channels=4,
+        num_layers=1,
+        num_attention_heads=2,
+        attention_head_dim=4,
+        num_cross_attention_heads=2,
+        cross_attention_head_dim=4,
+        cross_attention_dim=8,
+        caption_channels=16,
+        sample_size=32,
+    )
+    text_encoder = Gemma2Model(
+        Gemma2Config(
+            vocab_size=300,
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=8,
+        )
+    )
+    return _saved(
+        folder,
+        SanaPipeline(
+            tokenizer=byte_tokenizer(model_max_length=300),
+            text_encoder=text_encoder.eval(),
+            vae=vae,
+            transformer=transformer,
+            scheduler=DPMSolverMultistepScheduler(
+                prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+            ),
+        ),
+    )
+
+
+def z_image(folder: Path) -> Path:
+    from diffusers import ZImagePipeline, ZImageTransformer2DModel
+    from transformers import Qwen3Config, Qwen3Model
+
+    transformer = ZImageTransformer2DModel(
+        all_patch_size=(2,),
+        all_f_patch_size=(1,),
+        in_channels=4,
+        dim=16,
+        n_layers=1,
+        n_refiner_layers=1,
+        n_heads=2,
+        n_kv_heads=2,
+        cap_feat_dim=16,
+        axes_dims=[2, 2, 4],
+        axes_lens=[512, 64, 64],
+    )
+    text_encoder = Qwen3Model(
+        Qwen3Config(
+            vocab_size=300,
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=8,
+        )
+    )
+    tokenizer = byte_tokenizer(tuple(QWEN_TOKENS), model_max_length=512)
+    tokenizer.chat_template = QWEN_TEMPLATE
+    return _saved(
+        folder,
+        ZImagePipeline(
+            scheduler=_flow(),
+            vae=_vae(scaling_factor=0.36, shift_factor=0.11),
+            text_encoder=text_encoder.eval(),
+            tokenizer=tokenizer,
+            transformer=transformer,
+        ),
+    )
+
+
+def _saved(folder: Path, pipeline: Any) -> Path:
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+def qwen3_vl(folder: Path, size: int = 64, layers: int = 1, *, tied: bool = False) -> Path:
+    """A Qwen3-VL critic.
+
+    size: width of the language model, a multiple of 64.
+    tied: whether its head is its embedding, as in the published ones of up to 4B.
+    """
+    from transformers import (
+        Qwen2VLImageProcessorPil,
+        Qwen3VLConfig,
+        Qwen3VLForConditionalGeneration,
+    )
+
+    tokenizer = byte_tokenizer(tuple(QWEN_TOKENS))
+    tokens = {token: tokenizer.convert_tokens_to_ids(token) for token in QWEN_TOKENS}
+    config = Qwen3VLConfig(
+        text_config={
+            "vocab_size": 288,
+            "hidden_size": size,
+            "intermediate_size": 2 * size,
+            "num_hidden_layers": layers,
+            "num_attention_heads": size // 32,
+            "num_key_value_heads": size // 32,
+            "head_dim": 32,
+            "max_position_embeddings": 4096,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10000.0,
+                "mrope_section": [8, 4, 4],
+                "mrope_interleaved": True,
+            },
+        },
+        vision_config={
+            "depth": 1,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_heads": 2,
+            "out_hidden_size": size,
+            "patch_size": 8,
+            "spatial_merge_size": 2,
+            "deepstack_visual_indexes": [0],
+            "num_position_embeddings": 64,
+        },
+        image_token_id=tokens["<|image_pad|>"],
+        video_token_id=tokens["<|image_pad|>"],
+        tie_word_embeddings=tied,
+        vision_start_token_id=tokens["<|vision_start|>"],
+        vision_end_token_id=tokens["<|vision_end|>"],
+    )
+    model = Qwen3VLForConditionalGeneration(config)
+    model.generation_config.eos_token_id = [tokens["<|im_end|>"], tokenizer.eos_token_id]
+    images = Qwen2VLImageProcessorPil(
+        patch_size=8, merge_size=2, size={"shortest_edge": 16 * 16, "longest_edge": 64 * 64}
+    )
+    return _critic(folder, model, tokenizer, images, QWEN_TEMPLATE)
+
+
+def llava(folder: Path, inner: int = 128) -> Path:
+    """The class of the embedded critic: SigLIP-type vision, Llama-type text, a word a token.
+
+    inner: width inside the language model's feed-forward layers.
+    """
+    from transformers import (
+        LlamaConfig,
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        LlavaProcessor,
+        SiglipImageProcessorPil,
+        SiglipVisionConfig,
+    )
+
+    words = "yes no is there a red blue circle square ? : user assistant system # 1. 4"
+    tokenizer = word_tokenizer(words, ("<image>",))
+    config = LlavaConfig(
+        vision_config=SiglipVisionConfig(
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            image_size=32,
+            patch_size=8,
+            vision_use_head=False,
+        ),
+        text_config=LlamaConfig(
+            vocab_size=64,
+            hidden_size=64,
+            intermediate_size=inner,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        ),
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        vision_feature_select_strategy="full",
+        vision_feature_layer=-1,
+    )
+    model = LlavaForConditionalGeneration(config)
+    images = SiglipImageProcessorPil(size={"height": 32, "width": 32})
+    processor = LlavaProcessor(
+        image_processor=images,
+        tokenizer=tokenizer,
+        patch_size=8,
+        vision_feature_select_strategy="full",
+        chat_template=LLAVA_TEMPLATE,
+    )
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def text_only(folder: Path) -> Path:
+    """A language model that has no eyes."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=300,
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+        )
+    )
+    model.save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def _critic(folder: Path, model: Any, tokenizer: Any, images: Any, template: str) -> Path:
+    tokenizer.chat_template = template
+    for part in (model, tokenizer, images):
+        part.save_pretrained(folder)
+    return folder
