@@ -1,0 +1,40 @@
+"""The entry point: `gcr`, or `python -m gcr`. Errors that users see are caught here, once."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    from gcr.cli.app import run
+    from gcr.errors import GcrError
+
+    try:
+        return run(sys.argv[1:])
+    except GcrError as error:
+        if _debugging():
+            raise
+        _say(error.message, error.hint)
+        return error.exit_code
+    except Exception as error:  # a defect of ours: nobody above could say it better
+        if _debugging():
+            raise
+        hint = "this is a defect of gcr; GCR_DEBUG=1 shows where it happened"
+        _say(f"{type(error).__name__}: {error}", hint)
+        return 1
+
+
+def _debugging() -> bool:
+    return os.environ.get("GCR_DEBUG", "") not in ("", "0")
+
+
+def _say(message: str, hint: str) -> None:
+    from gcr.console import failure
+
+    failure(message, hint)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

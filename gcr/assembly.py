@@ -1,0 +1,273 @@
+"""From settings to a finished run: make the parts, run the loop, save every round.
+
+The one place where loop, models, folder and view meet; none of them knows the others.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from gcr import loop, profiles, rubric, store
+from gcr.errors import UsageError
+from gcr.records import Attempt, Request, Run, StopReason
+from gcr.settings import Settings, resolve
+from gcr.stopping import StopRule
+from gcr.strategies import Refine
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gcr.records import Critic, Generator
+
+
+class View(Protocol):
+    """Told what happens in a run; each call returns at once."""
+
+    def warn(self, message: str, hint: str) -> None: ...
+    def loading(self, what: str) -> None: ...
+    def begin(self, run: Run) -> None: ...
+    def progress(self, phase: str, done: int, total: int) -> None: ...
+    def round(self, run: Run, best: Attempt | None) -> None: ...
+    def end(self, run: Run, best: Attempt | None, folder: Path) -> None: ...
+
+
+class Silent:
+    """A view that shows nothing."""
+
+    def warn(self, message: str, hint: str) -> None: ...
+    def loading(self, what: str) -> None: ...
+    def begin(self, run: Run) -> None: ...
+    def progress(self, phase: str, done: int, total: int) -> None: ...
+    def round(self, run: Run, best: Attempt | None) -> None: ...
+    def end(self, run: Run, best: Attempt | None, folder: Path) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a run.
+
+    best: the attempt with the highest score; None if none could be scored.
+    raw: the first attempt of the request as it is; None if none was drawn.
+    seconds: wall time of this call, with loading_seconds, the time before the first round began.
+    """
+
+    run: Run
+    folder: Path
+    best: Attempt | None
+    raw: Attempt | None
+    seconds: float
+    loading_seconds: float
+
+    @property
+    def best_image(self) -> Path | None:
+        """A copy of the best attempt's image."""
+        return self.folder / "best.png" if self.best else None
+
+    def as_json(self) -> dict[str, object]:
+        """JSON values of all of it; what `gcr refine --json` prints."""
+        run, best, raw = self.run, self.best, self.raw
+        return {
+            "run_id": run.id,
+            "folder": str(self.folder),
+            "request": asdict(run.request),
+            "best": best and {**self._attempt(best), "image": str(self.best_image)},
+            "raw": raw and {"image": str(self.folder / raw.image), "score": raw.score},
+            "rounds": [
+                {"index": round_.index, "attempts": [self._attempt(a) for a in round_.attempts]}
+                for round_ in run.rounds
+            ],
+            "stop": run.stop,
+            "images": len(run.attempts),
+            "seconds": round(self.seconds, 3),
+            "loading_seconds": round(self.loading_seconds, 3),
+        }
+
+    def _attempt(self, attempt: Attempt) -> dict[str, object]:
+        """One attempt without the raw reply, which is in the folder's rounds.jsonl."""
+        critique = asdict(attempt.critique)
+        score = critique.pop("overall")
+        del critique["raw"]
+        return {
+            "image": str(self.folder / attempt.image),
+            "sha256": attempt.sha256,
+            "round": next(r.index for r in self.run.rounds if attempt in r.attempts),
+            **asdict(attempt.candidate),
+            "score": score,
+            **critique,
+            "draw_seconds": round(attempt.draw_seconds, 4),
+            "judge_seconds": round(attempt.judge_seconds, 4),
+        }
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C after the run's folder was made. outcome: what there is."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__()
+        self.outcome = outcome
+
+
+def refine(
+    prompt: str, *, resume: Path | str | None = None, view: View | None = None, **flags: object
+) -> Outcome:
+    """Refine one prompt; the Python form of `gcr refine`.
+
+    resume: the folder of a run to go on with, under the settings it was begun with.
+    flags: settings by the names of their options, such as `images=4`.
+    Raises GcrError; on Ctrl-C Interrupted, which is a KeyboardInterrupt.
+    """
+    return run(prompt, resolve(flags), resume=resume, view=view)
+
+
+def run(
+    prompt: str, settings: Settings, *, resume: Path | str | None = None, view: View | None = None
+) -> Outcome:
+    """As `refine`, from settings that are resolved."""
+    started = time.perf_counter()
+    view = view or Silent()
+    request = Request(checked(prompt), settings.negative)
+    questions = rubric.load(settings.rubric)
+    recorded = {**settings.recorded(), "rubric_sha256": questions.sha256}
+    folder = None
+    if resume is None:
+        store.check_writable(settings.output)
+    else:
+        folder = store.RunFolder.open(Path(resume))
+        folder.check(request, recorded)
+    _warn_of_pocket(request, settings, view)
+    generator, critic = load_models(settings, questions, view)
+    revisions = {"generator": revision(settings.generator), "critic": revision(settings.critic)}
+    if folder is None:
+        folder = store.RunFolder.create(settings.output, request, recorded, revisions)
+    else:
+        _warn_of_changes(folder, revisions, view)
+    loading_seconds = time.perf_counter() - started
+    try:
+        drive(folder, generator, critic, settings, view)
+    except KeyboardInterrupt as interruption:
+        raise Interrupted(_outcome(folder, started, loading_seconds)) from interruption
+    return _outcome(folder, started, loading_seconds)
+
+
+def drive(
+    folder: store.RunFolder, generator: Generator, critic: Critic, settings: Settings, view: View
+) -> None:
+    """Run the loop on the folder's run until it stops. Rounds are on disk before they are shown."""
+    rule = StopRule(settings.rounds, settings.target, settings.patience, settings.min_gain)
+    strategy = Refine(settings.images, settings.seed)
+    stop = rule.reason(folder.run)
+    view.begin(folder.run)
+    try:
+        for step in loop.refine([folder.run], generator, critic, strategy, rule):
+            folder.save(step.run, step.images)
+            stop = step.run.stop
+            view.round(folder.run, best_scored(folder.run))
+    except KeyboardInterrupt:
+        stop = StopReason.INTERRUPTED
+        raise
+    except Exception:
+        stop = StopReason.FAILED
+        raise
+    finally:
+        best = best_scored(folder.run)
+        folder.finish(stop, best)
+        view.end(folder.run, best, folder.path)
+
+
+def checked(prompt: str) -> str:
+    """The prompt without the space around it. Raises UsageError for one that says nothing."""
+    stripped = prompt.strip()
+    if not stripped:
+        raise UsageError("the prompt is empty", 'say what to draw: gcr refine "a red circle"')
+    try:
+        stripped.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError("the prompt is not UTF-8", "check the terminal's encoding") from error
+    return stripped
+
+
+def best_scored(run: Run) -> Attempt | None:
+    """The best of the attempts that have a score."""
+    best = loop.best(run)
+    return best if best is not None and best.score is not None else None
+
+
+def load_models(
+    settings: Settings, questions: rubric.Rubric, view: View
+) -> tuple[Generator, Critic]:
+    """Load both models onto one device. Raises ModelError and UsageError, as each loader does."""
+    from gcr import generator
+    from gcr.critic import local
+    from gcr.memory import SharedDevice, default_device
+
+    view.loading(settings.critic)
+    device = SharedDevice(default_device())
+    judge = local.load(
+        settings.critic,
+        questions,
+        device,
+        batch=settings.judge_batch,
+        progress=view.progress,
+    )
+    view.loading(settings.generator)
+    sampling = generator.Sampling(
+        width=settings.width,
+        height=settings.height,
+        steps=settings.steps,
+        guidance=settings.guidance,
+        call=settings.call,
+        batch=settings.draw_batch,
+        dtype=settings.dtype,
+    )
+    return generator.load(settings.generator, sampling, device, view.progress), judge
+
+
+def revision(model: str) -> str | None:
+    """The commit of a model that was loaded from the hub; None for a folder, which has none."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if model.startswith("pocket:") or Path(model).expanduser().exists():
+        return None
+    for name in ("model_index.json", "config.json"):  # of a pipeline, of a critic
+        path = try_to_load_from_cache(model, name)
+        if isinstance(path, str):
+            return Path(path).parent.name
+    return None
+
+
+def _outcome(folder: store.RunFolder, started: float, loading_seconds: float) -> Outcome:
+    run = folder.run
+    seconds = time.perf_counter() - started
+    raw = loop.raw(run) if run.rounds else None
+    return Outcome(run, folder.path, best_scored(run), raw, seconds, loading_seconds)
+
+
+def _warn_of_pocket(request: Request, settings: Settings, view: View) -> None:
+    """Say what the embedded pair cannot do, before anything is drawn."""
+    from gcr import pocket
+
+    larger = [profiles.AUTO, *(name for name in profiles.known() if name != profiles.EMBEDDED)]
+    hint = f"it knows coloured shapes only; larger pairs: --profile {', '.join(larger)}"
+    if settings.chosen and settings.profile == profiles.EMBEDDED:
+        view.warn(f"auto: {settings.chosen}", hint)
+    models = (settings.generator, settings.critic)
+    if any(model.startswith(f"{profiles.EMBEDDED}:") for model in models):
+        unknown = pocket.unknown_words(request.prompt)
+        if unknown:
+            view.warn(f"the embedded pair does not know: {', '.join(unknown)}", hint)
+
+
+def _warn_of_changes(
+    folder: store.RunFolder, revisions: Mapping[str, str | None], view: View
+) -> None:
+    """Say when a run goes on with other software or models than it was begun with."""
+    for key, now in (("versions", store.versions()), ("revisions", revisions)):
+        before = folder.story.get(key)
+        if before != now:
+            view.warn(
+                f"{folder.path} was begun with the {key} {before}, and goes on with {now}",
+                "images from here on may differ from those of an uninterrupted run",
+            )

@@ -1,0 +1,56 @@
+"""The command line: `gcr --help`, `gcr --version`, and the commands.
+
+Typer's rich help and error boxes are as slow to import as Typer itself, so the top help and the
+errors do without them; a command's own help, where there are panels of options, has them.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import gcr
+from gcr.cli.refine import refine
+from gcr.errors import UsageError
+
+
+class Root(TyperGroup):
+    """A group whose own help is plain text."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**{**attributes, "rich_markup_mode": None})
+
+
+app = typer.Typer(
+    cls=Root,
+    name="gcr",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog='Try: gcr refine "two red circles and a blue star above a green square"',
+)
+app.command(short_help="Refine one prompt.")(refine)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    """Refine prompts at test time: draw, judge, rewrite, until the image shows what was asked."""
+    if version:
+        typer.echo(f"gcr {gcr.__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        raise UsageError("no command", "gcr --help lists them; most often: gcr refine PROMPT")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; returns the exit code."""
+    try:
+        code = app(list(arguments), prog_name="gcr", standalone_mode=False)
+    except typer.TyperException as error:
+        message = error.format_message().rstrip(".")
+        raise UsageError(message, "gcr refine --help lists the options") from error
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,187 @@
+"""The options of commands that draw, each a type, grouped as their help shows them.
+
+A default of None means "not given": the value then comes from the environment, a file, the
+profile or the settings' own default, which is what the help shows.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+MODELS = "Models"
+IMAGE = "Image (the profile's values, where none are given)"
+LOOP = "Loop"
+OUTPUT = "Output"
+
+Prompt = Annotated[
+    str,
+    typer.Argument(
+        metavar="PROMPT",
+        help="What to draw; - reads it from stdin.",
+    ),
+]
+
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Two models and settings that suit them; auto: what this machine can run "
+        "(default: pocket).",
+        rich_help_panel=MODELS,
+    ),
+]
+Generator = Annotated[
+    str | None,
+    typer.Option(
+        "-m",
+        "--generator",
+        metavar="ID|FOLDER",
+        help="A diffusers pipeline, by hub id or folder.",
+        rich_help_panel=MODELS,
+    ),
+]
+Critic = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ID|FOLDER",
+        help="An image-text-to-text model of transformers, by hub id or folder.",
+        rich_help_panel=MODELS,
+    ),
+]
+Rubric = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="What the critic is asked, and how it answers.",
+        rich_help_panel=MODELS,
+    ),
+]
+
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        "-s",
+        "--seed",
+        metavar="N",
+        help="Equal seeds and settings draw equal images; give another for others (default: 0).",
+        rich_help_panel=IMAGE,
+    ),
+]
+Width = Annotated[
+    int | None,
+    typer.Option(
+        "-W",
+        "--width",
+        metavar="PIXELS",
+        help="Width of each image.",
+        rich_help_panel=IMAGE,
+    ),
+]
+Height = Annotated[
+    int | None,
+    typer.Option(
+        "-H",
+        "--height",
+        metavar="PIXELS",
+        help="Height of each image.",
+        rich_help_panel=IMAGE,
+    ),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Inference steps.",
+        rich_help_panel=IMAGE,
+    ),
+]
+Guidance = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        help="Guidance scale.",
+        rich_help_panel=IMAGE,
+    ),
+]
+Negative = Annotated[
+    str | None,
+    typer.Option(
+        "-n",
+        "--negative",
+        metavar="TEXT",
+        help="What must not be in the image.",
+        rich_help_panel=IMAGE,
+    ),
+]
+
+Rounds = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Rounds at most; round 0 draws the prompt as it is (default: 4).",
+        rich_help_panel=LOOP,
+    ),
+]
+Images = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Images in each round (default: 2).", rich_help_panel=LOOP),
+]
+Target = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        help="Stop at this score, between 0 and 1 (default: 1.0).",
+        rich_help_panel=LOOP,
+    ),
+]
+Patience = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Stop after this many rounds without a gain (default: 2).",
+        rich_help_panel=LOOP,
+    ),
+]
+MinGain = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        help="A smaller rise of the best score is no gain (default: 0.02).",
+        rich_help_panel=LOOP,
+    ),
+]
+
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="FOLDER",
+        help="Where the folder of the run is made (default: outputs).",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        metavar="",
+        help="Print one JSON object instead of the path.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("-q", "--quiet", metavar="", help="Show errors only.", rich_help_panel=OUTPUT),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "-v",
+        "--verbose",
+        metavar="",
+        help="Show the critic's replies as they came, and log records.",
+        rich_help_panel=OUTPUT,
+    ),
+]

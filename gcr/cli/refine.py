@@ -1,0 +1,106 @@
+"""`gcr refine PROMPT`: one request, refined until its score stops rising."""
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import typer
+
+from gcr.cli import logs, options
+from gcr.errors import GcrError, UsageError
+
+if TYPE_CHECKING:
+    from gcr.assembly import Outcome
+
+
+def refine(
+    prompt: options.Prompt,
+    *,
+    profile: options.Profile = None,
+    generator: options.Generator = None,
+    critic: options.Critic = None,
+    rubric: options.Rubric = None,
+    seed: options.Seed = None,
+    width: options.Width = None,
+    height: options.Height = None,
+    steps: options.Steps = None,
+    guidance: options.Guidance = None,
+    negative: options.Negative = None,
+    rounds: options.Rounds = None,
+    images: options.Images = None,
+    target: options.Target = None,
+    patience: options.Patience = None,
+    min_gain: options.MinGain = None,
+    output: options.Output = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Draw PROMPT, judge the images, rewrite the prompt, and again until the score stops rising.
+
+    Prints the path of the best image. All else goes to stderr and into the run's folder.
+    """
+    flags = {
+        "profile": profile,
+        "generator": generator,
+        "critic": critic,
+        "rubric": rubric,
+        "seed": seed,
+        "width": width,
+        "height": height,
+        "steps": steps,
+        "guidance": guidance,
+        "negative": negative,
+        "rounds": rounds,
+        "images": images,
+        "target": target,
+        "patience": patience,
+        "min_gain": min_gain,
+        "output": output,
+    }
+    _refine(prompt, flags, as_json=as_json, quiet=quiet, verbose=verbose)
+
+
+def _refine(
+    prompt: str, flags: Mapping[str, object], *, as_json: bool, quiet: bool, verbose: bool
+) -> None:
+    logs.set_up(verbose=verbose, quiet=quiet)
+    from gcr import assembly
+    from gcr.console import Terminal, failure
+    from gcr.settings import resolve
+
+    request = assembly.checked(_read_stdin() if prompt == "-" else prompt)
+    settings = resolve(flags)
+    terminal = None if quiet else Terminal(verbose=verbose)
+    try:
+        outcome = assembly.run(request, settings, view=terminal)
+    except KeyboardInterrupt as interruption:
+        if not isinstance(interruption, assembly.Interrupted):
+            failure("interrupted before anything was saved", "")
+        elif as_json:
+            typer.echo(json.dumps(interruption.outcome.as_json()))
+        raise
+    finally:
+        if terminal:
+            terminal.close()
+    _print_result(outcome, as_json=as_json)
+
+
+def _print_result(outcome: "Outcome", *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(outcome.as_json()))
+    elif outcome.best:
+        typer.echo(outcome.best_image)
+    if outcome.best is None:
+        raise GcrError(
+            f"no image could be scored; what was drawn is in {outcome.folder}",
+            "-v shows what the critic replied; another --critic or --rubric may be read better",
+        )
+
+
+def _read_stdin() -> str:
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the prompt on stdin is not {error.encoding}", "give UTF-8") from error

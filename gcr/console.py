@@ -1,0 +1,273 @@
+"""What a person sees on stderr while a run goes on.
+
+Words of users and models never reach the terminal as they came: they lose their control
+characters and are printed as plain text, so that neither markup nor an escape sequence in a
+prompt can do anything.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import unicodedata
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
+
+from gcr.records import StopReason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from gcr.records import AspectScore, Attempt, Round, Run
+
+BAR_LENGTH = 12
+PHASES = {"draw": "drawing", "judge": "judging"}
+STOPPED = {
+    StopReason.TARGET: "the target score was reached",
+    StopReason.PLATEAU: "the score stopped rising",
+    StopReason.ROUNDS: "that was the last round",
+    StopReason.IMAGES: "the budget of images is used up",
+    StopReason.SECONDS: "the time is up",
+    StopReason.INTERRUPTED: "interrupted",
+    StopReason.FAILED: "the run failed",
+}
+ESCAPES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
+    r"|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # OSC: titles, links, clipboard
+    r"|\x1b[ -/]*[0-~]"  # all other two-character sequences
+)
+DIRECTIONS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+class Terminal:
+    """Shows a run on stderr: rounds as they finish, and a live line while a model works."""
+
+    def __init__(self, *, verbose: bool = False, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False)
+        self.verbose = verbose
+        self._live: Progress | None = None
+        self._task: tuple[str, TaskID] | None = None
+
+    def warn(self, message: str, hint: str) -> None:
+        self._print(Text.assemble(("warning: ", "bold yellow"), plain(message)))
+        if hint:
+            self._print(Text(f"         {plain(hint)}", "dim"))
+
+    def loading(self, what: str) -> None:
+        self._work(f"loading {plain(what)}", 0, None)
+
+    def begin(self, run: Run) -> None:
+        self.close()
+        self._print(Text())
+        self._print(Text(plain(run.request.prompt), "bold"))
+        if run.request.negative:
+            self._print(Text(f"without: {plain(run.request.negative)}"))
+        self._print(Text(_described(run), "dim"))
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        self._work(PHASES.get(phase, phase), done, total)
+
+    def round(self, run: Run, best: Attempt | None) -> None:
+        """Show the run's last round."""
+        self.close()
+        finished = run.rounds[-1]
+        self._print(Text())
+        self._print(_heading(finished))
+        shown = ""
+        for attempt in finished.attempts:
+            if attempt.candidate.prompt != shown:
+                shown = attempt.candidate.prompt
+                self._indented(_prompt(run.request.prompt, shown), 2)
+            self._attempt(attempt, is_best=best is not None and attempt.image == best.image)
+
+    def end(self, run: Run, best: Attempt | None, folder: Path) -> None:
+        self.close()
+        self._print(Text())
+        why = STOPPED[run.stop] if run.stop else "not finished"
+        images = len(run.attempts)
+        self._print(
+            Text.assemble(
+                ("stopped: ", "bold"), f"{why} · {_count(len(run.rounds), 'round')}, "
+            ).append(_count(images, "image"))
+        )
+        if best is not None:
+            self._print(_result(run, best))
+        self._print(Text.assemble(("saved in ", "dim"), plain(str(folder))))
+
+    def close(self) -> None:
+        """Take the live line away."""
+        if self._live is not None:
+            self._live.stop()
+        self._live = self._task = None
+
+    def _attempt(self, attempt: Attempt, *, is_best: bool) -> None:
+        critique = attempt.critique
+        line = Text(f"seed {attempt.candidate.seed:<5} ", "dim").append_text(_score(attempt))
+        if is_best:
+            line.append("  ◂ best so far", "green")
+        self._indented(line, 4)
+        if critique.overall is not None:
+            self._indented(_aspects(critique.aspects), 15)
+            for words, style in ((critique.summary, ""), (critique.advice, "italic")):
+                if words:
+                    self._indented(Text(plain(words), style), 15)
+        if self.verbose and critique.raw:
+            self._indented(Text(plain(critique.raw, keep_lines=True), "dim"), 15)
+
+    def _work(self, what: str, done: int, total: int | None) -> None:
+        if not self.console.is_terminal:
+            return
+        if self._live is None:
+            self._live = _live(self.console)
+            self._live.start()
+        if self._task is None or self._task[0] != what:
+            if self._task is not None:
+                self._live.remove_task(self._task[1])
+            self._task = (what, self._live.add_task(what, total=total))
+        self._live.update(self._task[1], completed=done, total=total)
+
+    def _print(self, text: Text) -> None:
+        # A pipe or a file gets whole lines: what reads them can wrap them as it likes.
+        self.console.print(text, soft_wrap=not self.console.is_terminal)
+
+    def _indented(self, text: Text, columns: int) -> None:
+        if self.console.is_terminal:
+            self.console.print(Padding(text, (0, 0, 0, columns)))
+        else:
+            for line in text.split():
+                self._print(Text(" " * columns).append_text(line))
+
+
+def failure(message: str, hint: str) -> None:
+    """Say on stderr what went wrong, and what to do."""
+    console = Console(stderr=True, highlight=False)
+    console.print(Text.assemble(("error: ", "bold red"), plain(message)), soft_wrap=True)
+    if hint:
+        console.print(Text(f"hint:  {plain(hint)}", "dim"), soft_wrap=True)
+
+
+def plain(text: str, *, keep_lines: bool = False) -> str:
+    """The text without control characters, escape sequences and changes of direction."""
+    kept = ("\n",) if keep_lines else ()
+    cleaned = []
+    for sign in ESCAPES.sub("", text):
+        if sign in kept:
+            cleaned.append(sign)
+        elif unicodedata.category(sign) in ("Cc", "Zl", "Zp"):
+            cleaned.append(" ")
+        elif sign not in DIRECTIONS and unicodedata.category(sign) != "Cs":
+            cleaned.append(sign)
+    return "".join(cleaned).strip()
+
+
+def changed(before: str, after: str) -> list[tuple[str, bool]]:
+    """The words of `after`, each with whether it is new against `before`."""
+    old, new = before.split(), after.split()
+    flags = [True] * len(new)
+    matcher = difflib.SequenceMatcher(a=_bare(old), b=_bare(new), autojunk=False)
+    for block in matcher.get_matching_blocks():
+        flags[block.b : block.b + block.size] = [False] * block.size
+    return list(zip(new, flags, strict=True))
+
+
+def _bare(words: Sequence[str]) -> list[str]:
+    """Words as they are compared: a comma more or less is no new word."""
+    return [word.strip(".,;:!?\"'").lower() for word in words]
+
+
+def _prompt(request: str, prompt: str) -> Text:
+    if prompt == request:
+        return Text("the request as it is", "dim")
+    text = Text("")
+    for word, is_new in changed(plain(request), plain(prompt)):
+        text.append(" " if text else "").append(word, "cyan" if is_new else "")
+    return text
+
+
+def _heading(finished: Round) -> Text:
+    drawing = sum(attempt.draw_seconds for attempt in finished.attempts)
+    judging = sum(attempt.judge_seconds for attempt in finished.attempts)
+    seconds = f"  drawn in {drawing:.1f} s, judged in {judging:.1f} s"
+    return Text.assemble((f"round {finished.index}", "bold"), (seconds, "dim"))
+
+
+def _score(attempt: Attempt) -> Text:
+    """The overall score as a bar and a number, or why there is none."""
+    if attempt.score is None:
+        return Text(f"unscored: {plain(attempt.critique.problem) or 'no score'}", "yellow")
+    style = _colour(attempt.score)
+    filled = round(attempt.score * BAR_LENGTH)
+    bar = Text("━" * filled, style).append("─" * (BAR_LENGTH - filled), "dim")
+    return bar.append(" ").append_text(_number(attempt.score))
+
+
+def _number(score: float | None) -> Text:
+    """An overall score, 0-1."""
+    return Text("–") if score is None else Text(f"{score:.2f}", f"bold {_colour(score)}")
+
+
+def _aspects(aspects: Sequence[AspectScore]) -> Text:
+    text = Text()
+    for aspect in aspects:
+        text.append(" · " if text else "", "dim").append(plain(aspect.aspect).lower() + " ", "dim")
+        if aspect.score is None:
+            text.append("n/a", "dim")
+        else:
+            text.append(f"{aspect.score:g}", _colour((aspect.score - 1) / 3))
+    return text
+
+
+def _result(run: Run, best: Attempt) -> Text:
+    index = next(round_.index for round_ in run.rounds if best in round_.attempts)
+    text = Text.assemble(("best: ", "bold")).append_text(_number(best.score))
+    text.append(f" in round {index}, {best.image}")
+    raw = run.rounds[0].attempts[0].score
+    if index > 0 and raw is not None:
+        text.append(f"  (the request as it is: {raw:.2f})", "dim")
+    return text
+
+
+def _described(run: Run) -> str:
+    """What is the same in the whole run: models, size, steps, guidance, first seed."""
+    known = run.settings
+    said = [f"{known.get('generator')}, judged by {known.get('critic')}"]
+    if known.get("width") and known.get("height"):
+        said.append(f"{known['width']}×{known['height']}")
+    if known.get("steps"):
+        said.append(f"{known['steps']} steps")
+    if known.get("guidance") is not None:
+        said.append(f"guidance {known['guidance']}")
+    said.append(f"seed {known.get('seed')}")
+    return plain(" · ".join(said))
+
+
+def _colour(score: float) -> str:
+    """score: 0-1."""
+    return "green" if score >= 0.8 else "yellow" if score >= 0.5 else "red"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _live(console: Console) -> Progress:
+    return Progress(
+        SpinnerColumn(style="cyan"),
+        TextColumn("{task.description}", style="dim", markup=False),
+        BarColumn(bar_width=24),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )

@@ -1,0 +1,283 @@
+"""The run folder: what a run leaves on disk, and how it is found again.
+
+    outputs/2026-08-23/143205-a-red-cat-7f3a/
+      run.json        request, settings, versions, revisions; stop reason and best at the end
+      rounds.jsonl    one line for each finished round
+      00-0.png        round 0, first image
+      best.png        a copy of the best image
+
+Images are on disk before the line that names them: the line makes the round exist. Whatever
+a crash leaves behind beyond the last whole line belongs to no round, and is written again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import unicodedata
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import datetime
+from functools import cache
+from importlib import metadata as packages
+from typing import TYPE_CHECKING, Any
+
+from gcr import metadata
+from gcr.errors import GcrError, UsageError
+from gcr.records import Attempt, Request, Round, Run, StopReason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from PIL.Image import Image
+    from pydantic import TypeAdapter
+
+SLUG_LENGTH = 40
+RECORDED_VERSIONS = ("gcr", "torch", "diffusers", "transformers", "bitsandbytes", "pillow")
+
+
+class RunFolder:
+    """One run on disk.
+
+    path: the folder.
+    run: the run as far as it is on disk.
+    story: what run.json holds beside the run itself: when it began, and with which versions.
+    """
+
+    def __init__(self, path: Path, run: Run, story: Mapping[str, object]) -> None:
+        self.path = path
+        self.run = run
+        self.story = dict(story)
+
+    @classmethod
+    def create(
+        cls,
+        output: Path,
+        request: Request,
+        settings: Mapping[str, object],
+        revisions: Mapping[str, str | None] | None = None,
+    ) -> RunFolder:
+        """Make a new folder under `output` for a run that has no rounds yet.
+
+        revisions: of models from the hub, by the role they play.
+        """
+        now = datetime.now().astimezone()
+        path = _new_folder(output, request.prompt, now)
+        run = Run(id=f"{now:%Y%m%d}-{path.name}", request=request, settings=dict(settings))
+        story = {"started": now.isoformat(), "versions": versions(), "revisions": revisions or {}}
+        folder = cls(path, run, story)
+        folder._write_run(None)
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Find a run again, to go on with it.
+
+        Raises GcrError where the folder holds no run, or not the images that its lines name.
+        """
+        story = _read_story(path)
+        try:
+            request = Request(**story.pop("request"))
+            run = Run(id=str(story.pop("id")), request=request, settings=story.pop("settings"))
+        except (KeyError, TypeError) as error:
+            message = f"{path / 'run.json'} is not the record of a run: {error}"
+            raise GcrError(message, "name a folder that `gcr refine` made") from error
+        kept = {key: value for key, value in story.items() if key not in ("stop", "best")}
+        folder = cls(path, replace(run, rounds=_read_rounds(path)), kept)
+        folder._check_images()
+        return folder
+
+    def check(self, request: Request, settings: Mapping[str, object]) -> None:
+        """Refuse to go on with another request or other settings than the run began with."""
+        before = {**asdict(self.run.request), **self.run.settings}
+        now = json.loads(json.dumps({**asdict(request), **settings}))
+        keys = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+        if keys:
+            changes = ", ".join(f"{key}: {before.get(key)!r} → {now.get(key)!r}" for key in keys)
+            raise UsageError(
+                f"{self.path} was begun with other settings ({changes})",
+                "go on with those it was begun with, or start a new run",
+            )
+
+    def save(self, run: Run, images: Sequence[Image]) -> Run:
+        """Put the run's last round on disk; returns the run with the sha256 of its images."""
+        finished = run.rounds[-1]
+        attempts = tuple(
+            self._save_image(run, finished.index, attempt, image)
+            for attempt, image in zip(finished.attempts, images, strict=True)
+        )
+        saved = Round(finished.index, attempts)
+        _sync_folder(self.path)
+        self._append(_rounds().dump_json(saved))
+        self.run = replace(run, rounds=(*self.run.rounds, saved))
+        return self.run
+
+    def finish(self, stop: StopReason | None, best: Attempt | None) -> None:
+        """Record why the run ended and what was best; copy the best image to best.png."""
+        self.run = replace(self.run, stop=stop)
+        if best is not None:
+            _write(self.path / "best.png", (self.path / best.image).read_bytes())
+        self._write_run(best)
+
+    def _save_image(self, run: Run, index: int, attempt: Attempt, image: Image) -> Attempt:
+        content = metadata.png(image, metadata.texts(run, index, attempt, image.size))
+        _write(self.path / attempt.image, content)
+        return replace(attempt, sha256=hashlib.sha256(content).hexdigest())
+
+    def _append(self, line: bytes) -> None:
+        path = self.path / "rounds.jsonl"
+        with _writing(path), path.open("ab") as file:
+            file.write(line + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _write_run(self, best: Attempt | None) -> None:
+        record = {
+            "id": self.run.id,
+            "request": asdict(self.run.request),
+            "settings": self.run.settings,
+            **self.story,
+            "stop": self.run.stop,
+            "best": best and {"image": best.image, "sha256": best.sha256, "score": best.score},
+        }
+        content = json.dumps(record, ensure_ascii=False, allow_nan=False, indent=2)
+        _write(self.path / "run.json", content.encode() + b"\n")
+
+    def _check_images(self) -> None:
+        for attempt in self.run.attempts:
+            path = self.path / attempt.image
+            if not path.is_file():
+                problem = "is missing"
+            elif hashlib.sha256(path.read_bytes()).hexdigest() != attempt.sha256:
+                problem = "was changed since it was written"
+            else:
+                continue
+            raise GcrError(f"{path} {problem}", "put the file back, or start a new run")
+
+
+def check_writable(output: Path) -> None:
+    """Raise UsageError where no run folder can be made; cheap, so done before models load."""
+    probe = output / f".gcr-{os.getpid()}"
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        message = f"cannot write to {output}: {error.strerror or error}"
+        raise UsageError(message, "name another folder with --output") from error
+
+
+def versions() -> dict[str, str]:
+    """The versions that decide what a run draws; read from package metadata, nothing imported."""
+    found = {}
+    for name in RECORDED_VERSIONS:
+        try:
+            found[name] = packages.version(name)
+        except packages.PackageNotFoundError:  # run from a bare checkout, or an optional one
+            continue
+    return found
+
+
+def slug(prompt: str) -> str:
+    """At most 40 characters of a-z, 0-9 and "-"; empty where the prompt has none of them."""
+    ascii_text = unicodedata.normalize("NFKD", prompt).encode("ascii", "ignore").decode().lower()
+    words = re.sub(r"[^a-z0-9]+", "-", ascii_text).strip("-")
+    if len(words) > SLUG_LENGTH:
+        words = words[: SLUG_LENGTH + 1].rpartition("-")[0] or words[:SLUG_LENGTH]
+    return words
+
+
+def _new_folder(output: Path, prompt: str, now: datetime) -> Path:
+    day = output / f"{now:%Y-%m-%d}"
+    for count in range(1 << 16):
+        digest = hashlib.sha256(f"{prompt}\0{count}".encode()).hexdigest()[:4]
+        path = day / "-".join(filter(None, (f"{now:%H%M%S}", slug(prompt), digest)))
+        with _writing(path):
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:  # the same prompt in the same second
+                continue
+        _sync_folder(day)
+        return path
+    raise GcrError(f"{day} is full of runs of this second", "name another folder with --output")
+
+
+def _read_story(path: Path) -> dict[str, Any]:
+    try:
+        story = json.loads((path / "run.json").read_bytes())
+    except OSError as error:
+        message = f"no run in {path}: {error.strerror or error}"
+        raise UsageError(message, "name a folder that `gcr refine` made") from error
+    except ValueError as error:
+        raise GcrError(f"{path / 'run.json'} is damaged: {error}", "start a new run") from error
+    return dict(story)
+
+
+def _read_rounds(path: Path) -> tuple[Round, ...]:
+    """The rounds whose lines are whole. A last line without its end never made its round
+    exist; it is cut off here, so that the next line does not run into it.
+    """
+    from pydantic import ValidationError
+
+    file = path / "rounds.jsonl"
+    if not file.exists():
+        return ()
+    content = file.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        with _writing(file):
+            os.truncate(file, len(whole))
+    rounds: list[Round] = []
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            rounds.append(_rounds().validate_json(line))
+        except ValidationError as error:
+            message = f"{file}, line {number}, is damaged: {error.errors()[0]['msg']}"
+            raise GcrError(message, "start a new run") from error
+    return tuple(rounds)
+
+
+@cache
+def _rounds() -> TypeAdapter[Round]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Round)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn the system's "no" while writing into a message with a hint."""
+    try:
+        yield
+    except OSError as error:
+        message = f"cannot write {path}: {error.strerror or error}"
+        raise GcrError(message, "free space or name another folder with --output") from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    """All of the file or none of it, also after a crash."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with _writing(path):
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def _sync_folder(path: Path) -> None:
+    """Make the names in a folder last; a no-op where folders cannot be opened (Windows)."""
+    if os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,232 @@
+"""Runs of the assembled tool on fakes: what is saved when, and what a resumed run is."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fakes import FakeCritic, FakeGenerator
+
+import gcr
+from gcr import assembly, store
+from gcr.errors import GcrError, UsageError
+from gcr.records import Request, StopReason
+from gcr.settings import resolve
+
+SCORES = {1: 0.2, 2: 0.4, 3: 0.6, 4: 0.8, 5: 0.7, 6: None, 7: 0.9, 8: 0.9}
+
+
+class Recorder(assembly.Silent):
+    """A view that notes what it was told; `stop_at` a round it is interrupted, as by Ctrl-C."""
+
+    def __init__(self, stop_at=None):
+        self.told = []
+        self.stop_at = stop_at
+
+    def warn(self, message, hint):
+        self.told.append(f"warn {message}")
+        self.hint = hint
+
+    def begin(self, run):
+        self.told.append("begin")
+
+    def round(self, run, best):
+        self.told.append(f"round {run.rounds[-1].index}")
+        if run.rounds[-1].index == self.stop_at:
+            raise KeyboardInterrupt
+
+    def end(self, run, best, folder):
+        self.told.append(f"end {run.stop}")
+
+
+@pytest.fixture
+def tool(monkeypatch, tmp_path):
+    """`gcr.refine` on fakes, with its outputs in a folder of the test."""
+    monkeypatch.chdir(tmp_path)
+    critic = FakeCritic(SCORES)
+    monkeypatch.setattr(assembly, "load_models", lambda *_: (FakeGenerator(), critic))
+
+    def refine(prompt="a red circle", **flags):
+        return gcr.refine(prompt, seed=1, **flags)
+
+    refine.critic = critic
+    return refine
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.glob("*.png")}
+
+
+def test_a_run_is_saved_as_it_goes(tool):
+    view = Recorder()
+    outcome = tool(view=view)
+    assert view.told == ["begin", "round 0", "round 1", "round 2", "round 3", "end rounds"]
+    assert outcome.best.score == 0.9
+    assert outcome.best.image == "03-0.png"
+    assert outcome.raw.image == "00-0.png"
+    assert store.RunFolder.open(outcome.folder).run.rounds == outcome.run.rounds
+    record = json.loads((outcome.folder / "run.json").read_text())
+    assert (record["stop"], record["best"]["image"]) == ("rounds", "03-0.png")
+    assert files(outcome.folder)["best.png"] == files(outcome.folder)["03-0.png"]
+
+
+@pytest.mark.parametrize("stop_at", [0, 1, 2])
+def test_a_resumed_run_equals_an_uninterrupted_one(tool, stop_at):
+    whole = tool()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        tool(view=Recorder(stop_at))
+    stopped = caught.value.outcome
+    assert stopped.run.stop is StopReason.INTERRUPTED
+    assert len(stopped.run.rounds) == stop_at + 1
+
+    resumed = tool(resume=stopped.folder)
+    assert resumed.folder == stopped.folder
+    assert resumed.run.id == stopped.run.id
+    assert resumed.run.stop is whole.run.stop
+    assert files(resumed.folder) == files(whole.folder)
+    assert [r.attempts for r in without_times(resumed)] == [
+        r.attempts for r in without_times(whole)
+    ]
+
+
+def without_times(outcome):
+    return [
+        replace(
+            round_,
+            attempts=tuple(replace(a, draw_seconds=0, judge_seconds=0) for a in round_.attempts),
+        )
+        for round_ in outcome.run.rounds
+    ]
+
+
+def test_a_run_stopped_while_writing_is_resumed_from_its_last_whole_round(tool):
+    whole = tool()
+    torn = tool()
+    lines = torn.folder / "rounds.jsonl"
+    lines.write_bytes(lines.read_bytes()[:-9])
+    (torn.folder / "03-1.png").unlink()
+    assert files(tool(resume=torn.folder).folder) == files(whole.folder)
+
+
+def test_a_finished_run_is_not_drawn_again(tool):
+    outcome = tool()
+    calls = len(tool.critic.calls)
+    again = tool(resume=outcome.folder)
+    assert len(tool.critic.calls) == calls
+    assert again.run == outcome.run
+
+
+def test_a_run_is_not_resumed_with_other_settings(tool):
+    folder = tool(rounds=1).folder
+    with pytest.raises(UsageError, match="rounds: 1 → 2"):
+        tool(rounds=2, resume=folder)
+    with pytest.raises(UsageError, match="prompt: "):
+        tool("a blue circle", rounds=1, resume=folder)
+
+
+def test_a_rubric_changed_since_is_another_setting(tool, tmp_path):
+    own = tmp_path / "own.yaml"
+    text = (Path(__file__).parent.parent / "prompts" / "pocket.yaml").read_text()
+    own.write_text(text)
+    folder = tool(rounds=1, rubric=str(own)).folder
+    own.write_text(text + "\n# changed\n")
+    with pytest.raises(UsageError, match="rubric_sha256"):
+        tool(rounds=1, rubric=str(own), resume=folder)
+
+
+def test_other_versions_are_warned_of(tool, monkeypatch):
+    folder = tool(rounds=1).folder
+    monkeypatch.setattr(store, "versions", lambda: {"torch": "0"})
+    view = Recorder()
+    tool(rounds=1, resume=folder, view=view)
+    assert any("was begun with" in said for said in view.told)
+
+
+def test_the_revision_of_a_hub_model_is_recorded(tool, tmp_path, monkeypatch):
+    repository = tmp_path / "hub" / "models--owner--name"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("c0ffee")
+    (repository / "snapshots" / "c0ffee").mkdir(parents=True)
+    (repository / "snapshots" / "c0ffee" / "model_index.json").write_text("{}")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    folder = tool(rounds=1, generator="owner/name").folder
+    record = json.loads((folder / "run.json").read_text())
+    assert record["revisions"] == {"generator": "c0ffee", "critic": None}
+
+
+def test_a_model_that_fails_leaves_what_was_saved(tool, monkeypatch):
+    class Failing(FakeGenerator):
+        def draw(self, candidates):
+            if self.calls:
+                raise GcrError("out of memory")
+            return super().draw(candidates)
+
+    monkeypatch.setattr(assembly, "load_models", lambda *_: (Failing(), FakeCritic(SCORES)))
+    view = Recorder()
+    with pytest.raises(GcrError, match="out of memory"):
+        tool(view=view)
+    assert view.told[-1] == "end failed"
+    (folder,) = Path("outputs").glob("*/*")
+    assert len(store.RunFolder.open(folder).run.rounds) == 1
+    assert json.loads((folder / "run.json").read_text())["stop"] == "failed"
+
+
+def test_a_run_without_any_score_has_no_best(tool, monkeypatch):
+    nothing = FakeCritic({}, otherwise=None)
+    monkeypatch.setattr(assembly, "load_models", lambda *_: (FakeGenerator(), nothing))
+    outcome = tool()
+    assert outcome.best is None
+    assert outcome.run.stop is StopReason.FAILED
+    assert outcome.as_json()["best"] is None
+    assert not (outcome.folder / "best.png").exists()
+
+
+def test_json_holds_everything_but_raw_replies(tool):
+    outcome = tool(images=1, rounds=2, negative="squares")
+    told = json.loads(json.dumps(outcome.as_json()))
+    assert told["request"] == {"prompt": "a red circle", "negative": "squares"}
+    assert told["stop"] == "rounds"
+    assert told["images"] == 2
+    assert told["raw"] == {"image": str(outcome.folder / "00-0.png"), "score": 0.2}
+    best = told["best"]
+    assert (best["score"], best["round"], best["seed"]) == (0.4, 1, 2)
+    assert best["prompt"] == "the prompt after 1"
+    assert Path(best["image"]).is_file()
+    assert [len(round_["attempts"]) for round_ in told["rounds"]] == [1, 1]
+    assert "raw" not in told["rounds"][0]["attempts"][0]
+    assert 0 < told["loading_seconds"] <= told["seconds"]
+
+
+@pytest.mark.parametrize("prompt", ["", "  \n\t "])
+def test_an_empty_prompt_is_wrong_usage(tool, prompt):
+    with pytest.raises(UsageError, match="the prompt is empty"):
+        tool(prompt)
+
+
+def test_a_prompt_that_is_no_text_is_wrong_usage(tool):
+    with pytest.raises(UsageError, match="not UTF-8"):
+        tool("a \udcff circle")
+
+
+def test_nothing_is_loaded_when_the_output_cannot_be_written(tool, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(assembly, "load_models", lambda *_: pytest.fail("models were loaded"))
+    with pytest.raises(UsageError, match="cannot write to"):
+        tool(output=tmp_path / "file" / "x")
+
+
+def test_unknown_words_are_warned_of_before_anything_is_drawn(tool):
+    view = Recorder()
+    tool("a dragon above a red circle", view=view)
+    assert view.told[0] == "warn the embedded pair does not know: dragon"
+    assert "--profile auto, 12gb, 24gb" in view.hint
+    view = Recorder()
+    tool("two red circles", view=view)
+    assert view.told[0] == "begin"
+
+
+def test_auto_says_when_it_takes_the_embedded_pair(tool):
+    settings = resolve({}).model_copy(update={"chosen": "no GPU here"})
+    view = Recorder()
+    assembly._warn_of_pocket(Request("a red circle"), settings, view)
+    assert view.told == ["warn auto: no GPU here"]

@@ -1,0 +1,257 @@
+"""The command line as a user meets it: streams, exit codes, messages."""
+
+import io
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fakes import FakeCritic, FakeGenerator
+
+import gcr
+from gcr import assembly
+from gcr.__main__ import main
+from gcr.errors import GcrError, ModelError
+from gcr.records import Critique
+
+SCORES = {0: 0.2, 1: 0.4, 2: 0.6, 3: 0.8}
+
+
+class Ran:
+    """One call of the tool: exit code, stdout, stderr."""
+
+    def __init__(self, code, captured):
+        self.code = code
+        self.out = captured.out
+        self.err = captured.err
+
+
+@pytest.fixture
+def cli(monkeypatch, tmp_path, capsys):
+    """Run the tool in this process, on fakes, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    models = {"generator": FakeGenerator(), "critic": FakeCritic(SCORES)}
+    monkeypatch.setattr(assembly, "load_models", lambda *_: (models["generator"], models["critic"]))
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["gcr", *arguments])
+        code = main()
+        logging.captureWarnings(capture=False)
+        return Ran(code, capsys.readouterr())
+
+    call.models = models
+    return call
+
+
+def refine(cli, *arguments):
+    return cli("refine", "a red circle", *arguments)
+
+
+def test_stdout_has_the_best_images_path_and_nothing_else(cli):
+    ran = refine(cli)
+    assert ran.code == 0
+    assert Path(ran.out.strip()).is_file()
+    assert ran.out.count("\n") == 1
+    for words in ("a red circle", "round 0", "round 1", "stopped: ", "best: ", "saved in outputs"):
+        assert words in ran.err
+
+
+def test_json_is_one_object(cli):
+    ran = refine(cli, "--json", "--rounds", "2", "-s", "1", "--images", "1")
+    told = json.loads(ran.out)
+    assert set(told) >= {
+        *("run_id", "folder", "request", "best", "raw", "rounds", "stop", "images", "seconds")
+    }
+    assert set(told["best"]) >= {"image", "prompt", "seed", "round", "score"}
+    assert (told["stop"], told["images"], told["best"]["score"]) == ("rounds", 2, 0.6)
+    assert "round 0" in ran.err
+
+
+def test_quiet_says_nothing_but_the_result(cli):
+    ran = refine(cli, "-q")
+    assert ran.err == ""
+    assert Path(ran.out.strip()).is_file()
+
+
+def test_verbose_shows_raw_replies(cli):
+    assert "fine" in refine(cli, "-v").err
+    assert "fine" not in refine(cli).err
+
+
+def test_every_option_reaches_the_settings(cli, monkeypatch):
+    seen = []
+    monkeypatch.setattr(assembly, "run", lambda _, settings, **__: seen.append(settings) or stop())
+
+    def stop():
+        raise GcrError("enough")
+
+    given = {
+        "profile": "pocket",
+        "generator": "a/b",
+        "critic": "c/d",
+        "rubric": "editing",
+        "seed": 3,
+        "width": 32,
+        "height": 48,
+        "steps": 5,
+        "guidance": 1.5,
+        "negative": "dogs",
+        "rounds": 6,
+        "images": 7,
+        "target": 0.9,
+        "patience": 3,
+        "min_gain": 0.1,
+        "output": Path("elsewhere"),
+    }
+    flags = [f"--{key.replace('_', '-')}={value}" for key, value in given.items()]
+    refine(cli, *flags)
+    short = ["-m", "a/b", "-s", "3", "-W", "32", "-H", "48", "-n", "dogs", "-o", "elsewhere"]
+    refine(cli, *short)
+    assert {key: getattr(seen[0], key) for key in given} == given
+    keys = ("generator", "seed", "width", "height", "negative", "output")
+    assert [getattr(seen[1], key) for key in keys] == [given[key] for key in keys]
+
+
+def test_a_dash_reads_the_prompt_from_stdin(cli, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("  two blue stars\n"))
+    told = json.loads(cli("refine", "-", "--json").out)
+    assert told["request"]["prompt"] == "two blue stars"
+
+
+@pytest.mark.parametrize("prompt", ["", "   ", "-"])
+def test_an_empty_prompt_is_refused(cli, monkeypatch, prompt):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(" \n"))
+    ran = cli("refine", prompt)
+    assert_refused(ran, 2, "the prompt is empty")
+
+
+def assert_refused(ran, code, message):
+    """An error is one line and a hint on stderr, and nothing on stdout."""
+    assert ran.code == code
+    assert ran.out == ""
+    first, hint = ran.err.splitlines()
+    assert first.startswith("error: ")
+    assert message in first
+    assert hint.startswith("hint:  ")
+    assert len(hint) > 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["refine", "x", "--stepz", "3"], "No such option: --stepz"),
+        (["refine", "x", "--steps", "many"], "Invalid value for '--steps'"),
+        (["refine", "x", "--steps", "0"], "--steps should be greater than or equal to 1, not 0"),
+        (["refine", "x", "--profile", "poket"], "no profile named 'poket'"),
+        (["refine", "x", "--rubric", "nope"], "no rubric named 'nope'"),
+        (["refine", "x", "-o", "/dev/null/x"], "cannot write to /dev/null/x"),
+        (["refine"], "Missing argument"),
+        (["refien", "x"], "No such command 'refien'. Did you mean 'refine'?"),
+        ([], "no command"),
+    ],
+)
+def test_wrong_usage_is_refused_with_a_hint(cli, arguments, message):
+    assert_refused(cli(*arguments), 2, message)
+
+
+def test_a_model_that_cannot_be_loaded_fails_the_run(cli, monkeypatch):
+    def fail(*_):
+        raise ModelError("there is no model at x", "give a folder")
+
+    monkeypatch.setattr(assembly, "load_models", fail)
+    assert_refused(refine(cli), 1, "there is no model at x")
+
+
+def test_a_defect_of_ours_is_one_line_too(cli, monkeypatch):
+    monkeypatch.setattr(assembly, "load_models", lambda *_: 1 / 0)
+    ran = refine(cli)
+    assert_refused(ran, 1, "ZeroDivisionError: division by zero")
+    assert "GCR_DEBUG=1" in ran.err
+
+
+def test_debugging_shows_the_traceback(cli, monkeypatch):
+    monkeypatch.setenv("GCR_DEBUG", "1")
+    with pytest.raises(GcrError, match="no profile"):
+        refine(cli, "--profile", "x")
+    monkeypatch.setattr(assembly, "load_models", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        refine(cli)
+
+
+def test_nothing_scored_is_a_failed_run_that_keeps_its_images(cli):
+    cli.models["critic"] = FakeCritic({}, otherwise=None)
+    ran = refine(cli)
+    assert ran.code == 1
+    assert ran.out == ""
+    assert "unscored: unreadable reply" in ran.err
+    assert "error: no image could be scored" in ran.err
+    assert json.loads(refine(cli, "--json").out)["best"] is None
+
+
+class Interrupting(FakeCritic):
+    """Ctrl-C while the second round is judged."""
+
+    def judge(self, requests, images):
+        if self.calls:
+            raise KeyboardInterrupt
+        return super().judge(requests, images)
+
+
+def test_ctrl_c_says_what_is_saved(cli):
+    cli.models["critic"] = Interrupting(SCORES)
+    ran = refine(cli)
+    assert ran.code == 130
+    assert ran.out == ""
+    assert "stopped: interrupted · 1 round, 2 images" in ran.err
+    assert "best: 0.40" in ran.err
+    assert "saved in outputs" in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_ctrl_c_with_json_gives_what_there_is(cli):
+    cli.models["critic"] = Interrupting(SCORES)
+    ran = refine(cli, "--json")
+    assert ran.code == 130
+    assert json.loads(ran.out)["stop"] == "interrupted"
+
+
+def test_ctrl_c_before_anything_is_saved(cli, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(assembly, "load_models", interrupt)
+    ran = refine(cli)
+    assert ran.code == 130
+    assert ran.err == "error: interrupted before anything was saved\n"
+
+
+def test_words_of_a_model_cannot_paint_the_terminal(cli):
+    evil = "\x1b[2J[red]x"
+    cli.models["critic"] = FakeCritic({}, Critique((), 0.5, evil, evil, evil, evil))
+    ran = refine(cli, "-v")
+    assert "\x1b" not in ran.err
+    assert "[red]x" in ran.err
+
+
+def test_version(cli):
+    ran = cli("--version")
+    assert (ran.code, ran.out) == (0, f"gcr {gcr.__version__}\n")
+
+
+def test_help_is_on_stdout_and_names_the_options(cli):
+    assert "refine" in cli("--help").out
+    ran = cli("refine", "--help")
+    assert ran.code == 0
+    for option in ("--generator", "--min-gain", "--json", "PROMPT"):
+        assert option in ran.out
+
+
+def test_a_closed_pipe_is_no_traceback(tmp_path):
+    command = f"{sys.executable} -m gcr --help | true"
+    shown = subprocess.run(
+        ["/bin/sh", "-c", command], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert "Traceback" not in shown.stderr

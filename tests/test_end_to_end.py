@@ -1,0 +1,133 @@
+"""`gcr refine` with real pipelines and critics: tiny random ones, and the embedded pair.
+
+No network: a connection that anything tries to open fails the test.
+"""
+
+import json
+import socket
+import sys
+
+import pytest
+import tiny
+
+import gcr
+from gcr import store
+from gcr.__main__ import main
+from gcr.records import StopReason
+
+RUBRIC = """
+name: brief
+description: as short as a reply can be
+aspects: [Text Faithfulness]
+template: "{request}"
+complaint: again
+max_new_tokens: 8
+"""
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("something opened a connection")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch, tmp_path):
+    """An empty working folder, cache and configuration."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GCR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    return tmp_path_factory.mktemp("checkpoints")
+
+
+@pytest.fixture(scope="module")
+def critic(checkpoints):
+    return tiny.qwen3_vl(checkpoints / "critic")
+
+
+def call(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["gcr", *(str(argument) for argument in arguments)])
+    code = main()
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.mark.parametrize("family", ["stable_diffusion", "flux"])
+def test_any_pipeline_and_critic_go_through_the_same_command(
+    family, checkpoints, critic, tmp_path, monkeypatch, capsys
+):
+    pipeline = getattr(tiny, family)(checkpoints / family)
+    (tmp_path / "brief.yaml").write_text(RUBRIC)
+    code, out, err = call(
+        monkeypatch,
+        capsys,
+        *("refine", "a red circle", "-m", pipeline, "--critic", critic, "--rubric", "brief.yaml"),
+        *("--rounds", 2, "-W", 32, "-H", 32, "--steps", 2, "--json", "-q"),
+    )
+    told = json.loads(out)
+    attempts = [attempt for round_ in told["rounds"] for attempt in round_["attempts"]]
+    assert len(attempts) == 4
+    # Random weights write nothing readable, and what cannot be read gets no score.
+    assert all(attempt["score"] is None for attempt in attempts)
+    assert all(attempt["problem"] for attempt in attempts)
+    assert (code, told["best"], told["stop"]) == (1, None, "failed")
+    assert "no image could be scored" in err
+    assert len(store.RunFolder.open(tmp_path / told["folder"]).run.rounds) == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (["--critic", "text_only"], 1, "cannot see images"),
+        (["--critic", "nowhere"], 1, "there is no model at nowhere"),
+        (["-m", "nowhere"], 1, "there is no model at nowhere"),
+        (["-W", "33", "-H", "33"], 2, "not a multiple"),
+    ],
+)
+def test_models_that_do_not_fit_are_refused(
+    flags, code, message, checkpoints, critic, monkeypatch, capsys
+):
+    if "text_only" in flags:
+        flags = ["--critic", tiny.text_only(checkpoints / "text_only")]
+    pipeline = tiny.stable_diffusion(checkpoints / "pipeline")
+    got, out, err = call(
+        monkeypatch, capsys, "refine", "x", "-q", "-m", pipeline, "--critic", critic, *flags
+    )
+    assert (got, out) == (code, "")
+    assert message in err
+    assert err.count("\n") == 2
+
+
+def test_the_embedded_pair_refines(tmp_path, monkeypatch, capsys):
+    code, out, err = call(
+        monkeypatch, capsys, "refine", "a red circle left of a blue square", "--rounds", "2"
+    )
+    assert code == 0, err
+    best = tmp_path / out.strip()
+    assert best.is_file()
+    (attempt, *_) = store.RunFolder.open(best.parent).run.attempts
+    assert attempt.score is not None
+    assert attempt.critique.aspects[0].aspect == "Text Faithfulness"
+    assert "warning" not in err
+
+
+def test_a_resumed_run_of_the_embedded_pair_equals_an_uninterrupted_one():
+    prompt = "two red circles and a blue star above a green square"
+    settings = {"rounds": 3, "patience": 3, "target": 1.0}
+    whole = gcr.refine(prompt, **settings)
+    cut = gcr.refine(prompt, **settings)
+    # Undo all but the first round, as if the run had been killed in the second.
+    lines = (cut.folder / "rounds.jsonl").read_bytes().splitlines(keepends=True)
+    (cut.folder / "rounds.jsonl").write_bytes(lines[0])
+    resumed = gcr.refine(prompt, resume=cut.folder, **settings)
+    assert resumed.run.stop is whole.run.stop is not StopReason.FAILED
+    assert len(resumed.run.rounds) == len(whole.run.rounds)
+    for ours, theirs in zip(resumed.run.attempts, whole.run.attempts, strict=True):
+        assert ours.sha256 == theirs.sha256
+        assert ours.critique == theirs.critique

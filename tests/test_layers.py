@@ -1,0 +1,117 @@
+"""The shape of the code: imports flow one way, nothing heavy is imported early, nothing is huge."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import help_time
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MODULES = sorted((ROOT / "gcr").rglob("*.py"))
+
+# From the top down. A part may import what stands below it, and itself; parts that share a line
+# know nothing of each other. A new module has to be given a place here.
+LAYERS = (
+    ("__init__", "__main__"),
+    ("cli", "pocket.train", "pocket.bench"),
+    ("assembly",),
+    ("settings", "console"),
+    ("profiles", "strategies"),
+    ("loop",),
+    ("stopping", "generator", "critic"),
+    ("memory", "checkpoint", "pipelines", "reply"),
+    ("outline", "store"),
+    ("rubric",),
+    ("metadata", "pocket"),
+    ("errors", "records"),
+)
+PLACES = {part: height for height, layer in enumerate(LAYERS) for part in layer}
+
+HEAVY = ("torch", "diffusers", "transformers", "bitsandbytes", "numpy", "PIL", "pydantic", "yaml")
+
+# Over 300 lines, and why.
+LONG_FILES = {
+    "gcr/pocket/language.py": "one grammar, written and read back: two halves that must agree",
+}
+# Over 40 lines, and why.
+LONG_FUNCTIONS = {
+    "gcr/checkpoint.py named_errors": "one clause for each error of the loaders, with its hint",
+    "gcr/cli/refine.py refine": "one parameter for each option, and one line that passes it on",
+    "gcr/pocket/bench.py main": "one parameter for each option, then the arms in order",
+}
+
+
+def name_of(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+NAMES = {name_of(path) for path in MODULES}
+
+
+def part_of(module):
+    parts = module.split(".")[1:] or ["__init__"]
+    deeper = ".".join(parts[:2])
+    return deeper if deeper in PLACES else parts[0]
+
+
+def imports_of(path):
+    """The modules of ours that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            base = node.module or ""
+            for alias in node.names:
+                full = f"{base}.{alias.name}"
+                found.add(full if full in NAMES else base)
+    return {name for name in found if name in NAMES}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_flow_one_way(path):
+    part = part_of(name_of(path))
+    assert part in PLACES, f"{part} has no place in LAYERS"
+    for module in imports_of(path):
+        other = part_of(module)
+        if module == "gcr" and "import gcr\n" in path.read_text():
+            continue  # for its version
+        assert other == part or PLACES[other] > PLACES[part], f"{name_of(path)} imports {module}"
+
+
+def test_records_import_nothing_of_ours():
+    assert imports_of(ROOT / "gcr" / "records.py") == set()
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from gcr.cli.app import run; run(['--help'])\n"
+        f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "refine" in shown.stdout
+    assert shown.stderr.strip() == "[]"
+
+
+def test_help_is_shown_at_once():
+    _, processor = help_time.ratios()
+    assert processor <= 1.5
+
+
+def test_long_files_have_a_reason():
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in MODULES}
+    assert {path for path, length in lengths.items() if length > 300} <= set(LONG_FILES)
+
+
+def test_long_functions_have_a_reason():
+    long = {
+        f"{path.relative_to(ROOT)} {node.name}"
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.end_lineno - node.lineno >= 40
+    }
+    assert long <= set(LONG_FUNCTIONS)

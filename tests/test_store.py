@@ -1,0 +1,205 @@
+import errno
+import hashlib
+import json
+import os
+import re
+from dataclasses import replace
+from importlib import metadata as packages
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from gcr import store
+from gcr.errors import GcrError, UsageError
+from gcr.records import (
+    AspectScore,
+    Attempt,
+    Candidate,
+    Critique,
+    Request,
+    Round,
+    StopReason,
+    image_name,
+)
+
+REQUEST = Request("a red cat", "dogs")
+SETTINGS: dict[str, object] = {"seed": 7, "steps": 4, "generator": "pocket"}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return store.RunFolder.create(tmp_path / "outputs", REQUEST, SETTINGS)
+
+
+def next_round(run, count=2):
+    """The run with one more round of `count` attempts, and their images."""
+    index = len(run.rounds)
+    attempts = tuple(
+        Attempt(
+            Candidate(f"a red cat, {index}", 7 + index * count + position, "dogs"),
+            Critique((AspectScore("Quality", 3.5, "fine"),), 0.83, "good", "more red", "redder"),
+            image_name(index, position),
+            draw_seconds=0.5,
+        )
+        for position in range(count)
+    )
+    images = [Image.new("RGB", (8, 8), (index * 20, position * 20, 9)) for position in range(count)]
+    return replace(run, rounds=(*run.rounds, Round(index, attempts))), images
+
+
+def test_a_saved_run_is_read_back_as_it_was(folder):
+    for _ in range(2):
+        folder.save(*next_round(folder.run))
+    assert store.RunFolder.open(folder.path).run == folder.run
+    first = folder.run.rounds[0].attempts[0]
+    content = (folder.path / first.image).read_bytes()
+    assert hashlib.sha256(content).hexdigest() == first.sha256
+    assert Image.open(folder.path / "01-1.png").getpixel((0, 0)) == (20, 20, 9)
+
+
+def test_a_full_disk_leaves_no_half_round(folder, monkeypatch):
+    run, images = next_round(folder.run)
+    monkeypatch.setattr(os, "fsync", failing_at(2))
+    with pytest.raises(GcrError, match="No space left") as caught:
+        folder.save(run, images)
+    assert caught.value.hint
+    assert sorted(path.name for path in folder.path.iterdir()) == ["00-0.png", "run.json"]
+    assert store.RunFolder.open(folder.path).run.rounds == ()
+
+
+def failing_at(number):
+    calls = []
+
+    def fsync(_handle):
+        calls.append(1)
+        if len(calls) == number:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    return fsync
+
+
+def test_images_are_on_disk_before_their_line(folder, monkeypatch):
+    names = []
+    real = os.fsync
+
+    def fsync(handle):
+        names.append(Path(f"/proc/self/fd/{handle}").resolve().name)
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    folder.save(*next_round(folder.run))
+    assert names == [".00-0.png.tmp", ".00-1.png.tmp", folder.path.name, "rounds.jsonl"]
+
+
+def test_a_torn_last_line_makes_no_round(folder):
+    folder.save(*next_round(folder.run))
+    one = folder.run
+    folder.save(*next_round(folder.run))
+    two = folder.run
+    lines = folder.path / "rounds.jsonl"
+    lines.write_bytes(lines.read_bytes()[:-20])
+
+    again = store.RunFolder.open(folder.path)
+    assert again.run == one
+    again.save(*next_round(again.run))
+    assert store.RunFolder.open(folder.path).run == two
+
+
+def test_a_damaged_line_is_an_error(folder):
+    folder.save(*next_round(folder.run))
+    lines = folder.path / "rounds.jsonl"
+    lines.write_bytes(b"{}\n" + lines.read_bytes())
+    with pytest.raises(GcrError, match="line 1"):
+        store.RunFolder.open(folder.path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda path: path.unlink(), "is missing"),
+        (lambda path: path.write_bytes(path.read_bytes() + b"x"), "was changed"),
+    ],
+)
+def test_images_are_checked_before_a_run_goes_on(folder, spoil, problem):
+    folder.save(*next_round(folder.run))
+    spoil(folder.path / "00-1.png")
+    with pytest.raises(GcrError, match=f"00-1.png {problem}"):
+        store.RunFolder.open(folder.path)
+
+
+def test_a_folder_without_a_run_is_wrong_usage(tmp_path):
+    with pytest.raises(UsageError, match="no run in"):
+        store.RunFolder.open(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"id": "x"}', '{"id": 1, "request": {"a": 1}}'])
+def test_a_damaged_run_file_is_an_error(tmp_path, content):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(GcrError, match=r"run\.json"):
+        store.RunFolder.open(tmp_path)
+
+
+def test_other_settings_are_refused_and_named(folder):
+    folder.check(REQUEST, {**SETTINGS})
+    with pytest.raises(UsageError, match=r"steps: 4 → 5\)"):
+        folder.check(REQUEST, {**SETTINGS, "steps": 5})
+    with pytest.raises(UsageError, match="prompt: 'a red cat' → 'a dog'"):
+        folder.check(Request("a dog", "dogs"), SETTINGS)
+
+
+def test_the_end_is_recorded_and_the_best_image_copied(folder):
+    folder.save(*next_round(folder.run))
+    best = folder.run.attempts[1]
+    folder.finish(StopReason.PLATEAU, best)
+    record = json.loads((folder.path / "run.json").read_text())
+    assert record["stop"] == "plateau"
+    assert record["best"] == {"image": "00-1.png", "sha256": best.sha256, "score": 0.83}
+    assert (folder.path / "best.png").read_bytes() == (folder.path / "00-1.png").read_bytes()
+
+
+def test_a_run_file_says_what_made_it(folder):
+    record = json.loads((folder.path / "run.json").read_text())
+    assert record["request"] == {"prompt": "a red cat", "negative": "dogs"}
+    assert record["settings"] == SETTINGS
+    assert record["versions"]["torch"] == packages.version("torch")
+    assert record["stop"] is None
+
+
+def test_the_same_prompt_in_the_same_second_gets_two_folders(tmp_path):
+    folders = [store.RunFolder.create(tmp_path, REQUEST, {}) for _ in range(3)]
+    assert len({folder.path for folder in folders}) == 3
+    assert len({folder.run.id for folder in folders}) == 3
+
+
+def test_a_folder_is_named_by_day_time_slug_and_hash(folder):
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", folder.path.parent.name)
+    assert re.fullmatch(r"\d{6}-a-red-cat-[0-9a-f]{4}", folder.path.name)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "slug"),
+    [
+        ("A red cat!", "a-red-cat"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("Café & Naïve", "cafe-naive"),
+        ("赤い円", ""),
+        ("x" * 99, "x" * 40),
+        (
+            "two red circles and a blue star above a green square",
+            "two-red-circles-and-a-blue-star-above-a",
+        ),
+        ("a\x00b\nc", "a-b-c"),
+    ],
+)
+def test_slugs_hold_forty_harmless_characters(prompt, slug):
+    assert store.slug(prompt) == slug
+
+
+def test_an_unwritable_output_is_found_before_any_model_is_loaded(tmp_path):
+    store.check_writable(tmp_path / "new" / "folder")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot write to") as caught:
+        store.check_writable(tmp_path / "file" / "outputs")
+    assert "--output" in caught.value.hint
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder", "new"]
