@@ -1,0 +1,21 @@
+"""pocket: the embedded pair, a small real generator and critic for a world of coloured shapes.
+
+`world`, `language` and `truth` define the world; `train` made the weights. Importing this module
+loads none of them.
+"""
+
+from pathlib import Path
+
+WEIGHTS = Path(__file__).parent / "weights"
+GENERATOR = WEIGHTS / "generator"
+CRITIC = WEIGHTS / "critic"
+
+
+def unknown_words(prompt: str) -> list[str]:
+    """The words of a prompt that the embedded pair was never taught, in order, each once."""
+    from gcr.pocket import language
+
+    return language.unknown_words(prompt)
+
+
+__all__ = ["CRITIC", "GENERATOR", "WEIGHTS", "unknown_words"]

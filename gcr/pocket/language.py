@@ -1,0 +1,366 @@
+"""The language of the world: captions and requests, written from a `Spec` and read back into one.
+
+    [a picture of] GROUP {, GROUP} [RELATION GROUP {, GROUP}] [on a CANVAS canvas]
+    GROUP    = COUNT [SIZE] COLOUR SHAPE [at the PLACE | : one at the PLACE, one at the PLACE …]
+    RELATION = above | below | left of | right of: all before it stand so to all after it
+
+A short caption names groups; a detailed one gives every thing its own phrase and place. A request
+means what it says and nothing else: things that it does not name must not be there.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from gcr.pocket import world
+
+COUNTS = ("a", "two", "three", "four", "five")
+RELATIONS = ("above", "below", "left of", "right of")
+PLURALS = {s: ("crosses" if s == "cross" else s + "s") for s in world.SHAPES}
+PREFIXES = ("a picture of", "an image of", "a drawing of")
+
+_COUNT_WORDS = {
+    **{word: n for n, word in enumerate(("one", *COUNTS[1:]), 1)},
+    **{str(n): n for n in range(1, 6)},
+    "a": 1,
+    "an": 1,
+}
+_SHAPE_WORDS = {**{s: s for s in world.SHAPES}, **{p: s for s, p in PLURALS.items()}}
+_COLOUR_WORDS = {c: c for c in world.COLOURS}
+_SIZE_WORDS = {**{s: s for s in world.SIZES}, "big": "large", "little": "small"}
+_CANVAS_WORDS = {**{c: c for c in world.CANVASES}, "gray": "grey"}
+_MIDDLE_WORDS = {"center", "centre", "middle"}
+_AT = ("at the", "in the")
+_RELATION_WORDS = {"above": "above", "over": "above", "below": "below", "under": "below"}
+_OTHER_WORDS = set(
+    [
+        "picture",
+        "image",
+        "drawing",
+        "of",
+        "and",
+        "on",
+        "canvas",
+        "background",
+        "at",
+        "in",
+        "the",
+        "to",
+        "left",
+        "right",
+        "top",
+        "bottom",
+        ",",
+        ":",
+        ".",
+    ]
+)
+WORDS = frozenset(
+    _OTHER_WORDS
+    | _MIDDLE_WORDS
+    | set().union(
+        _COUNT_WORDS, _SHAPE_WORDS, _COLOUR_WORDS, _SIZE_WORDS, _CANVAS_WORDS, _RELATION_WORDS
+    )
+)
+"""Every word and mark of the language."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Like things. size: empty when unsaid. places: none, or one for each thing."""
+
+    count: int
+    colour: str
+    shape: str
+    size: str = ""
+    places: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """Every thing of the groups `first` stands so to every thing of the groups `second`."""
+
+    name: str
+    first: tuple[int, ...]
+    second: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One thing a request asks for. group: index of the group it comes from."""
+
+    colour: str
+    shape: str
+    size: str
+    place: str
+    group: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What a caption says. canvas: empty when unsaid."""
+
+    groups: tuple[Group, ...]
+    relation: Relation | None = None
+    canvas: str = ""
+
+    def wanted(self) -> Iterator[Wanted]:
+        for index, g in enumerate(self.groups):
+            for place in g.places or ("",) * g.count:
+                yield Wanted(g.colour, g.shape, g.size, place, index)
+
+
+class OutsideLanguage(ValueError):
+    """A text that the language of the world cannot say."""
+
+
+def split(text: str) -> list[str]:
+    """Words and marks, lower case."""
+    return re.findall(r"[\w'-]+|[^\w\s]", text.lower())
+
+
+def unknown_words(text: str) -> list[str]:
+    """The words of a text that the language does not have, in order, each once."""
+    return list(dict.fromkeys(word for word in split(text) if word not in WORDS))
+
+
+# Reading
+
+
+def parse(text: str) -> Spec:
+    """Read a caption or request. Raises OutsideLanguage when it is not one."""
+    return _Reader(split(text)).spec()
+
+
+class _Reader:
+    def __init__(self, words: list[str]) -> None:
+        self.words = words
+        self.at = 0
+
+    def peek(self, *words: str) -> bool:
+        return tuple(self.words[self.at : self.at + len(words)]) == words
+
+    def skip(self, *phrases: str) -> bool:
+        """Step over the first of the phrases that comes next, if any."""
+        for phrase in phrases:
+            if self.peek(*phrase.split()):
+                self.at += len(phrase.split())
+                return True
+        return False
+
+    def one_of(self, table: dict[str, str]) -> str:
+        if self.at < len(self.words) and self.words[self.at] in table:
+            self.at += 1
+            return table[self.words[self.at - 1]]
+        return ""
+
+    def spec(self) -> Spec:
+        self.skip(*PREFIXES)
+        groups = [self.group()]
+        relation, border, canvas = "", 0, ""
+        while self.at < len(self.words):
+            if self.skip(", and", "and", ","):
+                pass
+            elif self.skip("."):
+                break
+            elif self.skip("on a", "on"):
+                canvas = self.one_of(_CANVAS_WORDS)
+                self.skip("canvas", "background")
+                if not canvas:
+                    self.fail()
+                continue
+            elif not relation and (relation := self.relation()):
+                border = len(groups)
+            else:
+                self.fail()
+            if not self.peek("on"):
+                groups.append(self.group())
+        if self.at < len(self.words) or sum(g.count for g in groups) > world.MOST:
+            self.fail()
+        sides = tuple(range(border)), tuple(range(border, len(groups)))
+        return Spec(tuple(groups), Relation(relation, *sides) if relation else None, canvas)
+
+    def relation(self) -> str:
+        self.skip("to the")
+        for side in ("left", "right"):
+            if self.skip(f"{side} of"):
+                return f"{side} of"
+        return self.one_of(_RELATION_WORDS)
+
+    def group(self) -> Group:
+        word = self.words[self.at] if self.at < len(self.words) else ""
+        if word not in _COUNT_WORDS:
+            self.fail()
+        self.at += 1
+        count = _COUNT_WORDS[word]
+        size = self.one_of(_SIZE_WORDS)
+        colour, shape = self.one_of(_COLOUR_WORDS), self.one_of(_SHAPE_WORDS)
+        if not (colour and shape):
+            self.fail()
+        places: list[str] = []
+        if self.skip(":"):
+            while self.skip(
+                *(f"{mark}one {at}" for mark in ("", ", ", "and ", ", and ") for at in _AT)
+            ):
+                places.append(self.place())
+        elif count == 1 and self.skip(*_AT):
+            places.append(self.place())
+        if places and (len(places) != count or "" in places):
+            self.fail()
+        return Group(count, colour, shape, size, tuple(places))
+
+    def place(self) -> str:
+        if self.skip(*_MIDDLE_WORDS):
+            return "center"
+        for place in sorted(world.PLACES, key=len, reverse=True):
+            if self.skip(place):
+                return place
+        return ""
+
+    def fail(self) -> None:
+        rest = " ".join(self.words[self.at : self.at + 4]) or "the end"
+        raise OutsideLanguage(f"the language of pocket does not go on with: {rest}")
+
+
+# Writing
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of a caption; `names` is the thing it names, for a shape word or the "one" of a list."""
+
+    text: str
+    names: Wanted | None = None
+
+
+def join(words: list[str] | list[Word]) -> str:
+    """Words and marks as text."""
+    text = " ".join(word.text if isinstance(word, Word) else word for word in words)
+    return re.sub(r" ([,:.])", r"\1", text)
+
+
+def say(spec: Spec, rng: random.Random | None = None) -> str:
+    """A caption for a spec. Without `rng` the plainest wording."""
+    return join(phrase(spec, rng))
+
+
+def phrase(spec: Spec, rng: random.Random | None = None) -> list[Word]:
+    """The words of a caption, each shape word marked with what it names."""
+    words = _plain(rng.choice(PREFIXES)) if rng and rng.random() < 0.15 else []
+    for index, group in enumerate(spec.groups):
+        if spec.relation and index == spec.relation.second[0]:
+            words += _plain(_say_relation(spec.relation.name, rng))
+        elif index:
+            last = index == len(spec.groups) - 1
+            words += _plain(
+                ("and" if rng is None or rng.random() < 0.8 else ", and") if last else ","
+            )
+        words += _say_group(index, group, rng)
+    if spec.canvas:
+        words += _say_canvas(spec.canvas, rng)
+    return words
+
+
+def _plain(text: str) -> list[Word]:
+    return [Word(word) for word in text.split()]
+
+
+def _say_relation(name: str, rng: random.Random | None) -> str:
+    if rng is None or rng.random() < 0.6:
+        return name
+    return {"above": "over", "below": "under"}.get(name, f"to the {name}")
+
+
+def _say_canvas(canvas: str, rng: random.Random | None) -> list[Word]:
+    if rng is None:
+        return _plain(f"on a {canvas} canvas")
+    word = "gray" if canvas == "grey" and rng.random() < 0.3 else canvas
+    return _plain(rng.choice((f"on a {word} canvas", f"on a {word} background", f"on {word}")))
+
+
+def _say_group(index: int, group: Group, rng: random.Random | None) -> list[Word]:
+    count = COUNTS[group.count - 1]
+    size = group.size
+    if rng and rng.random() < 0.2:
+        count = "one" if group.count == 1 else str(group.count)
+    if rng and rng.random() < 0.2:
+        size = {"large": "big", "small": "little"}.get(size, size)
+    if count == "a" and (size or group.colour)[0] in "aeiou":
+        count = "an"
+    noun = group.shape if group.count == 1 else PLURALS[group.shape]
+    place = group.places[0] if group.count == 1 and group.places else ""
+    thing = Wanted(group.colour, group.shape, group.size, place, index)
+    words = [*_plain(f"{count} {size} {group.colour}"), Word(noun, thing)]
+    if place:
+        return words + _plain(_say_place(place, rng))
+    if group.places:
+        words.append(Word(":"))
+        for i, where in enumerate(group.places):
+            words += _plain("" if not i else ", and" if i == group.count - 1 else ",")
+            words += [Word("one", replace(thing, place=where)), *_plain(_say_place(where, rng))]
+    return words
+
+
+def _say_place(place: str, rng: random.Random | None) -> str:
+    if rng is None:
+        return f"at the {place}"
+    word = rng.choice(("center", "center", "centre", "middle")) if place == "center" else place
+    return f"{rng.choice(('at', 'at', 'in'))} the {word}"
+
+
+# From scenes
+
+
+def describe(scene: world.Scene, *, sizes: bool = False, canvas: bool = False) -> Spec:
+    """The short spec of a scene: like things in groups, in order of appearance."""
+    kinds = Counter((t.colour, t.shape, t.size if sizes else "") for t in scene.things)
+    groups = tuple(Group(n, *kind) for kind, n in kinds.items())
+    return Spec(groups, None, scene.canvas if canvas else "")
+
+
+def detail(scene: world.Scene, *, sizes: bool = False, canvas: bool = False) -> Spec:
+    """The detailed spec of a scene: every thing with its place."""
+    groups = tuple(
+        Group(1, t.colour, t.shape, t.size if sizes else "", (t.place,)) for t in scene.things
+    )
+    return Spec(groups, None, scene.canvas if canvas else "")
+
+
+def gather(spec: Spec) -> Spec:
+    """Like things with places told as lists: "two red stars: one at the top, one at the left"."""
+    places: dict[tuple[str, str, str], list[str]] = {}
+    for w in spec.wanted():
+        places.setdefault((w.colour, w.shape, w.size), []).append(w.place)
+    groups = tuple(Group(len(p), *kind, tuple(p)) for kind, p in places.items())
+    return Spec(groups, None, spec.canvas)
+
+
+def relate(spec: Spec, scene: world.Scene, rng: random.Random) -> Spec:
+    """Put a relation that holds in the scene into its short spec, if there is one to find."""
+    from gcr.pocket.truth import stands
+
+    if len(spec.groups) < 2:
+        return spec
+    things = [
+        [
+            t
+            for t in scene.things
+            if (t.colour, t.shape, g.size and t.size) == (g.colour, g.shape, g.size)
+        ]
+        for g in spec.groups
+    ]
+    order = list(range(len(spec.groups)))
+    for _ in range(6):
+        rng.shuffle(order)
+        border, name = rng.randint(1, len(order) - 1), rng.choice(RELATIONS)
+        first = [t for i in order[:border] for t in things[i]]
+        second = [t for i in order[border:] for t in things[i]]
+        if all(stands(a, name, b) for a in first for b in second):
+            groups = tuple(spec.groups[i] for i in order)
+            sides = tuple(range(border)), tuple(range(border, len(order)))
+            return Spec(groups, Relation(name, *sides), spec.canvas)
+    return spec

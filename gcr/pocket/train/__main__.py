@@ -1,0 +1,94 @@
+"""`python -m gcr.pocket.train STAGE`: train one stage of the pocket pair."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gcr.pocket import WEIGHTS
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+Folder = Annotated[Path, typer.Option(help="Folder of all stages' checkpoints and logs.")]
+Seed = Annotated[int, typer.Option(help="Seed of weights, data and noise.")]
+Steps = Annotated[int, typer.Option(help="Optimizer steps.")]
+WORK = Path("training")
+
+
+@app.callback()
+def main() -> None:
+    """Train the pocket pair, stage by stage."""
+
+
+@app.command()
+def vae(folder: Folder = WORK, steps: Steps = 1500, seed: Seed = 0) -> None:
+    """The autoencoder."""
+    from gcr.pocket.train import vae
+
+    vae.train(folder / "vae", steps, seed)
+
+
+@app.command()
+def text(folder: Folder = WORK, steps: Steps = 1200, seed: Seed = 0) -> None:
+    """The text encoder."""
+    from gcr.pocket.train import text
+
+    text.train(folder / "text", steps, seed)
+
+
+@app.command()
+def denoiser(folder: Folder = WORK, steps: Steps = 6000, seed: Seed = 0) -> None:
+    """The denoiser; needs vae and text."""
+    from gcr.pocket.train import denoiser
+
+    denoiser.train(folder / "denoiser", steps, seed)
+
+
+@app.command()
+def eyes(folder: Folder = WORK, steps: Steps = 2500, seed: Seed = 0) -> None:
+    """The critic's vision tower."""
+    from gcr.pocket.train import eyes
+
+    eyes.train(folder / "eyes", steps, seed)
+
+
+@app.command()
+def drawings(
+    folder: Folder = WORK,
+    requests: Annotated[int, typer.Option(help="Requests, each drawn in every way.")] = 250,
+    seed: Seed = 0,
+) -> None:
+    """Pictures by the generator, and which rewrites succeed; needs denoiser."""
+    from gcr import profiles
+    from gcr.pocket.train import drawings
+
+    pocket = profiles.load(profiles.EMBEDDED)
+    assert pocket.steps and pocket.guidance
+    drawings.draw(folder / "drawings", requests, seed, steps=pocket.steps, guidance=pocket.guidance)
+
+
+@app.command()
+def critic(folder: Folder = WORK, steps: Steps = 4000, seed: Seed = 0) -> None:
+    """The critic; needs eyes, and learns from drawings if there are any."""
+    from gcr.pocket.train import critic, drawings
+
+    drawn = (folder / "drawings" / "told.json").exists()
+    album = drawings.album(folder / "drawings", seed, drawn=drawn)
+    ways = drawings.hindsight(folder / "drawings")
+    critic.train(folder / "critic", steps, seed, album, ways)
+
+
+@app.command()
+def export(
+    folder: Folder = WORK,
+    target: Annotated[Path, typer.Option(help="Where the weights go.")] = WEIGHTS,
+) -> None:
+    """Write the trained pair as it ships."""
+    from gcr.pocket.train import export
+
+    export.export(folder, target)
+
+
+if __name__ == "__main__":
+    app()

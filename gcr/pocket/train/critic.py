@@ -1,0 +1,216 @@
+"""Stage 6: the critic: the trained eyes and a small Llama that writes replies and answers questions."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import torch
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+)
+from torch.nn import functional as F
+from transformers import (
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    PreTrainedTokenizerFast,
+)
+
+from gcr.pocket import world
+from gcr.pocket.language import WORDS, Spec, say
+from gcr.pocket.train import eyes, replies, vae
+from gcr.pocket.train.captions import blur, spec_of
+from gcr.pocket.train.session import Session, device
+from gcr.pocket.truth import View
+
+BATCH = 40
+QUESTIONS = 0.25  # share of training examples
+MOST_TOKENS = 512
+SPACE = "\u2581"
+SPECIAL = ("<pad>", "</s>", "<unk>", "<image>", "<user>", "<critic>")
+CHAT = (
+    "{% for message in messages %}{% if message.role == 'assistant' %}<critic>{% else %}<user>{% endif %}"
+    "{% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}"
+    "{% if part.type == 'image' %}<image>{% else %}{{ part.text }}{% endif %}{% endfor %}{% endif %}"
+    "{% if message.role == 'assistant' %}</s>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<critic>{% endif %}"
+)
+
+
+def phrases() -> list[str]:
+    """Stretches of a reply that are one token each: headings, places, sentences that never vary."""
+    h, (first, *others) = replies.RUBRIC.headings, replies.RUBRIC.aspects
+    headings = [
+        f"# {h.analysis}\n",
+        f"\n# {h.judgement}\n1. {first}:\n## {h.justification}:",
+        *(f"\n{n}. {aspect}:\n## {h.justification}:" for n, aspect in enumerate(others, 2)),
+        f"\n## {h.score}:",
+        f"\n# {h.summary}:",
+        f"\n\n# {h.refinement}:\n## {h.comments}:",
+        f"\n## {h.refined}:",
+    ]
+    sentences = [f" {sentence}" for sentence in replies.SENTENCES]
+    return [*headings, *sentences, *(f" at the {place}" for place in world.PLACES)]
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """One token a word, mark or heading; decoding gives back the text as it was."""
+    words = set(WORDS) | set(replies.WORDS)
+    words |= {f"{score / 2}" for score in range(2, 9)}
+    vocabulary = {w: i for i, w in enumerate([*SPECIAL, *(SPACE + w for w in sorted(words))])}
+    fast = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    fast.normalizer = normalizers.Lowercase()
+    fast.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"\d\.\d|[\w'-]+|[^\w\s]"), "removed", invert=True),
+            pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="always", split=False),
+        ]
+    )
+    marks = [decoders.Replace(SPACE + mark, mark) for mark in ".,:?"]
+    fast.decoder = decoders.Sequence([*marks, decoders.Replace(SPACE, " "), decoders.Fuse()])
+    fast.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in SPECIAL])
+    fast.add_tokens([AddedToken(p, normalized=False) for p in phrases()])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=fast,
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        extra_special_tokens={"image_token": "<image>"},
+        model_max_length=MOST_TOKENS,
+        padding_side="left",
+        chat_template=CHAT,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def build(vocabulary: int) -> LlavaForConditionalGeneration:
+    return LlavaForConditionalGeneration(
+        LlavaConfig(
+            vision_config=eyes.config(),
+            text_config=LlamaConfig(
+                vocab_size=vocabulary,
+                hidden_size=192,
+                intermediate_size=512,
+                num_hidden_layers=4,
+                num_attention_heads=6,
+                num_key_value_heads=6,
+                max_position_embeddings=MOST_TOKENS,
+                tie_word_embeddings=True,
+                pad_token_id=0,
+                eos_token_id=1,
+                bos_token_id=None,
+            ),
+            image_token_index=SPECIAL.index("<image>"),
+            image_seq_length=eyes.GRID**2,
+            vision_feature_layer=-1,
+            vision_feature_select_strategy="full",
+            projector_hidden_act="gelu",
+            tie_word_embeddings=True,
+        )
+    )
+
+
+class Album(NamedTuple):
+    """Pictures to learn from: pixels (n, 3, 64, 64), uint8; what truth reads in each."""
+
+    pixels: torch.Tensor
+    views: list[View]
+
+
+class Example(NamedTuple):
+    picture: int
+    prompt: str
+    reply: str
+
+
+def example(
+    album: Album, rng: random.Random, rewrite: dict[tuple[int, bool], replies.Rewrite]
+) -> Example:
+    """A picture with a request or question, and what the critic should say."""
+    picture = rng.randrange(len(album.views))
+    view = album.views[picture]
+    if rng.random() < QUESTIONS:
+        text, yes = replies.question(view, rng)
+        return Example(picture, text, " yes" if yes else " no")
+    spec = request(view, rng)
+    way = rewrite[sum(g.count for g in spec.groups), spec.relation is not None]
+    return Example(picture, f"Request: {say(spec, rng)}", replies.write(spec, view, way))
+
+
+def request(view: View, rng: random.Random) -> Spec:
+    """A request that a picture meets, nearly meets, or has little to do with."""
+    scene = (
+        world.Scene(view.canvas, tuple(view.things[: world.MOST]))
+        if view.things
+        else world.sample(rng)
+    )
+    if rng.random() < 0.06:
+        scene = world.sample(rng)
+    spec = spec_of(scene, rng, noisy=False)
+    return blur(spec, rng) if rng.random() < 0.45 else spec
+
+
+class Batcher:
+    """Examples as tensors. The prompt is left out of the loss."""
+
+    def __init__(self, tokenize: PreTrainedTokenizerFast) -> None:
+        self.tokenize: Any = tokenize
+        self.image = "<image>" * eyes.GRID**2
+
+    def __call__(self, examples: list[Example]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Token ids, attention mask and labels (-100: no loss), each (examples, tokens)."""
+        rows = []
+        for e in examples:
+            head = self.ids(f"<user>{self.image}{e.prompt}<critic>")
+            tail = self.ids(e.reply + "</s>")
+            rows.append((head + tail, [-100] * len(head) + tail))
+        longest = max(len(ids) for ids, _ in rows)
+        ids = torch.tensor([i + [0] * (longest - len(i)) for i, _ in rows])
+        labels = torch.tensor([t + [-100] * (longest - len(t)) for _, t in rows])
+        return (
+            ids,
+            (torch.arange(longest)[None] < torch.tensor([[len(i)] for i, _ in rows])).long(),
+            labels,
+        )
+
+    def ids(self, text: str) -> list[int]:
+        return cast("list[int]", self.tokenize(text, add_special_tokens=False).input_ids)
+
+
+def train(
+    folder: Path,
+    steps: int,
+    seed: int,
+    album: Album,
+    rewrite: dict[tuple[int, bool], replies.Rewrite],
+) -> None:
+    torch.manual_seed(seed)
+    tokenize = tokenizer()
+    model = build(len(tokenize)).to(device())
+    model.model.vision_tower.load_state_dict(eyes.load(folder.parent / "eyes").state_dict())
+    session = Session(folder, model, steps, seed, rate=2e-3, muon=True)
+    batcher, pixels = Batcher(tokenize), album.pixels.to(device())
+
+    def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        rng = random.Random(f"{seed} critic {step}")
+        examples = [example(album, rng, rewrite) for _ in range(BATCH)]
+        ids, mask, labels = (t.to(device()) for t in batcher(examples))
+        seen = eyes.jitter(vae.to_model(pixels[[e.picture for e in examples]]))
+        hidden = model.model(
+            input_ids=ids, pixel_values=seen, attention_mask=mask, use_cache=False
+        ).last_hidden_state
+        told = labels[:, 1:] != -100
+        guess = model.lm_head(hidden[:, :-1][told])
+        want = labels[:, 1:][told]
+        hit = (guess.argmax(-1) == want).float().mean().item()
+        return F.cross_entropy(guess, want), {"tokens_right": hit}
+
+    session.run(loss_of)

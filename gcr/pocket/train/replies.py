@@ -1,0 +1,260 @@
+"""The replies the critic is taught, written from what truth reads in an image."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from gcr import reply, rubric
+from gcr.pocket import world
+from gcr.pocket.language import PLURALS, Group, Spec, gather, say
+from gcr.pocket.truth import Finding, View, compare, stands
+from gcr.records import AspectScore, Critique
+
+RUBRIC = rubric.load("pocket")
+CLEAN = 0.86  # overlap with its template from which a shape is clean
+SEEN = "Seen:"
+CHECK = "Check:"
+EXTRA = "Extra:"
+FINISH = {
+    4.0: "every shape is clean.",
+    3.0: "some shapes are rough.",
+    2.0: "some shapes are unclear.",
+}
+NO_TEXT = "no text was asked for."
+SUMMARIES = ("this does not show what was asked.", "this shows what was asked.")
+ADVICE = ("give every shape a place of its own.", "keep every shape where it is.")
+
+
+def judge(spec: Spec, view: View, rewrite: Rewrite) -> Critique:
+    """What the critic should say of an image that shows `view` when asked for `spec`."""
+    finding = compare(spec, view)
+    refined = settle(spec, finding) if finding.right else rewrite.apply(spec)
+    return Critique(
+        aspects=(
+            AspectScore(RUBRIC.aspects[0], faithfulness(finding), _account(spec, view, finding)),
+            AspectScore(RUBRIC.aspects[1], quality(view), FINISH[quality(view)]),
+            AspectScore(RUBRIC.aspects[2], None, NO_TEXT),
+        ),
+        summary=SUMMARIES[finding.right],
+        advice=ADVICE[finding.right],
+        refined=say(refined),
+    )
+
+
+def write(spec: Spec, view: View, rewrite: Rewrite) -> str:
+    """The reply as text, in the reply format."""
+    total = sum(g.count for g in spec.groups)
+    plain = Spec(tuple(replace(g, places=()) for g in spec.groups), spec.relation, spec.canvas)
+    analysis = f"{say(plain)}: {total} {'shape' if total == 1 else 'shapes'}."
+    return reply.write(judge(spec, view, rewrite), RUBRIC, analysis)
+
+
+def faithfulness(finding: Finding) -> float:
+    """4.0 when all is right; else 3.0 less half a point for each further fault, at least 1.0."""
+    faults = len(finding.missing) + len(finding.extra)
+    faults += sum(len(wrong) for _, _, wrong in finding.matched)
+    faults += (finding.relation is False) + (finding.canvas is False)
+    return 4.0 if not faults else max(1.0, 3.5 - 0.5 * faults)
+
+
+def quality(view: View) -> float:
+    """4.0 when every shape is clean, 3.0 when some are rough, 2.0 when some are blobs."""
+    if not view.things or not all(t.clear for t in view.things):
+        return 2.0
+    return 4.0 if all(t.clarity >= CLEAN for t in view.things) and not view.specks else 3.0
+
+
+def _account(spec: Spec, view: View, finding: Finding) -> str:
+    """What is seen, how each wanted thing fares, what is there that nobody asked for."""
+    seen = ", ".join(
+        f"a {t.size if t.size != 'medium' else ''} {t.colour} {t.shape if t.clear else 'blob'} at the {t.place}"
+        for t in view.things
+    )
+    fates = {
+        id(w): ("right" if not wrong else "wrong " + " ".join(wrong))
+        for w, _, wrong in finding.matched
+    }
+    checks = [
+        f"{w.colour} {w.shape} {fates.get(id(w), 'missing')}"
+        for w in sorted(
+            [w for w, _, _ in finding.matched] + list(finding.missing), key=lambda w: w.group
+        )
+    ]
+    if finding.relation is not None:
+        assert spec.relation is not None
+        checks.append(f"{spec.relation.name} {'right' if finding.relation else 'wrong'}")
+    if finding.canvas is not None:
+        checks.append(f"{spec.canvas} canvas {'right' if finding.canvas else 'wrong'}")
+    text = f"{SEEN} {seen or 'nothing'} on {view.canvas}. {CHECK} {', '.join(checks)}."
+    if finding.extra:
+        text += f" {EXTRA} {', '.join(f'{t.colour} {t.shape}' for t in finding.extra)}."
+    return " ".join(text.split())
+
+
+# Rewriting
+
+
+TEMPLATES: dict[str, dict[int, tuple[str, ...]]] = {
+    "wide": {
+        1: ("center",),
+        2: ("left", "right"),
+        3: ("top left", "top right", "bottom"),
+        4: ("top left", "top right", "bottom left", "bottom right"),
+        5: ("top left", "top right", "center", "bottom left", "bottom right"),
+    },
+    "rows": {
+        1: ("center",),
+        2: ("top", "bottom"),
+        3: ("left", "center", "right"),
+        4: ("top left", "top right", "bottom left", "bottom right"),
+        5: ("top left", "top", "top right", "bottom left", "bottom right"),
+    },
+}
+_SIDES = {
+    "above": (("top left", "top right", "top", "left", "right"), ("bottom left", "bottom right", "bottom", "left", "right")),
+    "left of": (("top left", "bottom left", "left", "top", "bottom"), ("top right", "bottom right", "right", "top", "bottom")),
+}  # fmt: skip
+_MIDDLE_OF_SIDE = {"above": ("top", "bottom"), "left of": ("left", "right")}
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """A way to rewrite a request: where things go, and how that is worded.
+
+    template: a key of TEMPLATES. lists: like things as one list rather than a phrase each.
+    canvas: name a white canvas where the request names none.
+    """
+
+    template: str = "wide"
+    lists: bool = False
+    canvas: bool = False
+
+    def apply(self, spec: Spec) -> Spec:
+        """The detailed spec that asks for the same, every thing in a place of its own."""
+        places = plan(spec, self.template)
+        groups = tuple(
+            Group(1, w.colour, w.shape, w.size, (place,))
+            for w, place in zip(spec.wanted(), places, strict=True)
+        )
+        canvas = spec.canvas or ("white" if self.canvas else "")
+        detailed = Spec(groups, None, canvas)
+        return gather(detailed) if self.lists else detailed
+
+
+REWRITES = tuple(
+    Rewrite(t, lists, c) for t in TEMPLATES for lists in (False, True) for c in (False, True)
+)
+
+
+def plan(spec: Spec, template: str) -> list[str]:
+    """A place for every wanted thing, in order: as asked, within the relation, no place twice."""
+    wanted = list(spec.wanted())
+    taken = {w.place for w in wanted if w.place}
+    if spec.relation is None:
+        free = [p for p in (*TEMPLATES[template][len(wanted)], *world.PLACES) if p not in taken]
+        order = iter(dict.fromkeys(free))
+        return [w.place or next(order) for w in wanted]
+    sides = [_side(spec, i, taken) for i in (0, 1)]
+    return [w.place or next(sides[w.group in spec.relation.second]) for w in wanted]
+
+
+def _side(spec: Spec, index: int, taken: set[str]):  # type: ignore[no-untyped-def]
+    assert spec.relation is not None
+    name = spec.relation.name
+    flipped = name in ("below", "right of")
+    key = {"below": "above", "right of": "left of"}.get(name, name)
+    which = 1 - index if flipped else index
+    members = (spec.relation.first, spec.relation.second)[index]
+    count = sum(spec.groups[i].count for i in members)
+    if count == 1:
+        first: tuple[str, ...] = (_MIDDLE_OF_SIDE[key][which],)
+    elif count == 3:
+        first = tuple(sorted(_SIDES[key][which][:3], key=world.PLACES.index))
+    else:
+        first = _SIDES[key][which][:count]
+    return iter([p for p in dict.fromkeys((*first, *_SIDES[key][which])) if p not in taken])
+
+
+def settle(spec: Spec, finding: Finding) -> Spec:
+    """The request told in detail as an image that is right shows it."""
+    pairs = sorted(finding.matched, key=lambda m: m[0].group)
+    groups = tuple(Group(1, w.colour, w.shape, w.size, (s.place,)) for w, s, _ in pairs)
+    return Spec(groups, None, spec.canvas)
+
+
+# Questions
+
+
+def question(view: View, rng: random.Random) -> tuple[str, bool]:
+    """A yes/no question about an image and its answer; yes about half of the time."""
+    things = [t for t in view.things if t.clear]
+    kinds = Counter((t.colour, t.shape) for t in things)
+    asks = rng.choice(("kind", "kind", "count", "place", "relation", "relation", "canvas"))
+    present = rng.choice(list(kinds)) if kinds else rng.choice(world.TRAINING_PAIRS)
+    colour, shape = present if rng.random() < 0.6 else _near(present, rng)
+    noun = f"{_article(colour)} {colour} {shape}"
+    if asks == "canvas":
+        name = view.canvas if rng.random() < 0.5 else rng.choice(list(world.CANVASES))
+        return f"is the canvas {name}?", name == view.canvas
+    if asks == "count" and kinds:
+        count = max(2, min(5, kinds[present] + rng.choice((0, 0, 1, -1))))
+        words = ("two", "three", "four", "five")[count - 2]
+        return f"are there {words} {present[0]} {PLURALS[present[1]]}?", kinds[present] == count
+    if asks == "place":
+        places = [t.place for t in things if (t.colour, t.shape) == (colour, shape)]
+        place = rng.choice(places) if places and rng.random() < 0.6 else rng.choice(world.PLACES)
+        return f"is there {noun} at the {place}?", place in places
+    others = [k for k in kinds if k != (colour, shape)]
+    if asks == "relation" and others:
+        c2, s2 = rng.choice(others)
+        name = rng.choice(("above", "below", "left of", "right of"))
+        first = [t for t in things if (t.colour, t.shape) == (colour, shape)]
+        second = [t for t in things if (t.colour, t.shape) == (c2, s2)]
+        return f"is there {noun} {name} the {c2} {s2}?", any(
+            stands(a, name, b) for a in first for b in second
+        )
+    return f"is there {noun}?", (colour, shape) in kinds
+
+
+def _near(pair: tuple[str, str], rng: random.Random) -> tuple[str, str]:
+    """Another trained pair that shares its colour or its shape."""
+    return rng.choice(
+        [p for p in world.TRAINING_PAIRS if p != pair and (p[0] == pair[0]) != (p[1] == pair[1])]
+    )
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
+
+
+SENTENCES: Sequence[str] = (
+    *(SEEN, CHECK, EXTRA, NO_TEXT, "N/A"),
+    *FINISH.values(),
+    *SUMMARIES,
+    *ADVICE,
+)
+"""What replies say in the same words every time."""
+WORDS: Sequence[str] = [
+    "nothing",
+    "blob",
+    "missing",
+    "wrong",
+    "right",
+    "shape",
+    "shapes",
+    "size",
+    "place",
+    "colour",
+    "request",
+    "is",
+    "are",
+    "there",
+    "?",
+    "without",
+    "yes",
+    "no",
+]
+"""The other words of replies and questions that the language itself does not have."""

@@ -1,0 +1,90 @@
+"""Stage 1: the autoencoder, pixels to 8 × 8 latents of 8 channels and back."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+
+from gcr.pocket import world
+from gcr.pocket.train.session import Session, batches, device
+
+POOL = 12_000  # scenes
+BATCH = 16
+KL = 1e-4  # weight; ten times more leaves too few bits for colours and edges
+
+
+def build() -> AutoencoderKL:
+    """An untrained AutoencoderKL: (batch, 3, 64, 64) in -1..1 to latents (batch, 8, 8, 8)."""
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(16, 32, 48, 64),
+        layers_per_block=1,
+        latent_channels=8,
+        norm_num_groups=8,
+        sample_size=world.SIDE,
+        mid_block_add_attention=False,
+    )
+
+
+def render(scenes: list[world.Scene]) -> torch.Tensor:
+    """Scenes as (batch, 3, SIDE, SIDE), uint8."""
+    return torch.from_numpy(
+        np.stack([np.asarray(world.draw(scene)) for scene in scenes]).transpose(0, 3, 1, 2).copy()
+    )
+
+
+def to_model(pixels: torch.Tensor) -> torch.Tensor:
+    """uint8 pixels as floats in -1..1."""
+    return pixels.float() / 127.5 - 1
+
+
+def train(folder: Path, steps: int, seed: int) -> None:
+    rng = random.Random(seed)
+    pool = render([world.sample(rng) for _ in range(POOL)]).to(device())
+    torch.manual_seed(seed)
+    vae = build().to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    session = Session(folder, vae, steps, seed, rate=3e-3)
+
+    def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        pixels = to_model(pool[torch.randint(len(pool), (BATCH,))])
+        posterior = vae.encode(pixels).latent_dist
+        drawn = vae.decode(posterior.sample()).sample
+        # Nine pixels in ten are canvas: without the weight they are all that is learned.
+        canvas = pixels[:, :, :1, :1]
+        weight = 1 + 9 * ((pixels - canvas).abs().amax(1, keepdim=True) > 0.05)
+        error = (weight * ((drawn - pixels).abs() + (drawn - pixels) ** 2)).mean()
+        kl = posterior.kl().mean() / posterior.mean[0].numel()
+        return error + KL * kl, {"error": error.item(), "kl": kl.item()}
+
+    session.run(loss_of)
+
+
+@torch.inference_mode()
+def encode(vae: AutoencoderKL, scenes: list[world.Scene]) -> torch.Tensor:
+    """The latent means of scenes: (scenes, 8, 8, 8), float32, unscaled."""
+    means = [
+        vae.encode(to_model(render(part)).to(vae.device)).latent_dist.mean.cpu()
+        for part in batches(scenes, 128)
+    ]
+    return torch.cat(means)
+
+
+@torch.inference_mode()
+def reconstruct(vae: AutoencoderKL, pixels: torch.Tensor) -> torch.Tensor:
+    """Pixels (batch, 3, 64, 64), uint8, through the autoencoder and back."""
+    drawn = vae(to_model(pixels).to(vae.device)).sample
+    return ((drawn.cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def load(folder: Path) -> AutoencoderKL:
+    """The trained autoencoder of a stage folder."""
+    vae = build()
+    state = torch.load(folder / "checkpoint.pt", map_location="cpu", weights_only=True)
+    vae.load_state_dict(state["model"])
+    return cast("AutoencoderKL", vae.eval().requires_grad_(False).to(device()))

@@ -1,0 +1,247 @@
+"""Truth: what an image of the world shows, read from its pixels alone.
+
+The evaluator of pocket. It measures results and writes training replies; the loop and the critic
+never see it at run time.
+
+Foreground is what differs from the canvas; connected pieces of one colour are things; a thing's
+shape is the template that overlaps it best (intersection over union).
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from gcr.pocket import world
+from gcr.pocket.language import Spec, Wanted
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+SPECK = 14  # pixels; a smaller piece is dirt, not a thing
+CONTRAST = 70.0  # RGB distance from the canvas at which a pixel is foreground
+CLEAR = 0.62  # overlap with its template under which a thing is an unclear blob
+MARGIN = 4.0  # pixels by which "above" must be above
+
+_CANVAS_RGB = np.array(list(world.CANVASES.values()), dtype=np.float32)
+_COLOUR_RGB = np.array(list(world.COLOURS.values()), dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen(world.Thing):
+    """A thing read from pixels. clarity: overlap with its template, 0-1."""
+
+    clarity: float = 1.0
+
+    @property
+    def clear(self) -> bool:
+        return self.clarity >= CLEAR
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that an image shows. specks: number of stray pieces too small to be things."""
+
+    canvas: str
+    things: tuple[Seen, ...]
+    specks: int = 0
+
+
+def look(image: Image) -> View:
+    """Read an RGB image of SIDE × SIDE pixels. Things come in reading order (by place)."""
+    pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
+    if pixels.shape != (world.SIDE, world.SIDE, 3):
+        raise ValueError(f"truth reads {world.SIDE}×{world.SIDE} images, not {pixels.shape[:2]}")
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    canvas = int(np.argmin(((_CANVAS_RGB - np.median(border, axis=0)) ** 2).sum(-1)))
+    foreground = np.sqrt(((pixels - _CANVAS_RGB[canvas]) ** 2).sum(-1)) > CONTRAST
+    nearest = ((pixels[:, :, None] - _COLOUR_RGB) ** 2).sum(-1).argmin(-1)
+    things, specks = [], 0
+    for piece in _pieces(foreground, nearest):
+        if piece.sum() < SPECK:
+            specks += 1
+        else:
+            things.append(_read(piece, pixels, _CANVAS_RGB[canvas]))
+    order = sorted(things, key=lambda t: (world.PLACES.index(t.place), t.y, t.x))
+    return View(list(world.CANVASES)[canvas], tuple(order), specks)
+
+
+def _pieces(foreground: NDArray[np.bool_], nearest: NDArray[np.intp]) -> list[NDArray[np.bool_]]:
+    """Connected pieces of one colour, as (SIDE, SIDE) masks."""
+    labels, count = ndimage.label(foreground)
+    pieces = []
+    for i in range(1, count + 1):
+        whole = labels == i
+        # A rim blends into the canvas and takes on other colours' hues: vote without it.
+        inside = ndimage.binary_erosion(whole)
+        votes = np.bincount(nearest[inside], minlength=len(_COLOUR_RGB))
+        main = [c for c in np.flatnonzero(votes >= SPECK) if votes[c] >= 0.2 * votes.sum()]
+        if len(main) < 2:
+            pieces.append(whole)
+            continue
+        # Things that touch: give every pixel to the nearest solid patch of a main colour.
+        solid = np.stack([inside & (nearest == c) for c in main])
+        distance = np.stack([ndimage.distance_transform_edt(~patch) for patch in solid])
+        owner = distance.argmin(0)
+        for j in range(len(main)):
+            parts, n = ndimage.label(whole & (owner == j))
+            pieces += [parts == k for k in range(1, n + 1)]
+    return pieces
+
+
+def _read(
+    piece: NDArray[np.bool_], pixels: NDArray[np.float32], canvas: NDArray[np.float32]
+) -> Seen:
+    """The thing one piece is. piece: (SIDE, SIDE); pixels: (SIDE, SIDE, 3); canvas: (3,)."""
+    inside = ndimage.binary_erosion(piece)
+    paint = np.median(pixels[inside if inside.sum() >= 6 else piece], axis=0)
+    colour = int(((_COLOUR_RGB - paint) ** 2).sum(-1).argmin())
+    # How much of each pixel the paint covers: exact areas in spite of soft edges.
+    cover = ((pixels - canvas) @ (paint - canvas) / ((paint - canvas) ** 2).sum()).clip(0, 1)
+    cover = cover * ndimage.binary_dilation(piece)
+    area = float(cover.sum())
+    rows, columns = np.indices(cover.shape)
+    cy, cx = ((cover * v).sum() / area + 0.5 for v in (rows, columns))
+    best = Seen("", list(world.COLOURS)[colour], cx, cy, 0.0, clarity=-1.0)
+    for name in world.SHAPES:
+        unit_area, dx, dy = _template(name)
+        r = (area / unit_area) ** 0.5
+        x, y = cx - dx * r, cy - dy * r
+        mask = _coverage(name, x, y, r)
+        overlap = float(np.minimum(mask, cover).sum() / np.maximum(mask, cover).sum())
+        if overlap > best.clarity:
+            best = Seen(name, best.colour, x, y, r, clarity=overlap)
+    return best
+
+
+@lru_cache
+def _template(shape: str) -> tuple[float, float, float]:
+    """Area, and centroid (x, y) relative to the centre, of a shape of radius 1."""
+    points = np.array(world.outline(shape, 0, 0, 1))
+    x, y = points.T
+    x2, y2 = np.roll(x, -1), np.roll(y, -1)
+    cross = x * y2 - x2 * y
+    area = cross.sum() / 2
+    return (
+        float(abs(area)),
+        float(((x + x2) * cross).sum() / (6 * area)),
+        float(((y + y2) * cross).sum() / (6 * area)),
+    )
+
+
+def _coverage(shape: str, x: float, y: float, r: float) -> NDArray[np.float32]:
+    """How much of each pixel a shape covers: (SIDE, SIDE), 0-1."""
+    from PIL import Image, ImageDraw
+
+    big = Image.new("L", (world.SIDE * 4, world.SIDE * 4))
+    points = [(px * 4, py * 4) for px, py in world.outline(shape, x, y, r)]
+    ImageDraw.Draw(big).polygon(points, fill=255)
+    small = big.resize((world.SIDE, world.SIDE), Image.Resampling.BOX)
+    return np.asarray(small, dtype=np.float32) / 255
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """How an image and a request fit together.
+
+    matched: pairs of (what was wanted, what was seen for it, what is wrong with it).
+    missing: wanted things for which nothing was left; extra: seen things nobody asked for.
+    relation, canvas: whether the request's relation and canvas hold; None where it has none.
+    """
+
+    matched: tuple[tuple[Wanted, Seen, tuple[str, ...]], ...]
+    missing: tuple[Wanted, ...]
+    extra: tuple[Seen, ...]
+    relation: bool | None
+    canvas: bool | None
+
+    @property
+    def right(self) -> bool:
+        """Whether the image shows what was asked, all of it and nothing else."""
+        flawless = all(not wrong for _, _, wrong in self.matched)
+        return (
+            flawless
+            and not self.missing
+            and not self.extra
+            and self.relation is not False
+            and self.canvas is not False
+        )
+
+
+def compare(spec: Spec, view: View) -> Finding:
+    """Fit the things seen to the things wanted so that the least is wrong."""
+    wanted, seen = list(spec.wanted()), list(view.things)
+    slots: list[int | None] = [*range(len(seen)), *([None] * max(0, len(wanted) - len(seen)))]
+    wrongs = [[_wrong(w, s) for s in seen] for w in wanted]
+    best: tuple[float, tuple[int | None, ...], bool | None] | None = None
+    for fit in itertools.islice(itertools.permutations(slots, len(wanted)), 20000):
+        cost = sum(2.5 if j is None else _cost(wrongs[i][j]) for i, j in enumerate(fit))
+        if best is not None and cost >= best[0]:
+            continue
+        relation = _holds(spec, wanted, [None if j is None else seen[j] for j in fit])
+        cost += relation is False
+        if best is None or cost < best[0]:
+            best = cost, fit, relation
+    assert best is not None
+    _, fit, relation = best
+    return Finding(
+        matched=tuple(
+            (wanted[i], seen[j], wrongs[i][j]) for i, j in enumerate(fit) if j is not None
+        ),
+        missing=tuple(wanted[i] for i, j in enumerate(fit) if j is None),
+        extra=tuple(s for j, s in enumerate(seen) if j not in fit),
+        relation=relation,
+        canvas=None if not spec.canvas else spec.canvas == view.canvas,
+    )
+
+
+def _wrong(wanted: Wanted, seen: Seen) -> tuple[str, ...]:
+    return tuple(
+        name
+        for name, ask, have in (
+            ("colour", wanted.colour, seen.colour),
+            ("shape", wanted.shape, seen.shape if seen.clear else "blob"),
+            ("size", wanted.size, seen.size),
+            ("place", wanted.place, seen.place),
+        )
+        if ask and ask != have
+    )
+
+
+def _cost(wrong: tuple[str, ...]) -> float:
+    weights = {"colour": 1.0, "shape": 1.0, "size": 0.6, "place": 0.8}
+    return sum(weights[name] for name in wrong)
+
+
+def _holds(spec: Spec, wanted: list[Wanted], seen: list[Seen | None]) -> bool | None:
+    """Whether every thing of the first side stands in the relation to every thing of the second."""
+    if spec.relation is None:
+        return None
+    first = [s for w, s in zip(wanted, seen, strict=True) if w.group in spec.relation.first]
+    second = [s for w, s in zip(wanted, seen, strict=True) if w.group in spec.relation.second]
+    return all(
+        a is not None and b is not None and stands(a, spec.relation.name, b)
+        for a in first
+        for b in second
+    )
+
+
+def stands(a: world.Thing, relation: str, b: world.Thing) -> bool:
+    """Whether a is above / below / left of / right of b, by at least MARGIN pixels."""
+    return {
+        "above": b.y - a.y,
+        "below": a.y - b.y,
+        "left of": b.x - a.x,
+        "right of": a.x - b.x,
+    }[relation] >= MARGIN
+
+
+def shows(image: Image, spec: Spec) -> bool:
+    """Whether the image shows what the request asks, all of it and nothing else."""
+    return compare(spec, look(image)).right
