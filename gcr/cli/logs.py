@@ -1,4 +1,7 @@
-"""What the libraries below say on their own: nothing, unless it is asked for."""
+"""What the libraries below say on their own: nothing, unless it is asked for.
+
+gcr's own warnings always reach the user, unless only errors are wanted.
+"""
 
 import logging
 import os
@@ -12,7 +15,18 @@ def set_up(*, verbose: bool, quiet: bool) -> None:
     if verbose:
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
         logging.captureWarnings(capture=True)
-    else:
-        warnings.simplefilter("ignore")
-        # Without a handler of ours, logging would print warnings to stderr by itself.
-        logging.getLogger().addHandler(logging.NullHandler())
+        return
+    warnings.simplefilter("ignore")
+    # Without a handler of ours, logging would print warnings to stderr by itself.
+    logging.getLogger().addHandler(logging.NullHandler())
+    if not quiet:
+        logging.getLogger("gcr").addHandler(_Warnings(logging.WARNING))
+
+
+class _Warnings(logging.Handler):
+    """Shows gcr's own warnings the way the console shows all others."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from gcr.console import Terminal
+
+        Terminal().warn(record.getMessage(), "")

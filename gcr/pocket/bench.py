@@ -1,8 +1,8 @@
-"""`python -m gcr.pocket.bench`: does refinement help, by truth, on requests nobody trained on?
+"""The measurement of the embedded pair: `python -m gcr.pocket.bench`.
 
-Three arms over the same requests and seeds, through the same loop, models and settings as
-`gcr refine`: the raw image, the best of N raw seeds chosen by the critic, and refinement with N
-images. Truth judges only the result.
+Does refining help, by truth, on requests nobody trained on? Three arms over the same requests and
+seeds, through the same loop, models and settings as `gcr refine`: the raw image, the best of N raw
+seeds chosen by the critic, and refinement with N images. Truth judges only the results.
 """
 
 from __future__ import annotations
@@ -12,21 +12,23 @@ import random
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gcr import assembly, loop, profiles, rubric, settings
-from gcr.pocket import truth, world
-from gcr.pocket.language import Spec, describe, detail, parse, relate, say
+from gcr.pocket import WEIGHTS, truth, world
+from gcr.pocket.language import parse, say
+from gcr.pocket.spec import describe, detail, relate
 from gcr.records import Attempt, Request, Run
 from gcr.stopping import StopRule
 from gcr.strategies import Refine
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from gcr.records import Critic, Generator
+
+SEED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,10 @@ class Judged:
 
     attempt: Attempt
     right: bool
+
+
+Arm = list[tuple[Run, dict[str, Judged]]]
+"""Every run with all its images judged by critic and truth, by image name."""
 
 
 def requests(count: int, name: str, *, held_out: bool = True) -> list[str]:
@@ -48,11 +54,11 @@ def requests(count: int, name: str, *, held_out: bool = True) -> list[str]:
         scene = world.sample(rng, world.PAIRS if held_out else world.TRAINING_PAIRS)
         if held_out != any((t.colour, t.shape) in world.HELD_OUT for t in scene.things):
             continue
-        say_sizes, say_canvas = rng.random() < 0.15, rng.random() < 0.2
+        sizes, canvas = rng.random() < 0.15, rng.random() < 0.2
         if rng.random() < 0.1:
-            spec: Spec = detail(scene, sizes=say_sizes, canvas=say_canvas)
+            spec = detail(scene, sizes=sizes, canvas=canvas)
         else:
-            spec = describe(scene, sizes=say_sizes, canvas=say_canvas)
+            spec = describe(scene, sizes=sizes, canvas=canvas)
             spec = relate(spec, scene, rng) if rng.random() < 0.6 else spec
         text = say(spec, rng)
         if text not in found:
@@ -62,27 +68,35 @@ def requests(count: int, name: str, *, held_out: bool = True) -> list[str]:
 
 def play(
     prompts: list[str], generator: Generator, critic: Critic, *, images: int, rule: StopRule
-) -> list[tuple[Run, dict[str, Judged]]]:
-    """One arm: every run with all its images judged by critic and truth, by image name."""
-    results: dict[str, tuple[Run, dict[str, Judged]]] = {}
-    specs = {f"{i}": parse(prompt) for i, prompt in enumerate(prompts)}
-    for first, prompt in enumerate(prompts):
-        results[f"{first}"] = Run(f"{first}", Request(prompt)), {}
-    runs = [run for run, _ in results.values()]
+) -> Arm:
+    """Run one arm over all requests, as one wave."""
     # Arms share seeds, and so their first images: the comparison is paired.
-    for step in loop.refine(runs, generator, critic, Refine(images, seed=1_000), rule):
-        judged = results[step.run.id][1]
-        for attempt, image in zip(step.run.rounds[-1].attempts, step.images, strict=True):
-            judged[attempt.image] = Judged(attempt, _right(image, specs[step.run.id]))
-        results[step.run.id] = step.run, judged
-    return list(results.values())
+    strategy = Refine(images, SEED)
+    arm: dict[str, tuple[Run, dict[str, Judged]]] = {
+        f"{i}": (Run(f"{i}", Request(prompt)), {}) for i, prompt in enumerate(prompts)
+    }
+    for step in loop.refine([run for run, _ in arm.values()], generator, critic, strategy, rule):
+        run = step.run
+        judged = arm[run.id][1]
+        spec = parse(run.request.prompt)
+        for attempt, image in zip(run.rounds[-1].attempts, step.images, strict=True):
+            judged[attempt.image] = Judged(attempt, truth.shows(image, spec))
+        arm[run.id] = run, judged
+    return list(arm.values())
 
 
-def _right(image: Image, spec: Spec) -> bool:
-    return truth.shows(image, spec)
+def stopped(arm: Arm, rule: StopRule) -> Arm:
+    """The arm as it had been under a rule that stops earlier: each run's first rounds."""
+
+    def cut(run: Run) -> Run:
+        lengths = range(1, len(run.rounds) + 1)
+        starts = [replace(run, rounds=run.rounds[:length], stop=None) for length in lengths]
+        return next((start for start in starts if rule.reason(start) is not None), run)
+
+    return [(cut(run), judged) for run, judged in arm]
 
 
-def accuracy(arm: list[tuple[Run, dict[str, Judged]]], pick: str) -> float:
+def accuracy(arm: Arm, pick: str) -> float:
     """Share of runs whose picked image is right. pick: `best` or `raw`."""
     right = 0
     for run, judged in arm:
@@ -99,6 +113,24 @@ def auc(judged: list[Judged]) -> float:
     return wins / (len(good) * len(bad))
 
 
+def figures(arms: dict[str, Arm]) -> dict[str, float]:
+    """What the arms `best-of-n`, `refine` and any others came to. Raw: each run's first image."""
+    every = [
+        j for arm in ("best-of-n", "refine") for _, judged in arms[arm] for j in judged.values()
+    ]
+    found = {"raw": accuracy(arms["best-of-n"], "raw")}
+    for name, arm in arms.items():
+        found[name] = accuracy(arm, "best")
+        found[f"{name}: images used"] = fmean(len(run.attempts) for run, _ in arm)
+        found[f"{name}: any image right"] = fmean(
+            any(judged[attempt.image].right for attempt in run.attempts) for run, judged in arm
+        )
+    found["critic AUC"] = auc(every)
+    found["images judged"] = len(every)
+    found["unreadable replies"] = fmean(j.attempt.score is None for j in every)
+    return {name: round(figure, 4) for name, figure in found.items()}
+
+
 def main(
     count: Annotated[int, typer.Option(help="Requests.")] = 120,
     images: Annotated[int, typer.Option(help="Images for each request and arm.")] = 8,
@@ -109,43 +141,26 @@ def main(
     output: Annotated[Path | None, typer.Option(help="Write the figures here, as JSON.")] = None,
 ) -> None:
     """Compare raw, best-of-N and refined images on pocket, with truth as the evaluator."""
-    chosen = settings.resolve({"profile": profiles.EMBEDDED})
+    # Nobody's own settings may change the figures: these folders hold none.
+    chosen = settings.resolve(
+        {"profile": profiles.EMBEDDED}, folder=WEIGHTS, environ={"XDG_CONFIG_HOME": str(WEIGHTS)}
+    )
     generator, critic = assembly.load_models(chosen, rubric.load(chosen.rubric), assembly.Silent())
     prompts = requests(count, name, held_out=held_out)
     began = time.perf_counter()
-    patient = StopRule(images // chosen.images, 1.0, patience=images, min_gain=0.02)
+    patient = StopRule(images // chosen.images, chosen.target, images, chosen.min_gain)
+    refined = play(prompts, generator, critic, images=chosen.images, rule=patient)
     arms = {
         "best-of-n": play(prompts, generator, critic, images=images, rule=StopRule(rounds=1)),
-        "refine": play(prompts, generator, critic, images=chosen.images, rule=patient),
-        "refine, default stop": play(
-            prompts,
-            generator,
-            critic,
-            images=chosen.images,
-            rule=replace(patient, patience=chosen.patience),
-        ),
+        "refine": refined,
+        "refine, default patience": stopped(refined, replace(patient, patience=chosen.patience)),
     }
-    every = [
-        j for arm in ("best-of-n", "refine") for _, judged in arms[arm] for j in judged.values()
-    ]
-    figures: dict[str, object] = {"requests": count, "set": name, "images": images}
-    figures["raw"] = round(accuracy(arms["best-of-n"], "raw"), 4)
-    for arm, runs in arms.items():
-        figures[arm] = round(accuracy(runs, "best"), 4)
-        figures[f"{arm}: images used"] = round(sum(len(run.attempts) for run, _ in runs) / count, 2)
-        figures[f"{arm}: any image right"] = round(
-            sum(any(j.right for j in judged.values()) for _, judged in runs) / count, 4
-        )
-    figures["critic AUC"] = round(auc(every), 4)
-    figures["images judged"] = len(every)
-    figures["unreadable replies"] = round(
-        sum(j.attempt.score is None for j in every) / len(every), 4
-    )
-    figures["seconds"] = round(time.perf_counter() - began, 1)
-    for key, value in figures.items():
+    told: dict[str, object] = {"requests": count, "set": name, "images": images, **figures(arms)}
+    told["seconds"] = round(time.perf_counter() - began, 1)
+    for key, value in told.items():
         typer.echo(f"{key}: {value}")
     if output is not None:
-        output.write_text(json.dumps(figures, indent=1) + "\n")
+        output.write_text(json.dumps(told, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -4,22 +4,20 @@
     GROUP    = COUNT [SIZE] COLOUR SHAPE [at the PLACE | : one at the PLACE, one at the PLACE …]
     RELATION = above | below | left of | right of: all before it stand so to all after it
 
-A short caption names groups; a detailed one gives every thing its own phrase and place. A request
-means what it says and nothing else: things that it does not name must not be there.
+A short caption names groups; a detailed one gives every thing its own phrase and place.
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 from gcr.pocket import world
+from gcr.pocket.spec import Group, Relation, Spec, Wanted
 
 COUNTS = ("a", "two", "three", "four", "five")
-RELATIONS = ("above", "below", "left of", "right of")
 PLURALS = {s: ("crosses" if s == "cross" else s + "s") for s in world.SHAPES}
 PREFIXES = ("a picture of", "an image of", "a drawing of")
 
@@ -36,29 +34,11 @@ _CANVAS_WORDS = {**{c: c for c in world.CANVASES}, "gray": "grey"}
 _MIDDLE_WORDS = {"center", "centre", "middle"}
 _AT = ("at the", "in the")
 _RELATION_WORDS = {"above": "above", "over": "above", "below": "below", "under": "below"}
-_OTHER_WORDS = set(
-    [
-        "picture",
-        "image",
-        "drawing",
-        "of",
-        "and",
-        "on",
-        "canvas",
-        "background",
-        "at",
-        "in",
-        "the",
-        "to",
-        "left",
-        "right",
-        "top",
-        "bottom",
-        ",",
-        ":",
-        ".",
-    ]
-)
+_OTHER_WORDS = {
+    *("picture", "image", "drawing", "of", "and", "on", "canvas", "background"),
+    *("at", "in", "the", "to", "left", "right", "top", "bottom"),
+    *(",", ":", "."),
+}
 WORDS = frozenset(
     _OTHER_WORDS
     | _MIDDLE_WORDS
@@ -69,52 +49,7 @@ WORDS = frozenset(
 """Every word and mark of the language."""
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Like things. size: empty when unsaid. places: none, or one for each thing."""
-
-    count: int
-    colour: str
-    shape: str
-    size: str = ""
-    places: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Relation:
-    """Every thing of the groups `first` stands so to every thing of the groups `second`."""
-
-    name: str
-    first: tuple[int, ...]
-    second: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """One thing a request asks for. group: index of the group it comes from."""
-
-    colour: str
-    shape: str
-    size: str
-    place: str
-    group: int
-
-
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """What a caption says. canvas: empty when unsaid."""
-
-    groups: tuple[Group, ...]
-    relation: Relation | None = None
-    canvas: str = ""
-
-    def wanted(self) -> Iterator[Wanted]:
-        for index, g in enumerate(self.groups):
-            for place in g.places or ("",) * g.count:
-                yield Wanted(g.colour, g.shape, g.size, place, index)
-
-
-class OutsideLanguage(ValueError):
+class OutsideLanguageError(ValueError):
     """A text that the language of the world cannot say."""
 
 
@@ -132,7 +67,7 @@ def unknown_words(text: str) -> list[str]:
 
 
 def parse(text: str) -> Spec:
-    """Read a caption or request. Raises OutsideLanguage when it is not one."""
+    """Read a caption or request. Raises OutsideLanguageError when it is not one."""
     return _Reader(split(text)).spec()
 
 
@@ -177,7 +112,7 @@ class _Reader:
                 border = len(groups)
             else:
                 self.fail()
-            if not self.peek("on"):
+            if not self.peek("on") or border == len(groups):
                 groups.append(self.group())
         if self.at < len(self.words) or sum(g.count for g in groups) > world.MOST:
             self.fail()
@@ -217,13 +152,14 @@ class _Reader:
         if self.skip(*_MIDDLE_WORDS):
             return "center"
         for place in sorted(world.PLACES, key=len, reverse=True):
-            if self.skip(place):
+            # "at the top left of a star" is at the top, and left of a star.
+            if not self.peek(*place.split(), "of") and self.skip(place):
                 return place
         return ""
 
-    def fail(self) -> None:
+    def fail(self) -> NoReturn:
         rest = " ".join(self.words[self.at : self.at + 4]) or "the end"
-        raise OutsideLanguage(f"the language of pocket does not go on with: {rest}")
+        raise OutsideLanguageError(f"the language of pocket does not go on with: {rest}")
 
 
 # Writing
@@ -231,7 +167,7 @@ class _Reader:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word of a caption; `names` is the thing it names, for a shape word or the "one" of a list."""
+    """A word of a caption. names: what it names, for a shape word or the "one" of a list."""
 
     text: str
     names: Wanted | None = None
@@ -310,57 +246,3 @@ def _say_place(place: str, rng: random.Random | None) -> str:
         return f"at the {place}"
     word = rng.choice(("center", "center", "centre", "middle")) if place == "center" else place
     return f"{rng.choice(('at', 'at', 'in'))} the {word}"
-
-
-# From scenes
-
-
-def describe(scene: world.Scene, *, sizes: bool = False, canvas: bool = False) -> Spec:
-    """The short spec of a scene: like things in groups, in order of appearance."""
-    kinds = Counter((t.colour, t.shape, t.size if sizes else "") for t in scene.things)
-    groups = tuple(Group(n, *kind) for kind, n in kinds.items())
-    return Spec(groups, None, scene.canvas if canvas else "")
-
-
-def detail(scene: world.Scene, *, sizes: bool = False, canvas: bool = False) -> Spec:
-    """The detailed spec of a scene: every thing with its place."""
-    groups = tuple(
-        Group(1, t.colour, t.shape, t.size if sizes else "", (t.place,)) for t in scene.things
-    )
-    return Spec(groups, None, scene.canvas if canvas else "")
-
-
-def gather(spec: Spec) -> Spec:
-    """Like things with places told as lists: "two red stars: one at the top, one at the left"."""
-    places: dict[tuple[str, str, str], list[str]] = {}
-    for w in spec.wanted():
-        places.setdefault((w.colour, w.shape, w.size), []).append(w.place)
-    groups = tuple(Group(len(p), *kind, tuple(p)) for kind, p in places.items())
-    return Spec(groups, None, spec.canvas)
-
-
-def relate(spec: Spec, scene: world.Scene, rng: random.Random) -> Spec:
-    """Put a relation that holds in the scene into its short spec, if there is one to find."""
-    from gcr.pocket.truth import stands
-
-    if len(spec.groups) < 2:
-        return spec
-    things = [
-        [
-            t
-            for t in scene.things
-            if (t.colour, t.shape, g.size and t.size) == (g.colour, g.shape, g.size)
-        ]
-        for g in spec.groups
-    ]
-    order = list(range(len(spec.groups)))
-    for _ in range(6):
-        rng.shuffle(order)
-        border, name = rng.randint(1, len(order) - 1), rng.choice(RELATIONS)
-        first = [t for i in order[:border] for t in things[i]]
-        second = [t for i in order[border:] for t in things[i]]
-        if all(stands(a, name, b) for a in first for b in second):
-            groups = tuple(spec.groups[i] for i in order)
-            sides = tuple(range(border)), tuple(range(border, len(order)))
-            return Spec(groups, Relation(name, *sides), spec.canvas)
-    return spec

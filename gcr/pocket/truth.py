@@ -10,6 +10,7 @@ shape is the template that overlaps it best (intersection over union).
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ import numpy as np
 from scipy import ndimage
 
 from gcr.pocket import world
-from gcr.pocket.language import Spec, Wanted
+from gcr.pocket.spec import Spec, Wanted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,10 +28,11 @@ if TYPE_CHECKING:
 SPECK = 14  # pixels; a smaller piece is dirt, not a thing
 CONTRAST = 70.0  # RGB distance from the canvas at which a pixel is foreground
 CLEAR = 0.62  # overlap with its template under which a thing is an unclear blob
-MARGIN = 4.0  # pixels by which "above" must be above
 
 _CANVAS_RGB = np.array(list(world.CANVASES.values()), dtype=np.float32)
 _COLOUR_RGB = np.array(list(world.COLOURS.values()), dtype=np.float32)
+# Pixels that share a corner are connected: the tip of a star may hang by one.
+_AROUND = np.ones((3, 3))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def look(image: Image) -> View:
 
 def _pieces(foreground: NDArray[np.bool_], nearest: NDArray[np.intp]) -> list[NDArray[np.bool_]]:
     """Connected pieces of one colour, as (SIDE, SIDE) masks."""
-    labels, count = ndimage.label(foreground)
+    labels, count = ndimage.label(foreground, _AROUND)
     pieces = []
     for i in range(1, count + 1):
         whole = labels == i
@@ -90,7 +92,7 @@ def _pieces(foreground: NDArray[np.bool_], nearest: NDArray[np.intp]) -> list[ND
         distance = np.stack([ndimage.distance_transform_edt(~patch) for patch in solid])
         owner = distance.argmin(0)
         for j in range(len(main)):
-            parts, n = ndimage.label(whole & (owner == j))
+            parts, n = ndimage.label(whole & (owner == j), _AROUND)
             pieces += [parts == k for k in range(1, n + 1)]
     return pieces
 
@@ -143,7 +145,7 @@ def _coverage(shape: str, x: float, y: float, r: float) -> NDArray[np.float32]:
     points = [(px * 4, py * 4) for px, py in world.outline(shape, x, y, r)]
     ImageDraw.Draw(big).polygon(points, fill=255)
     small = big.resize((world.SIDE, world.SIDE), Image.Resampling.BOX)
-    return np.asarray(small, dtype=np.float32) / 255
+    return np.asarray(small, dtype=np.float32) / np.float32(255)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,17 +181,16 @@ def compare(spec: Spec, view: View) -> Finding:
     wanted, seen = list(spec.wanted()), list(view.things)
     slots: list[int | None] = [*range(len(seen)), *([None] * max(0, len(wanted) - len(seen)))]
     wrongs = [[_wrong(w, s) for s in seen] for w in wanted]
-    best: tuple[float, tuple[int | None, ...], bool | None] | None = None
-    for fit in itertools.islice(itertools.permutations(slots, len(wanted)), 20000):
-        cost = sum(2.5 if j is None else _cost(wrongs[i][j]) for i, j in enumerate(fit))
-        if best is not None and cost >= best[0]:
+    fit: tuple[int | None, ...] = ()
+    least, relation = math.inf, None
+    for trial in itertools.islice(itertools.permutations(slots, len(wanted)), 20000):
+        cost = sum(2.5 if j is None else _cost(wrongs[i][j]) for i, j in enumerate(trial))
+        if cost >= least:
             continue
-        relation = _holds(spec, wanted, [None if j is None else seen[j] for j in fit])
-        cost += relation is False
-        if best is None or cost < best[0]:
-            best = cost, fit, relation
-    assert best is not None
-    _, fit, relation = best
+        holds = _holds(spec, wanted, [None if j is None else seen[j] for j in trial])
+        cost += holds is False
+        if cost < least:
+            least, fit, relation = cost, trial, holds
     return Finding(
         matched=tuple(
             (wanted[i], seen[j], wrongs[i][j]) for i, j in enumerate(fit) if j is not None
@@ -226,20 +227,10 @@ def _holds(spec: Spec, wanted: list[Wanted], seen: list[Seen | None]) -> bool | 
     first = [s for w, s in zip(wanted, seen, strict=True) if w.group in spec.relation.first]
     second = [s for w, s in zip(wanted, seen, strict=True) if w.group in spec.relation.second]
     return all(
-        a is not None and b is not None and stands(a, spec.relation.name, b)
+        a is not None and b is not None and world.stands(a, spec.relation.name, b)
         for a in first
         for b in second
     )
-
-
-def stands(a: world.Thing, relation: str, b: world.Thing) -> bool:
-    """Whether a is above / below / left of / right of b, by at least MARGIN pixels."""
-    return {
-        "above": b.y - a.y,
-        "below": a.y - b.y,
-        "left of": b.x - a.x,
-        "right of": a.x - b.x,
-    }[relation] >= MARGIN
 
 
 def shows(image: Image, spec: Spec) -> bool:

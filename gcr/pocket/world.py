@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SIDE = 64  # pixels
 MOST = 5  # things in a scene
+MARGIN = 4.0  # pixels by which "above" must be above
 
 RGB = tuple[int, int, int]
 CANVASES: dict[str, RGB] = {"white": (255, 255, 255), "grey": (128, 128, 128), "black": (0, 0, 0)}
@@ -90,6 +91,16 @@ def place_of(x: float, y: float) -> str:
     return PLACES[3 * row + column]
 
 
+def stands(a: Thing, relation: str, b: Thing) -> bool:
+    """Whether a is above / below / left of / right of b, by at least MARGIN pixels."""
+    return {
+        "above": b.y - a.y,
+        "below": a.y - b.y,
+        "left of": b.x - a.x,
+        "right of": a.x - b.x,
+    }[relation] >= MARGIN
+
+
 def put(rng: random.Random, kinds: list[tuple[str, str, str]], places: list[str]) -> list[Thing]:
     """Things of the given (colour, shape, size) in the given places, jittered, not touching."""
     while True:  # rejection sampling: a layout without touching things is found in a few tries
@@ -161,7 +172,7 @@ def _angles(n: int) -> list[float]:
 
 
 def draw(scene: Scene, scale: int = 4) -> Image:
-    """The scene as an RGB image of SIDE × SIDE pixels, antialiased by `scale`-fold supersampling."""
+    """The scene as an RGB image of SIDE × SIDE pixels, drawn `scale` times as wide and averaged."""
     from PIL import Image, ImageDraw
 
     big = Image.new("RGB", (SIDE * scale, SIDE * scale), CANVASES[scene.canvas])

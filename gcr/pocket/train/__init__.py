@@ -1,7 +1,7 @@
 """Training of the pocket pair, one module a stage: `python -m gcr.pocket.train --help`.
 
-    vae ─▶ text ─▶ denoiser ─▶ drawings ─▶ eyes ─▶ critic ─▶ export
+    vae ─▶ text ─▶ denoiser ─▶ eyes ─▶ drawings ─▶ critic ─▶ export
 
-Every stage is seeded, logs a line of JSON at intervals, and goes on from its last checkpoint when it is
-started again. The trainer needs the extra `gcr[train]`.
+Every stage is seeded, logs a line of JSON at intervals, and goes on from its last checkpoint when
+it is started again. Truth needs scipy, which comes with `gcr[dev]`.
 """

@@ -30,6 +30,14 @@ def vae(folder: Folder = WORK, steps: Steps = 1500, seed: Seed = 0) -> None:
 
 
 @app.command()
+def decoder(folder: Folder = WORK, steps: Steps = 1500, seed: Seed = 0) -> None:
+    """The decoder of the autoencoder once more, its latents as they are; needs vae."""
+    from gcr.pocket.train import vae
+
+    vae.polish(folder / "decoder", steps, seed)
+
+
+@app.command()
 def text(folder: Folder = WORK, steps: Steps = 1200, seed: Seed = 0) -> None:
     """The text encoder."""
     from gcr.pocket.train import text
@@ -63,9 +71,7 @@ def drawings(
     from gcr import profiles
     from gcr.pocket.train import drawings
 
-    pocket = profiles.load(profiles.EMBEDDED)
-    assert pocket.steps and pocket.guidance
-    drawings.draw(folder / "drawings", requests, seed, steps=pocket.steps, guidance=pocket.guidance)
+    drawings.draw(folder / "drawings", requests, seed, profiles.load(profiles.EMBEDDED))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Captions as training data: half detailed and true, half short and, like the web's, often wrong."""
+"""Captions to train on: half detailed and true, half short and, like the web's, often wrong."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 from dataclasses import replace
 
 from gcr.pocket import world
-from gcr.pocket.language import RELATIONS, Group, Relation, Spec, describe, detail, gather, relate
+from gcr.pocket.spec import RELATIONS, Group, Relation, Spec, describe, detail, gather, relate
 
 DETAILED = 0.55  # share of captions that give every thing's place
 WRONG_RELATION = 0.5  # of the short captions that state one

@@ -1,4 +1,4 @@
-"""Stage 6: the critic: the trained eyes and a small Llama that writes replies and answers questions."""
+"""Stage 6: the critic: the trained eyes and a small Llama that replies and answers questions."""
 
 from __future__ import annotations
 
@@ -25,21 +25,27 @@ from transformers import (
 )
 
 from gcr.pocket import world
-from gcr.pocket.language import WORDS, Spec, say
+from gcr.pocket.language import WORDS, say
+from gcr.pocket.spec import Spec
 from gcr.pocket.train import eyes, replies, vae
 from gcr.pocket.train.captions import blur, spec_of
 from gcr.pocket.train.session import Session, device
 from gcr.pocket.truth import View
 
-BATCH = 40
+BATCH = 16
+BATCHES = 8  # made together and sorted by length, so that little is spent on padding
+SETTLING = 1500  # steps in which the eyes stay as they are, while the rest learns to read them
 QUESTIONS = 0.25  # share of training examples
 MOST_TOKENS = 512
 SPACE = "\u2581"
 SPECIAL = ("<pad>", "</s>", "<unk>", "<image>", "<user>", "<critic>")
 CHAT = (
-    "{% for message in messages %}{% if message.role == 'assistant' %}<critic>{% else %}<user>{% endif %}"
-    "{% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}"
-    "{% if part.type == 'image' %}<image>{% else %}{{ part.text }}{% endif %}{% endfor %}{% endif %}"
+    "{% for message in messages %}"
+    "{% if message.role == 'assistant' %}<critic>{% else %}<user>{% endif %}"
+    "{% if message.content is string %}{{ message.content }}"
+    "{% else %}{% for part in message.content %}"
+    "{% if part.type == 'image' %}<image>{% else %}{{ part.text }}{% endif %}"
+    "{% endfor %}{% endif %}"
     "{% if message.role == 'assistant' %}</s>{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<critic>{% endif %}"
 )
@@ -158,6 +164,17 @@ def request(view: View, rng: random.Random) -> Spec:
     return blur(spec, rng) if rng.random() < 0.45 else spec
 
 
+def lesson(
+    album: Album, rewrite: dict[tuple[int, bool], replies.Rewrite], seed: int, step: int
+) -> list[Example]:
+    """The examples of one step, of about one length."""
+    rng = random.Random(f"{seed} critic {step // BATCHES}")
+    examples = [example(album, rng, rewrite) for _ in range(BATCH * BATCHES)]
+    examples.sort(key=lambda e: len(e.prompt) + len(e.reply))
+    start = BATCH * rng.sample(range(BATCHES), BATCHES)[step % BATCHES]
+    return examples[start : start + BATCH]
+
+
 class Batcher:
     """Examples as tensors. The prompt is left out of the loss."""
 
@@ -165,8 +182,11 @@ class Batcher:
         self.tokenize: Any = tokenize
         self.image = "<image>" * eyes.GRID**2
 
-    def __call__(self, examples: list[Example]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Token ids, attention mask and labels (-100: no loss), each (examples, tokens)."""
+    def __call__(self, examples: list[Example]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token ids and labels (-100: no loss), each (examples, tokens), padded on the right.
+
+        The model looks back only, so padding needs no mask.
+        """
         rows = []
         for e in examples:
             head = self.ids(f"<user>{self.image}{e.prompt}<critic>")
@@ -175,11 +195,7 @@ class Batcher:
         longest = max(len(ids) for ids, _ in rows)
         ids = torch.tensor([i + [0] * (longest - len(i)) for i, _ in rows])
         labels = torch.tensor([t + [-100] * (longest - len(t)) for _, t in rows])
-        return (
-            ids,
-            (torch.arange(longest)[None] < torch.tensor([[len(i)] for i, _ in rows])).long(),
-            labels,
-        )
+        return ids, labels
 
     def ids(self, text: str) -> list[int]:
         return cast("list[int]", self.tokenize(text, add_special_tokens=False).input_ids)
@@ -200,13 +216,11 @@ def train(
     batcher, pixels = Batcher(tokenize), album.pixels.to(device())
 
     def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        rng = random.Random(f"{seed} critic {step}")
-        examples = [example(album, rng, rewrite) for _ in range(BATCH)]
-        ids, mask, labels = (t.to(device()) for t in batcher(examples))
+        model.model.vision_tower.requires_grad_(step >= SETTLING)
+        examples = lesson(album, rewrite, seed, step)
+        ids, labels = (t.to(device()) for t in batcher(examples))
         seen = eyes.jitter(vae.to_model(pixels[[e.picture for e in examples]]))
-        hidden = model.model(
-            input_ids=ids, pixel_values=seen, attention_mask=mask, use_cache=False
-        ).last_hidden_state
+        hidden = model.model(input_ids=ids, pixel_values=seen, use_cache=False).last_hidden_state
         told = labels[:, 1:] != -100
         guess = model.lm_head(hidden[:, :-1][told])
         want = labels[:, 1:][told]

@@ -1,4 +1,7 @@
-"""Stage 3: the denoiser, a small PixArt transformer trained with flow matching (Lipman et al., 2023)."""
+"""Stage 3: the denoiser, a small PixArt transformer.
+
+It is trained with flow matching (Lipman et al., 2023).
+"""
 
 from __future__ import annotations
 
@@ -50,8 +53,8 @@ def scheduler() -> DPMSolverMultistepScheduler:
     )
 
 
-def pool(folder: Path, seed: int) -> tuple[list[world.Scene], torch.Tensor, float]:
-    """Scenes, their latents scaled to unit spread, and the scaling factor. Kept on disk."""
+def pool(folder: Path, seed: int) -> tuple[list[world.Scene], torch.Tensor]:
+    """Scenes, and their latents scaled to unit spread. The latents are kept on disk, unscaled."""
     rng = random.Random(f"{seed} scenes")
     scenes = [world.sample(rng) for _ in range(POOL)]
     path = folder / "latents.pt"
@@ -59,12 +62,11 @@ def pool(folder: Path, seed: int) -> tuple[list[world.Scene], torch.Tensor, floa
         folder.mkdir(parents=True, exist_ok=True)
         torch.save(vae.encode(vae.load(folder.parent / "vae"), scenes), path)
     latents = torch.load(path, weights_only=True)
-    factor = 1 / latents.std().item()
-    return scenes, latents * factor, factor
+    return scenes, latents * (1 / latents.std().item())
 
 
 def train(folder: Path, steps: int, seed: int) -> None:
-    scenes, latents, factor = pool(folder, seed)
+    scenes, latents = pool(folder, seed)
     encoder, tokenize = text.load(folder.parent / "text"), text.tokenizer()
     torch.manual_seed(seed)
     model = build().to(device())
@@ -99,7 +101,7 @@ def _named(tokens: Any) -> dict[str, torch.Tensor]:
     return {"input_ids": tokens.input_ids, "attention_mask": tokens.attention_mask}
 
 
-def pipeline(work: Path, seed: int = 0) -> PixArtAlphaPipeline:
+def pipeline(work: Path) -> PixArtAlphaPipeline:
     """The generator as it is now, from the checkpoints of its three stages."""
     autoencoder: AutoencoderKL = vae.load(work / "vae")
     latents = torch.load(work / "denoiser" / "latents.pt", weights_only=True)

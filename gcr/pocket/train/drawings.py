@@ -17,19 +17,24 @@ import torch
 from PIL import Image
 
 from gcr.pocket import truth, world
-from gcr.pocket.language import Spec, describe, parse, relate, say
+from gcr.pocket.language import parse, say
+from gcr.pocket.spec import Spec, describe, relate
 from gcr.pocket.train import denoiser, vae
 from gcr.pocket.train.critic import Album
 from gcr.pocket.train.replies import REWRITES, Rewrite
 from gcr.pocket.train.session import batches
+from gcr.profiles import Profile
 
 BATCH = 48
 Kind = tuple[int, bool]  # number of things asked for, whether a relation is
 RENDERED = 9_000  # pictures that are not drawn by the generator
 
 
-def draw(folder: Path, requests: int, seed: int, *, steps: int, guidance: float) -> None:
-    """Draw each request as it is and in every rewriting; keep pictures, prompts and kinds."""
+def draw(folder: Path, requests: int, seed: int, profile: Profile) -> None:
+    """Draw each request as it is and in every rewriting; keep pictures, prompts and verdicts.
+
+    profile: how the pair is run, so that the critic sees what it will see.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     pipeline = denoiser.pipeline(folder.parent)
     pipeline.set_progress_bar_config(disable=True)
@@ -45,14 +50,12 @@ def draw(folder: Path, requests: int, seed: int, *, steps: int, guidance: float)
         generator = torch.Generator().manual_seed(seed * 100_003 + n)
         drawn = pipeline(
             [prompt for *_, prompt in part],
-            num_inference_steps=steps,
-            guidance_scale=guidance,
+            num_inference_steps=profile.steps,
+            guidance_scale=profile.guidance,
             generator=generator,
-            width=world.SIDE,
-            height=world.SIDE,
-            use_resolution_binning=False,
-            clean_caption=False,
-            max_sequence_length=64,
+            width=profile.width,
+            height=profile.height,
+            **profile.call,
             output_type="np",
         ).images  # (batch, 64, 64, 3), 0-1
         for (spec, way, prompt), image in zip(part, drawn, strict=True):
@@ -61,10 +64,8 @@ def draw(folder: Path, requests: int, seed: int, *, steps: int, guidance: float)
             pictures.append(pixels)
             told.append({"request": say(spec), "way": way, "prompt": prompt, "right": right})
         print(f"drawings: {len(told)} of {len(jobs)}", flush=True)
-    torch.save(
-        torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous(),
-        folder / "pictures.pt",
-    )
+    kept = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+    torch.save(kept, folder / "pictures.pt")
     (folder / "told.json").write_text(json.dumps(told))
     report(folder)
 
@@ -121,11 +122,13 @@ def report(folder: Path) -> None:
 
 
 def album(folder: Path, seed: int, *, drawn: bool) -> Album:
-    """Renders and reconstructions, with the generator's drawings if it has drawn; no held-out pair."""
+    """Renders, reconstructions and, where there are any, drawings; no held-out pair."""
     rng = random.Random(f"{seed} album")
     pixels = vae.render([world.sample(rng) for _ in range(RENDERED)])
     autoencoder, half = vae.load(folder.parent / "vae"), RENDERED // 2
-    pixels[:half] = torch.cat([vae.reconstruct(autoencoder, p) for p in pixels[:half].split(64)])
+    pixels[:half] = torch.cat(
+        [vae.reconstruct(autoencoder, p) for p in torch.split(pixels[:half], 64)]
+    )
     if drawn:
         pixels = torch.cat([pixels, torch.load(folder / "pictures.pt", weights_only=True)])
     images = pixels.permute(0, 2, 3, 1).numpy()

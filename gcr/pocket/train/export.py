@@ -1,4 +1,4 @@
-"""Stage 7: the trained pair as it ships: safetensors in float16, with the log of how it was trained."""
+"""Stage 7: the trained pair as it ships: safetensors in float16, and the log of its training."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def config() -> SiglipVisionConfig:
 
 
 class Eyes(nn.Module):
-    """The tower with heads for each patch: what stands there, whether its middle is here, the canvas."""
+    """The tower, with heads for each patch: what is there, whether its middle is, the canvas."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ def train(folder: Path, steps: int, seed: int) -> None:
     eyes = Eyes().to(device())
     session = Session(folder, eyes, steps, seed, rate=2e-3, muon=True)
 
-    def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+    def loss_of(_: int) -> tuple[torch.Tensor, dict[str, float]]:
         picks = torch.randint(len(pixels), (BATCH,))
         seen, want = eyes(jitter(vae.to_model(pixels[picks]))), told[picks]
         thing = want[..., 0] > 0

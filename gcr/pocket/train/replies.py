@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from gcr import reply, rubric
 from gcr.pocket import world
-from gcr.pocket.language import PLURALS, Group, Spec, gather, say
-from gcr.pocket.truth import Finding, View, compare, stands
+from gcr.pocket.language import PLURALS, say
+from gcr.pocket.spec import RELATIONS, Group, Relation, Spec, gather
+from gcr.pocket.truth import Finding, Seen, View, compare
 from gcr.records import AspectScore, Critique
 
 RUBRIC = rubric.load("pocket")
@@ -69,10 +70,7 @@ def quality(view: View) -> float:
 
 def _account(spec: Spec, view: View, finding: Finding) -> str:
     """What is seen, how each wanted thing fares, what is there that nobody asked for."""
-    seen = ", ".join(
-        f"a {t.size if t.size != 'medium' else ''} {t.colour} {t.shape if t.clear else 'blob'} at the {t.place}"
-        for t in view.things
-    )
+    seen = ", ".join(_noun(t) for t in view.things)
     fates = {
         id(w): ("right" if not wrong else "wrong " + " ".join(wrong))
         for w, _, wrong in finding.matched
@@ -83,8 +81,7 @@ def _account(spec: Spec, view: View, finding: Finding) -> str:
             [w for w, _, _ in finding.matched] + list(finding.missing), key=lambda w: w.group
         )
     ]
-    if finding.relation is not None:
-        assert spec.relation is not None
+    if spec.relation is not None:
         checks.append(f"{spec.relation.name} {'right' if finding.relation else 'wrong'}")
     if finding.canvas is not None:
         checks.append(f"{spec.canvas} canvas {'right' if finding.canvas else 'wrong'}")
@@ -92,6 +89,11 @@ def _account(spec: Spec, view: View, finding: Finding) -> str:
     if finding.extra:
         text += f" {EXTRA} {', '.join(f'{t.colour} {t.shape}' for t in finding.extra)}."
     return " ".join(text.split())
+
+
+def _noun(thing: Seen) -> str:
+    size = "" if thing.size == "medium" else thing.size
+    return f"a {size} {thing.colour} {thing.shape if thing.clear else 'blob'} at the {thing.place}"
 
 
 # Rewriting
@@ -114,9 +116,15 @@ TEMPLATES: dict[str, dict[int, tuple[str, ...]]] = {
     },
 }
 _SIDES = {
-    "above": (("top left", "top right", "top", "left", "right"), ("bottom left", "bottom right", "bottom", "left", "right")),
-    "left of": (("top left", "bottom left", "left", "top", "bottom"), ("top right", "bottom right", "right", "top", "bottom")),
-}  # fmt: skip
+    "above": (
+        ("top left", "top right", "top", "left", "right"),
+        ("bottom left", "bottom right", "bottom", "left", "right"),
+    ),
+    "left of": (
+        ("top left", "bottom left", "left", "top", "bottom"),
+        ("top right", "bottom right", "right", "top", "bottom"),
+    ),
+}
 _MIDDLE_OF_SIDE = {"above": ("top", "bottom"), "left of": ("left", "right")}
 
 
@@ -157,17 +165,17 @@ def plan(spec: Spec, template: str) -> list[str]:
         free = [p for p in (*TEMPLATES[template][len(wanted)], *world.PLACES) if p not in taken]
         order = iter(dict.fromkeys(free))
         return [w.place or next(order) for w in wanted]
-    sides = [_side(spec, i, taken) for i in (0, 1)]
+    sides = [_side(spec, spec.relation, i, taken) for i in (0, 1)]
     return [w.place or next(sides[w.group in spec.relation.second]) for w in wanted]
 
 
-def _side(spec: Spec, index: int, taken: set[str]):  # type: ignore[no-untyped-def]
-    assert spec.relation is not None
-    name = spec.relation.name
+def _side(spec: Spec, relation: Relation, index: int, taken: set[str]) -> Iterator[str]:
+    """Places for one side of a relation, the best first. index: 0 for what stands so, 1 to what."""
+    name = relation.name
     flipped = name in ("below", "right of")
     key = {"below": "above", "right of": "left of"}.get(name, name)
     which = 1 - index if flipped else index
-    members = (spec.relation.first, spec.relation.second)[index]
+    members = (relation.first, relation.second)[index]
     count = sum(spec.groups[i].count for i in members)
     if count == 1:
         first: tuple[str, ...] = (_MIDDLE_OF_SIDE[key][which],)
@@ -210,11 +218,11 @@ def question(view: View, rng: random.Random) -> tuple[str, bool]:
     others = [k for k in kinds if k != (colour, shape)]
     if asks == "relation" and others:
         c2, s2 = rng.choice(others)
-        name = rng.choice(("above", "below", "left of", "right of"))
+        name = rng.choice(RELATIONS)
         first = [t for t in things if (t.colour, t.shape) == (colour, shape)]
         second = [t for t in things if (t.colour, t.shape) == (c2, s2)]
         return f"is there {noun} {name} the {c2} {s2}?", any(
-            stands(a, name, b) for a in first for b in second
+            world.stands(a, name, b) for a in first for b in second
         )
     return f"is there {noun}?", (colour, shape) in kinds
 

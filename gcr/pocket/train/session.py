@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -89,7 +88,7 @@ class Session:
             },
             part,
         )
-        os.replace(part, self.folder / "checkpoint.pt")
+        part.replace(self.folder / "checkpoint.pt")
 
     def log(self, **figures: Any) -> None:
         line = {"step": self.step, "seconds": round(self.seconds, 1), **figures}
@@ -100,7 +99,8 @@ class Session:
 
 def optimizers(model: nn.Module, rate: float, *, muon: bool) -> list[torch.optim.Optimizer]:
     """AdamW, or Muon (Jordan et al., 2024) for the hidden matrices and AdamW for the rest."""
-    hidden, rest = [], []
+    hidden: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, weight in model.named_parameters():
         if weight.requires_grad:
             inner = (

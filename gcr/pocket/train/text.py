@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
 from gcr.pocket import world
-from gcr.pocket.language import WORDS, Spec, Wanted, join, phrase
+from gcr.pocket.language import WORDS, join, phrase
+from gcr.pocket.spec import Spec, Wanted
 from gcr.pocket.train.captions import spec_of
 from gcr.pocket.train.session import Session, device
 
@@ -91,7 +92,7 @@ def labels(spec: Spec, named: Wanted) -> list[int]:
     if spec.relation:
         side = _SIDES[spec.relation.name][named.group in spec.relation.second]
     told = (named.colour, named.shape, named.size, named.place, group.count, side, spec.canvas)
-    return [classes.index(value) for classes, value in zip(CLASSES.values(), told, strict=True)]  # type: ignore[attr-defined]
+    return [classes.index(value) for classes, value in zip(CLASSES.values(), told, strict=True)]
 
 
 def batch(rng: random.Random, tokenize: Any) -> tuple[Any, torch.Tensor, torch.Tensor]:

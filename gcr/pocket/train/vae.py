@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from torch import nn
 
 from gcr.pocket import world
 from gcr.pocket.train.session import Session, batches, device
@@ -45,24 +46,58 @@ def to_model(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def train(folder: Path, steps: int, seed: int) -> None:
-    rng = random.Random(seed)
-    pool = render([world.sample(rng) for _ in range(POOL)]).to(device())
+    """Train encoder and decoder together."""
+    pool = _pool(seed)
     torch.manual_seed(seed)
-    vae = build().to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    vae = build().to(device(), memory_format=torch.channels_last)
     session = Session(folder, vae, steps, seed, rate=3e-3)
 
-    def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+    def loss_of(_: int) -> tuple[torch.Tensor, dict[str, float]]:
         pixels = to_model(pool[torch.randint(len(pool), (BATCH,))])
         posterior = vae.encode(pixels).latent_dist
-        drawn = vae.decode(posterior.sample()).sample
-        # Nine pixels in ten are canvas: without the weight they are all that is learned.
-        canvas = pixels[:, :, :1, :1]
-        weight = 1 + 9 * ((pixels - canvas).abs().amax(1, keepdim=True) > 0.05)
-        error = (weight * ((drawn - pixels).abs() + (drawn - pixels) ** 2)).mean()
+        error = _error(vae.decode(posterior.sample()).sample, pixels)
         kl = posterior.kl().mean() / posterior.mean[0].numel()
         return error + KL * kl, {"error": error.item(), "kl": kl.item()}
 
     session.run(loss_of)
+
+
+def polish(folder: Path, steps: int, seed: int) -> None:
+    """Train the decoder on, with the encoder as it is.
+
+    It leaves the latents alone, so it can run while the denoiser learns them. Their noise is what
+    a denoiser leaves behind.
+    """
+    pool = _pool(seed + 1)
+    vae = load(folder.parent / "vae").to(memory_format=torch.channels_last)
+    decoder = _decoder(vae).requires_grad_(True).train()
+    session = Session(folder, decoder, steps, seed, rate=2e-3)
+
+    def loss_of(_: int) -> tuple[torch.Tensor, dict[str, float]]:
+        pixels = to_model(pool[torch.randint(len(pool), (BATCH,))])
+        with torch.no_grad():
+            latents = vae.encode(pixels).latent_dist.mean
+        noise = 0.1 * torch.rand(BATCH, 1, 1, 1, device=latents.device) * latents.std()
+        error = _error(vae.decode(latents + noise * torch.randn_like(latents)).sample, pixels)
+        return error, {}
+
+    session.run(loss_of)
+
+
+def _pool(seed: int) -> torch.Tensor:
+    rng = random.Random(seed)
+    return render([world.sample(rng) for _ in range(POOL)]).to(device())
+
+
+def _error(drawn: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+    # Nine pixels in ten are canvas: without the weight they are all that is learned.
+    canvas = pixels[:, :, :1, :1]
+    weight = 1 + 9 * ((pixels - canvas).abs().amax(1, keepdim=True) > 0.05)
+    return (weight * ((drawn - pixels).abs() + (drawn - pixels) ** 2)).mean()
+
+
+def _decoder(vae: AutoencoderKL) -> nn.Module:
+    return nn.ModuleList([vae.post_quant_conv, vae.decoder])
 
 
 @torch.inference_mode()
@@ -79,12 +114,20 @@ def encode(vae: AutoencoderKL, scenes: list[world.Scene]) -> torch.Tensor:
 def reconstruct(vae: AutoencoderKL, pixels: torch.Tensor) -> torch.Tensor:
     """Pixels (batch, 3, 64, 64), uint8, through the autoencoder and back."""
     drawn = vae(to_model(pixels).to(vae.device)).sample
-    return ((drawn.cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return cast("torch.Tensor", ((drawn.cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8))
 
 
 def load(folder: Path) -> AutoencoderKL:
-    """The trained autoencoder of a stage folder."""
+    """The trained autoencoder of a stage folder, with the polished decoder beside it if any."""
     vae = build()
-    state = torch.load(folder / "checkpoint.pt", map_location="cpu", weights_only=True)
-    vae.load_state_dict(state["model"])
+    vae.load_state_dict(_weights(folder))
+    polished = folder.parent / "decoder"
+    if (polished / "checkpoint.pt").exists():  # there is none until it has trained for a while
+        _decoder(vae).load_state_dict(_weights(polished))
     return cast("AutoencoderKL", vae.eval().requires_grad_(False).to(device()))
+
+
+def _weights(folder: Path) -> dict[str, torch.Tensor]:
+    path = folder / "checkpoint.pt"
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return cast("dict[str, torch.Tensor]", state["model"])

@@ -1,0 +1,29 @@
+"""Whose log records reach the user."""
+
+import logging
+
+import pytest
+
+from gcr.cli import logs
+
+
+@pytest.fixture(autouse=True)
+def loggers():
+    """The handlers of both loggers as they were."""
+    kept = {name: list(logging.getLogger(name).handlers) for name in ("", "gcr")}
+    yield
+    for name, handlers in kept.items():
+        logging.getLogger(name).handlers = handlers
+
+
+@pytest.mark.parametrize(("quiet", "shown"), [(False, True), (True, False)])
+def test_our_warnings_are_shown_unless_only_errors_are_wanted(quiet, shown, capsys):
+    logs.set_up(verbose=False, quiet=quiet)
+    logging.getLogger("gcr.generator").warning("the negative prompt does nothing")
+    assert ("warning: the negative prompt does nothing" in capsys.readouterr().err) is shown
+
+
+def test_what_libraries_log_is_not_shown(capsys):
+    logs.set_up(verbose=False, quiet=False)
+    logging.getLogger("diffusers").warning("a token was cut off")
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,96 @@
+"""The shipped weights: the generator draws, the critic sees, and the loop is worth its images.
+
+The figures here are floors that a broken pair falls through, far below what was measured; the
+measurement is `python -m gcr.pocket.bench`.
+"""
+
+import random
+
+import pytest
+
+from gcr import assembly, pocket, rubric, settings
+from gcr.pocket import bench, truth, world
+from gcr.pocket.language import parse, say
+from gcr.pocket.spec import describe
+from gcr.records import Candidate, Request
+from gcr.stopping import StopRule
+
+MEGABYTES = 16
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    environ = {"XDG_CONFIG_HOME": str(tmp_path_factory.mktemp("config"))}
+    chosen = settings.resolve({}, folder=tmp_path_factory.mktemp("empty"), environ=environ)
+    return assembly.load_models(chosen, rubric.load(chosen.rubric), assembly.Silent())
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Renders of scenes that nobody was trained on, with what each shows."""
+    rng = random.Random("pictures")
+    scenes = [world.sample(rng) for _ in range(48)]
+    return [(world.draw(scene), describe(scene)) for scene in scenes]
+
+
+def test_the_weights_fit_into_the_repository():
+    files = [path for path in pocket.WEIGHTS.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < MEGABYTES * 1e6
+    assert {path.suffix for path in files} <= {".safetensors", ".json", ".jinja"}
+
+
+def test_the_generator_draws_what_a_detailed_prompt_says(pair):
+    generator, _ = pair
+    prompts = [
+        "a red circle at the left and a blue square at the right on a white canvas",
+        "a green star at the top left and a purple cross at the bottom right on a white canvas",
+        "a large blue heart at the center on a white canvas",
+        "an orange triangle at the top and a red square at the bottom on a white canvas",
+    ]
+    wave = [Candidate(prompt, seed) for prompt in prompts for seed in range(4)]
+    drawn = generator.draw(wave)
+    right = [truth.shows(d.image, parse(c.prompt)) for d, c in zip(drawn, wave, strict=True)]
+    assert sum(right) >= len(right) / 2
+
+
+def test_the_critic_scores_right_pictures_above_wrong_ones(pair, pictures):
+    _, critic = pair
+    # Every picture with its own description, and with that of the next.
+    shifted = [(image, pictures[i - 1][1]) for i, (image, _) in enumerate(pictures)]
+    asked = [*pictures, *shifted]
+    requests = [Request(say(spec)) for _, spec in asked]
+    critiques = critic.judge(requests, [image for image, _ in asked])
+    scores = [critique.overall for critique in critiques]
+    assert sum(score is None for score in scores) <= len(scores) * 0.02
+    right = [truth.shows(image, spec) for image, spec in asked]
+    good = [s for s, r in zip(scores, right, strict=True) if r and s is not None]
+    bad = [s for s, r in zip(scores, right, strict=True) if not r and s is not None]
+    wins = sum((g > b) + 0.5 * (g == b) for g in good for b in bad)
+    assert wins / (len(good) * len(bad)) >= 0.9
+
+
+def test_the_critic_answers_questions(pair, pictures):
+    _, critic = pair
+    images, questions, answers = [], [], []
+    for image, spec in pictures[:24]:
+        group, *_ = spec.groups
+        absent = next(
+            c
+            for c in world.COLOURS
+            if all((g.colour, g.shape) != (c, group.shape) for g in spec.groups)
+        )
+        for colour, answer in ((group.colour, True), (absent, False)):
+            article = "an" if colour[0] in "aeiou" else "a"
+            images.append(image)
+            questions.append(f"Is there {article} {colour} {group.shape}?")
+            answers.append(answer)
+    chances = critic.answer(images, questions)
+    assert all(0 <= chance <= 1 for chance in chances)
+    hits = [(chance > 0.5) == answer for chance, answer in zip(chances, answers, strict=True)]
+    assert sum(hits) >= 0.85 * len(hits)
+
+
+def test_refining_draws_more_right_pictures_than_the_raw_requests(pair):
+    prompts = bench.requests(16, "test suite", held_out=False)
+    arm = bench.play(prompts, *pair, images=2, rule=StopRule(rounds=3, patience=3))
+    assert bench.accuracy(arm, "best") > bench.accuracy(arm, "raw")
