@@ -115,3 +115,17 @@ def test_long_functions_have_a_reason():
         and node.end_lineno - node.lineno >= 40
     }
     assert long <= set(LONG_FUNCTIONS)
+
+
+def test_truth_is_out_of_reach_of_the_loop_and_the_critic():
+    """What measures results must not steer them, on however long a way."""
+    reached, waiting = set(), ["gcr.assembly", "gcr.cli.refine"]
+    by_name = {name_of(path): path for path in MODULES}
+    while waiting:
+        module = waiting.pop()
+        if module in reached or module not in by_name:
+            continue
+        reached.add(module)
+        waiting += imports_of(by_name[module])
+    assert "gcr.pocket" in reached
+    assert "gcr.pocket.truth" not in reached

@@ -213,8 +213,8 @@ def test_a_description_counts_and_a_detailed_one_places() -> None:
 
 
 def test_gathered_things_are_one_group() -> None:
-    apart = parse("a red star at the top, a blue heart at the left and a red star at the right")
-    together = "two red stars: one at the top, and one at the right and a blue heart at the left"
+    apart = parse("a red star at the left, a blue heart at the top and a red star at the right")
+    together = "two red stars: one at the left, and one at the right and a blue heart at the top"
     assert gather(apart) == parse(together)
 
 

@@ -62,9 +62,9 @@ def test_it_reads_soft_and_grainy_pictures() -> None:
 def test_positions_and_radii_are_in_pixels() -> None:
     for shape in world.SHAPES:
         (seen,) = look(world.draw(Scene("white", (Thing(shape, "blue", 22.5, 41.2, 8.4),)))).things
-        assert (seen.x, seen.y) == pytest.approx((22.5, 41.2), abs=0.6)
-        assert seen.radius == pytest.approx(8.4, abs=0.4)
-        assert seen.clarity > 0.9
+        assert (seen.x, seen.y) == pytest.approx((22.5, 41.2), abs=0.15)
+        assert seen.radius == pytest.approx(8.4, abs=0.3)
+        assert seen.clarity > 0.93
 
 
 # One fault at a time
@@ -212,6 +212,13 @@ def test_like_things_are_fitted_to_their_places() -> None:
     things = world.put(rng, [("red", "star", "medium")] * 3, ["right", "top", "bottom left"])
     asked = "three red stars: one at the bottom left, one at the right and one at the top"
     assert find(Scene("white", tuple(things)), parse(asked)).right
+
+
+def test_like_things_are_fitted_so_that_the_relation_holds() -> None:
+    rng = random.Random("fit")
+    things = world.put(rng, [("red", "star", "medium")] * 2, ["top", "bottom"])
+    for relation in ("above", "below"):
+        assert find(Scene("white", tuple(things)), parse(f"a red star {relation} a red star")).right
 
 
 # Odd pictures

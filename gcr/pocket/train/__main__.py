@@ -64,7 +64,7 @@ def eyes(folder: Folder = WORK, steps: Steps = 2500, seed: Seed = 0) -> None:
 @app.command()
 def drawings(
     folder: Folder = WORK,
-    requests: Annotated[int, typer.Option(help="Requests, each drawn in every way.")] = 250,
+    requests: Annotated[int, typer.Option(help="Requests, each drawn in every way.")] = 140,
     seed: Seed = 0,
 ) -> None:
     """Pictures by the generator, and which rewrites succeed; needs denoiser."""

@@ -14,7 +14,7 @@ from gcr.pocket import world
 from gcr.pocket.train import critic, denoiser, eyes
 from gcr.pocket.train.session import hardware
 
-STAGES = ("vae", "text", "denoiser", "eyes", "critic")
+STAGES = ("vae", "decoder", "text", "denoiser", "eyes", "critic")
 
 
 def export(work: Path, target: Path) -> None:
