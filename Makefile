@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 REQUEST := two red circles and a blue star above a green square
 
-.PHONY: demo test lint format wheel-check help-time clean
+.PHONY: demo test lint format wheel-check bench help-time clean
 
 demo: .venv/installed  ## run the main job on the embedded pair
 	$(BIN)/gcr refine "$(REQUEST)" --profile pocket
@@ -28,6 +28,9 @@ wheel-check: .venv/installed
 	build/wheel/venv/bin/pip install --quiet build/wheel/*.whl -c constraints.txt
 	mkdir -p build/wheel/elsewhere
 	cd build/wheel/elsewhere && test -f "$$(../venv/bin/gcr refine 'a red circle' --rounds 1)"
+
+bench: .venv/installed  ## raw, best-of-8 and refined images of the embedded pair, by truth
+	$(BIN)/python -m gcr.pocket.bench
 
 help-time: .venv/installed  ## gcr --help against importing its two libraries
 	$(BIN)/python tests/help_time.py

@@ -255,9 +255,11 @@ def _warn_of_pocket(request: Request, settings: Settings, view: View) -> None:
         view.warn(f"auto: {settings.chosen}", hint)
     models = (settings.generator, settings.critic)
     if any(model.startswith(f"{profiles.EMBEDDED}:") for model in models):
-        unknown = pocket.unknown_words(request.prompt)
+        unknown = pocket.unknown_words(f"{request.prompt} {request.negative}")
         if unknown:
             view.warn(f"the embedded pair does not know: {', '.join(unknown)}", hint)
+        elif trouble := pocket.not_understood(request.prompt):
+            view.warn(f"the embedded pair may not understand the prompt: {trouble}", hint)
 
 
 def _warn_of_changes(

@@ -67,7 +67,6 @@ def parameters(run: Run, attempt: Attempt, size: tuple[int, int]) -> str:
         lines.append(f"Negative prompt: {candidate.negative}")
     known = {
         "Steps": run.settings.get("steps"),
-        "Sampler": run.settings.get("sampler"),
         "CFG scale": run.settings.get("guidance"),
         "Seed": candidate.seed,
         "Size": f"{size[0]}x{size[1]}",

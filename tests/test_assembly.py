@@ -221,8 +221,18 @@ def test_unknown_words_are_warned_of_before_anything_is_drawn(tool):
     assert view.told[0] == "warn the embedded pair does not know: dragon"
     assert "--profile auto, 12gb, 24gb" in view.hint
     view = Recorder()
+    tool("two red circles", negative="squirrels", view=view)
+    assert view.told[0] == "warn the embedded pair does not know: squirrels"
+    view = Recorder()
     tool("two red circles", view=view)
     assert view.told[0] == "begin"
+
+
+@pytest.mark.parametrize("prompt", ["a", "red circle", "five red circles and two blue stars"])
+def test_known_words_that_say_nothing_the_pair_can_read_are_warned_of(tool, prompt):
+    view = Recorder()
+    tool(prompt, view=view)
+    assert view.told[0].startswith("warn the embedded pair may not understand the prompt: ")
 
 
 def test_auto_says_when_it_takes_the_embedded_pair(tool):

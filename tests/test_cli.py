@@ -128,6 +128,17 @@ def test_an_empty_prompt_is_refused(cli, monkeypatch, prompt):
     assert_refused(ran, 2, "the prompt is empty")
 
 
+def test_a_closed_stdin_is_refused(cli, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert_refused(cli("refine", "-"), 2, "no stdin")
+
+
+def test_a_prompt_without_quotes_gets_a_hint_about_them(cli):
+    ran = cli("refine", "two", "stars")
+    assert_refused(ran, 2, "unexpected extra argument")
+    assert "quotes" in ran.err
+
+
 def assert_refused(ran, code, message):
     """An error is one line and a hint on stderr, and nothing on stdout."""
     assert ran.code == code

@@ -22,7 +22,9 @@ MEGABYTES = 16
 def pair(tmp_path_factory):
     environ = {"XDG_CONFIG_HOME": str(tmp_path_factory.mktemp("config"))}
     chosen = settings.resolve({}, folder=tmp_path_factory.mktemp("empty"), environ=environ)
-    return assembly.load_models(chosen, rubric.load(chosen.rubric), assembly.Silent())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GCR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return assembly.load_models(chosen, rubric.load(chosen.rubric), assembly.Silent())
 
 
 @pytest.fixture(scope="module")

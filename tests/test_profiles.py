@@ -113,11 +113,7 @@ def test_auto_takes_the_largest_that_fits_and_says_why(free, name, reason):
 
 def test_auto_asks_the_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert profiles.choose("auto").name == "pocket"
+    assert profiles.automatic().profile.name == "pocket"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (23 * 1024**3, 24 * 1024**3))
-    assert profiles.choose("auto").name == "24gb"
-
-
-def test_choose_takes_names_too():
-    assert profiles.choose("12gb") == profiles.load("12gb")
+    assert profiles.automatic().profile.name == "24gb"

@@ -42,7 +42,12 @@ def test_the_tool_runs_from_the_wheel(wheel, tmp_path):
     installed, elsewhere = tmp_path / "installed", tmp_path / "elsewhere"
     zipfile.ZipFile(wheel).extractall(installed)
     elsewhere.mkdir()
-    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(installed),
+        "GCR_CACHE": str(tmp_path / "cache"),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+    }
     where = "import gcr; print(gcr.__file__)"
     shown = subprocess.run(
         [sys.executable, "-c", where],

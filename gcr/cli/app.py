@@ -52,5 +52,11 @@ def run(arguments: Sequence[str]) -> int:
         code = app(list(arguments), prog_name="gcr", standalone_mode=False)
     except typer.TyperException as error:
         message = error.format_message().rstrip(".")
-        raise UsageError(message, "gcr refine --help lists the options") from error
+        unquoted = "extra argument" in message
+        hint = (
+            "put quotes around a prompt of several words"
+            if unquoted
+            else "gcr refine --help lists the options"
+        )
+        raise UsageError(message, hint) from error
     return code if isinstance(code, int) else 0

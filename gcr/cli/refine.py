@@ -100,6 +100,8 @@ def _print_result(outcome: "Outcome", *, as_json: bool) -> None:
 
 
 def _read_stdin() -> str:
+    if sys.stdin is None:  # closed by whoever started us
+        raise UsageError("there is no stdin to read the prompt from", "give the prompt itself")
     try:
         return sys.stdin.read()
     except UnicodeDecodeError as error:

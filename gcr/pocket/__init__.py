@@ -18,4 +18,15 @@ def unknown_words(prompt: str) -> list[str]:
     return language.unknown_words(prompt)
 
 
-__all__ = ["CRITIC", "GENERATOR", "WEIGHTS", "unknown_words"]
+def not_understood(prompt: str) -> str:
+    """Where a prompt leaves the language of the embedded pair; empty for one that it can read."""
+    from gcr.pocket import language
+
+    try:
+        language.parse(prompt)
+    except language.OutsideLanguageError as error:
+        return str(error)
+    return ""
+
+
+__all__ = ["CRITIC", "GENERATOR", "WEIGHTS", "not_understood", "unknown_words"]

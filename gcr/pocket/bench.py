@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -131,6 +132,24 @@ def figures(arms: dict[str, Arm]) -> dict[str, float]:
     return {name: round(figure, 4) for name, figure in found.items()}
 
 
+def timings(chosen: settings.Settings) -> dict[str, float]:
+    """Seconds of a warm round, and the share of a run spent in neither model."""
+    request = "a red circle, two blue stars and a green square above a pink heart"
+    with TemporaryDirectory() as output:
+        patient = chosen.model_copy(update={"patience": chosen.rounds, "output": Path(output)})
+        outcome = assembly.run(request, patient)
+    seconds = [
+        sum(attempt.draw_seconds + attempt.judge_seconds for attempt in round_.attempts)
+        for round_ in outcome.run.rounds
+    ]
+    looping = outcome.seconds - outcome.loading_seconds
+    return {
+        "warm round: seconds": round(fmean(seconds[1:] or seconds), 3),
+        "loop: share outside both models": round(1 - sum(seconds) / looping, 4),
+        "loading: seconds": round(outcome.loading_seconds, 3),
+    }
+
+
 def main(
     count: Annotated[int, typer.Option(help="Requests.")] = 120,
     images: Annotated[int, typer.Option(help="Images for each request and arm.")] = 8,
@@ -157,6 +176,7 @@ def main(
     }
     told: dict[str, object] = {"requests": count, "set": name, "images": images, **figures(arms)}
     told["seconds"] = round(time.perf_counter() - began, 1)
+    told |= timings(chosen)
     for key, value in told.items():
         typer.echo(f"{key}: {value}")
     if output is not None:

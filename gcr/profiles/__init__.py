@@ -91,11 +91,6 @@ def parse(name: str, text: str) -> Profile:
         raise UsageError(f"profile {name}: {key}: {problem['msg']}", hint) from error
 
 
-def choose(name: str) -> Profile:
-    """The profile of this name, or for `auto` the one that suits this machine."""
-    return automatic().profile if name == AUTO else load(name)
-
-
 def automatic(free_gb: float | None = None) -> Choice:
     """The largest profile that the GPU has room for; the embedded pair where there is no GPU.
 
