@@ -222,7 +222,10 @@ def load_models(
         batch=settings.draw_batch,
         dtype=settings.dtype,
     )
-    return generator.load(settings.generator, sampling, device, view.progress), judge
+    drawer = generator.load(settings.generator, sampling, device, view.progress)
+    if settings.negative:
+        drawer.check_negative()
+    return drawer, judge
 
 
 def revision(model: str) -> str | None:

@@ -92,13 +92,25 @@ class DiffusersGenerator:
         ModelError when the pipeline fails.
         """
         if any(candidate.negative for candidate in candidates):
-            self._check_negative()
+            self.check_negative()
         batches = list(_batches(candidates, self._sampling.batch))
         drawings: list[Drawing] = []
         for index, batch in enumerate(batches):
             self._batch = (index, len(batches))
             drawings += self._device.run(self, partial(self._draw_batch, batch))
         return drawings
+
+    def check_negative(self) -> None:
+        """Raise UsageError when the pipeline takes no negative prompt."""
+        if not self.takes_negative:
+            raise UsageError(
+                f"{self._name} takes no negative prompt",
+                "leave it out, or say in the prompt what to draw instead",
+            )
+        name = "true_cfg_scale" if "true_cfg_scale" in self._takes else "guidance_scale"
+        scale = self._arguments.get(name, self._takes[name].default)
+        if isinstance(scale, int | float) and scale <= 1:
+            logger.warning("the negative prompt does nothing at %s %g", name, scale)
 
     def weight_bytes(self) -> int:
         return sum(
@@ -151,17 +163,6 @@ class DiffusersGenerator:
     @property
     def _name(self) -> str:
         return type(self._pipeline).__name__
-
-    def _check_negative(self) -> None:
-        if not self.takes_negative:
-            raise UsageError(
-                f"{self._name} takes no negative prompt",
-                "leave it out, or say in the prompt what to draw instead",
-            )
-        name = "true_cfg_scale" if "true_cfg_scale" in self._takes else "guidance_scale"
-        scale = self._arguments.get(name, self._takes[name].default)
-        if isinstance(scale, int | float) and scale <= 1:
-            logger.warning("the negative prompt does nothing at %s %g", name, scale)
 
     def _step_bar(self, iterable: Sequence[object] = (), total: int | None = None) -> StepBar:
         steps = len(iterable) if total is None else total

@@ -265,8 +265,9 @@ def test_a_negative_prompt_that_the_pipeline_cannot_take(checkpoint):
     drawer = generator.load(str(checkpoint("flux")), SMALL, CPU)
     drawer._takes = {"prompt": drawer._takes["prompt"]}
     assert not drawer.takes_negative
-    with pytest.raises(UsageError, match="takes no negative prompt"):
-        drawer.draw([Candidate("a", 0, negative="b")])
+    for refused in (drawer.check_negative, lambda: drawer.draw([Candidate("a", 0, negative="b")])):
+        with pytest.raises(UsageError, match="takes no negative prompt"):
+            refused()
 
 
 def test_a_negative_prompt_without_guidance_is_a_warning(checkpoint, caplog):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -138,7 +139,7 @@ def hardware() -> str:
     """What this machine computes with, in words."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    return f"{platform.machine()} CPU, {os.cpu_count()} cores"
 
 
 def device() -> torch.device:
