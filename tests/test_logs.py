@@ -23,6 +23,13 @@ def test_our_warnings_are_shown_unless_only_errors_are_wanted(quiet, shown, caps
     assert ("warning: the negative prompt does nothing" in capsys.readouterr().err) is shown
 
 
+def test_a_second_command_in_one_process_shows_a_warning_once(capsys):
+    logs.set_up(verbose=False, quiet=False)
+    logs.set_up(verbose=False, quiet=False)
+    logging.getLogger("gcr.generator").warning("once")
+    assert capsys.readouterr().err.count("once") == 1
+
+
 def test_what_libraries_log_is_not_shown(capsys):
     logs.set_up(verbose=False, quiet=False)
     logging.getLogger("diffusers").warning("a token was cut off")

@@ -10,6 +10,9 @@ import warnings
 
 def set_up(*, verbose: bool, quiet: bool) -> None:
     """Decide what the libraries show; call before any of them is imported."""
+    ours = logging.getLogger("gcr")
+    # One process may run several commands, each with wishes of its own.
+    ours.handlers = [handler for handler in ours.handlers if not isinstance(handler, _Warnings)]
     if quiet:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     if verbose:
@@ -20,7 +23,7 @@ def set_up(*, verbose: bool, quiet: bool) -> None:
     # Without a handler of ours, logging would print warnings to stderr by itself.
     logging.getLogger().addHandler(logging.NullHandler())
     if not quiet:
-        logging.getLogger("gcr").addHandler(_Warnings(logging.WARNING))
+        ours.addHandler(_Warnings(logging.WARNING))
 
 
 class _Warnings(logging.Handler):
