@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -240,7 +241,9 @@ def test_nothing_makes_the_reader_fail_or_invent() -> None:
 )
 def test_long_rubbish_is_read_quickly(mark: str) -> None:
     # 2048 tokens of one mark: a pattern that tries every way to split it would take minutes.
+    started = time.process_time()
     read(scored(f"## Score: 3 {mark * 4000}9") + mark * 4000, RUBRIC)
+    assert time.process_time() - started < 5
 
 
 WORDS = [*("a red", "cat,", "the", '"OPEN"', "sign:", "3.5", "of 4", "(left)", "größer", "猫"),
