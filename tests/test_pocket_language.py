@@ -65,6 +65,20 @@ def test_what_is_said_reads_back_as_it_was_meant(wording: str) -> None:
     assert {spec.relation.name for spec in specs if spec.relation} == set(RELATIONS)
 
 
+def test_the_last_group_of_each_side_is_joined_as_people_do() -> None:
+    a, b = Group(2, "red", "circle"), Group(1, "blue", "star")
+    below = Group(1, "green", "square")
+    one_side = Spec((a, b, below), None)
+    two_sides = Spec((a, b, below), Relation("above", (0, 1), (2,)))
+    assert say(one_side) == "two red circles, a blue star and a green square"
+    assert say(two_sides) == "two red circles and a blue star above a green square"
+    rng = random.Random("joints")
+    joints = {tuple(split(say(two_sides, rng))) for _ in range(400)}
+    ends = [" ".join(words).partition("circles ")[2] for words in joints]
+    for joint in ("and", ", and", ","):
+        assert any(end.startswith((f"{joint} a blue", f"{joint} one blue")) for end in ends)
+
+
 def test_words_of_a_caption_know_what_they_name() -> None:
     rng = random.Random("names")
     for _ in range(300):

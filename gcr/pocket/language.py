@@ -1,6 +1,7 @@
 """The language of the world: captions and requests, written from a `Spec` and read back into one.
 
-    [a picture of] GROUP {, GROUP} [RELATION GROUP {, GROUP}] [on a CANVAS canvas]
+    [a picture of] SIDE [RELATION SIDE] [on a CANVAS canvas]
+    SIDE     = GROUP {, GROUP} [and GROUP]
     GROUP    = COUNT [SIZE] COLOUR SHAPE [at the PLACE | : one at the PLACE, one at the PLACE …]
     RELATION = above | below | left of | right of: all before it stand so to all after it
 
@@ -187,14 +188,13 @@ def say(spec: Spec, rng: random.Random | None = None) -> str:
 def phrase(spec: Spec, rng: random.Random | None = None) -> list[Word]:
     """The words of a caption, each shape word marked with what it names."""
     words = _plain(rng.choice(PREFIXES)) if rng and rng.random() < 0.15 else []
+    second = spec.relation.second[0] if spec.relation else len(spec.groups)
     for index, group in enumerate(spec.groups):
-        if spec.relation and index == spec.relation.second[0]:
+        if spec.relation and index == second:
             words += _plain(_say_relation(spec.relation.name, rng))
         elif index:
-            last = index == len(spec.groups) - 1
-            words += _plain(
-                ("and" if rng is None or rng.random() < 0.8 else ", and") if last else ","
-            )
+            last = index + 1 in (second, len(spec.groups))
+            words += _plain(_say_and(rng) if last else ",")
         words += _say_group(index, group, rng)
     if spec.canvas:
         words += _say_canvas(spec.canvas, rng)
@@ -203,6 +203,11 @@ def phrase(spec: Spec, rng: random.Random | None = None) -> list[Word]:
 
 def _plain(text: str) -> list[Word]:
     return [Word(word) for word in text.split()]
+
+
+def _say_and(rng: random.Random | None) -> str:
+    """What stands before the last group of a side."""
+    return rng.choices(("and", ", and", ","), (0.75, 0.15, 0.1))[0] if rng else "and"
 
 
 def _say_relation(name: str, rng: random.Random | None) -> str:

@@ -12,6 +12,7 @@ from gcr.pocket import WEIGHTS
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 Folder = Annotated[Path, typer.Option(help="Folder of all stages' checkpoints and logs.")]
 Seed = Annotated[int, typer.Option(help="Seed of weights, data and noise.")]
+Rate = Annotated[float, typer.Option(help="Peak learning rate; lower it for adopted weights.")]
 Steps = Annotated[int, typer.Option(help="Optimizer steps.")]
 WORK = Path("training")
 
@@ -22,43 +23,54 @@ def main() -> None:
 
 
 @app.command()
-def vae(folder: Folder = WORK, steps: Steps = 1500, seed: Seed = 0) -> None:
+def adopt(
+    folder: Folder = WORK,
+    source: Annotated[Path, typer.Option(help="A trained pair, as export writes it.")] = WEIGHTS,
+) -> None:
+    """Begin from a trained pair instead of from nothing: every stage then trains its weights on."""
+    from gcr.pocket.train import adopt
+
+    adopt.adopt(source, folder)
+
+
+@app.command()
+def vae(folder: Folder = WORK, steps: Steps = 1500, seed: Seed = 0, rate: Rate = 3e-3) -> None:
     """The autoencoder."""
     from gcr.pocket.train import vae
 
-    vae.train(folder / "vae", steps, seed)
+    vae.train(folder / "vae", steps, seed, rate)
 
 
 @app.command()
-def decoder(folder: Folder = WORK, steps: Steps = 1500, seed: Seed = 0) -> None:
+def decoder(folder: Folder = WORK, steps: Steps = 1500, seed: Seed = 0, rate: Rate = 2e-3) -> None:
     """The decoder of the autoencoder once more, its latents as they are; needs vae."""
     from gcr.pocket.train import vae
 
-    vae.polish(folder / "decoder", steps, seed)
+    vae.polish(folder / "decoder", steps, seed, rate)
 
 
 @app.command()
-def text(folder: Folder = WORK, steps: Steps = 1200, seed: Seed = 0) -> None:
+def text(folder: Folder = WORK, steps: Steps = 1200, seed: Seed = 0, rate: Rate = 2e-3) -> None:
     """The text encoder."""
     from gcr.pocket.train import text
 
-    text.train(folder / "text", steps, seed)
+    text.train(folder / "text", steps, seed, rate)
 
 
 @app.command()
-def denoiser(folder: Folder = WORK, steps: Steps = 6000, seed: Seed = 0) -> None:
+def denoiser(folder: Folder = WORK, steps: Steps = 6000, seed: Seed = 0, rate: Rate = 2e-3) -> None:
     """The denoiser; needs vae and text."""
     from gcr.pocket.train import denoiser
 
-    denoiser.train(folder / "denoiser", steps, seed)
+    denoiser.train(folder / "denoiser", steps, seed, rate)
 
 
 @app.command()
-def eyes(folder: Folder = WORK, steps: Steps = 2500, seed: Seed = 0) -> None:
+def eyes(folder: Folder = WORK, steps: Steps = 2500, seed: Seed = 0, rate: Rate = 2e-3) -> None:
     """The critic's vision tower."""
     from gcr.pocket.train import eyes
 
-    eyes.train(folder / "eyes", steps, seed)
+    eyes.train(folder / "eyes", steps, seed, rate)
 
 
 @app.command()
@@ -75,14 +87,13 @@ def drawings(
 
 
 @app.command()
-def critic(folder: Folder = WORK, steps: Steps = 4000, seed: Seed = 0) -> None:
+def critic(folder: Folder = WORK, steps: Steps = 4000, seed: Seed = 0, rate: Rate = 2e-3) -> None:
     """The critic; needs eyes, and learns from drawings if there are any."""
     from gcr.pocket.train import critic, drawings
 
     drawn = (folder / "drawings" / "told.json").exists()
     album = drawings.album(folder / "drawings", seed, drawn=drawn)
-    ways = drawings.hindsight(folder / "drawings")
-    critic.train(folder / "critic", steps, seed, album, ways)
+    critic.train(folder / "critic", steps, seed, rate, album)
 
 
 @app.command()

@@ -9,8 +9,8 @@ from gcr.pocket import world
 from gcr.pocket.spec import RELATIONS, Group, Relation, Spec, describe, detail, gather, relate
 
 DETAILED = 0.55  # share of captions that give every thing's place
-WRONG_RELATION = 0.5  # of the short captions that state one
-WRONG_GROUP = 0.35  # of the groups of a short caption: colour, shape, count or presence
+WRONG_RELATION = 0.4  # of the short captions that state one
+WRONG_GROUP = 0.25  # of the groups of a short caption: colour, shape, count or presence
 
 
 def spec_of(scene: world.Scene, rng: random.Random, *, noisy: bool = True) -> Spec:
@@ -28,12 +28,12 @@ def spec_of(scene: world.Scene, rng: random.Random, *, noisy: bool = True) -> Sp
     return blur(spec, rng) if noisy else spec
 
 
-def blur(spec: Spec, rng: random.Random) -> Spec:
+def blur(spec: Spec, rng: random.Random, *, wrong: float = WRONG_GROUP) -> Spec:
     """A short caption as careless people write it: relations, kinds and counts go wrong."""
     relation = spec.relation
     if relation and rng.random() < WRONG_RELATION:
         relation = Relation(rng.choice(RELATIONS), relation.first, relation.second)
-    groups = [_blurred(g, rng) if rng.random() < WRONG_GROUP else g for g in spec.groups]
+    groups = [_blurred(g, rng) if rng.random() < wrong else g for g in spec.groups]
     if not relation and len(groups) > 1 and rng.random() < 0.15:
         groups.pop(rng.randrange(len(groups)))
     while sum(g.count for g in groups) > world.MOST:

@@ -36,6 +36,7 @@ BATCH = 16
 BATCHES = 8  # made together and sorted by length, so that little is spent on padding
 SETTLING = 1500  # steps in which the eyes stay as they are, while the rest learns to read them
 QUESTIONS = 0.25  # share of training examples
+ASKED = 0.6  # share of the generator's pictures that are held against what it was asked for
 MOST_TOKENS = 512
 SPACE = "\u2581"
 SPECIAL = ("<pad>", "</s>", "<unk>", "<image>", "<user>", "<critic>")
@@ -125,10 +126,17 @@ def build(vocabulary: int) -> LlavaForConditionalGeneration:
 
 
 class Album(NamedTuple):
-    """Pictures to learn from: pixels (n, 3, 64, 64), uint8; what truth reads in each."""
+    """Pictures to learn from.
+
+    pixels: (n, 3, 64, 64), uint8. views: what truth reads in each. asked: what the generator was
+    asked for when it drew it, None for a picture that it did not draw. ways: how best to rewrite
+    each kind of request: by number of things and whether it has a relation.
+    """
 
     pixels: torch.Tensor
     views: list[View]
+    asked: list[Spec | None]
+    ways: dict[tuple[int, bool], replies.Rewrite]
 
 
 class Example(NamedTuple):
@@ -137,17 +145,16 @@ class Example(NamedTuple):
     reply: str
 
 
-def example(
-    album: Album, rng: random.Random, rewrite: dict[tuple[int, bool], replies.Rewrite]
-) -> Example:
+def example(album: Album, rng: random.Random) -> Example:
     """A picture with a request or question, and what the critic should say."""
     picture = rng.randrange(len(album.views))
     view = album.views[picture]
     if rng.random() < QUESTIONS:
         text, yes = replies.question(view, rng)
         return Example(picture, text, " yes" if yes else " no")
-    spec = request(view, rng)
-    way = rewrite[sum(g.count for g in spec.groups), spec.relation is not None]
+    asked = album.asked[picture]
+    spec = asked if asked and rng.random() < ASKED else request(view, rng)
+    way = album.ways[sum(g.count for g in spec.groups), spec.relation is not None]
     return Example(picture, f"Request: {say(spec, rng)}", replies.write(spec, view, way))
 
 
@@ -161,15 +168,13 @@ def request(view: View, rng: random.Random) -> Spec:
     if rng.random() < 0.06:
         scene = world.sample(rng)
     spec = spec_of(scene, rng, noisy=False)
-    return blur(spec, rng) if rng.random() < 0.45 else spec
+    return blur(spec, rng, wrong=0.35) if rng.random() < 0.45 else spec
 
 
-def lesson(
-    album: Album, rewrite: dict[tuple[int, bool], replies.Rewrite], seed: int, step: int
-) -> list[Example]:
+def lesson(album: Album, seed: int, step: int) -> list[Example]:
     """The examples of one step, of about one length."""
     rng = random.Random(f"{seed} critic {step // BATCHES}")
-    examples = [example(album, rng, rewrite) for _ in range(BATCH * BATCHES)]
+    examples = [example(album, rng) for _ in range(BATCH * BATCHES)]
     examples.sort(key=lambda e: len(e.prompt) + len(e.reply))
     start = BATCH * rng.sample(range(BATCHES), BATCHES)[step % BATCHES]
     return examples[start : start + BATCH]
@@ -201,23 +206,17 @@ class Batcher:
         return cast("list[int]", self.tokenize(text, add_special_tokens=False).input_ids)
 
 
-def train(
-    folder: Path,
-    steps: int,
-    seed: int,
-    album: Album,
-    rewrite: dict[tuple[int, bool], replies.Rewrite],
-) -> None:
+def train(folder: Path, steps: int, seed: int, rate: float, album: Album) -> None:
     torch.manual_seed(seed)
     tokenize = tokenizer()
     model = build(len(tokenize)).to(device())
     model.model.vision_tower.load_state_dict(eyes.load(folder.parent / "eyes").state_dict())
-    session = Session(folder, model, steps, seed, rate=2e-3, muon=True)
+    session = Session(folder, model, steps, seed, rate=rate, muon=True)
     batcher, pixels = Batcher(tokenize), album.pixels.to(device())
 
     def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        model.model.vision_tower.requires_grad_(step >= SETTLING)
-        examples = lesson(album, rewrite, seed, step)
+        model.model.vision_tower.requires_grad_(session.adopted or step >= SETTLING)
+        examples = lesson(album, seed, step)
         ids, labels = (t.to(device()) for t in batcher(examples))
         seen = eyes.jitter(vae.to_model(pixels[[e.picture for e in examples]]))
         hidden = model.model(input_ids=ids, pixel_values=seen, use_cache=False).last_hidden_state

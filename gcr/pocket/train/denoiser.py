@@ -54,23 +54,23 @@ def scheduler() -> DPMSolverMultistepScheduler:
 
 
 def pool(folder: Path, seed: int) -> tuple[list[world.Scene], torch.Tensor]:
-    """Scenes, and their latents scaled to unit spread. The latents are kept on disk, unscaled."""
+    """Scenes, and their latents scaled to unit spread. They are kept on disk for a resumed run."""
     rng = random.Random(f"{seed} scenes")
     scenes = [world.sample(rng) for _ in range(POOL)]
     path = folder / "latents.pt"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        torch.save(vae.encode(vae.load(folder.parent / "vae"), scenes), path)
-    latents = torch.load(path, weights_only=True)
-    return scenes, latents * (1 / latents.std().item())
+        autoencoder = vae.load(folder.parent / "vae")
+        torch.save(vae.encode(autoencoder, scenes) / vae.spread(autoencoder), path)
+    return scenes, torch.load(path, weights_only=True)
 
 
-def train(folder: Path, steps: int, seed: int) -> None:
+def train(folder: Path, steps: int, seed: int, rate: float) -> None:
     scenes, latents = pool(folder, seed)
     encoder, tokenize = text.load(folder.parent / "text"), text.tokenizer()
     torch.manual_seed(seed)
     model = build().to(device())
-    session = Session(folder, model, steps, seed, rate=2e-3, muon=True)
+    session = Session(folder, model, steps, seed, rate=rate, muon=True)
 
     def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
         rng = random.Random(f"{seed} denoiser {step}")
@@ -104,8 +104,7 @@ def _named(tokens: Any) -> dict[str, torch.Tensor]:
 def pipeline(work: Path) -> PixArtAlphaPipeline:
     """The generator as it is now, from the checkpoints of its three stages."""
     autoencoder: AutoencoderKL = vae.load(work / "vae")
-    latents = torch.load(work / "denoiser" / "latents.pt", weights_only=True)
-    autoencoder.register_to_config(scaling_factor=1 / latents.std().item())
+    autoencoder.register_to_config(scaling_factor=1 / vae.spread(autoencoder))
     model = build()
     state = torch.load(work / "denoiser" / "checkpoint.pt", map_location="cpu", weights_only=True)
     model.load_state_dict(state["model"])

@@ -11,6 +11,7 @@ import json
 import random
 from collections import defaultdict
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -33,21 +34,17 @@ RENDERED = 9_000  # pictures that are not drawn by the generator
 def draw(folder: Path, requests: int, seed: int, profile: Profile) -> None:
     """Draw each request as it is and in every rewriting; keep pictures, prompts and verdicts.
 
-    profile: how the pair is run, so that the critic sees what it will see.
+    They are added to those that are there already. profile: how the pair is run, so that the
+    critic sees what it will see.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    before = _told(folder)
     pipeline = denoiser.pipeline(folder.parent)
     pipeline.set_progress_bar_config(disable=True)
-    rng = random.Random(f"{seed} drawings")
-    jobs: list[tuple[Spec, int, str]] = []  # what was asked, which rewrite (-1: none), the prompt
-    for _ in range(requests):
-        spec = ask(rng)
-        raw = say(spec, rng)
-        jobs += [(spec, -1, raw), (spec, -1, raw)]
-        jobs += [(spec, i, say(way.apply(spec))) for i, way in enumerate(REWRITES)]
+    jobs = _jobs(requests, random.Random(f"{seed} drawings {len(before)}"))
     pictures, told = [], []
     for n, part in enumerate(batches(jobs, BATCH)):
-        generator = torch.Generator().manual_seed(seed * 100_003 + n)
+        generator = torch.Generator().manual_seed(seed * 100_003 + len(before) + n)
         drawn = pipeline(
             [prompt for *_, prompt in part],
             num_inference_steps=profile.steps,
@@ -65,9 +62,22 @@ def draw(folder: Path, requests: int, seed: int, profile: Profile) -> None:
             told.append({"request": say(spec), "way": way, "prompt": prompt, "right": right})
         print(f"drawings: {len(told)} of {len(jobs)}", flush=True)
     kept = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+    if before:
+        kept = torch.cat([torch.load(folder / "pictures.pt", weights_only=True), kept])
     torch.save(kept, folder / "pictures.pt")
-    (folder / "told.json").write_text(json.dumps(told))
+    (folder / "told.json").write_text(json.dumps(before + told))
     report(folder)
+
+
+def _jobs(requests: int, rng: random.Random) -> list[tuple[Spec, int, str]]:
+    """What is asked for, in which rewriting (-1: as it is, twice), and the prompt for it."""
+    jobs = []
+    for _ in range(requests):
+        spec = ask(rng)
+        raw = say(spec, rng)
+        jobs += [(spec, -1, raw), (spec, -1, raw)]
+        jobs += [(spec, i, say(way.apply(spec))) for i, way in enumerate(REWRITES)]
+    return jobs
 
 
 def ask(rng: random.Random) -> Spec:
@@ -86,9 +96,7 @@ def rates(folder: Path) -> dict[Kind, dict[int, tuple[int, int]]]:
     counts: dict[Kind, dict[int, tuple[int, int]]] = defaultdict(
         lambda: defaultdict(lambda: (0, 0))
     )
-    if not (folder / "told.json").exists():
-        return counts
-    for line in json.loads((folder / "told.json").read_text()):
+    for line in _told(folder):
         ways = counts[kind(parse(line["request"]))]
         right, drawn = ways[line["way"]]
         ways[line["way"]] = right + line["right"], drawn + 1
@@ -114,6 +122,12 @@ def hindsight(folder: Path) -> dict[Kind, Rewrite]:
     return {k: REWRITES[max(range(len(REWRITES)), key=lambda i: rate(k, i))] for k in kinds}
 
 
+def _told(folder: Path) -> list[dict[str, Any]]:
+    """A line for each picture, in the order of the pictures; none where nothing was drawn."""
+    path = folder / "told.json"
+    return cast("list[dict[str, Any]]", json.loads(path.read_text())) if path.exists() else []
+
+
 def report(folder: Path) -> None:
     """Print how often each way of asking was right."""
     for of, ways in sorted(rates(folder).items()):
@@ -125,12 +139,14 @@ def album(folder: Path, seed: int, *, drawn: bool) -> Album:
     """Renders, reconstructions and, where there are any, drawings; no held-out pair."""
     rng = random.Random(f"{seed} album")
     pixels = vae.render([world.sample(rng) for _ in range(RENDERED)])
+    asked: list[Spec | None] = [None] * RENDERED
     autoencoder, half = vae.load(folder.parent / "vae"), RENDERED // 2
     pixels[:half] = torch.cat(
         [vae.reconstruct(autoencoder, p) for p in torch.split(pixels[:half], 64)]
     )
     if drawn:
         pixels = torch.cat([pixels, torch.load(folder / "pictures.pt", weights_only=True)])
+        asked += [parse(line["request"]) for line in _told(folder)]
     images = pixels.permute(0, 2, 3, 1).numpy()
     views = [truth.look(Image.fromarray(image)) for image in images]
     kept = [
@@ -139,4 +155,6 @@ def album(folder: Path, seed: int, *, drawn: bool) -> Album:
         if len(view.things) <= 8
         and all((t.colour, t.shape) not in world.HELD_OUT for t in view.things)
     ]
-    return Album(pixels[kept], [views[i] for i in kept])
+    return Album(
+        pixels[kept], [views[i] for i in kept], [asked[i] for i in kept], hindsight(folder)
+    )

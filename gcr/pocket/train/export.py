@@ -15,6 +15,7 @@ from gcr.pocket.train import critic, denoiser, eyes
 from gcr.pocket.train.session import hardware
 
 STAGES = ("vae", "decoder", "text", "denoiser", "eyes", "critic")
+BEFORE = "before.json"  # the training log of adopted weights
 
 
 def export(work: Path, target: Path) -> None:
@@ -24,8 +25,12 @@ def export(work: Path, target: Path) -> None:
     log = {
         "hardware": hardware(),
         "torch": torch.__version__,
-        "stages": {stage: _log(work / stage / "log.jsonl") for stage in STAGES},
+        "stages": {
+            stage: _log(path) for stage in STAGES if (path := work / stage / "log.jsonl").exists()
+        },
     }
+    if (work / BEFORE).exists():
+        log["before"] = json.loads((work / BEFORE).read_text())
     (target / "training.json").write_text(json.dumps(log, indent=1) + "\n")
 
 

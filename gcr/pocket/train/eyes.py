@@ -71,14 +71,14 @@ def labels(scene: world.Scene) -> torch.Tensor:
     return torch.from_numpy(told.reshape(-1, 5))
 
 
-def train(folder: Path, steps: int, seed: int) -> None:
+def train(folder: Path, steps: int, seed: int, rate: float) -> None:
     rng = random.Random(f"{seed} eyes")
     scenes = [world.sample(rng) for _ in range(POOL)]
     pixels = vae.render(scenes).to(device())
     told = torch.stack([labels(scene) for scene in scenes]).to(device())
     torch.manual_seed(seed)
     eyes = Eyes().to(device())
-    session = Session(folder, eyes, steps, seed, rate=2e-3, muon=True)
+    session = Session(folder, eyes, steps, seed, rate=rate, muon=True)
 
     def loss_of(_: int) -> tuple[torch.Tensor, dict[str, float]]:
         picks = torch.randint(len(pixels), (BATCH,))

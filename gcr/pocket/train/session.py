@@ -22,29 +22,33 @@ class Session:
 
     folder: where `checkpoint.pt` and `log.jsonl` are.
     steps: optimizer steps in all. seed: of weights, data and noise.
-    every: steps between checkpoints.
+    rate: of learning, at its peak. muon: for the hidden matrices. every: steps between
+    checkpoints. adopted: the weights came trained.
     """
 
     folder: Path
     model: nn.Module
     steps: int
     seed: int
-    rate: float = 1e-3
+    rate: float
     muon: bool = False
     every: int = 200
+    adopted: bool = False
     step: int = 0
     seconds: float = 0.0
     optimizers: list[torch.optim.Optimizer] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.optimizers = optimizers(self.model, self.rate, muon=self.muon)
-        if (path := self.folder / "checkpoint.pt").exists():
+        path, state = self.folder / "checkpoint.pt", {}
+        if path.exists():
             state = torch.load(path, map_location="cpu", weights_only=True)
             self.model.load_state_dict(state["model"])
-            for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-                optimizer.load_state_dict(saved)
             self.step, self.seconds = state["step"], state["seconds"]
+            self.adopted = state.get("adopted", False)
+        self.optimizers = optimizers(self.model, self.rate, muon=self.muon)
+        for optimizer, saved in zip(self.optimizers, state.get("optimizers", []), strict=False):
+            optimizer.load_state_dict(saved)
 
     def run(self, loss_of: Callable[[int], tuple[torch.Tensor, dict[str, float]]]) -> None:
         """Train to the last step. loss_of(step) gives the loss and figures to log.
@@ -79,23 +83,27 @@ class Session:
                 group["lr"] = group["peak"] * warm * (0.03 + 0.97 * cool)
 
     def save(self) -> None:
-        part = self.folder / "checkpoint.part"
-        torch.save(
-            {
-                "model": self.model.state_dict(),
-                "optimizers": [o.state_dict() for o in self.optimizers],
-                "step": self.step,
-                "seconds": self.seconds,
-            },
-            part,
+        save(
+            self.folder,
+            model=self.model.state_dict(),
+            optimizers=[o.state_dict() for o in self.optimizers],
+            step=self.step,
+            seconds=self.seconds,
+            adopted=self.adopted,
         )
-        part.replace(self.folder / "checkpoint.pt")
 
     def log(self, **figures: Any) -> None:
         line = {"step": self.step, "seconds": round(self.seconds, 1), **figures}
         with (self.folder / "log.jsonl").open("a") as f:
             f.write(json.dumps(line) + "\n")
         print(f"{self.folder.name}: {json.dumps(line)}", flush=True)
+
+
+def save(folder: Path, **state: Any) -> None:
+    """Write a stage's checkpoint, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save(state, folder / "checkpoint.part")
+    (folder / "checkpoint.part").replace(folder / "checkpoint.pt")
 
 
 def optimizers(model: nn.Module, rate: float, *, muon: bool) -> list[torch.optim.Optimizer]:

@@ -110,10 +110,10 @@ def batch(rng: random.Random, tokenize: Any) -> tuple[Any, torch.Tensor, torch.T
     return tokens, torch.tensor(where), torch.tensor(classes)
 
 
-def train(folder: Path, steps: int, seed: int) -> None:
+def train(folder: Path, steps: int, seed: int, rate: float) -> None:
     torch.manual_seed(seed)
     reader, tokenize = Reader().to(device()), tokenizer()
-    session = Session(folder, reader, steps, seed, rate=2e-3)
+    session = Session(folder, reader, steps, seed, rate=rate)
 
     def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
         tokens, where, classes = batch(random.Random(f"{seed} text {step}"), tokenize)

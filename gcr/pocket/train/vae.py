@@ -45,12 +45,12 @@ def to_model(pixels: torch.Tensor) -> torch.Tensor:
     return pixels.float() / 127.5 - 1
 
 
-def train(folder: Path, steps: int, seed: int) -> None:
+def train(folder: Path, steps: int, seed: int, rate: float) -> None:
     """Train encoder and decoder together."""
     pool = _pool(seed)
     torch.manual_seed(seed)
     vae = build().to(device(), memory_format=torch.channels_last)
-    session = Session(folder, vae, steps, seed, rate=3e-3)
+    session = Session(folder, vae, steps, seed, rate=rate)
 
     def loss_of(_: int) -> tuple[torch.Tensor, dict[str, float]]:
         pixels = to_model(pool[torch.randint(len(pool), (BATCH,))])
@@ -62,7 +62,7 @@ def train(folder: Path, steps: int, seed: int) -> None:
     session.run(loss_of)
 
 
-def polish(folder: Path, steps: int, seed: int) -> None:
+def polish(folder: Path, steps: int, seed: int, rate: float) -> None:
     """Train the decoder on, with the encoder as it is.
 
     It leaves the latents alone, so it can run while the denoiser learns them. Their noise is what
@@ -71,7 +71,7 @@ def polish(folder: Path, steps: int, seed: int) -> None:
     pool = _pool(seed + 1)
     vae = load(folder.parent / "vae").to(memory_format=torch.channels_last)
     decoder = _decoder(vae).requires_grad_(True).train()
-    session = Session(folder, decoder, steps, seed, rate=2e-3)
+    session = Session(folder, decoder, steps, seed, rate=rate)
 
     def loss_of(_: int) -> tuple[torch.Tensor, dict[str, float]]:
         pixels = to_model(pool[torch.randint(len(pool), (BATCH,))])
@@ -108,6 +108,12 @@ def encode(vae: AutoencoderKL, scenes: list[world.Scene]) -> torch.Tensor:
         for part in batches(scenes, 128)
     ]
     return torch.cat(means)
+
+
+def spread(vae: AutoencoderKL) -> float:
+    """The standard deviation of its latents. A denoiser sees them divided by it."""
+    rng = random.Random("spread")
+    return encode(vae, [world.sample(rng) for _ in range(1_000)]).std().item()
 
 
 @torch.inference_mode()
