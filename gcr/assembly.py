@@ -10,12 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from gcr import loop, profiles, rubric, store
+from gcr import loop, profiles, rubric, store, strategies
 from gcr.errors import UsageError
 from gcr.records import Attempt, Request, Run, StopReason
 from gcr.settings import Settings, resolve
 from gcr.stopping import StopRule
-from gcr.strategies import Refine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -156,8 +155,15 @@ def drive(
     folder: store.RunFolder, generator: Generator, critic: Critic, settings: Settings, view: View
 ) -> None:
     """Run the loop on the folder's run until it stops. Rounds are on disk before they are shown."""
-    rule = StopRule(settings.rounds, settings.target, settings.patience, settings.min_gain)
-    strategy = Refine(settings.images, settings.seed)
+    rule = StopRule(
+        settings.rounds,
+        settings.target,
+        settings.patience,
+        settings.min_gain,
+        settings.max_images,
+        settings.max_seconds,
+    )
+    strategy = strategies.load(settings.strategy, settings.images, settings.seed)
     stop = rule.reason(folder.run)
     view.begin(folder.run)
     try:

@@ -67,7 +67,7 @@ def refine(
     """
     live = [run for run in runs if rule.reason(run) is None]
     while live:
-        proposals = [_propose(strategy, run) for run in live]
+        proposals = [_propose(strategy, run, rule.room(run)) for run in live]
         wave = list(chain.from_iterable(proposals))
         requests = [
             r.request for r, proposal in zip(live, proposals, strict=True) for _ in proposal
@@ -88,8 +88,8 @@ def refine(
         live = going
 
 
-def _propose(strategy: Strategy, run: Run) -> tuple[Candidate, ...]:
-    proposal = strategy.propose(run)
+def _propose(strategy: Strategy, run: Run, room: int | None) -> tuple[Candidate, ...]:
+    proposal = strategy.propose(run)[:room]
     if not proposal:
         raise ValueError(f"{type(strategy).__name__} proposed nothing to draw for run {run.id}")
     return proposal

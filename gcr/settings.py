@@ -10,7 +10,7 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
@@ -29,6 +29,7 @@ FOR_GENERATOR = (
     "dtype",
     "draw_batch",
 )
+MOST_ROUNDS = 100
 FOR_CRITIC = ("critic", "rubric", "judge_batch")
 
 
@@ -45,6 +46,7 @@ class Settings(BaseModel):
     """Everything that decides what a run draws, and where it goes.
 
     width, height, steps, guidance: None leaves the choice to the pipeline.
+    max_images, max_seconds: budgets; None: no limit. With one, rounds has no limit of its own.
     call, dtype, draw_batch, judge_batch: as in a profile, which alone can set them.
     chosen: why `auto` took this profile; empty where a person chose.
     """
@@ -61,11 +63,14 @@ class Settings(BaseModel):
     steps: Annotated[int, Field(ge=1, le=1000)] | None = None
     guidance: Annotated[float, Field(ge=0, le=100)] | None = None
     negative: str = ""
-    rounds: Annotated[int, Field(ge=1, le=100)] = 4
+    strategy: Literal["refine", "best-of-n", "rewrite"] = "refine"
+    rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] = 4
     images: Annotated[int, Field(ge=1, le=64)] = 2
     target: Annotated[float, Field(gt=0, le=1)] = 1.0
     patience: Annotated[int, Field(ge=1)] = 2
     min_gain: Annotated[float, Field(ge=0, le=1)] = 0.02
+    max_images: Annotated[int, Field(ge=1)] | None = None
+    max_seconds: Annotated[float, Field(gt=0)] | None = None
     output: Path = Path("outputs")
     call: dict[str, JsonValue] = Field(default_factory=dict)
     dtype: str = "auto"
@@ -117,6 +122,8 @@ def resolve(
         "profile": profile.name,
         "chosen": chosen,
     }
+    if "rounds" not in given and given.keys() & {"max_images", "max_seconds"}:
+        values["rounds"] = MOST_ROUNDS  # the budget is the limit
     try:
         return Settings.model_validate(values)
     except ValidationError as error:

@@ -18,12 +18,17 @@ class StopRule:
     target: the score (0-1) that is good enough.
     patience: rounds in a row without a gain after which more are not worth their time.
     min_gain: the least a round must add to the best score before it to count as a gain.
+    images: most images to draw; None: as many as the rounds draw. The last round is cut to fit.
+    seconds: of drawing and judging, as the attempts record them; None: no limit. A round that
+        would not fit, at the pace of those before it, is not begun. Round 0 always is.
     """
 
     rounds: int = 4
     target: float = 1.0
     patience: int = 2
     min_gain: float = 0.02
+    images: int | None = None
+    seconds: float | None = None
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
@@ -34,23 +39,40 @@ class StopRule:
             raise ValueError(f"patience must be at least 1, not {self.patience}")
         if not 0 <= self.min_gain <= 1:
             raise ValueError(f"min_gain must be from 0 to 1, not {self.min_gain}")
+        if self.images is not None and self.images < 1:
+            raise ValueError(f"images must be at least 1, not {self.images}")
+        if self.seconds is not None and self.seconds <= 0:
+            raise ValueError(f"seconds must be more than 0, not {self.seconds}")
 
     def reason(self, run: Run) -> StopReason | None:
         """Why this run is over, or None while it is not.
 
         The target comes first: a run that got what was asked for succeeded, in whichever round.
-        Then the limit on rounds, which is exact, before the plateau, which is a forecast. A run
-        that ends with nothing scored has failed, whichever of the two ended it.
+        Then the limits on rounds and images, which are exact, then the one on seconds and the
+        plateau, which are forecasts. A run that ends with nothing scored has failed, whichever of
+        them ended it.
         """
         tops = [_top(round_) for round_ in run.rounds]
         scores = [top for top in tops if top is not None]
         if scores and max(scores) >= self.target - _ROUNDING:
             return StopReason.TARGET
+        over = self._over(run, tops)
+        return over if over is None or scores else StopReason.FAILED
+
+    def room(self, run: Run) -> int | None:
+        """How many images may still be drawn; None: no limit."""
+        return None if self.images is None else max(0, self.images - len(run.attempts))
+
+    def _over(self, run: Run, tops: list[float | None]) -> StopReason | None:
         if len(tops) >= self.rounds:
-            return StopReason.ROUNDS if scores else StopReason.FAILED
-        if self._idle(tops) >= self.patience:
-            return StopReason.PLATEAU if scores else StopReason.FAILED
-        return None
+            return StopReason.ROUNDS
+        if self.room(run) == 0:
+            return StopReason.IMAGES
+        if self.seconds is not None and tops:
+            spent = sum(a.draw_seconds + a.judge_seconds for a in run.attempts)
+            if spent + spent / len(tops) > self.seconds:
+                return StopReason.SECONDS
+        return StopReason.PLATEAU if self._idle(tops) >= self.patience else None
 
     def _idle(self, tops: list[float | None]) -> int:
         """How many rounds in a row, up to the last, brought no gain. Unscored rounds bring none."""

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,22 @@ def test_json_is_one_object(cli):
     assert "round 0" in ran.err
 
 
+def test_a_budget_of_images_is_kept_and_is_the_only_limit(cli):
+    told = json.loads(refine(cli, "--json", "--max-images", "9", "--patience", "9").out)
+    assert (told["stop"], told["images"], len(told["rounds"])) == ("images", 9, 5)
+
+
+def test_a_budget_of_seconds_ends_the_run(cli):
+    told = json.loads(refine(cli, "--json", "--max-seconds", "0.00001").out)
+    assert (told["stop"], told["images"]) == ("seconds", 2)
+
+
+def test_a_strategy_is_chosen_by_name(cli):
+    told = json.loads(refine(cli, "--json", "--strategy", "best-of-n").out)
+    prompts = {a["prompt"] for round_ in told["rounds"] for a in round_["attempts"]}
+    assert prompts == {"a red circle"}
+
+
 def test_quiet_says_nothing_but_the_result(cli):
     ran = refine(cli, "-q")
     assert ran.err == ""
@@ -99,11 +116,14 @@ def test_every_option_reaches_the_settings(cli, monkeypatch):
         "steps": 5,
         "guidance": 1.5,
         "negative": "dogs",
+        "strategy": "best-of-n",
         "rounds": 6,
         "images": 7,
         "target": 0.9,
         "patience": 3,
         "min_gain": 0.1,
+        "max_images": 9,
+        "max_seconds": 2.5,
         "output": Path("elsewhere"),
     }
     flags = [f"--{key.replace('_', '-')}={value}" for key, value in given.items()]
@@ -203,19 +223,42 @@ def test_nothing_scored_is_a_failed_run_that_keeps_its_images(cli):
 
 
 class Interrupting(FakeCritic):
-    """Ctrl-C while the second round is judged."""
+    """Ctrl-C, so many times, while the second round is judged."""
+
+    def __init__(self, says, times=2):
+        super().__init__(says)
+        self.times = times
 
     def judge(self, requests, images):
-        if self.calls:
-            raise KeyboardInterrupt
+        if len(self.calls) == 1:
+            for _ in range(self.times):
+                signal.raise_signal(signal.SIGINT)
         return super().judge(requests, images)
 
 
-def test_ctrl_c_says_what_is_saved(cli):
+def test_the_first_ctrl_c_finishes_the_round(cli):
+    cli.models["critic"] = Interrupting(SCORES, times=1)
+    ran = refine(cli, "--rounds", "4")
+    assert ran.code == 130
+    assert Path(ran.out.strip()).is_file()
+    assert "stopping after this round" in ran.err
+    assert "stopped: interrupted · 2 rounds, 4 images" in ran.err
+    assert "best: 0.80" in ran.err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_in_the_last_round_changes_nothing(cli):
+    cli.models["critic"] = Interrupting(SCORES, times=1)
+    ran = refine(cli, "--rounds", "2")
+    assert ran.code == 0
+    assert "stopped: that was the last round" in ran.err
+
+
+def test_the_second_ctrl_c_stops_at_once_and_says_what_is_saved(cli):
     cli.models["critic"] = Interrupting(SCORES)
     ran = refine(cli)
     assert ran.code == 130
-    assert ran.out == ""
+    assert Path(ran.out.strip()).is_file()
     assert "stopped: interrupted · 1 round, 2 images" in ran.err
     assert "best: 0.40" in ran.err
     assert "saved in outputs" in ran.err

@@ -16,6 +16,7 @@ MODULES = sorted((ROOT / "gcr").rglob("*.py"))
 LAYERS = (
     ("__init__", "__main__"),
     ("cli", "pocket.train", "pocket.bench"),
+    ("interruption",),
     ("assembly",),
     ("settings", "console"),
     ("profiles", "strategies"),

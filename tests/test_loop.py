@@ -98,6 +98,14 @@ def test_each_run_of_a_wave_gets_its_own_images_and_stops_on_its_own() -> None:
     assert [c.seed for c in generator.calls[1]] == [11, 13]
 
 
+def test_the_last_round_is_cut_to_the_budget_of_images() -> None:
+    generator = FakeGenerator()
+    rule = StopRule(rounds=9, patience=9, images=5)
+    steps = list(refine([run()], generator, FakeCritic({}), Refine(2, 0), rule))
+    assert [len(call) for call in generator.calls] == [2, 2, 1]
+    assert steps[-1].run.stop is StopReason.IMAGES
+
+
 @pytest.mark.parametrize("done", [0, 1, 2, 3, 4])
 def test_a_resumed_run_equals_an_uninterrupted_one(done: int) -> None:
     critic = FakeCritic({seed: seed * 0.07 for seed in range(12)})

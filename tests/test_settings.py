@@ -8,7 +8,7 @@ from gcr import profiles
 from gcr.cli import options
 from gcr.cli.refine import refine
 from gcr.errors import UsageError
-from gcr.settings import KEYS, Settings, resolve, user_config
+from gcr.settings import KEYS, MOST_ROUNDS, Settings, resolve, user_config
 
 POCKET = profiles.load("pocket")
 
@@ -118,6 +118,12 @@ def test_an_unknown_flag_of_the_python_form_is_an_error(place):
         ({"seed": -1}, "--seed should be greater than or equal to 0, not -1"),
         ({"guidance": float("nan")}, "--guidance should be a finite number, not nan"),
         ({"min_gain": 2.0}, "--min-gain should be less than or equal to 1, not 2.0"),
+        ({"max_images": 0}, "--max-images should be greater than or equal to 1, not 0"),
+        ({"max_seconds": 0.0}, "--max-seconds should be greater than 0, not 0.0"),
+        (
+            {"strategy": "luck"},
+            "--strategy should be 'refine', 'best-of-n' or 'rewrite', not 'luck'",
+        ),
     ],
 )
 def test_values_out_of_range_are_one_line_that_names_the_option(place, flags, message):
@@ -177,6 +183,13 @@ def test_the_users_config_is_in_the_platforms_folder():
     assert user_config({}) == Path("~/.config/gcr/config.yaml").expanduser()
 
 
+def test_a_budget_lifts_the_limit_on_rounds_unless_that_is_given_too(place):
+    assert place().rounds == 4
+    assert place(max_images=30).rounds == place(max_seconds=9.5).rounds == MOST_ROUNDS
+    assert place({"GCR_MAX_IMAGES": "30"}).rounds == MOST_ROUNDS
+    assert place(max_images=30, rounds=3).rounds == 3
+
+
 def test_every_option_is_a_setting():
     flags = set(inspect.signature(refine).parameters)
     assert flags - {"prompt", "as_json", "quiet", "verbose"} == set(KEYS)
@@ -189,6 +202,6 @@ def test_the_helps_defaults_are_the_settings_own():
             if default := re.search(r"\(default: (.*)\)", extra.help):
                 key = re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower()
                 shown[key] = default[1]
-    assert len(shown) == 8
+    assert len(shown) == 9
     for key, default in shown.items():
         assert default == str(Settings.model_fields[key].default), key

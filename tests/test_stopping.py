@@ -11,12 +11,21 @@ Scores = float | None | list[float | None]
 """The scores of one round; one score for a round of one image."""
 
 
-def run(*rounds: Scores) -> Run:
-    """A run with these scores; a round is one score or a list of them."""
+def run(*rounds: Scores, seconds: float = 0.0) -> Run:
+    """A run with these scores; a round is one score or a list of them. seconds: of each image."""
     made = []
     for index, scores in enumerate(rounds):
         many = scores if isinstance(scores, list) else [scores]
-        tried = tuple(Attempt(Candidate("x", 0), Critique(overall=s), "x.png") for s in many)
+        tried = tuple(
+            Attempt(
+                Candidate("x", 0),
+                Critique(overall=s),
+                "x.png",
+                draw_seconds=seconds / 2,
+                judge_seconds=seconds / 2,
+            )
+            for s in many
+        )
         made.append(Round(index, tried))
     return Run("a", Request("x"), rounds=tuple(made))
 
@@ -74,6 +83,28 @@ def test_one_round_is_enough_when_no_more_are_allowed() -> None:
     assert StopRule(rounds=1).reason(run(0.3)) is ROUNDS
 
 
+def test_a_budget_of_images_ends_a_run_that_has_used_it() -> None:
+    rule = StopRule(rounds=9, patience=9, images=3)
+    assert rule.reason(run([0.1, 0.2])) is None
+    assert rule.room(run([0.1, 0.2])) == 1
+    assert rule.reason(run([0.1, 0.2], [0.3])) is StopReason.IMAGES
+    assert rule.reason(run([0.1, 0.2], [0.3, 0.4])) is StopReason.IMAGES
+    assert rule.room(run([0.1, 0.2], [0.3, 0.4])) == 0
+    assert rule.reason(run([0.1, 1.0], [0.3])) is TARGET
+    assert rule.reason(run([None, None], [None])) is FAILED
+    assert StopRule().room(run([0.1])) is None
+
+
+def test_a_round_that_would_not_fit_the_time_is_not_begun() -> None:
+    rule = StopRule(rounds=9, patience=9, seconds=10)
+    assert rule.reason(run()) is None
+    assert rule.reason(run([0.1, 0.2], seconds=2)) is None  # 4 s, and 4 more
+    assert rule.reason(run([0.1, 0.2], [0.3, 0.4], seconds=2)) is StopReason.SECONDS
+    assert rule.reason(run(0.1, seconds=11)) is StopReason.SECONDS
+    assert rule.reason(run(1.0, seconds=11)) is TARGET
+    assert rule.reason(run(None, seconds=11)) is FAILED
+
+
 def test_an_equal_score_is_no_gain_even_when_any_gain_will_do() -> None:
     rule = StopRule(rounds=9, patience=1, min_gain=0)
     assert rule.reason(run(0.5, 0.501)) is None
@@ -100,6 +131,8 @@ def test_the_defaults_stop_at_a_perfect_score_only() -> None:
         {"patience": 0},
         {"min_gain": -0.01},
         {"min_gain": 2},
+        {"images": 0},
+        {"seconds": 0},
     ],
 )
 def test_a_rule_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:

@@ -7,8 +7,9 @@ from fakes import FakeCritic, FakeGenerator
 
 from gcr.loop import refine
 from gcr.records import Attempt, Candidate, Critique, Request, Round, Run
+from gcr.settings import Settings
 from gcr.stopping import StopRule
-from gcr.strategies import Refine
+from gcr.strategies import STRATEGIES, BestOfN, Refine, Rewrite, load
 
 Tried = tuple[str, float | None, str | None]
 """The prompt of an attempt, its score, and the prompt its critique would draw instead."""
@@ -92,6 +93,43 @@ def test_no_seed_is_drawn_twice_and_the_same_run_gets_the_same_proposal() -> Non
     last = list(steps)[-1].run
     assert [c.seed for call in generator.calls for c in call] == list(range(100, 115))
     assert strategy.propose(last) == Refine(3, 100).propose(last)
+
+
+def test_best_of_n_draws_the_raw_request_on_seed_after_seed() -> None:
+    rounds = [("a cat", 0.2, "low"), ("a cat", 0.6, "high")], [("a cat", 0.2, "low")]
+    assert BestOfN(3, 5).propose(run()) == Refine(3, 5).propose(run())
+    assert BestOfN(2, 5).propose(run(*rounds)) == (
+        Candidate("a cat", 8, "dogs"),
+        Candidate("a cat", 9, "dogs"),
+    )
+
+
+def test_rewrite_moves_nothing_but_the_wording() -> None:
+    generator = FakeGenerator()
+    critic = FakeCritic({40: Critique(overall=0.2, refined="one"), 41: 0.3})
+    rule = StopRule(rounds=3, patience=9)
+    for _ in refine([run()], generator, critic, Rewrite(2, 40), rule):
+        pass
+    assert [[(c.prompt, c.seed) for c in call] for call in generator.calls] == [
+        [("a cat", 40), ("a cat", 41)],
+        [("one", 40), ("the prompt after 41", 41)],
+        [("one", 40), ("the prompt after 41", 41)],
+    ]
+    assert {c.negative for call in generator.calls for c in call} == {"dogs"}
+
+
+def test_rewrite_keeps_the_prompt_where_there_is_no_rewrite() -> None:
+    rounds = [("a cat", 0.2, "one"), ("a cat", 0.1, None)], [("one", None, None)]
+    assert [c.prompt for c in Rewrite(2, 0).propose(run(*rounds[:1]))] == ["one", "a cat"]
+    assert [c.prompt for c in Rewrite(2, 0).propose(run(*rounds))] == ["one"]
+
+
+def test_a_strategy_is_known_by_its_name_and_no_other() -> None:
+    for name, kind in STRATEGIES.items():
+        assert Settings(generator="g", critic="c", strategy=name).strategy == name
+        assert isinstance(load(name, 2, 7), kind)
+    with pytest.raises(ValueError, match="should be 'refine', 'best-of-n' or 'rewrite'"):
+        Settings(generator="g", critic="c", strategy="random")
 
 
 def test_at_least_one_image_is_drawn() -> None:

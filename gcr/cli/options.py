@@ -115,11 +115,35 @@ Negative = Annotated[
     ),
 ]
 
+Strategy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="What each round draws. refine: rewritten prompts on fresh seeds; best-of-n: the "
+        "prompt as it is on fresh seeds; rewrite: rewritten prompts on one seed (default: refine).",
+        rich_help_panel=LOOP,
+    ),
+]
 Rounds = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Rounds at most; round 0 draws the prompt as it is (default: 4).",
+        help="Rounds at most, where there is no budget; round 0 draws the prompt as it is "
+        "(default: 4).",
+        rich_help_panel=LOOP,
+    ),
+]
+MaxImages = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Budget: stop when so many images are drawn.", rich_help_panel=LOOP
+    ),
+]
+MaxSeconds = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        help="Budget: begin no round that would not be drawn and judged within this time.",
         rich_help_panel=LOOP,
     ),
 ]

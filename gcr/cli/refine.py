@@ -27,11 +27,14 @@ def refine(
     steps: options.Steps = None,
     guidance: options.Guidance = None,
     negative: options.Negative = None,
+    strategy: options.Strategy = None,
     rounds: options.Rounds = None,
     images: options.Images = None,
     target: options.Target = None,
     patience: options.Patience = None,
     min_gain: options.MinGain = None,
+    max_images: options.MaxImages = None,
+    max_seconds: options.MaxSeconds = None,
     output: options.Output = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -52,11 +55,14 @@ def refine(
         "steps": steps,
         "guidance": guidance,
         "negative": negative,
+        "strategy": strategy,
         "rounds": rounds,
         "images": images,
         "target": target,
         "patience": patience,
         "min_gain": min_gain,
+        "max_images": max_images,
+        "max_seconds": max_seconds,
         "output": output,
     }
     _refine(prompt, flags, as_json=as_json, quiet=quiet, verbose=verbose)
@@ -68,30 +74,35 @@ def _refine(
     logs.set_up(verbose=verbose, quiet=quiet)
     from gcr import assembly
     from gcr.console import Terminal, failure
+    from gcr.interruption import Patient
     from gcr.settings import resolve
 
     request = assembly.checked(_read_stdin() if prompt == "-" else prompt)
     settings = resolve(flags)
     terminal = None if quiet else Terminal(verbose=verbose)
     try:
-        outcome = assembly.run(request, settings, view=terminal)
-    except KeyboardInterrupt as interruption:
-        if not isinstance(interruption, assembly.Interrupted):
+        outcome = assembly.run(request, settings, view=Patient(terminal))
+    except KeyboardInterrupt as stopped:
+        if not isinstance(stopped, assembly.Interrupted):
             failure("interrupted before anything was saved", "")
-        elif as_json:
-            typer.echo(json.dumps(interruption.outcome.as_json()))
+        else:
+            _print(stopped.outcome, as_json=as_json)
         raise
     finally:
         if terminal:
             terminal.close()
-    _print_result(outcome, as_json=as_json)
+    _print(outcome, as_json=as_json)
+    _check(outcome)
 
 
-def _print_result(outcome: "Outcome", *, as_json: bool) -> None:
+def _print(outcome: "Outcome", *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(outcome.as_json()))
     elif outcome.best:
         typer.echo(outcome.best_image)
+
+
+def _check(outcome: "Outcome") -> None:
     if outcome.best is None:
         raise GcrError(
             f"no image could be scored; what was drawn is in {outcome.folder}",
