@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from torch import nn
+from torch.nn import functional as F
 
 from gcr.pocket import world
 from gcr.pocket.train.session import Session, batches, device
@@ -90,9 +91,10 @@ def _pool(seed: int) -> torch.Tensor:
 
 
 def _error(drawn: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
-    # Nine pixels in ten are canvas: without the weight they are all that is learned.
-    canvas = pixels[:, :, :1, :1]
-    weight = 1 + 9 * ((pixels - canvas).abs().amax(1, keepdim=True) > 0.05)
+    # Nine pixels in ten are canvas: without the weight they are all that is learned. It reaches
+    # beyond a shape's edge, or the notches of stars and crosses fill up.
+    thing = (pixels - pixels[:, :, :1, :1]).abs().amax(1, keepdim=True) > 0.05
+    weight = 1 + 9 * F.max_pool2d(thing.float(), 7, stride=1, padding=3)
     return (weight * ((drawn - pixels).abs() + (drawn - pixels) ** 2)).mean()
 
 
