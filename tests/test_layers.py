@@ -15,7 +15,8 @@ MODULES = sorted((ROOT / "gcr").rglob("*.py"))
 # know nothing of each other. A new module has to be given a place here.
 LAYERS = (
     ("__init__", "__main__"),
-    ("cli", "pocket.train", "pocket.bench"),
+    ("cli", "pocket.train", "pocket.curve"),
+    ("pocket.bench",),
     ("interruption",),
     ("assembly",),
     ("settings", "console"),

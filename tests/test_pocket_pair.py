@@ -14,6 +14,7 @@ from gcr.pocket.language import parse, say
 from gcr.pocket.spec import describe
 from gcr.records import Candidate, Request
 from gcr.stopping import StopRule
+from gcr.strategies import Refine
 
 MEGABYTES = 16
 
@@ -94,5 +95,5 @@ def test_the_critic_answers_questions(pair, pictures):
 
 def test_refining_draws_more_right_pictures_than_the_raw_requests(pair):
     prompts = bench.requests(16, "test suite", held_out=False)
-    arm = bench.play(prompts, *pair, images=2, rule=StopRule(rounds=3, patience=3))
+    arm = bench.play(prompts, *pair, Refine(2, bench.SEED), StopRule(rounds=3, patience=3))
     assert bench.accuracy(arm, "best") > bench.accuracy(arm, "raw")

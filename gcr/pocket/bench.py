@@ -24,10 +24,10 @@ from gcr.pocket.language import parse, say
 from gcr.pocket.spec import describe, detail, relate
 from gcr.records import Attempt, Request, Run
 from gcr.stopping import StopRule
-from gcr.strategies import Refine
+from gcr.strategies import BestOfN, Refine
 
 if TYPE_CHECKING:
-    from gcr.records import Critic, Generator
+    from gcr.records import Critic, Generator, Strategy
 
 SEED = 1_000
 
@@ -68,11 +68,12 @@ def requests(count: int, name: str, *, held_out: bool = True) -> list[str]:
 
 
 def play(
-    prompts: list[str], generator: Generator, critic: Critic, *, images: int, rule: StopRule
+    prompts: list[str], generator: Generator, critic: Critic, strategy: Strategy, rule: StopRule
 ) -> Arm:
-    """Run one arm over all requests, as one wave."""
-    # Arms share seeds, and so their first images: the comparison is paired.
-    strategy = Refine(images, SEED)
+    """Run one arm over all requests, as one wave.
+
+    Arms whose strategies have the same seed share their first images: the comparison is paired.
+    """
     arm: dict[str, tuple[Run, dict[str, Judged]]] = {
         f"{i}": (Run(f"{i}", Request(prompt)), {}) for i, prompt in enumerate(prompts)
     }
@@ -132,6 +133,12 @@ def figures(arms: dict[str, Arm]) -> dict[str, float]:
     return {name: round(figure, 4) for name, figure in found.items()}
 
 
+def as_shipped() -> settings.Settings:
+    """The embedded profile's settings. Nobody's own may change the figures."""
+    nobodys = {"XDG_CONFIG_HOME": str(WEIGHTS)}  # a folder that holds none
+    return settings.resolve({"profile": profiles.EMBEDDED}, folder=WEIGHTS, environ=nobodys)
+
+
 def timings(chosen: settings.Settings) -> dict[str, float]:
     """Seconds of a warm round, and the share of a run spent in neither model.
 
@@ -163,17 +170,14 @@ def main(
     output: Annotated[Path | None, typer.Option(help="Write the figures here, as JSON.")] = None,
 ) -> None:
     """Compare raw, best-of-N and refined images on pocket, with truth as the evaluator."""
-    # Nobody's own settings may change the figures: these folders hold none.
-    chosen = settings.resolve(
-        {"profile": profiles.EMBEDDED}, folder=WEIGHTS, environ={"XDG_CONFIG_HOME": str(WEIGHTS)}
-    )
+    chosen = as_shipped()
     generator, critic = assembly.load_models(chosen, rubric.load(chosen.rubric), assembly.Silent())
     prompts = requests(count, name, held_out=held_out)
     began = time.perf_counter()
     patient = StopRule(images // chosen.images, chosen.target, images, chosen.min_gain)
-    refined = play(prompts, generator, critic, images=chosen.images, rule=patient)
+    refined = play(prompts, generator, critic, Refine(chosen.images, SEED), patient)
     arms = {
-        "best-of-n": play(prompts, generator, critic, images=images, rule=StopRule(rounds=1)),
+        "best-of-n": play(prompts, generator, critic, BestOfN(images, SEED), StopRule(rounds=1)),
         "refine": refined,
         "refine, default patience": stopped(refined, replace(patient, patience=chosen.patience)),
     }
