@@ -13,6 +13,7 @@ from torch import nn
 from gcr.pocket import WEIGHTS
 from gcr.pocket.train.adopt import adopt
 from gcr.pocket.train.export import export
+from gcr.pocket.train.muon import Muon
 from gcr.pocket.train.session import Session
 
 
@@ -64,3 +65,23 @@ def test_an_interrupted_stage_goes_on_as_if_it_had_not_been(tmp_path: Path) -> N
 
     whole, broken = train(tmp_path / "whole", [8]), train(tmp_path / "broken", [3, 5, 8])
     assert all(torch.equal(whole[name], broken[name]) for name in whole)
+
+
+@pytest.mark.parametrize("shape", [(8, 24), (24, 8)])
+def test_muon_moves_as_torchs_own_does(shape: tuple[int, int]) -> None:
+    torch.manual_seed(5)
+    ours = nn.Parameter(torch.randn(shape))
+    theirs = nn.Parameter(ours.detach().clone())
+    pair = (
+        Muon([ours], lr=0.02, weight_decay=0.01, momentum=0.95),
+        torch.optim.Muon([theirs], lr=0.02, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+    )
+    start = ours.detach().clone()
+    for _ in range(5):
+        ours.grad = torch.randn(shape)
+        theirs.grad = ours.grad.clone()
+        for optimizer in pair:
+            optimizer.step()
+    moved = (ours - start).norm()
+    assert moved > 0.1
+    assert (ours - theirs).norm() < 0.02 * moved  # theirs rounds to bfloat16

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from gcr.pocket.train.muon import Muon
+
 
 @dataclass
 class Session:
@@ -107,7 +109,7 @@ def save(folder: Path, **state: Any) -> None:
 
 
 def optimizers(model: nn.Module, rate: float, *, muon: bool) -> list[torch.optim.Optimizer]:
-    """AdamW, or Muon (Jordan et al., 2024) for the hidden matrices and AdamW for the rest."""
+    """AdamW, or Muon for the hidden matrices and AdamW for the rest."""
     hidden: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
     for name, weight in model.named_parameters():
@@ -122,9 +124,7 @@ def optimizers(model: nn.Module, rate: float, *, muon: bool) -> list[torch.optim
         torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
     ]
     if hidden:
-        made.append(
-            torch.optim.Muon(hidden, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
-        )
+        made.append(Muon(hidden, lr=rate, weight_decay=0.01, momentum=0.95))
     for optimizer in made:
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]
