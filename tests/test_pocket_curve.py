@@ -1,0 +1,36 @@
+"""Accuracy against images: a run as it was when it had drawn fewer."""
+
+from __future__ import annotations
+
+from gcr.pocket import curve
+from gcr.pocket.bench import Arm, Judged
+from gcr.records import Attempt, Candidate, Critique, Request, Round, Run
+
+
+def arm_of(*scores: tuple[float, bool]) -> Arm:
+    """One run, two images a round, each with the critic's score and whether it is right."""
+    attempts = [
+        Attempt(Candidate("x", i), Critique(overall=score), f"{i}.png")
+        for i, (score, _) in enumerate(scores)
+    ]
+    rounds = tuple(Round(i // 2, tuple(attempts[i : i + 2])) for i in range(0, len(attempts), 2))
+    judged = {a.image: Judged(a, right) for a, (_, right) in zip(attempts, scores, strict=True)}
+    return [(Run("a", Request("x"), rounds=rounds), judged)]
+
+
+def test_a_run_is_cut_in_the_middle_of_a_round() -> None:
+    ((run, _),) = arm_of((0.1, False), (0.2, False), (0.3, False), (0.4, True))
+    for images in range(1, 5):
+        cut = curve.first(run, images)
+        assert cut.attempts == run.attempts[:images]
+        assert [round_.index for round_ in cut.rounds] == list(range((images + 1) // 2))
+    assert curve.first(run, 9) == run
+
+
+def test_what_the_critic_picks_from_the_first_images_is_what_counts() -> None:
+    arm = arm_of((0.5, True), (0.9, False), (0.3, False))
+    assert curve.figures(arm, [1, 2, 4]) == {
+        "1": {"right": 1.0, "images used": 1.0},
+        "2": {"right": 0.0, "images used": 2.0},
+        "4": {"right": 0.0, "images used": 3.0},
+    }
