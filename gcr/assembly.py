@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gcr import loop, profiles, rubric, store, strategies
 from gcr.errors import UsageError
+from gcr.guards import Guarded
 from gcr.records import Attempt, Request, Run, StopReason
 from gcr.settings import Settings, resolve
 from gcr.stopping import StopRule
@@ -127,7 +128,8 @@ def run(
     """As `refine`, from settings that are resolved."""
     started = time.perf_counter()
     view = view or Silent()
-    request = Request(checked(prompt), settings.negative)
+    request = Request(checked(prompt), settings.negative, settings.keep)
+    _check_kept(request)
     questions = rubric.load(settings.rubric)
     recorded = {**settings.recorded(), "rubric_sha256": questions.sha256}
     folder = None
@@ -138,6 +140,11 @@ def run(
         folder.check(request, recorded)
     _warn_of_pocket(request, settings, view)
     generator, critic = load_models(settings, questions, view)
+    if over := generator.excess(request.prompt):
+        view.warn(
+            f"the prompt is too long: {over}",
+            "the rest is judged, but not drawn; shorten it, or take another generator",
+        )
     revisions = {"generator": revision(settings.generator), "critic": revision(settings.critic)}
     if folder is None:
         folder = store.RunFolder.create(settings.output, request, recorded, revisions)
@@ -195,6 +202,14 @@ def checked(prompt: str) -> str:
     return stripped
 
 
+def _check_kept(request: Request) -> None:
+    for span in request.keep:
+        if span not in request.prompt:
+            raise UsageError(
+                f"--keep {span!r} is not in the prompt", "copy the words as the prompt has them"
+            )
+
+
 def best_scored(run: Run) -> Attempt | None:
     """The best of the attempts that have a score."""
     best = loop.best(run)
@@ -231,7 +246,8 @@ def load_models(
     drawer = generator.load(settings.generator, sampling, device, view.progress)
     if settings.negative:
         drawer.check_negative()
-    return drawer, judge
+    judge.limit = drawer.limit
+    return drawer, Guarded(judge, drawer.excess)
 
 
 def revision(model: str) -> str | None:

@@ -123,6 +123,9 @@ class Terminal:
             for words, style in ((critique.summary, ""), (critique.advice, "italic")):
                 if words:
                     self._indented(Text(plain(words), style), 15)
+        for rejected in critique.rejected:
+            words = f"not drawn: {plain(rejected.prompt)} ({plain(rejected.complaint)})"
+            self._indented(Text(words, "yellow"), 15)
         if self.verbose and critique.raw:
             self._indented(Text(plain(critique.raw, keep_lines=True), "dim"), 15)
 

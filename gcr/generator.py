@@ -77,6 +77,7 @@ class DiffusersGenerator:
         self._batch = (0, 1)  # which of how many is being drawn
         self._takes = pipelines.takes(type(pipeline))
         self._arguments = pipelines.arguments(pipeline, sampling)
+        self._readers = pipelines.reading_limits(pipeline, sampling.call)
         # Every pipeline tells its steps to its progress bar; not all of them take a callback.
         pipeline.progress_bar = self._step_bar
 
@@ -99,6 +100,23 @@ class DiffusersGenerator:
             self._batch = (index, len(batches))
             drawings += self._device.run(self, partial(self._draw_batch, batch))
         return drawings
+
+    @property
+    def limit(self) -> int | None:
+        """Tokens that the pipeline reads of a prompt, by the least of its tokenizers."""
+        limits = [limit for _, _, limit in self._readers]
+        return min(limits, default=None)
+
+    def excess(self, prompt: str) -> str:
+        """Which tokenizer a prompt is too long for, and by how much; empty if all read all of it.
+
+        What is over the limit would be cut off, and not drawn.
+        """
+        for name, tokenizer, limit in self._readers:
+            tokens = len(tokenizer(prompt, truncation=False).input_ids)
+            if tokens > limit:
+                return f"it has {tokens} tokens, and the pipeline's {name} reads {limit}"
+        return ""
 
     def check_negative(self) -> None:
         """Raise UsageError when the pipeline takes no negative prompt."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Takes = Mapping[str, inspect.Parameter]
 
+CLIP_TOKENS = 77
 OURS = frozenset(
     {
         "self",
@@ -120,6 +121,26 @@ def arguments(pipeline: Any, sampling: Sampling) -> dict[str, object]:
         if argument not in taken:
             raise UsageError(f"{name} takes no {argument}", "leave it to the pipeline")
     return {**given, **sampling.call}
+
+
+def reading_limits(pipeline: Any, call: Mapping[str, object]) -> list[tuple[str, Any, int]]:
+    """Every tokenizer that reads the prompt: its name in the pipeline, itself, and its limit.
+
+    The limit is the tokenizer's own or the pipeline's `max_sequence_length`, whichever is less;
+    the latter does not reach a CLIP, whose 77 tokens are its architecture.
+    """
+    from transformers import PreTrainedTokenizerBase
+
+    parameter = takes(type(pipeline)).get("max_sequence_length")
+    most = call.get("max_sequence_length", parameter.default if parameter else None)
+    found = []
+    for name, part in pipeline.components.items():
+        if isinstance(part, PreTrainedTokenizerBase):
+            limit = part.model_max_length
+            if isinstance(most, int) and limit > CLIP_TOKENS:
+                limit = min(limit, most)
+            found.append((name, part, limit))
+    return found
 
 
 def _check_size(pipeline: Any, sampling: Sampling) -> None:

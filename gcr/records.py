@@ -34,10 +34,12 @@ class Request:
 
     prompt: the user's words.
     negative: what the user does not want to see, for pipelines that take it.
+    keep: spans of the prompt that every rewrite must hold word for word.
     """
 
     prompt: str
     negative: str = ""
+    keep: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,14 @@ class AspectScore:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejected:
+    """A rewritten prompt that was turned down, and why."""
+
+    prompt: str
+    complaint: str
+
+
+@dataclass(frozen=True, slots=True)
 class Critique:
     """What the critic said about one image.
 
@@ -69,6 +79,7 @@ class Critique:
     overall: (mean of the applicable aspects - 1) / 3, in 0-1; None: unscored.
     summary, advice: the critic's words; advice says what to change in the prompt.
     refined: the prompt the critic would draw instead, or None.
+    rejected: rewrites that broke a guard, in the order they were written.
     raw: the reply as it came.
     problem: why an image is unscored; empty for a scored one.
     """
@@ -80,6 +91,7 @@ class Critique:
     refined: str | None = None
     raw: str = ""
     problem: str = ""
+    rejected: tuple[Rejected, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +160,28 @@ class Generator(Protocol):
 
     def draw(self, candidates: Sequence[Candidate]) -> list[Drawing]: ...
 
+    def excess(self, prompt: str) -> str:
+        """Why the end of a prompt would be cut off and not drawn; empty if all of it is read."""
+        ...
+
 
 class Critic(Protocol):
     """Judges images against requests, one critique for each pair, in order."""
 
     def judge(self, requests: Sequence[Request], images: Sequence[Image]) -> list[Critique]: ...
+
+    def rewrite(
+        self,
+        requests: Sequence[Request],
+        images: Sequence[Image],
+        critiques: Sequence[Critique],
+        complaints: Sequence[str],
+    ) -> list[str | None]:
+        """Another refined prompt for each, after one that could not be used; None: there is none.
+
+        complaints: what was wrong with `critique.refined`.
+        """
+        ...
 
     def answer(self, images: Sequence[Image], questions: Sequence[str]) -> list[float]:
         """The probability of "yes" for each (image, question) pair."""

@@ -108,6 +108,16 @@ def read(text: str, rubric: Rubric, *, cut_off: bool = False) -> Critique:
     )
 
 
+def read_refined(text: str, rubric: Rubric, *, cut_off: bool = False) -> str | None:
+    """The refined request of a reply that was asked for nothing else; None where there is none.
+
+    A critic that answers in the whole form, or under one heading of it, is read as it meant.
+    """
+    if any(section.kind == "refined" for section in outline(text, rubric)):
+        return read(text, rubric, cut_off=cut_off).refined
+    return None if cut_off else _refined(text)
+
+
 def overall(scores: Sequence[float]) -> float:
     """The overall score, 0-1, of one or more aspect scores, each 1-4."""
     return min(1.0, max(0.0, (fmean(scores) - 1) / 3))

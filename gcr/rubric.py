@@ -50,7 +50,10 @@ class RubricFile(BaseModel):
     template: the user's message, which comes after the image; holds `{request}`.
     negative: added to it when the user said what must not be seen; holds `{negative}`. Empty for
         a critic that is not to be told.
+    limit: added to the user's message where the pipeline reads only so much; holds `{limit}`.
+        Empty for a critic that is not to be told.
     complaint: what a critic is told when its reply could not be read.
+    objection: what it is told when its refined request cannot be used; holds `{complaint}`.
     max_new_tokens: the longest reply, in tokens.
     temperature: of sampling; 0 always takes the likeliest token.
     """
@@ -64,7 +67,12 @@ class RubricFile(BaseModel):
     system: str = ""
     template: str
     negative: str = "Must not be in the image: {negative}"
+    limit: str = "The refined request must not be longer than {limit} tokens."
     complaint: Annotated[str, Field(min_length=1)]
+    objection: str = (
+        "Your refined request cannot be used: {complaint}. "
+        "Reply with a better refined request alone, and nothing before or after it."
+    )
     headings: Headings = Headings()
     max_new_tokens: Annotated[int, Field(ge=1)] = 2048
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
@@ -82,6 +90,10 @@ class RubricFile(BaseModel):
             raise ValueError("the template does not hold {request}")
         if self.negative and "{negative}" not in self.negative:
             raise ValueError("the text of negative does not hold {negative}")
+        if self.limit and "{limit}" not in self.limit:
+            raise ValueError("the text of limit does not hold {limit}")
+        if "{complaint}" not in self.objection:
+            raise ValueError("the text of objection does not hold {complaint}")
         return self
 
 
@@ -90,17 +102,24 @@ class Rubric(RubricFile):
 
     sha256: str = ""
 
-    def messages(self, request: Request) -> list[Message]:
+    def messages(self, request: Request, limit: int | None = None) -> list[Message]:
         """The chat that asks for a critique of one image. The critic puts the image in.
 
+        limit: tokens that the pipeline reads of a prompt.
         The user's words go in untouched: braces and all, whatever they look like.
         """
         text = self.template
         if request.negative and self.negative:
             text = f"{text.rstrip()}\n{self.negative}"
-        words = {"{request}": request.prompt, "{negative}": request.negative}
+        if limit is not None and self.limit:
+            text = f"{text.rstrip()}\n{self.limit}"
+        words = {
+            "{request}": request.prompt,
+            "{negative}": request.negative,
+            "{limit}": str(limit),
+        }
         # One pass over the rubric's own text, so that nothing inside the user's words is replaced.
-        text = re.sub(r"\{(?:request|negative)\}", lambda found: words[found[0]], text)
+        text = re.sub(r"\{(?:request|negative|limit)\}", lambda found: words[found[0]], text)
         user = {"role": "user", "content": [{"type": "image"}, _text(text.strip())]}
         system = {"role": "system", "content": [_text(self.system.strip())]}
         return [system, user] if self.system.strip() else [user]
@@ -111,6 +130,15 @@ class Rubric(RubricFile):
             *messages,
             {"role": "assistant", "content": [_text(reply)]},
             {"role": "user", "content": [_text(self.complaint.strip())]},
+        ]
+
+    def object(self, messages: list[Message], reply: str, complaint: str) -> list[Message]:
+        """The chat that asks for another refined request, after one that cannot be used."""
+        text = self.objection.strip().replace("{complaint}", complaint)
+        return [
+            *messages,
+            {"role": "assistant", "content": [_text(reply)]},
+            {"role": "user", "content": [_text(text)]},
         ]
 
 

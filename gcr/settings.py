@@ -38,6 +38,11 @@ def _spelled(value: object) -> object:
     return str(value) if isinstance(value, os.PathLike) else value
 
 
+def _listed(value: object) -> object:
+    """One text, as the environment gives it, is a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
 Name = Annotated[str, BeforeValidator(_spelled), Field(min_length=1)]
 Pixels = Annotated[int, Field(ge=8, le=8192)]
 
@@ -63,6 +68,7 @@ class Settings(BaseModel):
     steps: Annotated[int, Field(ge=1, le=1000)] | None = None
     guidance: Annotated[float, Field(ge=0, le=100)] | None = None
     negative: str = ""
+    keep: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     strategy: Literal["refine", "best-of-n", "rewrite"] = "refine"
     rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] = 4
     images: Annotated[int, Field(ge=1, le=64)] = 2

@@ -80,7 +80,8 @@ class RunFolder:
         """
         story = _read_story(path)
         try:
-            request = Request(**story.pop("request"))
+            asked = story.pop("request")
+            request = Request(**{**asked, "keep": tuple(asked.get("keep", ()))})
             run = Run(id=str(story.pop("id")), request=request, settings=story.pop("settings"))
         except (KeyError, TypeError) as error:
             message = f"{path / 'run.json'} is not the record of a run: {error}"
@@ -92,8 +93,8 @@ class RunFolder:
 
     def check(self, request: Request, settings: Mapping[str, object]) -> None:
         """Refuse to go on with another request or other settings than the run began with."""
-        before = {**asdict(self.run.request), **self.run.settings}
-        now = json.loads(json.dumps({**asdict(request), **settings}))
+        before = _as_json({**asdict(self.run.request), **self.run.settings})
+        now = _as_json({**asdict(request), **settings})
         keys = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
         if keys:
             changes = ", ".join(f"{key}: {before.get(key)!r} → {now.get(key)!r}" for key in keys)
@@ -179,6 +180,11 @@ def versions() -> dict[str, str]:
         except packages.PackageNotFoundError:  # run from a bare checkout, or an optional one
             continue
     return found
+
+
+def _as_json(values: dict[str, object]) -> dict[str, object]:
+    """Values as they come back from a file."""
+    return dict(json.loads(json.dumps(values)))
 
 
 def slug(prompt: str) -> str:

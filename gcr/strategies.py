@@ -7,7 +7,7 @@ image with the user's own seed: that image is the baseline, whatever comes after
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from gcr.loop import ranked
@@ -74,20 +74,21 @@ class Rewrite(_Drawing):
     """Each image's prompt rewritten again and again on a seed of its own that never changes.
 
     With one image a round this is the loop of RationalRewards: nothing but the wording moves.
-    A critique without a rewrite leaves the prompt as it was, and the same image is drawn again.
+    Where there is no rewrite, or one that was drawn on this seed before, the seed moves on.
     """
 
     def propose(self, run: Run) -> tuple[Candidate, ...]:
         if not run.rounds:
             return self._fresh(run, [run.request.prompt])
-        before = run.rounds[-1].attempts
+        prompts = [a.critique.refined or a.candidate.prompt for a in run.rounds[-1].attempts]
+        drawn = {attempt.candidate for attempt in run.attempts}
+        same = (
+            replace(attempt.candidate, prompt=prompt)
+            for attempt, prompt in zip(run.rounds[-1].attempts, prompts, strict=True)
+        )
         return tuple(
-            Candidate(
-                attempt.critique.refined or attempt.candidate.prompt,
-                attempt.candidate.seed,
-                run.request.negative,
-            )
-            for attempt in before
+            fresh if candidate in drawn else candidate
+            for candidate, fresh in zip(same, self._fresh(run, prompts), strict=False)
         )
 
 

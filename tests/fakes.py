@@ -36,6 +36,10 @@ class FakeGenerator:
         self.calls.append(list(candidates))
         return [Drawing(paint(c.seed), self.faults.get(c.seed, "")) for c in candidates]
 
+    def excess(self, prompt: str) -> str:
+        words = len(prompt.split())
+        return f"it has {words} words, and 12 are read" if words > 12 else ""
+
 
 class FakeCritic:
     """Says what it was told of each seed: a critique, or only its overall score."""
@@ -45,6 +49,9 @@ class FakeCritic:
     ) -> None:
         self.says = says
         self.otherwise = otherwise
+        self.rewrites: dict[str, str] = {}
+        """What it writes when a refined prompt is complained of."""
+        self.complaints: list[str] = []
         self.calls: list[list[tuple[Request, int]]] = []
 
     def judge(self, requests: Sequence[Request], images: Sequence[Image.Image]) -> list[Critique]:
@@ -58,6 +65,16 @@ class FakeCritic:
         if said is None:
             return Critique(raw="?", problem="unreadable reply")
         return Critique(overall=said, refined=f"the prompt after {seed}", raw="fine")
+
+    def rewrite(
+        self,
+        requests: Sequence[Request],
+        images: Sequence[Image.Image],
+        critiques: Sequence[Critique],
+        complaints: Sequence[str],
+    ) -> list[str | None]:
+        self.complaints += complaints
+        return [self.rewrites.get(c.refined or "") for c in critiques]
 
     def answer(self, images: Sequence[Image.Image], questions: Sequence[str]) -> list[float]:
         return [0.5 for _ in zip(images, questions, strict=True)]

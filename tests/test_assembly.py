@@ -184,7 +184,7 @@ def test_a_run_without_any_score_has_no_best(tool, monkeypatch):
 def test_json_holds_everything_but_raw_replies(tool):
     outcome = tool(images=1, rounds=2, negative="squares")
     told = json.loads(json.dumps(outcome.as_json()))
-    assert told["request"] == {"prompt": "a red circle", "negative": "squares"}
+    assert told["request"] == {"prompt": "a red circle", "negative": "squares", "keep": []}
     assert told["stop"] == "rounds"
     assert told["images"] == 2
     assert told["raw"] == {"image": str(outcome.folder / "00-0.png"), "score": 0.2}

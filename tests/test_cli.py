@@ -15,6 +15,7 @@ import gcr
 from gcr import assembly
 from gcr.__main__ import main
 from gcr.errors import GcrError, ModelError
+from gcr.guards import Guarded
 from gcr.records import Critique
 
 SCORES = {0: 0.2, 1: 0.4, 2: 0.6, 3: 0.8}
@@ -87,6 +88,28 @@ def test_a_strategy_is_chosen_by_name(cli):
     assert prompts == {"a red circle"}
 
 
+def test_words_to_keep_have_to_be_in_the_prompt(cli):
+    ran = refine(cli, "--keep", "red", "--keep", "square")
+    assert (ran.code, ran.out) == (2, "")
+    assert "error: --keep 'square' is not in the prompt" in ran.err
+
+
+def test_a_prompt_that_is_cut_off_is_warned_of(cli):
+    ran = cli("refine", "word " * 13, "--rounds", "1")
+    assert ran.code == 0
+    assert "warning: the prompt is too long: it has 13 words, and 12 are read" in ran.err
+
+
+def test_rewrites_that_were_turned_down_are_shown_and_logged(cli, monkeypatch):
+    critic = FakeCritic({i: Critique((), 0.5, refined="a circle, score 4") for i in range(8)})
+    cli.models["critic"] = Guarded(critic, lambda _: "")
+    ran = refine(cli, "--json", "--rounds", "1")
+    assert "not drawn: a circle, score 4 (it must only say what is to be seen" in ran.err
+    first = json.loads(ran.out)["rounds"][0]["attempts"][0]
+    assert first["rejected"][0]["prompt"] == "a circle, score 4"
+    assert first["refined"] is None
+
+
 def test_quiet_says_nothing_but_the_result(cli):
     ran = refine(cli, "-q")
     assert ran.err == ""
@@ -116,6 +139,7 @@ def test_every_option_reaches_the_settings(cli, monkeypatch):
         "steps": 5,
         "guidance": 1.5,
         "negative": "dogs",
+        "keep": ("red", "circle"),
         "strategy": "best-of-n",
         "rounds": 6,
         "images": 7,
@@ -126,7 +150,11 @@ def test_every_option_reaches_the_settings(cli, monkeypatch):
         "max_seconds": 2.5,
         "output": Path("elsewhere"),
     }
-    flags = [f"--{key.replace('_', '-')}={value}" for key, value in given.items()]
+    flags = [
+        f"--{key.replace('_', '-')}={value}"
+        for key, values in given.items()
+        for value in (values if isinstance(values, tuple) else [values])
+    ]
     refine(cli, *flags)
     short = ["-m", "a/b", "-s", "3", "-W", "32", "-H", "48", "-n", "dogs", "-o", "elsewhere"]
     refine(cli, *short)

@@ -12,7 +12,7 @@ from PIL import Image
 from gcr.critic import loading, local, processor, quantized
 from gcr.errors import ModelError
 from gcr.memory import SharedDevice
-from gcr.records import Request
+from gcr.records import Critique, Request
 from gcr.rubric import Rubric
 
 CPU = SharedDevice("cpu")
@@ -160,6 +160,31 @@ def test_what_cannot_be_read_is_asked_for_once_more_and_then_unscored(critics, m
     assert again[1]["content"][0]["image"].getpixel((0, 0)) == (0, 0, 255)
     assert again[2]["content"][0]["text"] == "mumble"
     assert again[3]["content"][0]["text"] == "again please"
+
+
+def test_a_rewrite_that_cannot_be_used_is_asked_for_once_more(critics, monkeypatch):
+    critic = critics("qwen3_vl")
+    critic.limit = 77
+    asked = []
+    said = [
+        ("a tall circle", False),
+        ("Sure!\n## Refined Request: a wide circle", False),
+        ("a circle that is", True),
+    ]
+
+    def reply(chats):
+        asked.extend(chats)
+        return [said.pop(0) for _ in chats]
+
+    monkeypatch.setattr(critic, "_replies", reply)
+    before = Critique(overall=0.5, refined="circle!", raw="the whole reply")
+    words = ["too loud", "too short", "too red"]
+    found = critic.rewrite([CIRCLE] * 3, [RED] * 3, [before] * 3, words)
+    assert found == ["a tall circle", "a wide circle", None]
+    assert [m["role"] for m in asked[1]] == ["system", "user", "assistant", "user"]
+    assert "77 tokens" in asked[1][1]["content"][1]["text"]
+    assert asked[1][2]["content"][0]["text"] == "the whole reply"
+    assert "too short" in asked[1][3]["content"][0]["text"]
 
 
 def test_a_reply_at_the_limit_is_cut_off_and_one_that_ended_is_not(critics):

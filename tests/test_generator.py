@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -70,6 +71,23 @@ def test_every_family_draws_each_candidate_from_its_own_seed(checkpoint, family)
     assert abs(pixels(first) - pixels(second)).mean() > 1
     assert abs(pixels(first) - pixels(again)).max() <= 1  # drawn in a batch of another size
     assert told == [("draw", done, 4) for done in (0, 1, 2, 2, 3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("family", "call", "name", "limit"),
+    [
+        ("stable_diffusion", {}, "tokenizer", 77),
+        ("flux", {"max_sequence_length": 32}, "tokenizer_2", 32),
+        ("flux", {}, "tokenizer", 77),
+    ],
+)
+def test_a_prompt_is_measured_by_every_tokenizer_that_reads_it(
+    checkpoint, family, call, name, limit
+):
+    drawer = generator.load(str(checkpoint(family)), with_(SMALL, call=call), CPU)
+    assert drawer.limit == limit
+    assert drawer.excess("a" * (limit - 8)) == ""
+    assert re.search(rf"has \d+ tokens, .* {name} reads {limit}$", drawer.excess("a" * (limit + 1)))
 
 
 def test_equal_candidates_give_equal_bytes(checkpoint):

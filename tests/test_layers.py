@@ -22,7 +22,7 @@ LAYERS = (
     ("settings", "console"),
     ("profiles", "strategies"),
     ("loop",),
-    ("stopping", "generator", "critic"),
+    ("stopping", "generator", "critic", "guards"),
     ("memory", "checkpoint", "pipelines", "reply"),
     ("outline", "store"),
     ("rubric",),

@@ -34,7 +34,7 @@ def test_parameters_have_the_form_that_others_read(tmp_path):
 
 def test_the_story_names_request_candidate_and_scores(tmp_path):
     story = json.loads(written(tmp_path, *run_of())["gcr"])
-    assert story["request"] == {"prompt": "a circle", "negative": ""}
+    assert story["request"] == {"prompt": "a circle", "negative": "", "keep": []}
     assert story["candidate"] == {"prompt": "a red circle", "seed": 5, "negative": ""}
     assert (story["round"], story["score"]) == (1, 0.67)
     assert story["critique"]["aspects"] == [

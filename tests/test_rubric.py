@@ -124,6 +124,25 @@ def test_asking_again_shows_the_reply_and_complains() -> None:
     assert sum(part["type"] == "image" for m in chat for part in m["content"]) == 1
 
 
+def test_the_pipelines_limit_is_told_when_it_is_known() -> None:
+    rules = rubric.load("text-to-image")
+    assert "77 tokens" in said(rules.messages(Request("a {limit}"), 77)[-1])
+    assert "a {limit}" in said(rules.messages(Request("a {limit}"), 77)[-1])
+    assert "tokens" not in said(rules.messages(Request("a cat"))[-1])
+    pocket = rubric.load("pocket")
+    assert pocket.messages(Request("a cat"), 64) == pocket.messages(Request("a cat"))
+
+
+def test_objecting_shows_the_reply_and_says_what_is_wrong() -> None:
+    rules = rubric.load("text-to-image")
+    first = rules.messages(Request("a cat"))
+    chat = rules.object(first, "## Refined Request: x", "it has {complaint} tokens")
+    assert chat[:-2] == first
+    assert [m["role"] for m in chat] == ["system", "user", "assistant", "user"]
+    assert said(chat[-2]) == "## Refined Request: x"
+    assert "cannot be used: it has {complaint} tokens." in said(chat[-1])
+
+
 def test_a_users_own_rubric(tmp_path: Path) -> None:
     path = file(tmp_path, optional=["Light"], headings={"score": "Note"}, temperature=0.1)
     own = rubric.load(path)

@@ -17,6 +17,7 @@ from gcr.records import (
     Attempt,
     Candidate,
     Critique,
+    Rejected,
     Request,
     Round,
     StopReason,
@@ -146,6 +147,23 @@ def test_other_settings_are_refused_and_named(folder):
         folder.check(REQUEST, {**SETTINGS, "steps": 5})
     with pytest.raises(UsageError, match="prompt: 'a red cat' → 'a dog'"):
         folder.check(Request("a dog", "dogs"), SETTINGS)
+    with pytest.raises(UsageError, match=r"keep: \[\] → \['red'\]"):
+        folder.check(Request("a red cat", "dogs", ("red",)), SETTINGS)
+
+
+def test_what_was_kept_and_what_was_turned_down_is_read_back(tmp_path):
+    request = Request("a red cat", keep=("red", "cat"))
+    folder = store.RunFolder.create(tmp_path, request, {"keep": ("red", "cat")})
+    run, images = next_round(folder.run)
+    rejected = (Rejected("a dog", "it must hold, word for word: red, cat"),)
+    first, *others = run.rounds[0].attempts
+    told = replace(first, critique=replace(first.critique, rejected=rejected))
+    folder.save(replace(run, rounds=(Round(0, (told, *others)),)), images)
+    again = store.RunFolder.open(folder.path)
+    assert again.run.request == request
+    assert again.run.rounds == folder.run.rounds
+    assert again.run.attempts[0].critique.rejected == rejected
+    again.check(request, {"keep": ("red", "cat")})
 
 
 def test_the_end_is_recorded_and_the_best_image_copied(folder):
@@ -160,7 +178,7 @@ def test_the_end_is_recorded_and_the_best_image_copied(folder):
 
 def test_a_run_file_says_what_made_it(folder):
     record = json.loads((folder.path / "run.json").read_text())
-    assert record["request"] == {"prompt": "a red cat", "negative": "dogs"}
+    assert record["request"] == {"prompt": "a red cat", "negative": "dogs", "keep": []}
     assert record["settings"] == SETTINGS
     assert record["versions"]["torch"] == packages.version("torch")
     assert record["stop"] is None

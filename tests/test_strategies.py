@@ -113,15 +113,18 @@ def test_rewrite_moves_nothing_but_the_wording() -> None:
     assert [[(c.prompt, c.seed) for c in call] for call in generator.calls] == [
         [("a cat", 40), ("a cat", 41)],
         [("one", 40), ("the prompt after 41", 41)],
-        [("one", 40), ("the prompt after 41", 41)],
+        # The critic has nothing new to say: these were drawn on these seeds.
+        [("one", 44), ("the prompt after 41", 45)],
     ]
     assert {c.negative for call in generator.calls for c in call} == {"dogs"}
 
 
-def test_rewrite_keeps_the_prompt_where_there_is_no_rewrite() -> None:
+def test_rewrite_keeps_the_prompt_and_moves_the_seed_where_there_is_no_rewrite() -> None:
     rounds = [("a cat", 0.2, "one"), ("a cat", 0.1, None)], [("one", None, None)]
-    assert [c.prompt for c in Rewrite(2, 0).propose(run(*rounds[:1]))] == ["one", "a cat"]
-    assert [c.prompt for c in Rewrite(2, 0).propose(run(*rounds))] == ["one"]
+    first = Rewrite(2, 7).propose(run(*rounds[:1]))
+    assert [(c.prompt, c.seed) for c in first] == [("one", 0), ("a cat", 10)]
+    second = Rewrite(2, 7).propose(run(*rounds))
+    assert [(c.prompt, c.seed) for c in second] == [("one", 10)]
 
 
 def test_a_strategy_is_known_by_its_name_and_no_other() -> None:

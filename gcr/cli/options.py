@@ -124,6 +124,15 @@ Strategy = Annotated[
         rich_help_panel=LOOP,
     ),
 ]
+Keep = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TEXT",
+        help="Words of the prompt that every rewrite must hold as they are; can be given again. "
+        "Quoted text and <lora:…> tags are always kept.",
+        rich_help_panel=LOOP,
+    ),
+]
 Rounds = Annotated[
     int | None,
     typer.Option(

@@ -67,6 +67,8 @@ class LocalCritic:
         self._batch = batch
         self._progress = progress
         self._tokens_done = self._tokens_total = 0
+        self.limit: int | None = None
+        """Tokens that the pipeline reads of a prompt; the critic is told."""
         device.hold(self)
         _forget_sampling(model, processor.tokenizer)
 
@@ -76,10 +78,7 @@ class LocalCritic:
         A reply that cannot be read is asked for once more; if that cannot be read either, the
         critique is unscored and its `problem` says why.
         """
-        chats = [
-            _with_image(self._rubric.messages(request), image)
-            for request, image in zip(requests, images, strict=True)
-        ]
+        chats = self._chats(requests, images)
         self._tokens_done = self._tokens_total = 0
         critiques = self._critiques(chats)
         unread = [i for i, critique in enumerate(critiques) if critique.overall is None]
@@ -87,6 +86,28 @@ class LocalCritic:
         for i, critique in zip(unread, self._critiques(again), strict=True):
             critiques[i] = critique
         return critiques
+
+    def rewrite(
+        self,
+        requests: Sequence[Request],
+        images: Sequence[Image],
+        critiques: Sequence[Critique],
+        complaints: Sequence[str],
+    ) -> list[str | None]:
+        """Ask for another refined request, in the conversation that led to the one complained of.
+
+        A reply in the whole form is read like a critique; any other is the refined request itself.
+        """
+        chats = [
+            self._rubric.object(chat, critique.raw, words)
+            for chat, critique, words in zip(
+                self._chats(requests, images), critiques, complaints, strict=True
+            )
+        ]
+        self._tokens_done = self._tokens_total = 0
+        return [
+            reply.read_refined(text, self._rubric, cut_off=cut) for text, cut in self._ask(chats)
+        ]
 
     def answer(self, images: Sequence[Image], questions: Sequence[str]) -> list[float]:
         """The probability of "yes" against "no" as the first word of the answer.
@@ -111,25 +132,34 @@ class LocalCritic:
     def move(self, device: str) -> None:
         self._model.to(device)
 
+    def _chats(self, requests: Sequence[Request], images: Sequence[Image]) -> list[list[Message]]:
+        return [
+            _with_image(self._rubric.messages(request, self.limit), image)
+            for request, image in zip(requests, images, strict=True)
+        ]
+
     def _critiques(self, chats: list[list[Message]]) -> list[Critique]:
+        return [reply.read(text, self._rubric, cut_off=cut) for text, cut in self._ask(chats)]
+
+    def _ask(self, chats: list[list[Message]]) -> list[tuple[str, bool]]:
+        """The text of each reply, and whether it was cut off at the limit."""
         limit = self._rubric.max_new_tokens
         batches = list(self._batches(chats))
         self._tokens_total += limit * len(batches)
-        critiques: list[Critique] = []
+        replies: list[tuple[str, bool]] = []
         for batch in batches:
             start = self._tokens_done
-            replies = self._device.run(self, partial(self._replies, batch))
+            replies += self._device.run(self, partial(self._replies, batch))
             # Most replies end long before the limit.
             self._tokens_done = start + limit
-            critiques += [reply.read(text, self._rubric, cut_off=cut) for text, cut in replies]
-        return critiques
+        return replies
 
     def _batches(self, chats: list[list[Message]]) -> Iterator[list[list[Message]]]:
         for start in range(0, len(chats), self._batch):
             yield chats[start : start + self._batch]
 
     def _replies(self, chats: list[list[Message]]) -> list[tuple[str, bool]]:
-        """The text of each reply, and whether it was cut off at the limit."""
+        """The replies to one batch, as `_ask` gives them."""
         import torch
 
         inputs = self._inputs(chats)

@@ -1,0 +1,125 @@
+"""What a rewritten prompt may not do, checked by code.
+
+A critic is a language model that reads the user's words and whatever is painted in an image.
+Either can lead it astray, and so can its own reply. So a rewrite is held against the request: what
+the user marked must still be there, nothing may be there that only a judge would say, and all of
+it must fit the model that draws. One that fails is sent back once with the complaint; if the
+second is no better, there is no rewrite, and the strategy goes on with what it has.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gcr.records import Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PIL.Image import Image
+
+    from gcr.records import Critic, Critique, Request
+
+Excess = Callable[[str], str]
+"""Says of a prompt which tokenizer it is too long for, and by how much; empty if it fits."""
+
+_QUOTED = re.compile(r'"[^"]+"|“[^”]+”|„[^“”]+[“”]|«[^»]+»|「[^」]+」')
+_TAG = re.compile(r"<\w+:[^<>]+>")
+_JUDGES_WORDS = re.compile(
+    r"""\b (?: scor(?:e[ds]?|ing) | rat(?:ings?|ed) | critiques? | judge?ments? | justifications?
+    | rubrics? | aspects? | prompts? | (?:user|refined|original) \s+ requests?
+    | (?:previous|earlier|last|above) \s+ (?:image|attempt|version|instruction)s? ) \b
+    | \b (?:ignore|disregard|forget) \s+ (?:all|any|the|every|previous|these|those|what) \b
+    | \b \d (?:\.\d+)? \s* / \s* (?:4|5|10|100) \b
+    | \#\#?""",
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
+def kept(request: Request) -> list[str]:
+    """What every rewrite must hold word for word: marked spans, quoted text, `<lora:…>` tags."""
+    prompt = request.prompt
+    found = [*request.keep, *_QUOTED.findall(prompt), *_TAG.findall(prompt)]
+    return list(dict.fromkeys(found))
+
+
+def complaint(request: Request, refined: str, excess: Excess) -> str:
+    """What is wrong with a rewrite, in words for the critic and the log; empty if nothing is."""
+    lost = [span for span in kept(request) if not _holds(refined, _inner(span))]
+    if lost:
+        return f"it must hold, word for word: {', '.join(lost)}"
+    said = [_inner(quote) for quote in _QUOTED.findall(refined)]
+    invented = [words for words in said if words not in request.prompt]
+    if invented:
+        return f"the request asks for no such writing: {', '.join(invented)}"
+    ours = request.prompt.casefold()
+    foreign = [w[0] for w in _JUDGES_WORDS.finditer(refined) if w[0].casefold() not in ours]
+    if foreign:
+        return f"it must only say what is to be seen, without: {', '.join(dict.fromkeys(foreign))}"
+    return excess(refined)
+
+
+def _holds(text: str, words: str) -> bool:
+    """Whether the words stand in the text: "OPEN" does not in "OPENED".
+
+    Scripts that put no space between words know no such thing as inside a longer word.
+    """
+    edges = [r"\b" if re.match(r"[A-Za-z0-9]", sign) else "" for sign in (words[0], words[-1])]
+    return re.search(re.escape(words).join(edges), text, re.ASCII) is not None
+
+
+def _inner(span: str) -> str:
+    """A quoted text without its quotes: which marks a rewrite uses does not matter."""
+    return span[1:-1] if _QUOTED.fullmatch(span) else span
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """A critic whose rewrites keep to the guards, or are None. It judges and answers as it did."""
+
+    critic: Critic
+    excess: Excess
+
+    def judge(self, requests: Sequence[Request], images: Sequence[Image]) -> list[Critique]:
+        critiques = self.critic.judge(requests, images)
+        complaints = [self._complaint(r, c) for r, c in zip(requests, critiques, strict=True)]
+        wrong = [i for i, words in enumerate(complaints) if words]
+        if not wrong:
+            return critiques
+        again = self.critic.rewrite(
+            [requests[i] for i in wrong],
+            [images[i] for i in wrong],
+            [critiques[i] for i in wrong],
+            [complaints[i] for i in wrong],
+        )
+        for i, refined in zip(wrong, again, strict=True):
+            critiques[i] = self._mended(requests[i], critiques[i], complaints[i], refined)
+        return critiques
+
+    def rewrite(
+        self,
+        requests: Sequence[Request],
+        images: Sequence[Image],
+        critiques: Sequence[Critique],
+        complaints: Sequence[str],
+    ) -> list[str | None]:
+        return self.critic.rewrite(requests, images, critiques, complaints)
+
+    def answer(self, images: Sequence[Image], questions: Sequence[str]) -> list[float]:
+        return self.critic.answer(images, questions)
+
+    def _complaint(self, request: Request, critique: Critique) -> str:
+        return complaint(request, critique.refined, self.excess) if critique.refined else ""
+
+    def _mended(
+        self, request: Request, critique: Critique, first: str, refined: str | None
+    ) -> Critique:
+        """The critique with its second rewrite, or with none, and with what was turned down."""
+        rejected = [Rejected(critique.refined or "", first)]
+        if refined and (second := complaint(request, refined, self.excess)):
+            rejected.append(Rejected(refined, second))
+            refined = None
+        return replace(critique, refined=refined, rejected=tuple(rejected))
