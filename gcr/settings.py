@@ -44,6 +44,7 @@ def _listed(value: object) -> object:
 
 
 Name = Annotated[str, BeforeValidator(_spelled), Field(min_length=1)]
+Words = Annotated[str, Field(min_length=1)]
 Pixels = Annotated[int, Field(ge=8, le=8192)]
 
 
@@ -68,7 +69,7 @@ class Settings(BaseModel):
     steps: Annotated[int, Field(ge=1, le=1000)] | None = None
     guidance: Annotated[float, Field(ge=0, le=100)] | None = None
     negative: str = ""
-    keep: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    keep: Annotated[tuple[Words, ...], BeforeValidator(_listed)] = ()
     strategy: Literal["refine", "best-of-n", "rewrite"] = "refine"
     rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] = 4
     images: Annotated[int, Field(ge=1, le=64)] = 2
@@ -218,7 +219,7 @@ def _out_of_range(error: ValidationError, given: Mapping[str, Given]) -> UsageEr
     problem = error.errors()[0]
     key = str(problem["loc"][0])
     item = given.get(key, Given(problem["input"], f"{key} of the profile"))
-    said = problem["msg"].removeprefix("Input ")
+    said = problem["msg"].removeprefix("Input ").removeprefix("String ")
     return UsageError(
         f"{item.origin} {said}, not {item.value!r}", "gcr refine --help lists the options"
     )

@@ -118,6 +118,7 @@ def test_an_unknown_flag_of_the_python_form_is_an_error(place):
         ({"seed": -1}, "--seed should be greater than or equal to 0, not -1"),
         ({"guidance": float("nan")}, "--guidance should be a finite number, not nan"),
         ({"min_gain": 2.0}, "--min-gain should be less than or equal to 1, not 2.0"),
+        ({"keep": [""]}, "--keep should have at least 1 character, not ['']"),
         ({"max_images": 0}, "--max-images should be greater than or equal to 1, not 0"),
         ({"max_seconds": 0.0}, "--max-seconds should be greater than 0, not 0.0"),
         (
