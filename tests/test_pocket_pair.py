@@ -11,7 +11,7 @@ import pytest
 from gcr import assembly, pocket, rubric, settings
 from gcr.pocket import bench, truth, world
 from gcr.pocket.language import parse, say
-from gcr.pocket.spec import describe
+from gcr.pocket.spec import describe, relate
 from gcr.records import Candidate, Request
 from gcr.stopping import StopRule
 from gcr.strategies import Refine
@@ -91,6 +91,21 @@ def test_the_critic_answers_questions(pair, pictures):
     assert all(0 <= chance <= 1 for chance in chances)
     hits = [(chance > 0.5) == answer for chance, answer in zip(chances, answers, strict=True)]
     assert sum(hits) >= 0.85 * len(hits)
+
+
+def test_the_critic_reads_a_side_of_several_groups(pair):
+    _, critic = pair
+    rng = random.Random("sides")
+    requests, images = [], []
+    while len(images) < 12:
+        scene = world.sample(rng)
+        spec = relate(describe(scene), scene, rng)
+        if spec.relation and len(spec.relation.first) > 1:
+            requests.append(say(spec))
+            images.append(world.draw(scene))
+    judged = critic.judge([Request(request) for request in requests], images)
+    repeated = [request in c.raw for request, c in zip(requests, judged, strict=True)]
+    assert sum(repeated) >= 0.8 * len(repeated)
 
 
 def test_refining_draws_more_right_pictures_than_the_raw_requests(pair):
