@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gcr import loop, profiles, rubric, store, strategies
 from gcr.errors import UsageError
-from gcr.guards import Guarded
+from gcr.guards import Guarded, lost
 from gcr.records import Attempt, Request, Run, StopReason
 from gcr.settings import Settings, resolve
 from gcr.stopping import StopRule
@@ -203,11 +203,10 @@ def checked(prompt: str) -> str:
 
 
 def _check_kept(request: Request) -> None:
-    for span in request.keep:
-        if span not in request.prompt:
-            raise UsageError(
-                f"--keep {span!r} is not in the prompt", "copy the words as the prompt has them"
-            )
+    for span in lost(request.keep, request.prompt):
+        raise UsageError(
+            f"--keep {span!r} is not in the prompt", "copy the words as the prompt has them"
+        )
 
 
 def best_scored(run: Run) -> Attempt | None:

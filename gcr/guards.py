@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from gcr.records import Rejected
+from gcr.records import Objection, Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,9 +48,8 @@ def kept(request: Request) -> list[str]:
 
 def complaint(request: Request, refined: str, excess: Excess) -> str:
     """What is wrong with a rewrite, in words for the critic and the log; empty if nothing is."""
-    lost = [span for span in kept(request) if not _holds(refined, _inner(span))]
-    if lost:
-        return f"it must hold, word for word: {', '.join(lost)}"
+    if gone := lost(kept(request), refined):
+        return f"it must hold, word for word: {', '.join(gone)}"
     said = [_inner(quote) for quote in _QUOTED.findall(refined)]
     invented = [words for words in said if words not in request.prompt]
     if invented:
@@ -60,6 +59,11 @@ def complaint(request: Request, refined: str, excess: Excess) -> str:
     if foreign:
         return f"it must only say what is to be seen, without: {', '.join(dict.fromkeys(foreign))}"
     return excess(refined)
+
+
+def lost(spans: Sequence[str], text: str) -> list[str]:
+    """Those of the spans that a text does not hold."""
+    return [span for span in spans if not _holds(text, _inner(span))]
 
 
 def _holds(text: str, words: str) -> bool:
@@ -85,28 +89,20 @@ class Guarded:
 
     def judge(self, requests: Sequence[Request], images: Sequence[Image]) -> list[Critique]:
         critiques = self.critic.judge(requests, images)
-        complaints = [self._complaint(r, c) for r, c in zip(requests, critiques, strict=True)]
-        wrong = [i for i, words in enumerate(complaints) if words]
-        if not wrong:
-            return critiques
-        again = self.critic.rewrite(
-            [requests[i] for i in wrong],
-            [images[i] for i in wrong],
-            [critiques[i] for i in wrong],
-            [complaints[i] for i in wrong],
-        )
-        for i, refined in zip(wrong, again, strict=True):
-            critiques[i] = self._mended(requests[i], critiques[i], complaints[i], refined)
+        objections = {
+            i: Objection(request, image, critique, words)
+            for i, (request, image, critique) in enumerate(
+                zip(requests, images, critiques, strict=True)
+            )
+            if (words := self._complaint(request, critique))
+        }
+        again = self.critic.rewrite(list(objections.values())) if objections else []
+        for (i, objection), refined in zip(objections.items(), again, strict=True):
+            critiques[i] = self._mended(objection, refined)
         return critiques
 
-    def rewrite(
-        self,
-        requests: Sequence[Request],
-        images: Sequence[Image],
-        critiques: Sequence[Critique],
-        complaints: Sequence[str],
-    ) -> list[str | None]:
-        return self.critic.rewrite(requests, images, critiques, complaints)
+    def rewrite(self, objections: Sequence[Objection]) -> list[str | None]:
+        return self.critic.rewrite(objections)
 
     def answer(self, images: Sequence[Image], questions: Sequence[str]) -> list[float]:
         return self.critic.answer(images, questions)
@@ -114,12 +110,11 @@ class Guarded:
     def _complaint(self, request: Request, critique: Critique) -> str:
         return complaint(request, critique.refined, self.excess) if critique.refined else ""
 
-    def _mended(
-        self, request: Request, critique: Critique, first: str, refined: str | None
-    ) -> Critique:
+    def _mended(self, objection: Objection, refined: str | None) -> Critique:
         """The critique with its second rewrite, or with none, and with what was turned down."""
-        rejected = [Rejected(critique.refined or "", first)]
-        if refined and (second := complaint(request, refined, self.excess)):
+        critique = objection.critique
+        rejected = [Rejected(critique.refined or "", objection.complaint)]
+        if refined and (second := complaint(objection.request, refined, self.excess)):
             rejected.append(Rejected(refined, second))
             refined = None
         return replace(critique, refined=refined, rejected=tuple(rejected))

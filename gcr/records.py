@@ -151,6 +151,16 @@ class Drawing:
     fault: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """Why the refined prompt of a critique cannot be used; sent back to whoever wrote it."""
+
+    request: Request
+    image: Image
+    critique: Critique
+    complaint: str
+
+
 Progress = Callable[[str, int, int], None]
 """Told `(phase, done, total)` while a model works; phase is `draw` or `judge`."""
 
@@ -170,17 +180,8 @@ class Critic(Protocol):
 
     def judge(self, requests: Sequence[Request], images: Sequence[Image]) -> list[Critique]: ...
 
-    def rewrite(
-        self,
-        requests: Sequence[Request],
-        images: Sequence[Image],
-        critiques: Sequence[Critique],
-        complaints: Sequence[str],
-    ) -> list[str | None]:
-        """Another refined prompt for each, after one that could not be used; None: there is none.
-
-        complaints: what was wrong with `critique.refined`.
-        """
+    def rewrite(self, objections: Sequence[Objection]) -> list[str | None]:
+        """Another refined prompt for each, after one that cannot be used; None: there is none."""
         ...
 
     def answer(self, images: Sequence[Image], questions: Sequence[str]) -> list[float]:

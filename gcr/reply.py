@@ -111,9 +111,10 @@ def read(text: str, rubric: Rubric, *, cut_off: bool = False) -> Critique:
 def read_refined(text: str, rubric: Rubric, *, cut_off: bool = False) -> str | None:
     """The refined request of a reply that was asked for nothing else; None where there is none.
 
-    A critic that answers in the whole form, or under one heading of it, is read as it meant.
+    A critic that answers in the whole form, or under one heading of it, is read as it meant; under
+    headings that lead to no refined request there is none.
     """
-    if any(section.kind == "refined" for section in outline(text, rubric)):
+    if any(section.kind != "other" for section in outline(text, rubric)):
         return read(text, rubric, cut_off=cut_off).refined
     return None if cut_off else _refined(text)
 

@@ -29,8 +29,8 @@ FOR_GENERATOR = (
     "dtype",
     "draw_batch",
 )
-MOST_ROUNDS = 100
 FOR_CRITIC = ("critic", "rubric", "judge_batch")
+MOST_ROUNDS = 100
 
 
 def _spelled(value: object) -> object:
@@ -52,7 +52,7 @@ class Settings(BaseModel):
     """Everything that decides what a run draws, and where it goes.
 
     width, height, steps, guidance: None leaves the choice to the pipeline.
-    max_images, max_seconds: budgets; None: no limit. With one, rounds has no limit of its own.
+    max_images, max_seconds: budgets; None: no limit. With one, rounds is lifted, unless given too.
     call, dtype, draw_batch, judge_batch: as in a profile, which alone can set them.
     chosen: why `auto` took this profile; empty where a person chose.
     """

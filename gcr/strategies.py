@@ -71,7 +71,7 @@ class BestOfN(_Drawing):
 
 
 class Rewrite(_Drawing):
-    """Each image's prompt rewritten again and again on a seed of its own that never changes.
+    """Each image's prompt rewritten again and again on a seed of its own.
 
     With one image a round this is the loop of RationalRewards: nothing but the wording moves.
     Where there is no rewrite, or one that was drawn on this seed before, the seed moves on.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from gcr.records import Candidate, Critique, Drawing, Request
+from gcr.records import Candidate, Critique, Drawing, Objection, Request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,15 +66,9 @@ class FakeCritic:
             return Critique(raw="?", problem="unreadable reply")
         return Critique(overall=said, refined=f"the prompt after {seed}", raw="fine")
 
-    def rewrite(
-        self,
-        requests: Sequence[Request],
-        images: Sequence[Image.Image],
-        critiques: Sequence[Critique],
-        complaints: Sequence[str],
-    ) -> list[str | None]:
-        self.complaints += complaints
-        return [self.rewrites.get(c.refined or "") for c in critiques]
+    def rewrite(self, objections: Sequence[Objection]) -> list[str | None]:
+        self.complaints += [objection.complaint for objection in objections]
+        return [self.rewrites.get(o.critique.refined or "") for o in objections]
 
     def answer(self, images: Sequence[Image.Image], questions: Sequence[str]) -> list[float]:
         return [0.5 for _ in zip(images, questions, strict=True)]

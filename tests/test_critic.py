@@ -12,7 +12,7 @@ from PIL import Image
 from gcr.critic import loading, local, processor, quantized
 from gcr.errors import ModelError
 from gcr.memory import SharedDevice
-from gcr.records import Critique, Request
+from gcr.records import Critique, Objection, Request
 from gcr.rubric import Rubric
 
 CPU = SharedDevice("cpu")
@@ -170,6 +170,7 @@ def test_a_rewrite_that_cannot_be_used_is_asked_for_once_more(critics, monkeypat
         ("a tall circle", False),
         ("Sure!\n## Refined Request: a wide circle", False),
         ("a circle that is", True),
+        ("# User Request Analysis\na circle", False),
     ]
 
     def reply(chats):
@@ -178,9 +179,9 @@ def test_a_rewrite_that_cannot_be_used_is_asked_for_once_more(critics, monkeypat
 
     monkeypatch.setattr(critic, "_replies", reply)
     before = Critique(overall=0.5, refined="circle!", raw="the whole reply")
-    words = ["too loud", "too short", "too red"]
-    found = critic.rewrite([CIRCLE] * 3, [RED] * 3, [before] * 3, words)
-    assert found == ["a tall circle", "a wide circle", None]
+    words = ["too loud", "too short", "too red", "too late"]
+    found = critic.rewrite([Objection(CIRCLE, RED, before, w) for w in words])
+    assert found == ["a tall circle", "a wide circle", None, None]
     assert [m["role"] for m in asked[1]] == ["system", "user", "assistant", "user"]
     assert "77 tokens" in asked[1][1]["content"][1]["text"]
     assert asked[1][2]["content"][0]["text"] == "the whole reply"

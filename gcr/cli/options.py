@@ -137,7 +137,7 @@ Rounds = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Rounds at most, where there is no budget; round 0 draws the prompt as it is "
+        help="Rounds at most; round 0 draws the prompt as it is; a budget alone lifts this "
         "(default: 4).",
         rich_help_panel=LOOP,
     ),
@@ -152,7 +152,7 @@ MaxSeconds = Annotated[
     float | None,
     typer.Option(
         metavar="X",
-        help="Budget: begin no round that would not be drawn and judged within this time.",
+        help="Budget: begin no round whose drawing and judging would not fit.",
         rich_help_panel=LOOP,
     ),
 ]

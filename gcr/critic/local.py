@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from gcr.memory import SharedDevice
-    from gcr.records import Critique, Progress, Request
+    from gcr.records import Critique, Objection, Progress, Request
     from gcr.rubric import Message, Rubric
 
 YES = ("yes", "Yes", "YES", " yes", " Yes", " YES")
@@ -87,22 +87,15 @@ class LocalCritic:
             critiques[i] = critique
         return critiques
 
-    def rewrite(
-        self,
-        requests: Sequence[Request],
-        images: Sequence[Image],
-        critiques: Sequence[Critique],
-        complaints: Sequence[str],
-    ) -> list[str | None]:
+    def rewrite(self, objections: Sequence[Objection]) -> list[str | None]:
         """Ask for another refined request, in the conversation that led to the one complained of.
 
         A reply in the whole form is read like a critique; any other is the refined request itself.
         """
+        asked = self._chats([o.request for o in objections], [o.image for o in objections])
         chats = [
-            self._rubric.object(chat, critique.raw, words)
-            for chat, critique, words in zip(
-                self._chats(requests, images), critiques, complaints, strict=True
-            )
+            self._rubric.object(chat, objection.critique.raw, objection.complaint)
+            for chat, objection in zip(asked, objections, strict=True)
         ]
         self._tokens_done = self._tokens_total = 0
         return [

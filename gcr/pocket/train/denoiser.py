@@ -57,10 +57,11 @@ def pool(folder: Path, seed: int) -> tuple[list[world.Scene], torch.Tensor]:
     """Scenes, and their latents scaled to unit spread. They are kept on disk for a resumed run."""
     rng = random.Random(f"{seed} scenes")
     scenes = [world.sample(rng) for _ in range(POOL)]
-    path = folder / "latents.pt"
-    if not path.exists():
+    path, source = folder / f"latents-{seed}.pt", folder.parent / "vae"
+    stale = path.exists() and path.stat().st_mtime < (source / "checkpoint.pt").stat().st_mtime
+    if stale or not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        autoencoder = vae.load(folder.parent / "vae")
+        autoencoder = vae.load(source)
         torch.save(vae.encode(autoencoder, scenes) / vae.spread(autoencoder), path)
     return scenes, torch.load(path, weights_only=True)
 

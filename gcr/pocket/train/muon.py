@@ -1,7 +1,7 @@
 """Muon (Jordan et al., 2024) in float32.
 
 torch.optim.Muon always works in bfloat16, which a CPU without units for it multiplies so slowly
-that the optimizer takes many times as long as the model.
+that the optimizer takes longer than the model.
 """
 
 from __future__ import annotations

@@ -49,8 +49,12 @@ class Session:
             self.step, self.seconds = state["step"], state["seconds"]
             self.adopted = state.get("adopted", False)
         self.optimizers = optimizers(self.model, self.rate, muon=self.muon)
-        for optimizer, saved in zip(self.optimizers, state.get("optimizers", []), strict=False):
-            optimizer.load_state_dict(saved)
+        if "optimizers" in state:  # adopted weights come without
+            for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["peak"] = self.rate  # a resumed stage may be given another
 
     def run(self, loss_of: Callable[[int], tuple[torch.Tensor, dict[str, float]]]) -> None:
         """Train to the last step. loss_of(step) gives the loss and figures to log.
