@@ -14,7 +14,7 @@ from gcr.pocket import truth, world
 from gcr.pocket.language import parse, say
 from gcr.pocket.spec import Group, Spec, describe, detail, relate
 from gcr.pocket.train import replies
-from gcr.pocket.train.captions import spec_of
+from gcr.pocket.train.captions import near_miss, spec_of
 from gcr.pocket.train.replies import REWRITES, RUBRIC, Rewrite
 from gcr.pocket.truth import Seen, View
 
@@ -152,11 +152,43 @@ def test_the_account_names_what_is_seen_wanted_and_too_many() -> None:
     ).aspects[0].justification  # fmt: skip
     assert text == (
         "Seen: a large red star at the top, a blue heart at the left on black. "
-        "Check: red star wrong place, green star wrong colour shape, green star missing, "
-        "above wrong, white canvas wrong."
+        "Check: red star at the bottom: red star at the top, wrong place; "
+        "green star: blue heart at the left, wrong colour shape; green star: missing; "
+        "above: missing, wrong; white canvas: black, wrong."
     )
     (extra,) = replies.judge(parse("a red star"), view, REWRITES[0]).aspects[:1]
-    assert extra.justification.endswith("Check: red star right. Extra: blue heart.")
+    assert extra.justification.endswith(
+        "Check: red star: red star at the top, right. Extra: blue heart."
+    )
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "above: middle row, bottom row, right",
+        "below: top row, bottom row, wrong",
+        "left of: right column, left column, wrong",
+        "right of: left column, left column, wrong",
+    ],
+)
+def test_the_nearest_of_both_sides_decide_a_relation(told: str) -> None:
+    view = view_of("a red star at the top left, a blue heart at the right, a pink cross at the "
+                   "bottom left")  # fmt: skip
+    spec = parse(f"a red star and a blue heart {told.partition(':')[0]} a pink cross")
+    text = replies.judge(spec, view, REWRITES[0]).aspects[0].justification
+    assert text.endswith(f"pink cross at the bottom left, right; {told}.")
+
+
+def test_a_request_that_is_nearly_met_is_not_met() -> None:
+    rng = random.Random("near")
+    missed = Counter()
+    for spec, view in pictures(300, "near"):
+        near = near_miss(spec, rng)
+        assert near != spec
+        parse(say(near, rng))
+        if truth.compare(spec, view).right:
+            missed[truth.compare(near, view).right] += 1
+    assert missed[False] > 5 * missed[True]  # another relation may hold as well
 
 
 def test_a_right_picture_is_kept_as_it_is() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from diffusers import AutoencoderKL, PixArtTransformer2DModel
-from transformers import LlavaForConditionalGeneration, T5EncoderModel
+from transformers import T5EncoderModel
 
-from gcr.pocket.train import eyes, text
+from gcr.pocket.train import critic, eyes, text
 from gcr.pocket.train.export import BEFORE
 from gcr.pocket.train.session import save
 
@@ -27,15 +27,15 @@ def adopt(source: Path, work: Path) -> None:
     if found := next(work.glob("*/checkpoint.pt"), None):
         raise FileExistsError(f"{found}: would be lost; adopt into an empty folder")
     reader, seer = text.Reader(), eyes.Eyes()
-    critic = LlavaForConditionalGeneration.from_pretrained(source / "critic").float()
+    judge = critic.revived(source / "critic")
     reader.encoder = T5EncoderModel.from_pretrained(source / "generator" / "text_encoder")
-    seer.tower = cast("SiglipVisionModel", critic.model.vision_tower)
+    seer.tower = cast("SiglipVisionModel", judge.model.vision_tower)
     stages: dict[str, nn.Module] = {
         "vae": AutoencoderKL.from_pretrained(source / "generator" / "vae"),
         "text": reader,
         "denoiser": PixArtTransformer2DModel.from_pretrained(source / "generator" / "transformer"),
         "eyes": seer,
-        "critic": critic,
+        "critic": judge,
     }
     for stage, model in stages.items():
         save(work / stage, model=model.float().state_dict(), step=0, seconds=0.0, adopted=True)

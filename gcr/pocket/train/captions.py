@@ -9,31 +9,39 @@ from gcr.pocket import world
 from gcr.pocket.spec import RELATIONS, Group, Relation, Spec, describe, detail, gather, relate
 
 DETAILED = 0.55  # share of captions that give every thing's place
+RELATED = 0.5  # of the short captions of several kinds: try to state a relation
 WRONG_RELATION = 0.4  # of the short captions that state one
 WRONG_GROUP = 0.25  # of the groups of a short caption: colour, shape, count or presence
 
 
-def spec_of(scene: world.Scene, rng: random.Random, *, noisy: bool = True) -> Spec:
-    """What a caption of this scene says."""
+def spec_of(
+    scene: world.Scene,
+    rng: random.Random,
+    *,
+    noisy: bool = True,
+    detailed: float = DETAILED,
+    related: float = RELATED,
+) -> Spec:
+    """What a caption of this scene says. detailed, related: shares, as DETAILED and RELATED."""
     sizes, canvas = rng.random() < 0.25, rng.random() < 0.35
     things = list(scene.things)
     rng.shuffle(things)
     shuffled = replace(scene, things=tuple(things))
-    if rng.random() < DETAILED:
+    if rng.random() < detailed:
         spec = detail(shuffled, sizes=sizes, canvas=canvas)
         return gather(spec) if rng.random() < 0.3 else spec
     spec = describe(shuffled, sizes=sizes, canvas=canvas)
-    if rng.random() < 0.5:
+    if rng.random() < related:
         spec = relate(spec, scene, rng)
     return blur(spec, rng) if noisy else spec
 
 
-def blur(spec: Spec, rng: random.Random, *, wrong: float = WRONG_GROUP) -> Spec:
+def blur(spec: Spec, rng: random.Random) -> Spec:
     """A short caption as careless people write it: relations, kinds and counts go wrong."""
     relation = spec.relation
     if relation and rng.random() < WRONG_RELATION:
         relation = Relation(rng.choice(RELATIONS), relation.first, relation.second)
-    groups = [_blurred(g, rng) if rng.random() < wrong else g for g in spec.groups]
+    groups = [changed(g, rng) if rng.random() < WRONG_GROUP else g for g in spec.groups]
     if not relation and len(groups) > 1 and rng.random() < 0.15:
         groups.pop(rng.randrange(len(groups)))
     while sum(g.count for g in groups) > world.MOST:
@@ -42,10 +50,19 @@ def blur(spec: Spec, rng: random.Random, *, wrong: float = WRONG_GROUP) -> Spec:
     return Spec(tuple(groups), relation, spec.canvas)
 
 
-def _blurred(group: Group, rng: random.Random) -> Group:
-    what = rng.choice(("colour", "shape", "count"))
+def changed(group: Group, rng: random.Random) -> Group:
+    """The group with one of the things it says changed."""
+    said = ["colour", "shape", "place" if group.places else "count", *(["size"] * bool(group.size))]
+    what = rng.choice(said)
     if what == "count":
         return replace(group, count=max(1, min(world.MOST, group.count + rng.choice((-1, 1)))))
+    if what == "size":
+        return replace(group, size=rng.choice([s for s in world.SIZES if s != group.size]))
+    if what == "place":
+        free = [p for p in world.PLACES if p not in group.places]
+        places = list(group.places)
+        places[rng.randrange(group.count)] = rng.choice(free)
+        return replace(group, places=tuple(places))
     kinds = [
         (c, s)
         for c, s in world.TRAINING_PAIRS
@@ -57,3 +74,20 @@ def _blurred(group: Group, rng: random.Random) -> Group:
     ]
     colour, shape = rng.choice(kinds)
     return replace(group, colour=colour, shape=shape)
+
+
+def near_miss(spec: Spec, rng: random.Random) -> Spec:
+    """The request with one of the things it says changed: a group, the relation or the canvas."""
+    weights = (3, 3 * bool(spec.relation), bool(spec.canvas))
+    (what,) = rng.choices(("group", "relation", "canvas"), weights)
+    if spec.relation and what == "relation":
+        others = [name for name in RELATIONS if name != spec.relation.name]
+        return replace(spec, relation=replace(spec.relation, name=rng.choice(others)))
+    if what == "canvas":
+        return replace(spec, canvas=rng.choice([c for c in world.CANVASES if c != spec.canvas]))
+    while True:  # one thing too many is seldom
+        groups = list(spec.groups)
+        i = rng.randrange(len(groups))
+        groups[i] = changed(groups[i], rng)
+        if sum(g.count for g in groups) <= world.MOST and groups[i] != spec.groups[i]:
+            return replace(spec, groups=tuple(groups))

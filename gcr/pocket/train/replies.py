@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from gcr import reply, rubric
 from gcr.pocket import world
 from gcr.pocket.language import PLURALS, say
-from gcr.pocket.spec import RELATIONS, Group, Relation, Spec, gather
+from gcr.pocket.spec import RELATIONS, Group, Relation, Spec, Wanted, gather
 from gcr.pocket.truth import Finding, Seen, View, compare
 from gcr.records import AspectScore, Critique
 
@@ -25,6 +25,8 @@ FINISH = {
     2.0: "some shapes are unclear.",
 }
 NO_TEXT = "no text was asked for."
+ROWS = ("top row", "middle row", "bottom row")
+COLUMNS = ("left column", "middle column", "right column")
 SUMMARIES = ("this does not show what was asked.", "this shows what was asked.")
 ADVICE = ("give every shape a place of its own.", "keep every shape where it is.")
 
@@ -69,31 +71,60 @@ def quality(view: View) -> float:
 
 
 def _account(spec: Spec, view: View, finding: Finding) -> str:
-    """What is seen, how each wanted thing fares, what is there that nobody asked for."""
+    """What is seen, what stands for each wanted thing, what is there that nobody asked for.
+
+    The critic writes before it judges, so every verdict follows the words that decide it: what was
+    wanted, what stands for it, told in the same words, and only then whether they agree.
+    """
     seen = ", ".join(_noun(t) for t in view.things)
-    fates = {
-        id(w): ("right" if not wrong else "wrong " + " ".join(wrong))
-        for w, _, wrong in finding.matched
-    }
+    fits = {id(w): (s, wrong) for w, s, wrong in finding.matched}
+    wanted = [*(w for w, *_ in finding.matched), *finding.missing]
     checks = [
-        f"{w.colour} {w.shape} {fates.get(id(w), 'missing')}"
-        for w in sorted(
-            [w for w, _, _ in finding.matched] + list(finding.missing), key=lambda w: w.group
-        )
+        _check(w, *fits.get(id(w), (None, ()))) for w in sorted(wanted, key=lambda w: w.group)
     ]
     if spec.relation is not None:
-        checks.append(f"{spec.relation.name} {'right' if finding.relation else 'wrong'}")
+        checks.append(_relation(spec.relation, finding))
     if finding.canvas is not None:
-        checks.append(f"{spec.canvas} canvas {'right' if finding.canvas else 'wrong'}")
-    text = f"{SEEN} {seen or 'nothing'} on {view.canvas}. {CHECK} {', '.join(checks)}."
+        checks.append(
+            f"{spec.canvas} canvas: {view.canvas}, {'right' if finding.canvas else 'wrong'}"
+        )
+    text = f"{SEEN} {seen or 'nothing'} on {view.canvas}. {CHECK} {'; '.join(checks)}."
     if finding.extra:
         text += f" {EXTRA} {', '.join(f'{t.colour} {t.shape}' for t in finding.extra)}."
     return " ".join(text.split())
 
 
 def _noun(thing: Seen) -> str:
-    size = "" if thing.size == "medium" else thing.size
-    return f"a {size} {thing.colour} {thing.shape if thing.clear else 'blob'} at the {thing.place}"
+    size = "" if thing.size == "medium" else f"{thing.size} "
+    kind = f"{size}{thing.colour} {thing.shape if thing.clear else 'blob'}"
+    return f"{_article(kind)} {kind} at the {thing.place}"
+
+
+def _check(wanted: Wanted, seen: Seen | None, wrong: tuple[str, ...]) -> str:
+    """What was asked and what stands for it: `small red star: small red heart at the top, wrong
+    shape`. Of its size only what was asked; its place always, for the relation.
+    """
+    asked = f"{wanted.size} {wanted.colour} {wanted.shape}"
+    asked += f" at the {wanted.place}" if wanted.place else ""
+    if seen is None:
+        return f"{asked}: missing"
+    size, shape = seen.size if wanted.size else "", seen.shape if seen.clear else "blob"
+    verdict = f"wrong {' '.join(wrong)}" if wrong else "right"
+    return f"{asked}: {size} {seen.colour} {shape} at the {seen.place}, {verdict}"
+
+
+def _relation(relation: Relation, finding: Finding) -> str:
+    """The nearest of both sides, which decide: `above: middle row, bottom row, right`."""
+    if finding.missing:
+        return f"{relation.name}: missing, wrong"
+    rows = relation.name in ("above", "below")
+    nearest = (max, min) if relation.name in ("above", "left of") else (min, max)
+    bands = []
+    for pick, members in zip(nearest, (relation.first, relation.second), strict=True):
+        side = [s for w, s, _ in finding.matched if w.group in members]
+        place = world.PLACES.index(pick(side, key=lambda s: s.y if rows else s.x).place)
+        bands.append(ROWS[place // 3] if rows else COLUMNS[place % 3])
+    return f"{relation.name}: {', '.join(bands)}, {'right' if finding.relation else 'wrong'}"
 
 
 # Rewriting
@@ -267,6 +298,7 @@ WORDS: Sequence[str] = [
     "place",
     "colour",
     "request",
+    ";",
     "is",
     "are",
     "there",
