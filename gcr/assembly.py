@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from gcr import loop, profiles, rubric, store, strategies
 from gcr.errors import UsageError
-from gcr.guards import Guarded, lost
+from gcr.guards import lost
+from gcr.models import load_models, revision
 from gcr.records import Attempt, Request, Run, StopReason
 from gcr.settings import Settings, resolve
 from gcr.stopping import StopRule
@@ -174,7 +175,8 @@ def drive(
     stop = rule.reason(folder.run)
     view.begin(folder.run)
     try:
-        for step in loop.refine([folder.run], generator, critic, strategy, rule):
+        wave = loop.refine([folder.run], generator, critic, strategy, rule, gallery=folder.gallery)
+        for step in wave:
             folder.save(step.run, step.images)
             stop = step.run.stop
             view.round(folder.run, best_scored(folder.run))
@@ -213,53 +215,6 @@ def best_scored(run: Run) -> Attempt | None:
     """The best of the attempts that have a score."""
     best = loop.best(run)
     return best if best is not None and best.score is not None else None
-
-
-def load_models(
-    settings: Settings, questions: rubric.Rubric, view: View
-) -> tuple[Generator, Critic]:
-    """Load both models onto one device. Raises ModelError and UsageError, as each loader does."""
-    from gcr import generator
-    from gcr.critic import local
-    from gcr.memory import SharedDevice, default_device
-
-    view.loading(settings.critic)
-    device = SharedDevice(default_device())
-    judge = local.load(
-        settings.critic,
-        questions,
-        device,
-        batch=settings.judge_batch,
-        progress=view.progress,
-    )
-    view.loading(settings.generator)
-    sampling = generator.Sampling(
-        width=settings.width,
-        height=settings.height,
-        steps=settings.steps,
-        guidance=settings.guidance,
-        call=settings.call,
-        batch=settings.draw_batch,
-        dtype=settings.dtype,
-    )
-    drawer = generator.load(settings.generator, sampling, device, view.progress)
-    if settings.negative:
-        drawer.check_negative()
-    judge.limit = drawer.limit
-    return drawer, Guarded(judge, drawer.excess)
-
-
-def revision(model: str) -> str | None:
-    """The commit of a model that was loaded from the hub; None for a folder, which has none."""
-    from huggingface_hub import try_to_load_from_cache
-
-    if model.startswith("pocket:") or Path(model).expanduser().exists():
-        return None
-    for name in ("model_index.json", "config.json"):  # of a pipeline, of a critic
-        path = try_to_load_from_cache(model, name)
-        if isinstance(path, str):
-            return Path(path).parent.name
-    return None
 
 
 def _outcome(folder: store.RunFolder, started: float, loading_seconds: float) -> Outcome:

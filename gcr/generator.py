@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import numpy as np
+    from PIL.Image import Image
 
     from gcr.memory import SharedDevice
     from gcr.records import Candidate, Progress
@@ -86,12 +87,16 @@ class DiffusersGenerator:
         """Whether the pipeline can be told what not to draw."""
         return "negative_prompt" in self._takes
 
-    def draw(self, candidates: Sequence[Candidate]) -> list[Drawing]:
+    def draw(
+        self, candidates: Sequence[Candidate], starts: Sequence[Image | None] = ()
+    ) -> list[Drawing]:
         """Draw each candidate from its own seed: an image does not depend on its batch.
 
-        Raises UsageError when a candidate has a negative prompt and the pipeline takes none,
-        ModelError when the pipeline fails.
+        Raises UsageError when a candidate has a negative prompt and the pipeline takes none, or an
+        image to start from; ModelError when the pipeline fails.
         """
+        if any(start is not None for start in starts):
+            raise UsageError(f"{self._name} starts from no image", "take another strategy")
         if any(candidate.negative for candidate in candidates):
             self.check_negative()
         batches = list(_batches(candidates, self._sampling.batch))

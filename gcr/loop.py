@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from gcr.records import (
@@ -24,6 +24,7 @@ from gcr.records import (
     Critic,
     Critique,
     Drawing,
+    Gallery,
     Generator,
     Request,
     Round,
@@ -52,30 +53,30 @@ class Step:
     images: tuple[Image, ...]
 
 
-def refine(
+def refine(  # noqa: PLR0913 - what takes part, each for itself
     runs: Iterable[Run],
     generator: Generator,
     critic: Critic,
     strategy: Strategy,
     rule: StopRule,
+    *,
+    gallery: Gallery | None = None,
 ) -> Iterator[Step]:
     """Advance a wave of runs round by round; yield each round as it is finished.
 
     A run that `rule` already calls finished yields nothing: `rule.reason(run)`, a pure function,
     tells its consumer why. The `stop` of a run passed in is not looked at, so that an interrupted
-    run simply goes on.
+    run simply goes on. gallery: where an image to start from is found, needed only for a strategy
+    that starts from images; asked for those of rounds that were yielded before.
     """
     live = [run for run in runs if rule.reason(run) is None]
     while live:
         proposals = [_propose(strategy, run, rule.room(run)) for run in live]
-        wave = list(chain.from_iterable(proposals))
-        requests = [
-            r.request for r, proposal in zip(live, proposals, strict=True) for _ in proposal
-        ]
-        drawings, draw_seconds = _draw(generator, wave)
-        critiques, judge_seconds = _judge(critic, requests, drawings)
+        wave = [(run, c) for run, proposal in zip(live, proposals, strict=True) for c in proposal]
+        drawings, draw_seconds = _draw(generator, wave, gallery)
+        critiques, judge_seconds = _judge(critic, [run.request for run, _ in wave], drawings)
 
-        tried = zip(wave, drawings, critiques, strict=True)
+        tried = zip((candidate for _, candidate in wave), drawings, critiques, strict=True)
         going = []
         for run, proposal in zip(live, proposals, strict=True):
             share = list(islice(tried, len(proposal)))
@@ -95,16 +96,28 @@ def _propose(strategy: Strategy, run: Run, room: int | None) -> tuple[Candidate,
     return proposal
 
 
-def _draw(generator: Generator, candidates: Sequence[Candidate]) -> tuple[list[Drawing], float]:
+def _draw(
+    generator: Generator, wave: Sequence[tuple[Run, Candidate]], gallery: Gallery | None
+) -> tuple[list[Drawing], float]:
     """Draw a whole wave in one call. Also: seconds per image."""
+    candidates = [candidate for _, candidate in wave]
+    starts = [_start(gallery, run, candidate) for run, candidate in wave]
     start = time.perf_counter()
-    drawings = generator.draw(candidates)
+    drawings = generator.draw(candidates, starts)
     seconds = time.perf_counter() - start
     if len(drawings) != len(candidates):
         raise ValueError(
             f"the generator drew {len(drawings)} images for {len(candidates)} candidates"
         )
     return drawings, seconds / len(candidates)
+
+
+def _start(gallery: Gallery | None, run: Run, candidate: Candidate) -> Image | None:
+    if not candidate.start:
+        return None
+    if gallery is None:
+        raise ValueError(f"{candidate.start} of run {run.id} is to start from: give a gallery")
+    return gallery(run, candidate.start)
 
 
 def _judge(

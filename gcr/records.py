@@ -44,11 +44,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One image to draw: a prompt and the seed of its noise."""
+    """One image to draw: a prompt and the seed of its noise.
+
+    start: an image of the same run to start from rather than from noise alone; empty for none.
+    strength: how much of that image gives way to noise, from 0 (nothing) to 1 (all of it).
+    """
 
     prompt: str
     seed: int
     negative: str = ""
+    start: str = ""
+    strength: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +167,9 @@ class Objection:
     complaint: str
 
 
+Gallery = Callable[[Run, str], "Image"]
+"""Gives an image that a run has drawn, by its name."""
+
 Progress = Callable[[str, int, int], None]
 """Told `(phase, done, total)` while a model works; phase is `draw` or `judge`."""
 
@@ -168,7 +177,13 @@ Progress = Callable[[str, int, int], None]
 class Generator(Protocol):
     """Draws candidates. Equal candidates give equal images on one machine and version set."""
 
-    def draw(self, candidates: Sequence[Candidate]) -> list[Drawing]: ...
+    def draw(
+        self, candidates: Sequence[Candidate], starts: Sequence[Image | None] = ()
+    ) -> list[Drawing]:
+        """Draw each candidate. starts: the image that each one's `start` names, or None for it;
+        may be left out where no candidate has one.
+        """
+        ...
 
     def excess(self, prompt: str) -> str:
         """Why the end of a prompt would be cut off and not drawn; empty if all of it is read."""

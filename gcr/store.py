@@ -116,6 +116,13 @@ class RunFolder:
         self.run = replace(run, rounds=(*self.run.rounds, saved))
         return self.run
 
+    def gallery(self, _run: Run, name: str) -> Image:
+        """An image of this folder's run, by its name in the records."""
+        from PIL import Image
+
+        with Image.open(self.path / name) as image:
+            return image.convert("RGB")
+
     def finish(self, stop: StopReason | None, best: Attempt | None) -> None:
         """Record why the run ended and what was best; copy the best image to best.png."""
         self.run = replace(self.run, stop=stop)

@@ -31,9 +31,13 @@ class FakeGenerator:
     def __init__(self, faults: Mapping[int, str] | None = None) -> None:
         self.faults = faults or {}
         self.calls: list[list[Candidate]] = []
+        self.starts: list[Image.Image | None] = []
 
-    def draw(self, candidates: Sequence[Candidate]) -> list[Drawing]:
+    def draw(
+        self, candidates: Sequence[Candidate], starts: Sequence[Image.Image | None] = ()
+    ) -> list[Drawing]:
         self.calls.append(list(candidates))
+        self.starts += starts
         return [Drawing(paint(c.seed), self.faults.get(c.seed, "")) for c in candidates]
 
     def excess(self, prompt: str) -> str:

@@ -156,10 +156,10 @@ def test_the_revision_of_a_hub_model_is_recorded(tool, tmp_path, monkeypatch):
 
 def test_a_model_that_fails_leaves_what_was_saved(tool, monkeypatch):
     class Failing(FakeGenerator):
-        def draw(self, candidates):
+        def draw(self, candidates, starts=()):
             if self.calls:
                 raise GcrError("out of memory")
-            return super().draw(candidates)
+            return super().draw(candidates, starts)
 
     monkeypatch.setattr(assembly, "load_models", lambda *_: (Failing(), FakeCritic(SCORES)))
     view = Recorder()

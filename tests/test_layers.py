@@ -19,6 +19,7 @@ LAYERS = (
     ("pocket.bench",),
     ("interruption",),
     ("assembly",),
+    ("models",),
     ("settings", "console"),
     ("profiles", "strategies"),
     ("loop",),

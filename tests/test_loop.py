@@ -170,7 +170,9 @@ def test_nothing_is_drawn_before_it_is_asked_for() -> None:
 class Short:
     """A generator, critic and strategy that each leave something out."""
 
-    def draw(self, candidates: Sequence[Candidate]) -> list[Drawing]:
+    def draw(
+        self, candidates: Sequence[Candidate], starts: Sequence[Image | None] = ()
+    ) -> list[Drawing]:
         return FakeGenerator().draw(candidates)[1:]
 
     def judge(self, requests: Sequence[Request], images: Sequence[Image]) -> list[Critique]:
@@ -224,3 +226,29 @@ def test_ranking(critiques: list[Critique], order: str) -> None:
     tried = attempts(*critiques)
     assert "".join(a.image for a in ranked(tried)) == order
     assert best(tried) is next(iter(ranked(tried)), None)
+
+
+class FromTheFirst(Refine):
+    """Starts every later round from the run's first image."""
+
+    def propose(self, run: Run) -> tuple[Candidate, ...]:
+        fresh = super().propose(run)
+        if not run.rounds:
+            return fresh
+        return tuple(replace(c, start="00-0.png", strength=0.5) for c in fresh)
+
+
+def test_images_to_start_from_come_out_of_the_gallery() -> None:
+    kept: dict[tuple[str, str], Image] = {}
+    generator = FakeGenerator()
+    parts = generator, FakeCritic({}), FromTheFirst(1, 3), StopRule(rounds=2)
+    for step in refine([run("a"), run("b")], *parts, gallery=lambda run, name: kept[run.id, name]):
+        for attempt, image in zip(step.run.rounds[-1].attempts, step.images, strict=True):
+            kept[step.run.id, attempt.image] = image
+    assert generator.starts == [None, None, kept["a", "00-0.png"], kept["b", "00-0.png"]]
+
+
+def test_without_a_gallery_nothing_can_be_started_from() -> None:
+    parts = FakeGenerator(), FakeCritic({}), FromTheFirst(1, 0), StopRule(rounds=2)
+    with pytest.raises(ValueError, match="gallery"):
+        list(refine([run()], *parts))

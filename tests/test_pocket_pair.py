@@ -9,6 +9,7 @@ import random
 import pytest
 
 from gcr import assembly, pocket, rubric, settings
+from gcr.models import load_models
 from gcr.pocket import bench, truth, world
 from gcr.pocket.language import parse, say
 from gcr.pocket.spec import describe, relate
@@ -25,7 +26,7 @@ def pair(tmp_path_factory):
     chosen = settings.resolve({}, folder=tmp_path_factory.mktemp("empty"), environ=environ)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GCR_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return assembly.load_models(chosen, rubric.load(chosen.rubric), assembly.Silent())
+        return load_models(chosen, rubric.load(chosen.rubric), assembly.Silent())
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from gcr import reply
 from gcr.pocket import truth, world
 from gcr.pocket.language import parse, say
 from gcr.pocket.spec import Group, Spec, describe, detail, relate
-from gcr.pocket.train import replies
+from gcr.pocket.train import questions, replies
 from gcr.pocket.train.captions import near_miss, spec_of
 from gcr.pocket.train.replies import REWRITES, RUBRIC, Rewrite
 from gcr.pocket.truth import Seen, View
@@ -295,7 +295,7 @@ def test_questions_are_answered_truly() -> None:
     asked_about, yes = Counter(), Counter()
     for view in views:
         for _ in range(6):
-            question, said = replies.question(view, rng)
+            question, said = questions.ask(view, rng)
             assert said == answer(question, view), (question, view)
             form = re.sub(r"(above|below|left of|right of) the .*", "related", question)
             form = "place" if " at the " in form else " ".join(form.split()[:2] + form.split()[5:])
@@ -309,7 +309,7 @@ def test_questions_are_answered_truly() -> None:
 def test_no_question_names_a_held_out_pair() -> None:
     rng = random.Random("held out")
     for _, view in pictures(300, "held out"):
-        question, _ = replies.question(view, rng)
+        question, _ = questions.ask(view, rng)
         named = re.findall(r"(?:an?|the|two|three|four|five) (\w+) (\w+)", question)
         assert not {(c, "cross" if s == "crosses" else s.removesuffix("s")) for c, s in named} & (
             world.HELD_OUT
@@ -337,6 +337,6 @@ def test_the_critics_tokens_hold_every_reply_request_and_question() -> None:
         meant, read = (reply.read(t, RUBRIC) for t in (text, tokenize.decode(ids)))
         assert replace(read, raw="") == replace(meant, raw="")
         tokens(f"Request: {say(spec, rng)}")
-        question, _ = replies.question(view, rng)
+        question, _ = questions.ask(view, rng)
         assert tokenize.decode(tokens(question)).strip() == question
     assert tokenize.unk_token_id in tokenize("a red cat").input_ids

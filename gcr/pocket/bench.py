@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gcr import assembly, loop, profiles, rubric, settings
+from gcr.models import load_models
 from gcr.pocket import WEIGHTS, truth, world
 from gcr.pocket.language import parse, say
 from gcr.pocket.spec import describe, detail, relate
@@ -27,6 +28,8 @@ from gcr.stopping import StopRule
 from gcr.strategies import BestOfN, Refine
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from gcr.records import Critic, Generator, Strategy
 
 SEED = 1_000
@@ -77,12 +80,18 @@ def play(
     arm: dict[str, tuple[Run, dict[str, Judged]]] = {
         f"{i}": (Run(f"{i}", Request(prompt)), {}) for i, prompt in enumerate(prompts)
     }
-    for step in loop.refine([run for run, _ in arm.values()], generator, critic, strategy, rule):
+    kept: dict[tuple[str, str], Image] = {}
+    runs = [run for run, _ in arm.values()]
+    wave = loop.refine(
+        runs, generator, critic, strategy, rule, gallery=lambda run, name: kept[run.id, name]
+    )
+    for step in wave:
         run = step.run
         judged = arm[run.id][1]
         spec = parse(run.request.prompt)
         for attempt, image in zip(run.rounds[-1].attempts, step.images, strict=True):
             judged[attempt.image] = Judged(attempt, truth.shows(image, spec))
+            kept[run.id, attempt.image] = image
         arm[run.id] = run, judged
     return list(arm.values())
 
@@ -171,7 +180,7 @@ def main(
 ) -> None:
     """Compare raw, best-of-N and refined images on pocket, with truth as the evaluator."""
     chosen = as_shipped()
-    generator, critic = assembly.load_models(chosen, rubric.load(chosen.rubric), assembly.Silent())
+    generator, critic = load_models(chosen, rubric.load(chosen.rubric), assembly.Silent())
     prompts = requests(count, name, held_out=held_out)
     began = time.perf_counter()
     patient = StopRule(images // chosen.images, chosen.target, images, chosen.min_gain)

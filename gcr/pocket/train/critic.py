@@ -28,7 +28,7 @@ from transformers import (
 from gcr.pocket import world
 from gcr.pocket.language import WORDS, say
 from gcr.pocket.spec import Spec
-from gcr.pocket.train import eyes, replies, vae
+from gcr.pocket.train import eyes, questions, replies, vae
 from gcr.pocket.train.captions import near_miss, spec_of
 from gcr.pocket.train.session import Session, device
 from gcr.pocket.truth import View
@@ -136,13 +136,15 @@ def revived(source: Path) -> LlavaForConditionalGeneration:
     ids, tokens = AutoTokenizer.from_pretrained(source).get_vocab(), tokenizer().get_vocab()
     rows = cast("torch.Tensor", before.get_input_embeddings().weight)
     model = build(len(tokens))
-    fresh = cast("torch.Tensor", model.get_input_embeddings().weight).detach().clone()
+    now = cast("torch.Tensor", model.get_input_embeddings().weight).detach().clone()
     for token, i in tokens.items():
         if token in ids:
-            fresh[i] = rows[ids[token]]
-    before.resize_token_embeddings(len(tokens))
-    model.load_state_dict(before.state_dict())
-    model.get_input_embeddings().weight.data.copy_(fresh)
+            now[i] = rows[ids[token]]
+    known = before.state_dict()
+    embeddings = [
+        name for name in known if name.endswith(("embed_tokens.weight", "lm_head.weight"))
+    ]
+    model.load_state_dict({**known, **dict.fromkeys(embeddings, now)})
     return model
 
 
@@ -171,7 +173,7 @@ def example(album: Album, rng: random.Random) -> Example:
     picture = rng.randrange(len(album.views))
     view = album.views[picture]
     if rng.random() < QUESTIONS:
-        text, yes = replies.question(view, rng)
+        text, yes = questions.ask(view, rng)
         return Example(picture, text, " yes" if yes else " no")
     asked = album.asked[picture]
     spec = asked if asked and rng.random() < ASKED else request(view, rng)

@@ -1,0 +1,67 @@
+"""The pair of models of a run: both loaded onto one device, and where they came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from gcr.guards import Guarded
+
+if TYPE_CHECKING:
+    from gcr import rubric
+    from gcr.records import Critic, Generator
+    from gcr.settings import Settings
+
+
+class Watcher(Protocol):
+    """Told which model is being loaded, and how far each of them is with its work."""
+
+    def loading(self, what: str) -> None: ...
+    def progress(self, phase: str, done: int, total: int) -> None: ...
+
+
+def load_models(
+    settings: Settings, questions: rubric.Rubric, watcher: Watcher
+) -> tuple[Generator, Critic]:
+    """Load both models onto one device. Raises ModelError and UsageError, as each loader does."""
+    from gcr import generator
+    from gcr.critic import local
+    from gcr.memory import SharedDevice, default_device
+
+    watcher.loading(settings.critic)
+    device = SharedDevice(default_device())
+    judge = local.load(
+        settings.critic,
+        questions,
+        device,
+        batch=settings.judge_batch,
+        progress=watcher.progress,
+    )
+    watcher.loading(settings.generator)
+    sampling = generator.Sampling(
+        width=settings.width,
+        height=settings.height,
+        steps=settings.steps,
+        guidance=settings.guidance,
+        call=settings.call,
+        batch=settings.draw_batch,
+        dtype=settings.dtype,
+    )
+    drawer = generator.load(settings.generator, sampling, device, watcher.progress)
+    if settings.negative:
+        drawer.check_negative()
+    judge.limit = drawer.limit
+    return drawer, Guarded(judge, drawer.excess)
+
+
+def revision(model: str) -> str | None:
+    """The commit of a model that was loaded from the hub; None for a folder, which has none."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if model.startswith("pocket:") or Path(model).expanduser().exists():
+        return None
+    for name in ("model_index.json", "config.json"):  # of a pipeline, of a critic
+        path = try_to_load_from_cache(model, name)
+        if isinstance(path, str):
+            return Path(path).parent.name
+    return None
