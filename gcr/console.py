@@ -24,6 +24,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from gcr.checklist import failed
 from gcr.records import StopReason
 
 if TYPE_CHECKING:
@@ -123,6 +124,9 @@ class Terminal:
             for words, style in ((critique.summary, ""), (critique.advice, "italic")):
                 if words:
                     self._indented(Text(plain(words), style), 15)
+        for requirement in failed(critique):
+            words = f"not met: {plain(requirement.question)} (yes: {requirement.chance or 0:.0%})"
+            self._indented(Text(words, "red"), 15)
         for rejected in critique.rejected:
             words = f"not drawn: {plain(rejected.prompt)} ({plain(rejected.complaint)})"
             self._indented(Text(words, "yellow"), 15)
@@ -228,7 +232,7 @@ def _aspects(aspects: Sequence[AspectScore]) -> Text:
         if aspect.score is None:
             text.append("n/a", "dim")
         else:
-            text.append(f"{aspect.score:g}", _colour((aspect.score - 1) / 3))
+            text.append(f"{round(aspect.score, 2):g}", _colour((aspect.score - 1) / 3))
     return text
 
 

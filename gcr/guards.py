@@ -15,13 +15,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gcr.records import Objection, Rejected
+from gcr.relay import Relay
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from PIL.Image import Image
 
-    from gcr.records import Critic, Critique, Request
+    from gcr.records import Critique, Request
 
 Excess = Callable[[str], str]
 """Says of a prompt which tokenizer it is too long for, and by how much; empty if it fits."""
@@ -81,10 +82,9 @@ def _inner(span: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Guarded:
-    """A critic whose rewrites keep to the guards, or are None. It judges and answers as it did."""
+class Guarded(Relay):
+    """A critic whose rewrites keep to the guards, or are None. All else it does as it did."""
 
-    critic: Critic
     excess: Excess
 
     def judge(self, requests: Sequence[Request], images: Sequence[Image]) -> list[Critique]:
@@ -100,12 +100,6 @@ class Guarded:
         for (i, objection), refined in zip(objections.items(), again, strict=True):
             critiques[i] = self._mended(objection, refined)
         return critiques
-
-    def rewrite(self, objections: Sequence[Objection]) -> list[str | None]:
-        return self.critic.rewrite(objections)
-
-    def answer(self, images: Sequence[Image], questions: Sequence[str]) -> list[float]:
-        return self.critic.answer(images, questions)
 
     def _complaint(self, request: Request, critique: Critique) -> str:
         return complaint(request, critique.refined, self.excess) if critique.refined else ""

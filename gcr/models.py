@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from gcr.checklist import ByChecklist
 from gcr.guards import Guarded
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def load_models(
         questions,
         device,
         batch=settings.judge_batch,
+        scoring="soft" if settings.score == "soft" else "hard",
         progress=watcher.progress,
     )
     watcher.loading(settings.generator)
@@ -51,7 +53,8 @@ def load_models(
     if settings.negative:
         drawer.check_negative()
     judge.limit = drawer.limit
-    return drawer, Guarded(judge, drawer.excess)
+    scored = ByChecklist(judge) if settings.score == "checklist" else judge
+    return drawer, Guarded(scored, drawer.excess)
 
 
 def revision(model: str) -> str | None:

@@ -28,6 +28,14 @@ class StopReason(StrEnum):
     FAILED = "failed"
 
 
+class Preference(StrEnum):
+    """Which of two images is better."""
+
+    FIRST = "first"
+    SECOND = "second"
+    TIE = "tie"
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What the user asked for. It never changes; every image is judged against it.
@@ -78,6 +86,21 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
+class Requirement:
+    """One thing that a request asks for, as a yes/no question about an image.
+
+    kind: such as object, count, attribute or relation, as the critic calls it.
+    needs: positions of the requirements without which this one means nothing.
+    chance: of "yes" for one image, 0-1; None: not asked.
+    """
+
+    question: str
+    kind: str = ""
+    needs: tuple[int, ...] = ()
+    chance: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Critique:
     """What the critic said about one image.
 
@@ -88,6 +111,7 @@ class Critique:
     rejected: rewrites that broke a guard, in the order they were written.
     raw: the reply as it came.
     problem: why an image is unscored; empty for a scored one.
+    requirements: the request as a checklist, answered, where the score comes from one.
     """
 
     aspects: tuple[AspectScore, ...] = ()
@@ -98,6 +122,7 @@ class Critique:
     raw: str = ""
     problem: str = ""
     rejected: tuple[Rejected, ...] = ()
+    requirements: tuple[Requirement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +226,16 @@ class Critic(Protocol):
 
     def answer(self, images: Sequence[Image], questions: Sequence[str]) -> list[float]:
         """The probability of "yes" for each (image, question) pair."""
+        ...
+
+    def take_apart(self, requests: Sequence[Request]) -> list[tuple[Requirement, ...]]:
+        """Each request as a checklist; empty where the critic wrote none that can be read."""
+        ...
+
+    def compare(
+        self, requests: Sequence[Request], firsts: Sequence[Image], seconds: Sequence[Image]
+    ) -> list[Preference | None]:
+        """Which of two images is the better answer to each request; None: no readable reply."""
         ...
 
 

@@ -54,6 +54,9 @@ class RubricFile(BaseModel):
         Empty for a critic that is not to be told.
     complaint: what a critic is told when its reply could not be read.
     objection: what it is told when its refined request cannot be used; holds `{complaint}`.
+    checklist: what asks for a request as yes/no questions; holds `{request}`. Empty where the
+        critic cannot be asked.
+    comparison: what asks which of two images is better, after both; holds `{request}`. Empty, too.
     max_new_tokens: the longest reply, in tokens.
     temperature: of sampling; 0 always takes the likeliest token.
     """
@@ -73,6 +76,8 @@ class RubricFile(BaseModel):
         "Your refined request cannot be used: {complaint}. "
         "Reply with a better refined request alone, and nothing before or after it."
     )
+    checklist: str = ""
+    comparison: str = ""
     headings: Headings = Headings()
     max_new_tokens: Annotated[int, Field(ge=1)] = 2048
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
@@ -92,6 +97,9 @@ class RubricFile(BaseModel):
             raise ValueError("the text of negative does not hold {negative}")
         if self.limit and "{limit}" not in self.limit:
             raise ValueError("the text of limit does not hold {limit}")
+        for key in ("checklist", "comparison"):
+            if getattr(self, key) and "{request}" not in getattr(self, key):
+                raise ValueError(f"the text of {key} does not hold {{request}}")
         if "{complaint}" not in self.objection:
             raise ValueError("the text of objection does not hold {complaint}")
         return self
@@ -140,6 +148,17 @@ class Rubric(RubricFile):
             {"role": "assistant", "content": [_text(reply)]},
             {"role": "user", "content": [_text(text)]},
         ]
+
+    def take_apart(self, request: Request) -> list[Message]:
+        """The chat that asks for a request as a checklist. No image is in it."""
+        text = self.checklist.strip().replace("{request}", request.prompt)
+        return [{"role": "user", "content": [_text(text)]}]
+
+    def compare(self, request: Request) -> list[Message]:
+        """The chat that asks which of two images is better. The critic puts them in."""
+        text = self.comparison.strip().replace("{request}", request.prompt)
+        images = [_text("First:"), {"type": "image"}, _text("Second:"), {"type": "image"}]
+        return [{"role": "user", "content": [*images, _text(text)]}]
 
 
 def _text(text: str) -> Message:

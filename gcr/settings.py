@@ -31,6 +31,8 @@ FOR_GENERATOR = (
 )
 FOR_CRITIC = ("critic", "rubric", "judge_batch")
 MOST_ROUNDS = 100
+GOOD_CHANCE = 0.95
+"""The target of scores that come from probabilities, which never quite reach 1."""
 
 
 def _spelled(value: object) -> object:
@@ -70,6 +72,7 @@ class Settings(BaseModel):
     guidance: Annotated[float, Field(ge=0, le=100)] | None = None
     negative: str = ""
     keep: Annotated[tuple[Words, ...], BeforeValidator(_listed)] = ()
+    score: Literal["reply", "soft", "checklist"] = "reply"
     strategy: Literal["refine", "best-of-n", "rewrite"] = "refine"
     rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] = 4
     images: Annotated[int, Field(ge=1, le=64)] = 2
@@ -129,6 +132,8 @@ def resolve(
         "profile": profile.name,
         "chosen": chosen,
     }
+    if "target" not in given and values.get("score", "reply") != "reply":
+        values["target"] = GOOD_CHANCE
     if "rounds" not in given and given.keys() & {"max_images", "max_seconds"}:
         values["rounds"] = MOST_ROUNDS  # the budget is the limit
     try:

@@ -9,10 +9,11 @@ import tiny
 import torch
 from PIL import Image
 
-from gcr.critic import loading, local, processor, quantized
-from gcr.errors import ModelError
+from gcr.critic import loading, local, processor, quantized, speech
+from gcr.critic.speech import Manner, Reply
+from gcr.errors import ModelError, UsageError
 from gcr.memory import SharedDevice
-from gcr.records import Critique, Objection, Request
+from gcr.records import Critique, Objection, Preference, Request
 from gcr.rubric import Rubric
 
 CPU = SharedDevice("cpu")
@@ -60,7 +61,7 @@ def critics(checkpoint):
     def load(family):
         if family not in loaded:
             loaded[family] = loading.load(checkpoint(family), CPU)
-        return local.LocalCritic(*loaded[family], RUBRIC, CPU, batch=2)
+        return local.LocalCritic(speech.Speaker(*loaded[family], CPU, batch=2), RUBRIC)
 
     return load
 
@@ -78,11 +79,11 @@ def test_answers_are_probabilities_that_do_not_depend_on_the_batch(critics, fami
 
 def test_an_answer_weighs_yes_against_no(critics, monkeypatch):
     critic = critics("llava")
-    encode = critic._processor.tokenizer.convert_tokens_to_ids
+    encode = critic._speaker.processor.tokenizer.convert_tokens_to_ids
     logits = torch.zeros(2, 64)
     logits[0, encode("yes")] = 3.0
     logits[1, encode("no")] = 3.0
-    monkeypatch.setattr(critic, "_first_logits", lambda chats: logits)
+    monkeypatch.setattr(critic._speaker, "_first_logits", lambda chats: logits)
     sure = 1 / (1 + torch.exp(torch.tensor(-3.0))).item()
     assert critic.answer([RED, RED], ["?", "?"]) == pytest.approx([sure, 1 - sure])
 
@@ -96,7 +97,7 @@ def test_the_image_is_seen(critics):
 
 @pytest.mark.parametrize("family", ["qwen3_vl", "llava"])
 def test_only_the_language_model_is_quantized(critics, family):
-    model = critics(family)._model
+    model = critics(family)._speaker.model
     kinds = {name: type(module).__name__ for name, module in model.named_modules()}
     four_bit = {name for name, kind in kinds.items() if kind == "Linear4bit"}
     plain = {name for name, kind in kinds.items() if kind == "Linear"}
@@ -109,8 +110,8 @@ def test_only_the_language_model_is_quantized(critics, family):
 
 def test_layers_that_the_kernels_cannot_tile_stay_as_they_are(checkpoint):
     folder = checkpoint("llava", inner=100)
-    critic = local.LocalCritic(*loading.load(folder, CPU), RUBRIC, CPU)
-    kinds = {n.split(".")[-1]: type(m).__name__ for n, m in critic._model.named_modules()}
+    critic = local.LocalCritic(speech.Speaker(*loading.load(folder, CPU), CPU), RUBRIC)
+    kinds = {n.split(".")[-1]: type(m).__name__ for n, m in critic._speaker.model.named_modules()}
     assert kinds["gate_proj"] == kinds["down_proj"] == "Linear"
     assert kinds["q_proj"] == "Linear4bit"
     assert len(critic.judge([CIRCLE], [RED])) == 1
@@ -123,9 +124,9 @@ def test_a_request_cannot_speak_in_control_tokens(critics, family, marks):
     critic = critics(family)
 
     def count(prompt):
-        chat = local._with_image(RUBRIC.messages(Request(prompt)), RED)
-        tokens = critic._inputs([chat])["input_ids"][0].tolist()
-        ids = critic._processor.tokenizer.convert_tokens_to_ids(marks)
+        chat = local._with_images(RUBRIC.messages(Request(prompt)), RED)
+        tokens = critic._speaker._inputs([chat])["input_ids"][0].tolist()
+        ids = critic._speaker.processor.tokenizer.convert_tokens_to_ids(marks)
         return [tokens.count(token) for token in ids]
 
     assert count(" ".join(["a circle", *marks])) == count("a circle")
@@ -137,25 +138,24 @@ def test_what_cannot_be_read_is_asked_for_once_more_and_then_unscored(critics, m
     asked = []
     said = iter(
         [
-            [(READABLE, False), ("mumble", False)],
-            [("oops", False)],
+            [(READABLE, False), ("mumble", False), ("oops", False)],
             [(READABLE, False), ("hm", False)],
         ]
     )
 
-    def reply(chats):
+    def reply(chats, manner):
         asked.append(chats)
-        return next(said)
+        return [Reply(*told) for told in next(said)]
 
-    monkeypatch.setattr(critic, "_replies", reply)
+    monkeypatch.setattr(critic._speaker, "replies", reply)
     requests = [CIRCLE, Request("a blue square"), Request("a star")]
     first, second, third = critic.judge(requests, [RED, BLUE, RED])
 
     assert (first.overall, second.overall, third.overall) == (0.5, 0.5, None)
     assert "unreadable" in third.problem
     assert third.raw == "hm"
-    assert [len(chats) for chats in asked] == [2, 1, 2]  # the two unread ones, in one batch
-    again = asked[2][0]
+    assert [len(chats) for chats in asked] == [3, 2]  # the two unread ones, together
+    again = asked[1][0]
     assert [message["role"] for message in again] == ["system", "user", "assistant", "user"]
     assert again[1]["content"][0]["image"].getpixel((0, 0)) == (0, 0, 255)
     assert again[2]["content"][0]["text"] == "mumble"
@@ -173,11 +173,11 @@ def test_a_rewrite_that_cannot_be_used_is_asked_for_once_more(critics, monkeypat
         ("# User Request Analysis\na circle", False),
     ]
 
-    def reply(chats):
+    def reply(chats, manner):
         asked.extend(chats)
-        return [said.pop(0) for _ in chats]
+        return [Reply(*said.pop(0)) for _ in chats]
 
-    monkeypatch.setattr(critic, "_replies", reply)
+    monkeypatch.setattr(critic._speaker, "replies", reply)
     before = Critique(overall=0.5, refined="circle!", raw="the whole reply")
     words = ["too loud", "too short", "too red", "too late"]
     found = critic.rewrite([Objection(CIRCLE, RED, before, w) for w in words])
@@ -190,19 +190,19 @@ def test_a_rewrite_that_cannot_be_used_is_asked_for_once_more(critics, monkeypat
 
 def test_a_reply_at_the_limit_is_cut_off_and_one_that_ended_is_not(critics):
     critic = critics("llava")
-    chat = local._with_image(RUBRIC.messages(CIRCLE), RED)
-    config = critic._model.generation_config
+    chat = local._with_images(RUBRIC.messages(CIRCLE), RED)
+    config = critic._speaker.model.generation_config
     config.eos_token_id = None
-    assert critic._replies([chat])[0][1] is True
+    assert critic._speaker.replies([chat], Manner(6))[0].cut_off is True
     config.eos_token_id = list(range(64))
-    assert critic._replies([chat])[0][1] is False
+    assert critic._speaker.replies([chat], Manner(6))[0].cut_off is False
 
 
 def test_progress_counts_tokens_of_all_batches(critics):
     told = []
     critic = critics("llava")
-    critic._model.generation_config.eos_token_id = None
-    critic._progress = lambda *step: told.append(step)
+    critic._speaker.model.generation_config.eos_token_id = None
+    critic._speaker.progress = lambda *step: told.append(step)
     critic.judge([CIRCLE] * 3, [RED] * 3)
     assert told[:6] == [("judge", done, 12) for done in range(1, 7)]
     assert told[6] == ("judge", 7, 12)
@@ -211,19 +211,94 @@ def test_progress_counts_tokens_of_all_batches(critics):
 
 def test_sampling_is_the_same_each_time_and_greedy_is_the_default(critics):
     critic = critics("qwen3_vl")
-    chat = local._with_image(RUBRIC.messages(CIRCLE), RED)
-    greedy = critic._replies([chat])
-    critic._rubric = RUBRIC.model_copy(update={"temperature": 2.0})
+    chat = local._with_images(RUBRIC.messages(CIRCLE), RED)
+    greedy = critic._speaker.replies([chat], Manner(6))
     state = torch.random.get_rng_state()
-    sampled = critic._replies([chat])
+    sampled = critic._speaker.replies([chat], Manner(6, temperature=2.0))
     assert torch.equal(torch.random.get_rng_state(), state)
     assert sampled != greedy
     torch.manual_seed(5)
-    assert critic._replies([chat]) == sampled
+    assert critic._speaker.replies([chat], Manner(6, temperature=2.0)) == sampled
+    assert critic._speaker.replies([chat], Manner(6, temperature=2.0, draw=1)) != sampled
+
+
+def test_numbers_are_told_with_the_chances_of_others_in_their_places(critics, monkeypatch):
+    speaker = critics("llava")._speaker
+    vocabulary = speaker.processor.tokenizer.get_vocab()
+    word = next(iter(word for word in vocabulary if word.isalpha()))
+    monkeypatch.setattr(type(speaker), "_numbers", {vocabulary[word]: 3.0, 0: 2.0})
+    tokens = torch.tensor([[vocabulary[word], vocabulary["is"], vocabulary[word]]])
+    seen = [torch.tensor([[0.6, 0.2]]), torch.tensor([[0.0, 0.0]]), torch.tensor([[0.1, 0.3]])]
+    (told,) = speaker._decoded(tokens, 9, seen)
+    assert [number.at for number in told.numbers] == [0, len(f"{word} is ")]
+    assert told.numbers[0].chances == pytest.approx({3.0: 0.6, 2.0: 0.2})
+
+
+def test_every_step_of_a_reply_is_watched_where_numbers_are_asked_for(critics):
+    critic = critics("qwen3_vl")
+    chat = local._with_images(RUBRIC.messages(CIRCLE), RED)
+    plain = critic._speaker.replies([chat], Manner(6))
+    watched = critic._speaker.replies([chat], Manner(6, numbers=True))
+    assert [r.text for r in watched] == [r.text for r in plain]
+
+
+def test_a_request_is_taken_apart_without_an_image(critics, monkeypatch):
+    critic = critics("qwen3_vl")
+    critic._rubric = RUBRIC.model_copy(update={"checklist": "questions on {request}"})
+    asked = []
+    said = [Reply("1 | object | - | Is there a circle?"), Reply("hm"), Reply("hm")]
+
+    def reply(chats, manner):
+        asked.extend(chats)
+        return [said.pop(0) for _ in chats]
+
+    monkeypatch.setattr(critic._speaker, "replies", reply)
+    found = critic.take_apart([CIRCLE, Request("a star")])
+    assert [len(questions) for questions in found] == [1, 0]
+    assert asked[0] == [
+        {"role": "user", "content": [{"type": "text", "text": "questions on a red circle"}]}
+    ]
+    assert asked[2][-1]["content"][0]["text"] == "again please"  # the one that was not read
+
+
+def test_two_images_are_shown_in_the_order_they_are_given(critics, monkeypatch):
+    critic = critics("qwen3_vl")
+    critic._rubric = RUBRIC.model_copy(update={"comparison": "which shows {request} ?"})
+    asked = []
+
+    def reply(chats, manner):
+        asked.extend(chats)
+        return [Reply("Better: second") for _ in chats]
+
+    monkeypatch.setattr(critic._speaker, "replies", reply)
+    assert critic.compare([CIRCLE], [RED], [BLUE]) == [Preference.SECOND]
+    content = asked[0][0]["content"]
+    shown = [part["image"].getpixel((0, 0)) for part in content if part["type"] == "image"]
+    assert shown == [(255, 0, 0), (0, 0, 255)]
+    assert content[-1]["text"] == "which shows a red circle ?"
+
+
+@pytest.mark.parametrize("family", ["qwen3_vl", "llava"])
+def test_a_model_can_be_shown_two_images_or_none(critics, family):
+    critic = critics(family)
+    critic._rubric = RUBRIC.model_copy(
+        update={"comparison": "is there {request} ?", "checklist": "is there {request} ?"}
+    )
+    assert critic.compare([CIRCLE], [RED], [BLUE]) == [None]  # random weights say nothing readable
+    assert critic.take_apart([CIRCLE]) == [()]
+
+
+@pytest.mark.parametrize("ask", ["take_apart", "compare"])
+def test_a_rubric_without_the_words_to_ask_is_named(critics, ask):
+    pictures = ([RED], [BLUE]) if ask == "compare" else ()
+    with pytest.raises(UsageError, match="the rubric test has no"):
+        getattr(critics("llava"), ask)([CIRCLE], *pictures)
 
 
 def answers(loaded):
-    return local.LocalCritic(*loaded, RUBRIC, CPU).answer([RED], ["is there a red circle ?"])
+    return local.LocalCritic(speech.Speaker(*loaded, CPU), RUBRIC).answer(
+        [RED], ["is there a red circle ?"]
+    )
 
 
 def forbid(monkeypatch):

@@ -57,6 +57,16 @@ Rubric = Annotated[
         rich_help_panel=MODELS,
     ),
 ]
+Score = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Where scores come from. reply: the numbers the critic writes; soft: the numbers it "
+        "was expected to write; checklist: yes/no questions it takes the request apart into "
+        "(default: reply).",
+        rich_help_panel=MODELS,
+    ),
+]
 
 Seed = Annotated[
     int | None,
@@ -164,7 +174,7 @@ Target = Annotated[
     float | None,
     typer.Option(
         metavar="X",
-        help="Stop at this score, between 0 and 1 (default: 1.0).",
+        help="Stop at this score, between 0 and 1 (default: 1.0; 0.95 for soft and checklist).",
         rich_help_panel=LOOP,
     ),
 ]

@@ -1,32 +1,39 @@
 """Judges images with a vision-language model on this machine.
 
-Knows models and processors by what transformers has in common for all of them; what is asked is
-the rubric's matter, and what was answered is for `gcr.reply` to read.
+What is asked is the rubric's matter, how a model is talked to that of `speech`, and what was
+answered is for the readers to read: `gcr.reply`, `gcr.checklist`, `gcr.comparison`.
 """
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
-from gcr import reply
-from gcr.checkpoint import first_line
+from gcr import checklist, comparison, reply
+from gcr.critic import soft
 from gcr.critic.loading import Quantize
 from gcr.critic.loading import load as load_model
-from gcr.errors import ModelError
+from gcr.critic.speech import Manner, Speaker
+from gcr.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    import torch
     from PIL.Image import Image
 
+    from gcr.critic.speech import Reply
     from gcr.memory import SharedDevice
-    from gcr.records import Critique, Objection, Progress, Request
+    from gcr.records import (
+        Critique,
+        Objection,
+        Preference,
+        Progress,
+        Request,
+        Requirement,
+    )
     from gcr.rubric import Message, Rubric
 
-YES = ("yes", "Yes", "YES", " yes", " Yes", " YES")
-NO = ("no", "No", "NO", " no", " No", " NO")
+Scoring = Literal["hard", "soft"]
+"""Where scores come from: the numbers as written, or what was expected in their place."""
 
 
 def load(  # noqa: PLR0913 - what to load, how to ask, and where: none follows from another
@@ -36,6 +43,7 @@ def load(  # noqa: PLR0913 - what to load, how to ask, and where: none follows f
     *,
     quantize: Quantize = "nf4",
     batch: int = 2,
+    scoring: Scoring = "hard",
     progress: Progress | None = None,
 ) -> LocalCritic:
     """Load an image-text-to-text model from a hub id, a folder or `pocket:critic`.
@@ -44,33 +52,19 @@ def load(  # noqa: PLR0913 - what to load, how to ask, and where: none follows f
     Raises ModelError for what cannot be loaded, and for a model that cannot see images.
     """
     loaded, processor = load_model(model, device, quantize)
-    return LocalCritic(loaded, processor, rubric, device, batch=batch, progress=progress)
+    speaker = Speaker(loaded, processor, device, batch=batch, progress=progress)
+    return LocalCritic(speaker, rubric, scoring)
 
 
 class LocalCritic:
-    """A loaded model, its processor and the rubric it judges by."""
+    """A model that is talked to, and the rubric it judges by."""
 
-    def __init__(  # noqa: PLR0913 - as load
-        self,
-        model: Any,
-        processor: Any,
-        rubric: Rubric,
-        device: SharedDevice,
-        *,
-        batch: int = 2,
-        progress: Progress | None = None,
-    ) -> None:
-        self._model = model
-        self._processor = processor
+    def __init__(self, speaker: Speaker, rubric: Rubric, scoring: Scoring = "hard") -> None:
+        self._speaker = speaker
         self._rubric = rubric
-        self._device = device
-        self._batch = batch
-        self._progress = progress
-        self._tokens_done = self._tokens_total = 0
+        self._soft = scoring == "soft"
         self.limit: int | None = None
         """Tokens that the pipeline reads of a prompt; the critic is told."""
-        device.hold(self)
-        _forget_sampling(model, processor.tokenizer)
 
     def judge(self, requests: Sequence[Request], images: Sequence[Image]) -> list[Critique]:
         """Judge each image against its request.
@@ -79,7 +73,7 @@ class LocalCritic:
         critique is unscored and its `problem` says why.
         """
         chats = self._chats(requests, images)
-        self._tokens_done = self._tokens_total = 0
+        self._speaker.begin()
         critiques = self._critiques(chats)
         unread = [i for i, critique in enumerate(critiques) if critique.overall is None]
         again = [self._rubric.again(chats[i], critiques[i].raw) for i in unread]
@@ -97,9 +91,10 @@ class LocalCritic:
             self._rubric.object(chat, objection.critique.raw, objection.complaint)
             for chat, objection in zip(asked, objections, strict=True)
         ]
-        self._tokens_done = self._tokens_total = 0
+        self._speaker.begin()
         return [
-            reply.read_refined(text, self._rubric, cut_off=cut) for text, cut in self._ask(chats)
+            reply.read_refined(said.text, self._rubric, cut_off=said.cut_off)
+            for said in self._ask(chats)
         ]
 
     def answer(self, images: Sequence[Image], questions: Sequence[str]) -> list[float]:
@@ -107,131 +102,79 @@ class LocalCritic:
 
         questions: one for each image, sent as they are.
         """
+        return self._speaker.yes(
+            [
+                [{"role": "user", "content": [_image(image), {"type": "text", "text": question}]}]
+                for image, question in zip(images, questions, strict=True)
+            ]
+        )
+
+    def take_apart(self, requests: Sequence[Request]) -> list[tuple[Requirement, ...]]:
+        """Ask for each request as a checklist, and once more where none can be read.
+
+        Raises UsageError where the rubric has no words to ask with.
+        """
+        self._check(self._rubric.checklist, "checklist")
+        chats = [self._rubric.take_apart(request) for request in requests]
+        self._speaker.begin()
+        said = self._ask(chats)
+        lists = [checklist.read(told.text) for told in said]
+        unread = [i for i, found in enumerate(lists) if not found]
+        again = self._ask([self._rubric.again(chats[i], said[i].text) for i in unread])
+        for i, told in zip(unread, again, strict=True):
+            lists[i] = checklist.read(told.text)
+        return lists
+
+    def compare(
+        self, requests: Sequence[Request], firsts: Sequence[Image], seconds: Sequence[Image]
+    ) -> list[Preference | None]:
+        """Ask which of two images is the better answer to each request, in this order only.
+
+        Raises UsageError where the rubric has no words to ask with.
+        """
+        self._check(self._rubric.comparison, "comparison")
         chats = [
-            [{"role": "user", "content": [_image(image), {"type": "text", "text": question}]}]
-            for image, question in zip(images, questions, strict=True)
+            _with_images(self._rubric.compare(request), first, second)
+            for request, first, second in zip(requests, firsts, seconds, strict=True)
         ]
-        yes, no = _opening_tokens(self._processor.tokenizer)
-        probabilities: list[float] = []
-        for batch in self._batches(chats):
-            logits = self._device.run(self, partial(self._first_logits, batch))
-            odds = logits[:, yes].logsumexp(-1) - logits[:, no].logsumexp(-1)
-            probabilities += odds.sigmoid().tolist()
-        return probabilities
-
-    def weight_bytes(self) -> int:
-        return int(self._model.get_memory_footprint())
-
-    def move(self, device: str) -> None:
-        self._model.to(device)
+        self._speaker.begin()
+        return [comparison.read(said.text) for said in self._ask(chats)]
 
     def _chats(self, requests: Sequence[Request], images: Sequence[Image]) -> list[list[Message]]:
         return [
-            _with_image(self._rubric.messages(request, self.limit), image)
+            _with_images(self._rubric.messages(request, self.limit), image)
             for request, image in zip(requests, images, strict=True)
         ]
 
     def _critiques(self, chats: list[list[Message]]) -> list[Critique]:
-        return [reply.read(text, self._rubric, cut_off=cut) for text, cut in self._ask(chats)]
+        critiques = []
+        for said in self._ask(chats, numbers=self._soft):
+            critique = reply.read(said.text, self._rubric, cut_off=said.cut_off)
+            critiques.append(soft.expected(critique, said) if self._soft else critique)
+        return critiques
 
-    def _ask(self, chats: list[list[Message]]) -> list[tuple[str, bool]]:
-        """The text of each reply, and whether it was cut off at the limit."""
-        limit = self._rubric.max_new_tokens
-        batches = list(self._batches(chats))
-        self._tokens_total += limit * len(batches)
-        replies: list[tuple[str, bool]] = []
-        for batch in batches:
-            start = self._tokens_done
-            replies += self._device.run(self, partial(self._replies, batch))
-            # Most replies end long before the limit.
-            self._tokens_done = start + limit
-        return replies
+    def _ask(self, chats: list[list[Message]], *, numbers: bool = False) -> list[Reply]:
+        rubric = self._rubric
+        manner = Manner(rubric.max_new_tokens, rubric.temperature, numbers=numbers)
+        return self._speaker.replies(chats, manner)
 
-    def _batches(self, chats: list[list[Message]]) -> Iterator[list[list[Message]]]:
-        for start in range(0, len(chats), self._batch):
-            yield chats[start : start + self._batch]
-
-    def _replies(self, chats: list[list[Message]]) -> list[tuple[str, bool]]:
-        """The replies to one batch, as `_ask` gives them."""
-        import torch
-
-        inputs = self._inputs(chats)
-        start = self._tokens_done
-        step = 0
-
-        def watch(tokens: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
-            """Called after each new token of the batch; stops nothing."""
-            nonlocal step
-            step += 1
-            if self._progress is not None:
-                self._progress("judge", start + step, self._tokens_total)
-            return torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
-
-        temperature = self._rubric.temperature
-        sampling = {"do_sample": True, "temperature": temperature} if temperature else {}
-        devices = [self._device.name] if self._device.limited else []
-        with torch.inference_mode(), torch.random.fork_rng(devices):
-            # A score that is sampled is sampled the same way each time.
-            torch.manual_seed(0)
-            tokens = self._model.generate(
-                **inputs,
-                **sampling,
-                max_new_tokens=self._rubric.max_new_tokens,
-                stopping_criteria=[watch],
+    def _check(self, words: str, key: str) -> None:
+        if not words:
+            raise UsageError(
+                f"the rubric {self._rubric.name} has no {key}",
+                f"add the key `{key}` to it: prompts/text-to-image.yaml shows the form",
             )
-        return self._decoded(tokens[:, inputs["input_ids"].shape[1] :])
-
-    def _decoded(self, tokens: torch.Tensor) -> list[tuple[str, bool]]:
-        """tokens: (batch, length) of the replies alone, padded at the end."""
-        texts = self._processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        ends = self._model.generation_config.eos_token_id
-        ends = ends if isinstance(ends, list) else [ends]
-        full = tokens.shape[1] >= self._rubric.max_new_tokens
-        ended = [not full or any(end in row for end in ends) for row in tokens.tolist()]
-        return [(text.strip(), not end) for text, end in zip(texts, ended, strict=True)]
-
-    def _first_logits(self, chats: list[list[Message]]) -> torch.Tensor:
-        """The logits of each reply's first token: (batch, vocabulary), float32."""
-        import torch
-
-        with torch.inference_mode():
-            output = self._model.generate(
-                **self._inputs(chats),
-                max_new_tokens=1,
-                output_logits=True,
-                return_dict_in_generate=True,
-            )
-        logits: torch.Tensor = output.logits[0].float()
-        return logits
-
-    def _inputs(self, chats: list[list[Message]]) -> Any:
-        """Token ids and pixels of a batch, padded on the left."""
-        try:
-            inputs = self._processor.apply_chat_template(
-                chats,
-                add_generation_prompt=True,
-                tokenize=True,
-                return_dict=True,
-                return_tensors="pt",
-                # Otherwise a request can open a turn of its own, or stand where an image does.
-                sanitize_control_tokens=True,
-                processor_kwargs={"padding": True, "add_special_tokens": False},
-            )
-        except ValueError as error:
-            raise ModelError(
-                f"the critic cannot be asked this: {first_line(error)}",
-                "take such marks out of the prompt, or take another critic",
-            ) from error
-        return inputs.to(self._device.name, dtype=self._model.dtype)
 
 
-def _with_image(messages: list[Message], image: Image) -> list[Message]:
-    """The rubric's messages with the image where they leave room for it."""
+def _with_images(messages: list[Message], *images: Image) -> list[Message]:
+    """The rubric's messages with the images where they leave room for them, in order."""
+    rest = iter(images)
     return [
         {
             **message,
             "content": [
-                _image(image) if part["type"] == "image" else part for part in message["content"]
+                _image(next(rest)) if part["type"] == "image" else part
+                for part in message["content"]
             ],
         }
         for message in messages
@@ -240,29 +183,3 @@ def _with_image(messages: list[Message], image: Image) -> list[Message]:
 
 def _image(image: Image) -> dict[str, object]:
     return {"type": "image", "image": image.convert("RGB")}
-
-
-def _forget_sampling(model: Any, tokenizer: Any) -> None:
-    """Take the likeliest token, unless the rubric asks for another; never as the model prefers."""
-    from transformers import GenerationConfig
-
-    own = model.generation_config
-    end = own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id
-    model.generation_config = GenerationConfig(
-        do_sample=False,
-        bos_token_id=own.bos_token_id,
-        eos_token_id=end,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-
-
-def _opening_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """The tokens with which "yes" and "no" begin, in every spelling the vocabulary has."""
-    yes, no = (
-        {tokenizer.encode(word, add_special_tokens=False)[0] for word in words}
-        for words in (YES, NO)
-    )
-    both = yes & no  # a space, or the token for all that is unknown
-    if not (yes - both and no - both):
-        raise ModelError("the critic's tokenizer cannot say yes and no", "take another critic")
-    return sorted(yes - both), sorted(no - both)

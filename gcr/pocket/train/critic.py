@@ -36,14 +36,20 @@ from gcr.pocket.truth import View
 BATCH = 16
 BATCHES = 8  # made together and sorted by length, so that little is spent on padding
 SETTLING = 1500  # steps in which the eyes stay as they are, while the rest learns to read them
-QUESTIONS = 0.15  # share of training examples
+SHARES = {"critique": 0.74, "question": 0.17, "checklist": 0.03, "comparison": 0.06}
+"""Of training examples."""
 DETAILED = 0.2  # share of requests that give every place: few that users make do
 RELATED = 0.8  # share of the other requests that state a relation, where one can be stated
-MISSED = 0.4  # share of requests changed in one thing; of those, the share changed once more
+MISSED = 0.5  # share of requests changed in one thing; of those, the share changed once more
 ASKED = 0.6  # share of the generator's pictures that are held against what it was asked for
+WEIGHT = 5.0  # of a verdict in the loss
+"""Verdicts are few among the words of a reply, and what they depend on stands before them: without
+this weight a critic describes well and does not compare.
+"""
 MOST_TOKENS = 512
+MARK = "<image>"  # of a picture in a prompt
 SPACE = "\u2581"
-SPECIAL = ("<pad>", "</s>", "<unk>", "<image>", "<user>", "<critic>")
+SPECIAL = ("<pad>", "</s>", "<unk>", MARK, "<user>", "<critic>")
 CHAT = (
     "{% for message in messages %}"
     "{% if message.role == 'assistant' %}<critic>{% else %}<user>{% endif %}"
@@ -70,7 +76,15 @@ def phrases() -> list[str]:
     ]
     sentences = [f" {sentence}" for sentence in replies.SENTENCES]
     bands = [f" {band}" for band in (*replies.ROWS, *replies.COLUMNS)]
-    return [*headings, *sentences, *bands, *(f" at the {place}" for place in world.PLACES)]
+    lines = [questions.LINE.format(n) for n in range(1, 25)]
+    return [*lines, *headings, *sentences, *bands, *(f" at the {place}" for place in world.PLACES)]
+
+
+def verdicts() -> list[str]:
+    """The tokens that say whether something is as it was asked for."""
+    words = ["right", "wrong", "missing", "colour", "shape", "size", "place", "yes", "no"]
+    words += ["first", "second", "neither", *(f"{score / 2}" for score in range(2, 9))]
+    return [*(SPACE + word for word in words), *(f" {s}" for s in replies.SUMMARIES)]
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -95,7 +109,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
         pad_token="<pad>",
         eos_token="</s>",
         unk_token="<unk>",
-        extra_special_tokens={"image_token": "<image>"},
+        extra_special_tokens={"image_token": MARK},
         model_max_length=MOST_TOKENS,
         padding_side="left",
         chat_template=CHAT,
@@ -120,7 +134,7 @@ def build(vocabulary: int) -> LlavaForConditionalGeneration:
                 eos_token_id=1,
                 bos_token_id=None,
             ),
-            image_token_index=SPECIAL.index("<image>"),
+            image_token_index=SPECIAL.index(MARK),
             image_seq_length=eyes.GRID**2,
             vision_feature_layer=-1,
             vision_feature_select_strategy="full",
@@ -163,24 +177,44 @@ class Album(NamedTuple):
 
 
 class Example(NamedTuple):
-    picture: int
+    """pictures: by their places in the album, in the order of their marks in the prompt."""
+
+    pictures: tuple[int, ...]
     prompt: str
     reply: str
 
 
 def example(album: Album, rng: random.Random) -> Example:
-    """A picture with a request or question, and what the critic should say."""
+    """Something that a critic is asked, and what it should say."""
     picture = rng.randrange(len(album.views))
     view = album.views[picture]
-    if rng.random() < QUESTIONS:
+    (kind,) = rng.choices(list(SHARES), list(SHARES.values()))
+    if kind == "question":
         text, yes = questions.ask(view, rng)
-        return Example(picture, text, " yes" if yes else " no")
+        return Example((picture,), MARK + text, " yes" if yes else " no")
     asked = album.asked[picture]
     spec = asked if asked and rng.random() < ASKED else request(view, rng)
+    if kind == "checklist":
+        return Example((), f"Checklist: {say(spec, rng)}", questions.checklist(spec))
+    if kind == "comparison":
+        return comparison(album, picture, spec, rng)
     while rng.random() < MISSED:
         spec = near_miss(spec, rng)
     way = album.ways[sum(g.count for g in spec.groups), spec.relation is not None]
-    return Example(picture, f"Request: {say(spec, rng)}", replies.write(spec, view, way))
+    return Example((picture,), f"{MARK}Request: {say(spec, rng)}", replies.write(spec, view, way))
+
+
+def comparison(album: Album, picture: int, spec: Spec, rng: random.Random) -> Example:
+    """Which of two pictures is better. Both were drawn for the same request, if there are such."""
+    asked, around = album.asked[picture], range(max(0, picture - 11), picture + 12)
+    rivals = [i for i in around if i != picture and asked and album.asked[i : i + 1] == [asked]]
+    other = rng.choice(rivals) if rivals else rng.randrange(len(album.views))
+    first, second = rng.sample((picture, other), 2)
+    return Example(
+        (first, second),
+        f"First:{MARK}Second:{MARK}Compare: {say(spec, rng)}",
+        questions.compare(spec, album.views[first], album.views[second]),
+    )
 
 
 def request(view: View, rng: random.Random) -> Spec:
@@ -209,7 +243,6 @@ class Batcher:
 
     def __init__(self, tokenize: PreTrainedTokenizerFast) -> None:
         self.tokenize: Any = tokenize
-        self.image = "<image>" * eyes.GRID**2
 
     def __call__(self, examples: list[Example]) -> tuple[torch.Tensor, torch.Tensor]:
         """Token ids and labels (-100: no loss), each (examples, tokens), padded on the right.
@@ -218,7 +251,7 @@ class Batcher:
         """
         rows = []
         for e in examples:
-            head = self.ids(f"<user>{self.image}{e.prompt}<critic>")
+            head = self.ids(f"<user>{e.prompt.replace(MARK, MARK * eyes.GRID**2)}<critic>")
             tail = self.ids(e.reply + "</s>")
             rows.append((head + tail, [-100] * len(head) + tail))
         longest = max(len(ids) for ids, _ in rows)
@@ -235,6 +268,8 @@ def train(folder: Path, steps: int, seed: int, rate: float, album: Album) -> Non
     tokenize = tokenizer()
     model = build(len(tokenize)).to(device())
     model.model.vision_tower.load_state_dict(eyes.load(folder.parent / "eyes").state_dict())
+    weights = torch.ones(len(tokenize), device=device())
+    weights[tokenize.convert_tokens_to_ids(verdicts())] = WEIGHT
     session = Session(folder, model, steps, seed, rate=rate, muon=True)
     batcher, pixels = Batcher(tokenize), album.pixels.to(device())
 
@@ -242,12 +277,16 @@ def train(folder: Path, steps: int, seed: int, rate: float, album: Album) -> Non
         model.model.vision_tower.requires_grad_(session.adopted or step >= SETTLING)
         examples = lesson(album, seed, step)
         ids, labels = (t.to(device()) for t in batcher(examples))
-        seen = eyes.jitter(vae.to_model(pixels[[e.picture for e in examples]]))
+        seen = eyes.jitter(vae.to_model(pixels[[i for e in examples for i in e.pictures]]))
         hidden = model.model(input_ids=ids, pixel_values=seen, use_cache=False).last_hidden_state
         told = labels[:, 1:] != -100
         guess = model.lm_head(hidden[:, :-1][told])
         want = labels[:, 1:][told]
-        hit = (guess.argmax(-1) == want).float().mean().item()
-        return F.cross_entropy(guess, want), {"tokens_right": hit}
+        sure = guess.argmax(-1) == want
+        judged = weights[want] > 1
+        figures = {"tokens_right": sure.float().mean().item()}
+        if judged.any():
+            figures["verdicts_right"] = sure[judged].float().mean().item()
+        return F.cross_entropy(guess, want, weights), figures
 
     session.run(loss_of)

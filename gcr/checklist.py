@@ -1,0 +1,120 @@
+"""A request as a checklist of yes/no questions, and the score that its answers come to.
+
+A critic takes the request apart once, into questions of which some only make sense when others are
+answered with yes, as Davidsonian Scene Graphs do (Cho et al., 2024). It then answers each of them
+for each image, and the score is computed from the probabilities of "yes" (VQAScore, Lin et al.,
+2024): no number in it was written by a model.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from gcr.records import Critique, Requirement
+from gcr.relay import Relay
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PIL.Image import Image
+
+    from gcr.records import Request
+
+MOST = 24
+"""Questions that are asked of a request at most; a list that goes on longer has lost its way."""
+
+MET = 0.5
+"""The chance of "yes" from which a requirement counts as met."""
+
+_LINE = re.compile(
+    r"""[\s|*-]* (?P<number>\d+) [.):\s]* \| \s* (?P<kind>[^|?]*?) \s* \|
+    \s* (?P<needs>[^|?]*?) \s* \| \s* (?P<question>[^|]*\?) [\s|*]*""",
+    re.VERBOSE,
+)
+
+
+def read(text: str) -> tuple[Requirement, ...]:
+    """Read a checklist from a reply: lines of `number | kind | needs | question?`.
+
+    needs: numbers of earlier lines. Lines of another form are remarks; a question asked twice is
+    asked once. Empty where there is no such line.
+    """
+    found: list[Requirement] = []
+    places: dict[str, int] = {}  # by the number that the critic gave
+    for line in text.splitlines():
+        match = _LINE.fullmatch(line)
+        if match is None or len(found) == MOST:
+            continue
+        question = " ".join(match["question"].split())
+        known = [r.question.casefold() for r in found]
+        if question.casefold() in known:
+            places[match["number"]] = known.index(question.casefold())
+            continue
+        needs = [places[n] for n in re.findall(r"\d+", match["needs"]) if n in places]
+        places[match["number"]] = len(found)
+        found.append(Requirement(question, match["kind"].lower(), tuple(dict.fromkeys(needs))))
+    return tuple(found)
+
+
+def score(requirements: Sequence[Requirement]) -> float:
+    """The geometric mean of the chances that each requirement is met, 0-1.
+
+    One that needs others is met at most as far as they are. The geometric mean follows people's
+    judgement of a whole image more closely than the plain one, under which many small things make
+    up for one that is wrong (Soft-TIFA in GenEval 2, Kamath et al., 2025).
+    """
+    met: list[float] = []
+    for requirement in requirements:
+        met.append(
+            (requirement.chance or 0.0) * min((met[i] for i in requirement.needs), default=1)
+        )
+    return math.prod(met) ** (1 / len(met))
+
+
+def failed(critique: Critique) -> list[Requirement]:
+    """The requirements that an image does not meet, without those that need a failed one."""
+    every = critique.requirements
+    met = [(r.chance or 0.0) >= MET for r in every]
+    return [
+        requirement
+        for requirement, is_met in zip(every, met, strict=True)
+        if not is_met and all(met[i] for i in requirement.needs)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class ByChecklist(Relay):
+    """A critic whose scores come from checklists. Its words and rewrites stay its own."""
+
+    lists: dict[Request, tuple[Requirement, ...]] = field(default_factory=dict)
+
+    def judge(self, requests: Sequence[Request], images: Sequence[Image]) -> list[Critique]:
+        critiques = self.critic.judge(requests, images)
+        self._take_apart(requests)
+        asked = [(i, requirement) for i, r in enumerate(requests) for requirement in self.lists[r]]
+        chances = self.critic.answer(
+            [images[i] for i, _ in asked], [requirement.question for _, requirement in asked]
+        )
+        answered: list[list[Requirement]] = [[] for _ in images]
+        for (i, requirement), chance in zip(asked, chances, strict=True):
+            answered[i].append(replace(requirement, chance=chance))
+        return [
+            _scored(critique, tuple(found))
+            for critique, found in zip(critiques, answered, strict=True)
+        ]
+
+    def _take_apart(self, requests: Sequence[Request]) -> None:
+        new = [request for request in dict.fromkeys(requests) if request not in self.lists]
+        if new:
+            self.lists.update(zip(new, self.critic.take_apart(new), strict=True))
+
+
+def _scored(critique: Critique, requirements: tuple[Requirement, ...]) -> Critique:
+    if not requirements:
+        problem = "the critic could not take the request apart into questions"
+        return replace(critique, overall=None, problem=problem)
+    overall = score(requirements)
+    return replace(critique, overall=overall, problem="", requirements=requirements)

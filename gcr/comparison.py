@@ -1,0 +1,55 @@
+"""Two images side by side, and which one is better: a judgement that no score enters.
+
+A judge prefers what it sees first, or last. So it is asked twice, in both orders, and only a
+preference that survives the exchange counts.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gcr.records import Preference
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from gcr.records import Critic, Request
+
+_VERDICT = re.compile(
+    r"""\b (?:better | winner | preferred | verdict) [\s*_"':=-]* (?:is)? [\s*_"':]*
+    (?:the | image)? \s* (?P<word> first | second | [12] | neither | both | tie | equal ) \b""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_WORDS = {
+    "first": Preference.FIRST,
+    "1": Preference.FIRST,
+    "second": Preference.SECOND,
+    "2": Preference.SECOND,
+}
+_SWAPPED = {
+    Preference.FIRST: Preference.SECOND,
+    Preference.SECOND: Preference.FIRST,
+    Preference.TIE: Preference.TIE,
+}
+
+
+def read(text: str) -> Preference | None:
+    """Read the verdict of a reply that ends with `Better: first`, `second` or `neither`.
+
+    The last one counts: a critic that thinks aloud may have said another before. None where there
+    is none.
+    """
+    verdicts = [match["word"].lower() for match in _VERDICT.finditer(text)]
+    return _WORDS.get(verdicts[-1], Preference.TIE) if verdicts else None
+
+
+def blind(critic: Critic, request: Request, first: Image, second: Image) -> Preference | None:
+    """Which image is better, asked in both orders; a split verdict is a tie.
+
+    None where either reply cannot be read.
+    """
+    one, other = critic.compare([request, request], [first, second], [second, first])
+    if one is None or other is None:
+        return None
+    return one if one is _SWAPPED[other] else Preference.TIE

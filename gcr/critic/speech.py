@@ -1,0 +1,255 @@
+"""Talks with a vision-language model: chats in, replies out, in batches padded on the left.
+
+Knows models and processors by what transformers has in common for all of them. What is asked, and
+what an answer means, is the matter of others.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+from gcr.checkpoint import first_line
+from gcr.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import torch
+
+    from gcr.memory import SharedDevice
+    from gcr.records import Progress
+    from gcr.rubric import Message
+
+YES = ("yes", "Yes", "YES", " yes", " Yes", " YES")
+NO = ("no", "No", "NO", " no", " No", " NO")
+_NUMBER = re.compile(r"[1-4](?:\.\d+)?")
+_SPACES = "\u0120\u2581 "  # how vocabularies spell the space before a word
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A token of a reply that begins a number from 1 to 4.
+
+    at: where it stands in the reply's text. chances: of all such numbers in its place, summing
+    to 1; those of several tokens stand as their first.
+    """
+
+    at: int
+    chances: dict[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """cut_off: it hit the limit on tokens. numbers: only where they were asked for."""
+
+    text: str
+    cut_off: bool = False
+    numbers: tuple[Number, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How to reply. limit: tokens at most. temperature: 0 takes the likeliest token.
+
+    draw: which of several replies at this temperature. numbers: tell the chances of numbers, too.
+    """
+
+    limit: int
+    temperature: float = 0.0
+    draw: int = 0
+    numbers: bool = False
+
+
+class Speaker:
+    """A loaded model and its processor. batch: chats answered at once, at most."""
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        device: SharedDevice,
+        *,
+        batch: int = 2,
+        progress: Progress | None = None,
+    ) -> None:
+        self.model = model
+        self.processor = processor
+        self.progress = progress
+        self._device = device
+        self._batch = batch
+        self._tokens_done = self._tokens_total = 0
+        device.hold(self)
+        _forget_sampling(model, processor.tokenizer)
+
+    def begin(self) -> None:
+        """Count the progress of the next replies from nothing."""
+        self._tokens_done = self._tokens_total = 0
+
+    def replies(self, chats: Sequence[list[Message]], manner: Manner) -> list[Reply]:
+        """A reply to each chat, in order."""
+        batches = list(self._batches(chats))
+        self._tokens_total += manner.limit * len(batches)
+        said: list[Reply] = []
+        for batch in batches:
+            start = self._tokens_done
+            said += self._device.run(self, partial(self._speak, batch, manner))
+            # Most replies end long before the limit.
+            self._tokens_done = start + manner.limit
+        return said
+
+    def yes(self, chats: Sequence[list[Message]]) -> list[float]:
+        """For each chat the probability of "yes" against "no" as the reply's first word."""
+        yes, no = _opening_tokens(self.processor.tokenizer)
+        probabilities: list[float] = []
+        for batch in self._batches(chats):
+            logits = self._device.run(self, partial(self._first_logits, batch))
+            odds = logits[:, yes].logsumexp(-1) - logits[:, no].logsumexp(-1)
+            probabilities += odds.sigmoid().tolist()
+        return probabilities
+
+    def weight_bytes(self) -> int:
+        return int(self.model.get_memory_footprint())
+
+    def move(self, device: str) -> None:
+        self.model.to(device)
+
+    def _batches(self, chats: Sequence[list[Message]]) -> Iterator[list[list[Message]]]:
+        for start in range(0, len(chats), self._batch):
+            yield list(chats[start : start + self._batch])
+
+    def _speak(self, chats: list[list[Message]], manner: Manner) -> list[Reply]:
+        """The replies to one batch."""
+        import torch
+
+        inputs = self._inputs(chats)
+        start = self._tokens_done
+        step = 0
+        seen: list[torch.Tensor] = []
+
+        def watch(tokens: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+            """Called after each new token of the batch; stops nothing."""
+            nonlocal step
+            step += 1
+            if self.progress is not None:
+                self.progress("judge", start + step, self._tokens_total)
+            return torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+
+        def keep(_: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+            """Called before each new token; changes nothing."""
+            seen.append(logits[:, list(self._numbers)].float().softmax(-1).cpu())
+            return logits
+
+        heat = manner.temperature
+        sampling = {"do_sample": True, "temperature": heat} if heat else {}
+        devices = [self._device.name] if self._device.limited else []
+        with torch.inference_mode(), torch.random.fork_rng(devices):
+            # What is sampled is sampled the same way each time.
+            torch.manual_seed(manner.draw)
+            tokens = self.model.generate(
+                **inputs,
+                **sampling,
+                max_new_tokens=manner.limit,
+                stopping_criteria=[watch],
+                logits_processor=[keep] if manner.numbers else [],
+            )
+        return self._decoded(tokens[:, inputs["input_ids"].shape[1] :], manner.limit, seen)
+
+    def _decoded(
+        self, tokens: torch.Tensor, limit: int, seen: Sequence[torch.Tensor] = ()
+    ) -> list[Reply]:
+        """tokens: (batch, length) of the replies alone, padded at the end.
+
+        seen: for each step the chances of the vocabulary's numbers, (batch, numbers).
+        """
+        texts = self.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        ends = self.model.generation_config.eos_token_id
+        ends = ends if isinstance(ends, list) else [ends]
+        full = tokens.shape[1] >= limit
+        replies = []
+        for i, (text, row) in enumerate(zip(texts, tokens.tolist(), strict=True)):
+            cut_off = full and not any(end in row for end in ends)
+            numbers = self._told(row, [step[i] for step in seen], text) if seen else ()
+            replies.append(Reply(text.strip(), cut_off, numbers))
+        return replies
+
+    def _told(self, row: list[int], seen: list[torch.Tensor], text: str) -> tuple[Number, ...]:
+        """The numbers among one reply's tokens, with the chances of others in their places."""
+        told = []
+        lead = len(text) - len(text.lstrip())
+        for k, token in enumerate(row):
+            if token in self._numbers:
+                before = self.processor.tokenizer.decode(row[:k], skip_special_tokens=True)
+                chances: dict[float, float] = {}
+                for value, chance in zip(self._numbers.values(), seen[k].tolist(), strict=True):
+                    chances[value] = chances.get(value, 0.0) + chance
+                told.append(Number(len(before) - lead, chances))
+        return tuple(told)
+
+    @cached_property
+    def _numbers(self) -> dict[int, float]:
+        """The tokens of the vocabulary that are a number from 1 to 4, and the number."""
+        words = {i: word.strip(_SPACES) for word, i in self.processor.tokenizer.get_vocab().items()}
+        return {i: float(word) for i, word in words.items() if _NUMBER.fullmatch(word)}
+
+    def _first_logits(self, chats: list[list[Message]]) -> torch.Tensor:
+        """The logits of each reply's first token: (batch, vocabulary), float32."""
+        import torch
+
+        with torch.inference_mode():
+            output = self.model.generate(
+                **self._inputs(chats),
+                max_new_tokens=1,
+                output_logits=True,
+                return_dict_in_generate=True,
+            )
+        logits: torch.Tensor = output.logits[0].float()
+        return logits
+
+    def _inputs(self, chats: list[list[Message]]) -> Any:
+        """Token ids and pixels of a batch, padded on the left."""
+        try:
+            inputs = self.processor.apply_chat_template(
+                chats,
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+                # Otherwise a request can open a turn of its own, or stand where an image does.
+                sanitize_control_tokens=True,
+                processor_kwargs={"padding": True, "add_special_tokens": False},
+            )
+        except ValueError as error:
+            raise ModelError(
+                f"the critic cannot be asked this: {first_line(error)}",
+                "take such marks out of the prompt, or take another critic",
+            ) from error
+        return inputs.to(self._device.name, dtype=self.model.dtype)
+
+
+def _forget_sampling(model: Any, tokenizer: Any) -> None:
+    """Take the likeliest token, unless asked for another; never as the model prefers."""
+    from transformers import GenerationConfig
+
+    own = model.generation_config
+    end = own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id
+    model.generation_config = GenerationConfig(
+        do_sample=False,
+        bos_token_id=own.bos_token_id,
+        eos_token_id=end,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def _opening_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The tokens with which "yes" and "no" begin, in every spelling the vocabulary has."""
+    yes, no = (
+        {tokenizer.encode(word, add_special_tokens=False)[0] for word in words}
+        for words in (YES, NO)
+    )
+    both = yes & no  # a space, or the token for all that is unknown
+    if not (yes - both and no - both):
+        raise ModelError("the critic's tokenizer cannot say yes and no", "take another critic")
+    return sorted(yes - both), sorted(no - both)
