@@ -29,11 +29,16 @@ LAYERS = (
     ("outline", "store"),
     ("rubric",),
     ("metadata", "pocket"),
+    ("promptfile", "wildcards"),
+    ("formats",),
     ("errors", "records"),
 )
 PLACES = {part: height for height, layer in enumerate(LAYERS) for part in layer}
 
-HEAVY = ("torch", "diffusers", "transformers", "bitsandbytes", "numpy", "PIL", "pydantic", "yaml")
+HEAVY = (
+    *("torch", "diffusers", "transformers", "bitsandbytes", "numpy", "PIL", "pydantic", "yaml"),
+    "pyarrow",
+)
 
 # Over 300 lines, and why.
 LONG_FILES: dict[str, str] = {}
