@@ -32,6 +32,7 @@ from gcr.records import (
     Strategy,
     image_name,
 )
+from gcr.spread import margin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -172,12 +173,22 @@ def _rank(attempt: Attempt) -> tuple[int, float]:
 
 
 def best(run: Run) -> Attempt | None:
-    """The attempt with the highest score, the earlier of equals; None before the first round.
+    """The attempt that none after it exceeds by more than the critic's own noise; None before the
+    first round.
 
+    With a critic whose noise is unknown that is the highest score, and the earlier of equals.
     Where nothing was scored this is the first image that has no fault, or failing that the first
     image: something to look at, whose `score` is None. Check it before calling it a result.
     """
-    return next(iter(ranked(run)), None)
+    scored = [attempt for attempt in run.attempts if attempt.score is not None]
+    if not scored:
+        return next(iter(ranked(run)), None)
+    least = margin(scored)
+    found, *later = scored
+    for attempt in later:
+        if (attempt.score or 0.0) - (found.score or 0.0) > least:
+            found = attempt
+    return found
 
 
 def raw(run: Run) -> Attempt:

@@ -112,6 +112,7 @@ class Critique:
     raw: the reply as it came.
     problem: why an image is unscored; empty for a scored one.
     requirements: the request as a checklist, answered, where the score comes from one.
+    spread: standard deviation of `overall` if the image were judged again; None: unknown.
     """
 
     aspects: tuple[AspectScore, ...] = ()
@@ -123,6 +124,7 @@ class Critique:
     problem: str = ""
     rejected: tuple[Rejected, ...] = ()
     requirements: tuple[Requirement, ...] = ()
+    spread: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

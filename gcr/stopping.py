@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gcr.records import Round, Run, StopReason
+from gcr.spread import margin
 
 _ROUNDING = 1e-9
 """Scores are sums of thirds: 0.70 - 0.68 must count as a gain of 0.02."""
@@ -17,7 +18,8 @@ class StopRule:
     rounds: most rounds to draw, the raw one included.
     target: the score (0-1) that is good enough.
     patience: rounds in a row without a gain after which more are not worth their time.
-    min_gain: the least a round must add to the best score before it to count as a gain.
+    min_gain: the least a round must add to the best score before it to count as a gain; or the
+        margin of the critic's own noise, if that is known and larger.
     images: most images to draw; None: as many as the rounds draw. The last round is cut to fit.
     seconds: of drawing and judging, as the attempts record them; None: no limit. A round that
         would not fit, at the pace of those before it, is not begun. Round 0 always is.
@@ -72,23 +74,29 @@ class StopRule:
             spent = sum(a.draw_seconds + a.judge_seconds for a in run.attempts)
             if spent + spent / len(tops) > self.seconds:
                 return StopReason.SECONDS
-        return StopReason.PLATEAU if self._idle(tops) >= self.patience else None
+        idle = _idle(tops, self.min_gain, margin(run.attempts))
+        return StopReason.PLATEAU if idle >= self.patience else None
 
-    def _idle(self, tops: list[float | None]) -> int:
-        """How many rounds in a row, up to the last, brought no gain. Unscored rounds bring none."""
-        idle = 0
-        best: float | None = None
-        for index, top in enumerate(tops):
-            gained = top is not None and (best is None or self._is_gain(top - best))
-            # The first round has nothing to gain on.
-            idle = 0 if gained or index == 0 else idle + 1
-            if top is not None:
-                best = top if best is None else max(best, top)
-        return idle
 
-    def _is_gain(self, difference: float) -> bool:
-        # With min_gain 0 an equal score is still no gain.
-        return difference > _ROUNDING and difference >= self.min_gain - _ROUNDING
+def _idle(tops: list[float | None], min_gain: float, noise: float) -> int:
+    """How many rounds in a row, up to the last, brought no gain. Unscored rounds bring none.
+
+    A score that is higher by no more than noise is not what later rounds have to beat, either.
+    """
+    idle = 0
+    best: float | None = None
+    for index, top in enumerate(tops):
+        gained = top is not None and (best is None or _is_gain(top - best, max(min_gain, noise)))
+        # The first round has nothing to gain on.
+        idle = 0 if gained or index == 0 else idle + 1
+        if top is not None and (best is None or top - best > noise):
+            best = top
+    return idle
+
+
+def _is_gain(difference: float, least: float) -> bool:
+    # With a least gain of 0 an equal score is still no gain.
+    return difference > _ROUNDING and difference >= least - _ROUNDING
 
 
 def _top(round_: Round) -> float | None:

@@ -25,6 +25,7 @@ LAYERS = (
     ("loop",),
     ("stopping", "generator", "critic", "guards"),
     ("memory", "checkpoint", "pipelines", "reply", "checklist", "comparison"),
+    ("spread",),
     ("relay",),
     ("outline", "store"),
     ("rubric",),

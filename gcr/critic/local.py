@@ -6,9 +6,10 @@ answered is for the readers to read: `gcr.reply`, `gcr.checklist`, `gcr.comparis
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from gcr import checklist, comparison, reply
+from gcr import checklist, comparison, reply, spread
 from gcr.critic import soft
 from gcr.critic.loading import Quantize
 from gcr.critic.loading import load as load_model
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 Scoring = Literal["hard", "soft"]
 """Where scores come from: the numbers as written, or what was expected in their place."""
 
+JUDGES_TEMPERATURE = 0.7
+"""Of several judgements by a rubric that takes the likeliest token: else all would be the same."""
+
 
 def load(  # noqa: PLR0913 - what to load, how to ask, and where: none follows from another
     model: str,
@@ -44,25 +48,29 @@ def load(  # noqa: PLR0913 - what to load, how to ask, and where: none follows f
     quantize: Quantize = "nf4",
     batch: int = 2,
     scoring: Scoring = "hard",
+    judges: int = 1,
     progress: Progress | None = None,
 ) -> LocalCritic:
     """Load an image-text-to-text model from a hub id, a folder or `pocket:critic`.
 
-    batch: images judged at once, at most.
+    batch: images judged at once, at most. judges: how often each is judged.
     Raises ModelError for what cannot be loaded, and for a model that cannot see images.
     """
     loaded, processor = load_model(model, device, quantize)
     speaker = Speaker(loaded, processor, device, batch=batch, progress=progress)
-    return LocalCritic(speaker, rubric, scoring)
+    return LocalCritic(speaker, rubric, scoring, judges)
 
 
 class LocalCritic:
     """A model that is talked to, and the rubric it judges by."""
 
-    def __init__(self, speaker: Speaker, rubric: Rubric, scoring: Scoring = "hard") -> None:
+    def __init__(
+        self, speaker: Speaker, rubric: Rubric, scoring: Scoring = "hard", judges: int = 1
+    ) -> None:
         self._speaker = speaker
         self._rubric = rubric
         self._soft = scoring == "soft"
+        self._judges = judges
         self.limit: int | None = None
         """Tokens that the pipeline reads of a prompt; the critic is told."""
 
@@ -70,16 +78,17 @@ class LocalCritic:
         """Judge each image against its request.
 
         A reply that cannot be read is asked for once more; if that cannot be read either, the
-        critique is unscored and its `problem` says why.
+        critique is unscored and its `problem` says why. Several judges are the same model, each
+        with luck of its own.
         """
         chats = self._chats(requests, images)
         self._speaker.begin()
-        critiques = self._critiques(chats)
-        unread = [i for i, critique in enumerate(critiques) if critique.overall is None]
-        again = [self._rubric.again(chats[i], critiques[i].raw) for i in unread]
-        for i, critique in zip(unread, self._critiques(again), strict=True):
-            critiques[i] = critique
-        return critiques
+        if self._judges == 1:
+            return self._judged(chats, self._manner())
+        heat = self._rubric.temperature or JUDGES_TEMPERATURE
+        manners = [replace(self._manner(), temperature=heat, draw=i) for i in range(self._judges)]
+        said = [self._judged(chats, manner) for manner in manners]
+        return [spread.together(critiques) for critiques in zip(*said, strict=True)]
 
     def rewrite(self, objections: Sequence[Objection]) -> list[str | None]:
         """Ask for another refined request, in the conversation that led to the one complained of.
@@ -146,17 +155,26 @@ class LocalCritic:
             for request, image in zip(requests, images, strict=True)
         ]
 
-    def _critiques(self, chats: list[list[Message]]) -> list[Critique]:
+    def _judged(self, chats: list[list[Message]], manner: Manner) -> list[Critique]:
+        critiques = self._critiques(chats, manner)
+        unread = [i for i, critique in enumerate(critiques) if critique.overall is None]
+        again = [self._rubric.again(chats[i], critiques[i].raw) for i in unread]
+        for i, critique in zip(unread, self._critiques(again, manner), strict=True):
+            critiques[i] = critique
+        return critiques
+
+    def _critiques(self, chats: list[list[Message]], manner: Manner) -> list[Critique]:
         critiques = []
-        for said in self._ask(chats, numbers=self._soft):
+        for said in self._speaker.replies(chats, replace(manner, numbers=self._soft)):
             critique = reply.read(said.text, self._rubric, cut_off=said.cut_off)
             critiques.append(soft.expected(critique, said) if self._soft else critique)
         return critiques
 
-    def _ask(self, chats: list[list[Message]], *, numbers: bool = False) -> list[Reply]:
-        rubric = self._rubric
-        manner = Manner(rubric.max_new_tokens, rubric.temperature, numbers=numbers)
-        return self._speaker.replies(chats, manner)
+    def _ask(self, chats: list[list[Message]]) -> list[Reply]:
+        return self._speaker.replies(chats, self._manner())
+
+    def _manner(self) -> Manner:
+        return Manner(self._rubric.max_new_tokens, self._rubric.temperature)
 
     def _check(self, words: str, key: str) -> None:
         if not words:

@@ -1,0 +1,62 @@
+"""How much of a score is chance, and what that means for calling one image better than another.
+
+A critic that judges one image several times does not score it the same each time. A difference
+that is no larger than that is no gain: it neither replaces the best image nor resets a plateau.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING
+
+from gcr.relay import Relay
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from PIL.Image import Image
+
+    from gcr.records import Attempt, Critique, Request
+
+CONFIDENCE = 1.645
+"""Standard deviations that chance exceeds upwards once in 20 times."""
+
+
+def margin(attempts: Iterable[Attempt]) -> float:
+    """By how much one score must exceed another to be better and not lucky; 0 where unknown.
+
+    The spread of a critic is one figure: those of the attempts are pooled. A difference of two
+    scores spreads √2 times as far as one.
+    """
+    spreads = [a.critique.spread for a in attempts if a.critique.spread is not None]
+    return CONFIDENCE * math.sqrt(2) * _pooled(spreads) if spreads else 0.0
+
+
+def _pooled(spreads: Sequence[float]) -> float:
+    return math.sqrt(fmean(spread**2 for spread in spreads))
+
+
+@dataclass(frozen=True, slots=True)
+class Known(Relay):
+    """A critic whose spread was measured before (`gcr calibrate`): a standard deviation, 0-1."""
+
+    spread: float
+
+    def judge(self, requests: Sequence[Request], images: Sequence[Image]) -> list[Critique]:
+        critiques = self.critic.judge(requests, images)
+        return [c if c.overall is None else replace(c, spread=self.spread) for c in critiques]
+
+
+def together(critiques: Sequence[Critique]) -> Critique:
+    """Several judgements of one image as one.
+
+    The score is the mean of those that could be read, its spread their standard error; all else
+    is from the first of them.
+    """
+    scores = [critique.overall for critique in critiques if critique.overall is not None]
+    first = next((c for c in critiques if c.overall is not None), critiques[0])
+    if len(scores) < 2:
+        return first
+    return replace(first, overall=fmean(scores), spread=stdev(scores) / math.sqrt(len(scores)))
