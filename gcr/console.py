@@ -107,6 +107,9 @@ class Terminal:
             self._print(_result(run, best))
         self._print(Text.assemble(("saved in ", "dim"), plain(str(folder))))
 
+    def say(self, words: str) -> None:
+        self._print(Text(plain(words), "dim"))
+
     def close(self) -> None:
         """Take the live line away."""
         if self._live is not None:

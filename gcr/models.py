@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gcr.checklist import ByChecklist
 from gcr.guards import Guarded
+from gcr.spread import Known
 
 if TYPE_CHECKING:
     from gcr import rubric
@@ -37,6 +38,7 @@ def load_models(
         device,
         batch=settings.judge_batch,
         scoring="soft" if settings.score == "soft" else "hard",
+        judges=settings.judges,
         progress=watcher.progress,
     )
     watcher.loading(settings.generator)
@@ -53,8 +55,10 @@ def load_models(
     if settings.negative:
         drawer.check_negative()
     judge.limit = drawer.limit
-    scored = ByChecklist(judge) if settings.score == "checklist" else judge
-    return drawer, Guarded(scored, drawer.excess)
+    critic: Critic = ByChecklist(judge) if settings.score == "checklist" else judge
+    if settings.spread is not None and settings.judges == 1:
+        critic = Known(critic, settings.spread)
+    return drawer, Guarded(critic, drawer.excess)
 
 
 def revision(model: str) -> str | None:

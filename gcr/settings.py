@@ -14,7 +14,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
-from gcr import profiles
+from gcr import profiles, spreads
 from gcr.errors import UsageError
 
 PREFIX = "GCR_"
@@ -54,6 +54,8 @@ class Settings(BaseModel):
     """Everything that decides what a run draws, and where it goes.
 
     width, height, steps, guidance: None leaves the choice to the pipeline.
+    judges: how often each image is judged. spread: standard deviation of a score, as `gcr
+        calibrate` measured it; None: unknown.
     max_images, max_seconds: budgets; None: no limit. With one, rounds is lifted, unless given too.
     call, dtype, draw_batch, judge_batch: as in a profile, which alone can set them.
     chosen: why `auto` took this profile; empty where a person chose.
@@ -73,6 +75,8 @@ class Settings(BaseModel):
     negative: str = ""
     keep: Annotated[tuple[Words, ...], BeforeValidator(_listed)] = ()
     score: Literal["reply", "soft", "checklist"] = "reply"
+    judges: Annotated[int, Field(ge=1, le=64)] = 1
+    spread: Annotated[float, Field(ge=0, le=1)] | None = None
     strategy: Literal["refine", "best-of-n", "rewrite"] = "refine"
     rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] = 4
     images: Annotated[int, Field(ge=1, le=64)] = 2
@@ -93,7 +97,7 @@ class Settings(BaseModel):
         return self.model_dump(mode="json", exclude={"output"})
 
 
-NOT_GIVEN_BY_HAND = ("call", "dtype", "draw_batch", "judge_batch", "chosen")
+NOT_GIVEN_BY_HAND = ("spread", "call", "dtype", "draw_batch", "judge_batch", "chosen")
 KEYS = tuple(name for name in Settings.model_fields if name not in NOT_GIVEN_BY_HAND)
 
 
@@ -136,10 +140,27 @@ def resolve(
         values["target"] = GOOD_CHANCE
     if "rounds" not in given and given.keys() & {"max_images", "max_seconds"}:
         values["rounds"] = MOST_ROUNDS  # the budget is the limit
+    return _known_spread(_validated(values, given), environ)
+
+
+def _validated(values: Mapping[str, object], given: Mapping[str, Given]) -> Settings:
     try:
-        return Settings.model_validate(values)
+        settings = Settings.model_validate(values)
     except ValidationError as error:
         raise _out_of_range(error, given) from error
+    if settings.score == "checklist" and settings.judges > 1:
+        raise UsageError(
+            "--judges does nothing with --score checklist", "answers are probabilities already"
+        )
+    return settings
+
+
+def _known_spread(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    """The settings with the critic's spread, unless it is given or will be measured in the run."""
+    if settings.spread is not None or settings.judges > 1:
+        return settings
+    key = spreads.key(settings.critic, settings.rubric, settings.score)
+    return settings.model_copy(update={"spread": spreads.known(environ, key)})
 
 
 def user_config(environ: Mapping[str, str]) -> Path:

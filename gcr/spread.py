@@ -31,10 +31,11 @@ def margin(attempts: Iterable[Attempt]) -> float:
     scores spreads √2 times as far as one.
     """
     spreads = [a.critique.spread for a in attempts if a.critique.spread is not None]
-    return CONFIDENCE * math.sqrt(2) * _pooled(spreads) if spreads else 0.0
+    return CONFIDENCE * math.sqrt(2) * pooled(spreads) if spreads else 0.0
 
 
-def _pooled(spreads: Sequence[float]) -> float:
+def pooled(spreads: Sequence[float]) -> float:
+    """One standard deviation for many of equally large samples."""
     return math.sqrt(fmean(spread**2 for spread in spreads))
 
 

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 import gcr
+from gcr.cli.calibrate import calibrate
 from gcr.cli.refine import refine
 from gcr.errors import UsageError
 
@@ -30,6 +31,7 @@ app = typer.Typer(
     epilog='Try: gcr refine "two red circles and a blue star above a green square"',
 )
 app.command(short_help="Refine one prompt.")(refine)
+app.command(short_help="Measure how much of the critic's score is chance.")(calibrate)
 
 
 @app.callback(invoke_without_command=True)

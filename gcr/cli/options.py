@@ -67,6 +67,15 @@ Score = Annotated[
         rich_help_panel=MODELS,
     ),
 ]
+Judges = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Judge each image so often; a better score must then exceed the spread "
+        "(default: 1, and the spread that gcr calibrate measured).",
+        rich_help_panel=MODELS,
+    ),
+]
 
 Seed = Annotated[
     int | None,
