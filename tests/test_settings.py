@@ -202,8 +202,7 @@ def test_the_helps_defaults_are_the_settings_own():
         for extra in getattr(option, "__metadata__", ()):
             if default := re.search(r"\(default: (.*)\)", extra.help):
                 key = re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower()
-                shown[key] = default[1]
-    shown["judges"] = shown["judges"].partition(",")[0]
+                shown[key] = re.split("[,;]", default[1])[0]
     assert len(shown) == 11
     for key, default in shown.items():
         assert default == str(Settings.model_fields[key].default), key
