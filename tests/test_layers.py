@@ -27,7 +27,7 @@ LAYERS = (
     ("memory", "checkpoint", "pipelines", "reply"),
     ("outline", "store"),
     ("rubric",),
-    ("metadata", "pocket"),
+    ("metadata", "pocket", "source"),
     ("errors", "records"),
 )
 PLACES = {part: height for height, layer in enumerate(LAYERS) for part in layer}
