@@ -26,7 +26,7 @@ LAYERS = (
     ("stopping", "generator", "critic", "guards"),
     ("memory", "checkpoint", "pipelines", "reply"),
     ("outline", "store"),
-    ("rubric",),
+    ("rubric", "editing"),
     ("metadata", "pocket", "source"),
     ("errors", "records"),
 )
