@@ -156,10 +156,10 @@ def test_the_revision_of_a_hub_model_is_recorded(tool, tmp_path, monkeypatch):
 
 def test_a_model_that_fails_leaves_what_was_saved(tool, monkeypatch):
     class Failing(FakeGenerator):
-        def draw(self, candidates, starts=()):
+        def draw(self, candidates, starts=(), sources=()):
             if self.calls:
                 raise GcrError("out of memory")
-            return super().draw(candidates, starts)
+            return super().draw(candidates, starts, sources)
 
     monkeypatch.setattr(assembly, "load_models", lambda *_: (Failing(), FakeCritic(SCORES)))
     view = Recorder()
@@ -184,7 +184,13 @@ def test_a_run_without_any_score_has_no_best(tool, monkeypatch):
 def test_json_holds_everything_but_raw_replies(tool):
     outcome = tool(images=1, rounds=2, negative="squares")
     told = json.loads(json.dumps(outcome.as_json()))
-    assert told["request"] == {"prompt": "a red circle", "negative": "squares", "keep": []}
+    assert told["request"] == {
+        "prompt": "a red circle",
+        "negative": "squares",
+        "keep": [],
+        "source": "",
+        "source_sha256": "",
+    }
     assert told["stop"] == "rounds"
     assert told["images"] == 2
     assert told["raw"] == {"image": str(outcome.folder / "00-0.png"), "score": 0.2}

@@ -257,11 +257,11 @@ class Interrupting(FakeCritic):
         super().__init__(says)
         self.times = times
 
-    def judge(self, requests, images):
+    def judge(self, requests, images, sources=()):
         if len(self.calls) == 1:
             for _ in range(self.times):
                 signal.raise_signal(signal.SIGINT)
-        return super().judge(requests, images)
+        return super().judge(requests, images, sources)
 
 
 def test_the_first_ctrl_c_finishes_the_round(cli):

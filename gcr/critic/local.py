@@ -72,13 +72,18 @@ class LocalCritic:
         device.hold(self)
         _forget_sampling(model, processor.tokenizer)
 
-    def judge(self, requests: Sequence[Request], images: Sequence[Image]) -> list[Critique]:
-        """Judge each image against its request.
+    def judge(
+        self,
+        requests: Sequence[Request],
+        images: Sequence[Image],
+        sources: Sequence[Image | None] = (),
+    ) -> list[Critique]:
+        """Judge each image against its request, beside the source that was edited, if any.
 
         A reply that cannot be read is asked for once more; if that cannot be read either, the
         critique is unscored and its `problem` says why.
         """
-        chats = self._chats(requests, images)
+        chats = self._chats(requests, images, sources or [None] * len(images))
         self._tokens_done = self._tokens_total = 0
         critiques = self._critiques(chats)
         unread = [i for i, critique in enumerate(critiques) if critique.overall is None]
@@ -92,7 +97,11 @@ class LocalCritic:
 
         A reply in the whole form is read like a critique; any other is the refined request itself.
         """
-        asked = self._chats([o.request for o in objections], [o.image for o in objections])
+        asked = self._chats(
+            [o.request for o in objections],
+            [o.image for o in objections],
+            [o.source for o in objections],
+        )
         chats = [
             self._rubric.object(chat, objection.critique.raw, objection.complaint)
             for chat, objection in zip(asked, objections, strict=True)
@@ -125,10 +134,18 @@ class LocalCritic:
     def move(self, device: str) -> None:
         self._model.to(device)
 
-    def _chats(self, requests: Sequence[Request], images: Sequence[Image]) -> list[list[Message]]:
+    def _chats(
+        self,
+        requests: Sequence[Request],
+        images: Sequence[Image],
+        sources: Sequence[Image | None],
+    ) -> list[list[Message]]:
         return [
-            _with_image(self._rubric.messages(request, self.limit), image)
-            for request, image in zip(requests, images, strict=True)
+            _with_images(
+                self._rubric.messages(request, self.limit),
+                [image] if source is None else [source, image],
+            )
+            for request, image, source in zip(requests, images, sources, strict=True)
         ]
 
     def _critiques(self, chats: list[list[Message]]) -> list[Critique]:
@@ -225,15 +242,13 @@ class LocalCritic:
         return inputs.to(self._device.name, dtype=self._model.dtype)
 
 
-def _with_image(messages: list[Message], image: Image) -> list[Message]:
-    """The rubric's messages with the image where they leave room for it."""
+def _with_images(messages: list[Message], images: Sequence[Image]) -> list[Message]:
+    """The rubric's messages with the images, in order, where they leave room for them."""
+    parts = [part for message in messages for part in message["content"]]
+    rooms = [part for part in parts if part["type"] == "image"]
+    shown = {id(room): _image(image) for room, image in zip(rooms, images, strict=True)}
     return [
-        {
-            **message,
-            "content": [
-                _image(image) if part["type"] == "image" else part for part in message["content"]
-            ],
-        }
+        {**message, "content": [shown.get(id(part), part) for part in message["content"]]}
         for message in messages
     ]
 
