@@ -21,14 +21,18 @@ class Watcher(Protocol):
 
 
 def load_models(
-    settings: Settings, questions: rubric.Rubric, watcher: Watcher
+    settings: Settings, questions: rubric.Rubric, watcher: Watcher, edit: bool = False
 ) -> tuple[Generator, Critic]:
-    """Load both models onto one device. Raises ModelError and UsageError, as each loader does."""
+    """Load both models onto one device. edit: whether the generator is to edit images.
+
+    Raises ModelError and UsageError, as each loader does.
+    """
     from gcr import generator
     from gcr.critic import local
     from gcr.memory import SharedDevice, default_device
 
     watcher.loading(settings.critic)
+    generator.check(settings.generator, edit=edit)
     device = SharedDevice(default_device())
     judge = local.load(
         settings.critic,
@@ -47,7 +51,7 @@ def load_models(
         batch=settings.draw_batch,
         dtype=settings.dtype,
     )
-    drawer = generator.load(settings.generator, sampling, device, watcher.progress)
+    drawer = generator.load(settings.generator, sampling, device, watcher.progress, edit=edit)
     if settings.negative:
         drawer.check_negative()
     judge.limit = drawer.limit
