@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from gcr import loop, profiles, rubric, store, strategies
+from gcr import loop, profiles, rubric, source, store, strategies
 from gcr.errors import UsageError
 from gcr.guards import lost
 from gcr.models import load_models, revision
@@ -20,6 +20,8 @@ from gcr.stopping import StopRule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from PIL.Image import Image
 
     from gcr.records import Critic, Generator
 
@@ -74,6 +76,7 @@ class Outcome:
             "run_id": run.id,
             "folder": str(self.folder),
             "request": asdict(run.request),
+            "source": str(self.folder / run.request.source) if run.request.source else None,
             "best": best and {**self._attempt(best), "image": str(self.best_image)},
             "raw": raw and {"image": str(self.folder / raw.image), "score": raw.score},
             "rounds": [
@@ -112,25 +115,37 @@ class Interrupted(KeyboardInterrupt):
 
 
 def refine(
-    prompt: str, *, resume: Path | str | None = None, view: View | None = None, **flags: object
+    prompt: str,
+    *,
+    image: Path | str | Image | None = None,
+    resume: Path | str | None = None,
+    view: View | None = None,
+    **flags: object,
 ) -> Outcome:
     """Refine one prompt; the Python form of `gcr refine`.
 
+    image: what the prompt says how to edit, as a path or as an image of Pillow.
     resume: the folder of a run to go on with, under the settings it was begun with.
     flags: settings by the names of their options, such as `images=4`.
     Raises GcrError; on Ctrl-C Interrupted, which is a KeyboardInterrupt.
     """
-    return run(prompt, resolve(flags), resume=resume, view=view)
+    settings = resolve(flags, edit=image is not None)
+    return run(prompt, settings, image=image, resume=resume, view=view)
 
 
 def run(
-    prompt: str, settings: Settings, *, resume: Path | str | None = None, view: View | None = None
+    prompt: str,
+    settings: Settings,
+    *,
+    image: Path | str | Image | None = None,
+    resume: Path | str | None = None,
+    view: View | None = None,
 ) -> Outcome:
     """As `refine`, from settings that are resolved."""
     started = time.perf_counter()
     view = view or Silent()
-    request = Request(checked(prompt), settings.negative, settings.keep)
-    _check_kept(request)
+    edited = None if image is None else source.read(image)
+    request = _request(checked(prompt), settings, edited)
     questions = rubric.load(settings.rubric)
     recorded = {**settings.recorded(), "rubric_sha256": questions.sha256}
     folder = None
@@ -140,7 +155,7 @@ def run(
         folder = store.RunFolder.open(Path(resume))
         folder.check(request, recorded)
     _warn_of_pocket(request, settings, view)
-    generator, critic = load_models(settings, questions, view)
+    generator, critic = load_models(settings, questions, view, edited is not None)
     if over := generator.excess(request.prompt):
         view.warn(
             f"the prompt is too long: {over}",
@@ -148,7 +163,7 @@ def run(
         )
     revisions = {"generator": revision(settings.generator), "critic": revision(settings.critic)}
     if folder is None:
-        folder = store.RunFolder.create(settings.output, request, recorded, revisions)
+        folder = store.RunFolder.create(settings.output, request, recorded, revisions, edited)
     else:
         _warn_of_changes(folder, revisions, view)
     loading_seconds = time.perf_counter() - started
@@ -204,11 +219,24 @@ def checked(prompt: str) -> str:
     return stripped
 
 
-def _check_kept(request: Request) -> None:
-    for span in lost(request.keep, request.prompt):
+def _request(prompt: str, settings: Settings, edited: Image | None) -> Request:
+    """The request, checked. edited: the image it says how to edit."""
+    for span in lost(settings.keep, prompt):
         raise UsageError(
             f"--keep {span!r} is not in the prompt", "copy the words as the prompt has them"
         )
+    if edited is None:
+        return Request(prompt, settings.negative, settings.keep)
+    for model, does in (
+        (settings.generator, "edits no images"),
+        (settings.critic, "judges no edits"),
+    ):
+        if model.startswith(f"{profiles.EMBEDDED}:"):
+            raise UsageError(
+                f"{model} {does}: it knows single pictures of coloured shapes",
+                "name an editing pipeline with -m and a vision-language model with --critic",
+            )
+    return Request(prompt, settings.negative, settings.keep, source.NAME, source.digest(edited))
 
 
 def best_scored(run: Run) -> Attempt | None:

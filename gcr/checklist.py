@@ -91,8 +91,13 @@ class ByChecklist(Relay):
 
     lists: dict[Request, tuple[Requirement, ...]] = field(default_factory=dict)
 
-    def judge(self, requests: Sequence[Request], images: Sequence[Image]) -> list[Critique]:
-        critiques = self.critic.judge(requests, images)
+    def judge(
+        self,
+        requests: Sequence[Request],
+        images: Sequence[Image],
+        sources: Sequence[Image | None] = (),
+    ) -> list[Critique]:
+        critiques = self.critic.judge(requests, images, sources)
         self._take_apart(requests)
         asked = [(i, requirement) for i, r in enumerate(requests) for requirement in self.lists[r]]
         chances = self.critic.answer(

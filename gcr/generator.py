@@ -1,7 +1,7 @@
-"""Draws candidates with any text-to-image pipeline of diffusers.
+"""Draws candidates with any text-to-image or editing pipeline of diffusers.
 
 Every image is drawn from its own seed, in batches; one that shows nothing, or is not even made of
-numbers, is marked so. What differs between pipelines is in `gcr.pipelines`.
+numbers, is marked so. What differs between pipelines is in `gcr.pipelines` and `gcr.editing`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gcr import pipelines
+from gcr import editing, pipelines
 from gcr.checkpoint import first_line, is_local, locate, named_errors, quiet_libraries
 from gcr.errors import ModelError, UsageError
 from gcr.pipelines import Sampling, StepBar
@@ -36,13 +36,34 @@ BLANK_RANGE = 2 / 255
 
 
 def load(
-    model: str, sampling: Sampling, device: SharedDevice, progress: Progress | None = None
+    model: str,
+    sampling: Sampling,
+    device: SharedDevice,
+    progress: Progress | None = None,
+    *,
+    edit: bool = False,
 ) -> DiffusersGenerator:
     """Load a pipeline from a hub id, a folder or `pocket:generator`, and check the settings.
 
     Only safetensors are read, and no code of the checkpoint is run.
-    Raises ModelError for what cannot be loaded or draws no images from text, UsageError for
-    settings that the pipeline does not take.
+    edit: whether it is to edit images, rather than to draw from text alone.
+    Raises ModelError for what cannot be loaded or is of the other kind, UsageError for settings
+    that the pipeline does not take.
+    """
+    place = check(model, edit=edit)
+    from diffusers import DiffusionPipeline
+
+    with named_errors(model):
+        pipeline = DiffusionPipeline.from_pretrained(
+            place, dtype=_dtype(sampling.dtype, device), use_safetensors=True
+        )
+    return DiffusersGenerator(pipeline, sampling, device, progress, edit=edit)
+
+
+def check(model: str, *, edit: bool = False) -> str:
+    """Raise ModelError unless this is a pipeline of the kind that is needed; returns its place.
+
+    Reads no weights: what would be in vain is best found before the other model is loaded.
     """
     place = locate(model)
     quiet_libraries()
@@ -54,11 +75,8 @@ def load(
             "give the folder that save_pretrained wrote",
         )
     with named_errors(model):
-        pipelines.check_kind(model, DiffusionPipeline.load_config(place))
-        pipeline = DiffusionPipeline.from_pretrained(
-            place, dtype=_dtype(sampling.dtype, device), use_safetensors=True
-        )
-    return DiffusersGenerator(pipeline, sampling, device, progress)
+        pipelines.check_kind(model, DiffusionPipeline.load_config(place), edit=edit)
+    return place
 
 
 class DiffusersGenerator:
@@ -70,6 +88,8 @@ class DiffusersGenerator:
         sampling: Sampling,
         device: SharedDevice,
         progress: Progress | None = None,
+        *,
+        edit: bool = False,
     ) -> None:
         self._pipeline = pipeline
         self._sampling = sampling
@@ -77,7 +97,8 @@ class DiffusersGenerator:
         self._progress = progress
         self._batch = (0, 1)  # which of how many is being drawn
         self._takes = pipelines.takes(type(pipeline))
-        self._arguments = pipelines.arguments(pipeline, sampling)
+        self._arguments = pipelines.arguments(pipeline, sampling, edit=edit)
+        self._editor = editing.Editor(self._name, self._takes, (sampling.width, sampling.height))
         self._readers = pipelines.reading_limits(pipeline, sampling.call)
         # Every pipeline tells its steps to its progress bar; not all of them take a callback.
         pipeline.progress_bar = self._step_bar
@@ -88,10 +109,14 @@ class DiffusersGenerator:
         return "negative_prompt" in self._takes
 
     def draw(
-        self, candidates: Sequence[Candidate], starts: Sequence[Image | None] = ()
+        self,
+        candidates: Sequence[Candidate],
+        starts: Sequence[Image | None] = (),
+        sources: Sequence[Image | None] = (),
     ) -> list[Drawing]:
         """Draw each candidate from its own seed: an image does not depend on its batch.
 
+        sources: the images to edit, for a pipeline that was loaded to edit.
         Raises UsageError when a candidate has a negative prompt and the pipeline takes none, or an
         image to start from; ModelError when the pipeline fails.
         """
@@ -99,11 +124,16 @@ class DiffusersGenerator:
             raise UsageError(f"{self._name} starts from no image", "take another strategy")
         if any(candidate.negative for candidate in candidates):
             self.check_negative()
-        batches = list(_batches(candidates, self._sampling.batch))
+        batches = [
+            (source, batch)
+            for source, alike in editing.by_source(candidates, sources)
+            for batch in _batches(alike, self._editor.most(source, self._sampling.batch))
+        ]
         drawings: list[Drawing] = []
-        for index, batch in enumerate(batches):
+        for index, (source, batch) in enumerate(batches):
             self._batch = (index, len(batches))
-            drawings += self._device.run(self, partial(self._draw_batch, batch))
+            drawings += self._device.run(self, partial(self._draw_batch, batch, source))
+            self._editor.check_shape(source, drawings[-1].image)
         return drawings
 
     @property
@@ -152,7 +182,7 @@ class DiffusersGenerator:
         parts = self._pipeline.components.values()
         return [part for part in parts if isinstance(part, torch.nn.Module)]
 
-    def _draw_batch(self, batch: Sequence[Candidate]) -> list[Drawing]:
+    def _draw_batch(self, batch: Sequence[Candidate], source: Image | None = None) -> list[Drawing]:
         import torch
 
         # On the CPU, so that a seed means the same noise on every machine.
@@ -162,6 +192,7 @@ class DiffusersGenerator:
                 prompt=[candidate.prompt for candidate in batch],
                 generator=noise,
                 **self._negative(batch),
+                **self._editor.arguments(source, len(batch)),
                 **self._arguments,
                 # Not as an image: one of 8 bits cannot show that a pixel was NaN.
                 output_type="np",
@@ -173,7 +204,9 @@ class DiffusersGenerator:
             ) from error
         if any(getattr(output, "nsfw_content_detected", None) or ()):
             logger.warning("the safety checker of %s blacked out an image", self._name)
-        return [_drawing(pixels) for pixels in output.images]
+        # Kandinsky's output has another name for them.
+        images = output.images if hasattr(output, "images") else output.image
+        return [_drawing(pixels) for pixels in images]
 
     def _negative(self, batch: Sequence[Candidate]) -> dict[str, list[str]]:
         if any(candidate.negative for candidate in batch):

@@ -87,12 +87,18 @@ class Guarded(Relay):
 
     excess: Excess
 
-    def judge(self, requests: Sequence[Request], images: Sequence[Image]) -> list[Critique]:
-        critiques = self.critic.judge(requests, images)
+    def judge(
+        self,
+        requests: Sequence[Request],
+        images: Sequence[Image],
+        sources: Sequence[Image | None] = (),
+    ) -> list[Critique]:
+        sources = sources or [None] * len(images)
+        critiques = self.critic.judge(requests, images, sources)
         objections = {
-            i: Objection(request, image, critique, words)
-            for i, (request, image, critique) in enumerate(
-                zip(requests, images, critiques, strict=True)
+            i: Objection(request, image, critique, words, source)
+            for i, (request, image, critique, source) in enumerate(
+                zip(requests, images, critiques, sources, strict=True)
             )
             if (words := self._complaint(request, critique))
         }

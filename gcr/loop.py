@@ -67,15 +67,20 @@ def refine(  # noqa: PLR0913 - what takes part, each for itself
 
     A run that `rule` already calls finished yields nothing: `rule.reason(run)`, a pure function,
     tells its consumer why. The `stop` of a run passed in is not looked at, so that an interrupted
-    run simply goes on. gallery: where an image to start from is found, needed only for a strategy
-    that starts from images; asked for those of rounds that were yielded before.
+    run simply goes on. gallery: where a run's images are found; needed only for requests that edit
+    a source, and for a strategy that starts from images of rounds that were yielded before.
+
+    What is edited is the source each time, round 0 by the user's own words and every later round
+    by a rewrite of them: an edit of an edit would keep the faults of the first.
     """
     live = [run for run in runs if rule.reason(run) is None]
     while live:
         proposals = [_propose(strategy, run, rule.room(run)) for run in live]
         wave = [(run, c) for run, proposal in zip(live, proposals, strict=True) for c in proposal]
-        drawings, draw_seconds = _draw(generator, wave, gallery)
-        critiques, judge_seconds = _judge(critic, [run.request for run, _ in wave], drawings)
+        sources = _sources(gallery, live, proposals)
+        drawings, draw_seconds = _draw(generator, wave, sources, gallery)
+        requests = [run.request for run, _ in wave]
+        critiques, judge_seconds = _judge(critic, requests, drawings, sources)
 
         tried = zip((candidate for _, candidate in wave), drawings, critiques, strict=True)
         going = []
@@ -97,14 +102,25 @@ def _propose(strategy: Strategy, run: Run, room: int | None) -> tuple[Candidate,
     return proposal
 
 
+def _sources(
+    gallery: Gallery | None, live: Sequence[Run], proposals: Sequence[Sequence[Candidate]]
+) -> list[Image | None]:
+    """For each candidate of a wave the image it edits, which is one object for all of a run."""
+    found = [_image(gallery, run, run.request.source) for run in live]
+    return [image for image, own in zip(found, proposals, strict=True) for _ in own]
+
+
 def _draw(
-    generator: Generator, wave: Sequence[tuple[Run, Candidate]], gallery: Gallery | None
+    generator: Generator,
+    wave: Sequence[tuple[Run, Candidate]],
+    sources: Sequence[Image | None],
+    gallery: Gallery | None,
 ) -> tuple[list[Drawing], float]:
     """Draw a whole wave in one call. Also: seconds per image."""
     candidates = [candidate for _, candidate in wave]
-    starts = [_start(gallery, run, candidate) for run, candidate in wave]
+    starts = [_image(gallery, run, candidate.start) for run, candidate in wave]
     start = time.perf_counter()
-    drawings = generator.draw(candidates, starts)
+    drawings = generator.draw(candidates, starts, sources)
     seconds = time.perf_counter() - start
     if len(drawings) != len(candidates):
         raise ValueError(
@@ -113,22 +129,30 @@ def _draw(
     return drawings, seconds / len(candidates)
 
 
-def _start(gallery: Gallery | None, run: Run, candidate: Candidate) -> Image | None:
-    if not candidate.start:
+def _image(gallery: Gallery | None, run: Run, name: str) -> Image | None:
+    if not name:
         return None
     if gallery is None:
-        raise ValueError(f"{candidate.start} of run {run.id} is to start from: give a gallery")
-    return gallery(run, candidate.start)
+        raise ValueError(f"run {run.id} needs its image {name}: give a gallery")
+    return gallery(run, name)
 
 
 def _judge(
-    critic: Critic, requests: Sequence[Request], drawings: Sequence[Drawing]
+    critic: Critic,
+    requests: Sequence[Request],
+    drawings: Sequence[Drawing],
+    sources: Sequence[Image | None],
 ) -> tuple[list[Critique], float]:
     """Judge a whole wave in one call, leaving out faulty images. Also: seconds per judged image."""
-    fit = [(r, d.image) for r, d in zip(requests, drawings, strict=True) if not d.fault]
+    drawn = zip(requests, drawings, sources, strict=True)
+    fit = [(request, d.image, source) for request, d, source in drawn if not d.fault]
     start = time.perf_counter()
     # A critic is not woken for nothing: on a small device that could mean loading it.
-    replies = critic.judge([r for r, _ in fit], [image for _, image in fit]) if fit else []
+    replies = (
+        critic.judge([r for r, _, _ in fit], [i for _, i, _ in fit], [s for _, _, s in fit])
+        if fit
+        else []
+    )
     seconds = time.perf_counter() - start
     if len(replies) != len(fit):
         raise ValueError(f"the critic wrote {len(replies)} critiques for {len(fit)} images")

@@ -23,14 +23,18 @@ class Watcher(Protocol):
 
 
 def load_models(
-    settings: Settings, questions: rubric.Rubric, watcher: Watcher
+    settings: Settings, questions: rubric.Rubric, watcher: Watcher, edit: bool = False
 ) -> tuple[Generator, Critic]:
-    """Load both models onto one device. Raises ModelError and UsageError, as each loader does."""
+    """Load both models onto one device. edit: whether the generator is to edit images.
+
+    Raises ModelError and UsageError, as each loader does.
+    """
     from gcr import generator
     from gcr.critic import local
     from gcr.memory import SharedDevice, default_device
 
     watcher.loading(settings.critic)
+    generator.check(settings.generator, edit=edit)
     device = SharedDevice(default_device())
     judge = local.load(
         settings.critic,
@@ -51,14 +55,20 @@ def load_models(
         batch=settings.draw_batch,
         dtype=settings.dtype,
     )
-    drawer = generator.load(settings.generator, sampling, device, watcher.progress)
+    drawer = generator.load(settings.generator, sampling, device, watcher.progress, edit=edit)
     if settings.negative:
         drawer.check_negative()
     judge.limit = drawer.limit
-    critic: Critic = ByChecklist(judge) if settings.score == "checklist" else judge
+    return drawer, Guarded(_scoring(judge, settings), drawer.excess)
+
+
+def _scoring(critic: Critic, settings: Settings) -> Critic:
+    """The critic with scores as the settings want them."""
+    if settings.score == "checklist":
+        critic = ByChecklist(critic)
     if settings.spread is not None and settings.judges == 1:
         critic = Known(critic, settings.spread)
-    return drawer, Guarded(critic, drawer.excess)
+    return critic
 
 
 def revision(model: str) -> str | None:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+from gcr import editing
 from gcr.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ OURS = frozenset(
         "num_images_per_prompt",
         "output_type",
         "return_dict",
+        "image",
     }
 )
 """What is passed to a pipeline by `gcr.generator`, so `Sampling.call` must not name it."""
@@ -63,8 +65,10 @@ def takes(pipeline_class: Any) -> Takes:
     return inspect.signature(pipeline_class.__call__).parameters
 
 
-def check_kind(model: str, config: Mapping[str, object]) -> None:
-    """Raise ModelError unless the pipeline class that a checkpoint names draws from text alone."""
+def check_kind(model: str, config: Mapping[str, object], *, edit: bool = False) -> None:
+    """Raise ModelError unless the pipeline class that a checkpoint names draws from text alone,
+    or, to edit, from an image and text.
+    """
     import diffusers
 
     name = config.get("_class_name")
@@ -79,13 +83,20 @@ def check_kind(model: str, config: Mapping[str, object]) -> None:
             "install a newer diffusers",
         )
     taken = takes(pipeline_class)
-    # A pipeline that can also start from an image is welcome; one that has to is not.
-    starts = "strength" in taken or "height" not in taken or "controlnet" in config
-    needs_image = "image" in taken and (starts or "Edit" in name)
+    edits = editing.edits(name, taken)
+    if edit and not edits:
+        raise ModelError(
+            f"{model} is a {name}, which does not edit images",
+            "give an editing pipeline with -m, such as FLUX.1-Kontext or Qwen-Image-Edit",
+        )
+    if edit:
+        return
+    # A pipeline that can also take an image is welcome; one that has to is not.
+    needs_image = editing.needs_image(name, taken) or ("image" in taken and "controlnet" in config)
     if "prompt" not in taken or "num_frames" in taken or needs_image:
         raise ModelError(
             f"{model} is a {name}, which does not draw an image from text alone",
-            "give a text-to-image pipeline",
+            "give it an image to edit with --image" if edits else "give a text-to-image pipeline",
         )
 
 
@@ -95,8 +106,8 @@ def guidance_name(taken: Takes) -> str:
     return "true_cfg_scale" if inert and "true_cfg_scale" in taken else "guidance_scale"
 
 
-def arguments(pipeline: Any, sampling: Sampling) -> dict[str, object]:
-    """What every call of the pipeline is given.
+def arguments(pipeline: Any, sampling: Sampling, *, edit: bool = False) -> dict[str, object]:
+    """What every call of the pipeline is given; what is edited is not among it.
 
     Raises UsageError for what the pipeline does not take, and for a size it cannot draw.
     """
@@ -116,10 +127,15 @@ def arguments(pipeline: Any, sampling: Sampling) -> dict[str, object]:
         "num_inference_steps": sampling.steps,
         guidance_name(taken): sampling.guidance,
     }
+    if edit and "height" not in taken:
+        wanted |= {"height": None, "width": None}  # `gcr.editing` sizes the source instead
     given = {argument: value for argument, value in wanted.items() if value is not None}
     for argument in given:
         if argument not in taken:
             raise UsageError(f"{name} takes no {argument}", "leave it to the pipeline")
+    if "max_area" in taken and sampling.width and sampling.height:
+        # Of a size, Kontext would only take the shape.
+        given["max_area"] = sampling.width * sampling.height
     return {**given, **sampling.call}
 
 

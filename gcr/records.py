@@ -43,11 +43,16 @@ class Request:
     prompt: the user's words.
     negative: what the user does not want to see, for pipelines that take it.
     keep: spans of the prompt that every rewrite must hold word for word.
+    source: the image that the prompt says how to edit, by its name in the run folder; empty where
+        there is nothing to edit. Every candidate edits this one, never the result of another.
+    source_sha256: of its pixels, as `gcr.source.digest` takes it.
     """
 
     prompt: str
     negative: str = ""
     keep: tuple[str, ...] = ()
+    source: str = ""
+    source_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,10 +197,11 @@ class Objection:
     image: Image
     critique: Critique
     complaint: str
+    source: Image | None = None
 
 
 Gallery = Callable[[Run, str], "Image"]
-"""Gives an image that a run has drawn, by its name."""
+"""Gives an image of a run, by its name: one that it has drawn, or the source that it edits."""
 
 Progress = Callable[[str, int, int], None]
 """Told `(phase, done, total)` while a model works; phase is `draw` or `judge`."""
@@ -205,10 +211,15 @@ class Generator(Protocol):
     """Draws candidates. Equal candidates give equal images on one machine and version set."""
 
     def draw(
-        self, candidates: Sequence[Candidate], starts: Sequence[Image | None] = ()
+        self,
+        candidates: Sequence[Candidate],
+        starts: Sequence[Image | None] = (),
+        sources: Sequence[Image | None] = (),
     ) -> list[Drawing]:
-        """Draw each candidate. starts: the image that each one's `start` names, or None for it;
-        may be left out where no candidate has one.
+        """Draw each candidate.
+
+        starts: the image that each one's `start` names; sources: the image that its request says
+        how to edit. Either may be None for one that has none, and be left out where none has one.
         """
         ...
 
@@ -220,7 +231,14 @@ class Generator(Protocol):
 class Critic(Protocol):
     """Judges images against requests, one critique for each pair, in order."""
 
-    def judge(self, requests: Sequence[Request], images: Sequence[Image]) -> list[Critique]: ...
+    def judge(
+        self,
+        requests: Sequence[Request],
+        images: Sequence[Image],
+        sources: Sequence[Image | None] = (),
+    ) -> list[Critique]:
+        """Judge each image. sources: what each one's request says how to edit, as in `draw`."""
+        ...
 
     def rewrite(self, objections: Sequence[Objection]) -> list[str | None]:
         """Another refined prompt for each, after one that cannot be used; None: there is none."""

@@ -19,8 +19,13 @@ class Relay:
 
     critic: Critic
 
-    def judge(self, requests: Sequence[Request], images: Sequence[Image]) -> list[Critique]:
-        return self.critic.judge(requests, images)
+    def judge(
+        self,
+        requests: Sequence[Request],
+        images: Sequence[Image],
+        sources: Sequence[Image | None] = (),
+    ) -> list[Critique]:
+        return self.critic.judge(requests, images, sources)
 
     def rewrite(self, objections: Sequence[Objection]) -> list[str | None]:
         return self.critic.rewrite(objections)

@@ -47,7 +47,8 @@ class RubricFile(BaseModel):
     aspects: what is scored, in the order of the reply.
     optional: those of them that may not apply; only they may be answered with N/A.
     system: the system message; empty for none.
-    template: the user's message, which comes after the image; holds `{request}`.
+    template: the user's message, which comes after the image; holds `{request}`. Where a request
+        edits an image, that one is shown first and what was made of it second.
     negative: added to it when the user said what must not be seen; holds `{negative}`. Empty for
         a critic that is not to be told.
     limit: added to the user's message where the pipeline reads only so much; holds `{limit}`.
@@ -111,7 +112,8 @@ class Rubric(RubricFile):
     sha256: str = ""
 
     def messages(self, request: Request, limit: int | None = None) -> list[Message]:
-        """The chat that asks for a critique of one image. The critic puts the image in.
+        """The chat that asks for a critique of one image. The critic puts the image in, and
+        before it the one that was edited, if there is one.
 
         limit: tokens that the pipeline reads of a prompt.
         The user's words go in untouched: braces and all, whatever they look like.
@@ -128,7 +130,8 @@ class Rubric(RubricFile):
         }
         # One pass over the rubric's own text, so that nothing inside the user's words is replaced.
         text = re.sub(r"\{(?:request|negative|limit)\}", lambda found: words[found[0]], text)
-        user = {"role": "user", "content": [{"type": "image"}, _text(text.strip())]}
+        shown = [{"type": "image"} for _ in range(2 if request.source else 1)]
+        user = {"role": "user", "content": [*shown, _text(text.strip())]}
         system = {"role": "system", "content": [_text(self.system.strip())]}
         return [system, user] if self.system.strip() else [user]
 

@@ -33,6 +33,8 @@ FOR_CRITIC = ("critic", "rubric", "judge_batch")
 MOST_ROUNDS = 100
 GOOD_CHANCE = 0.95
 """The target of scores that come from probabilities, which never quite reach 1."""
+EDITING = "editing"
+"""The rubric for requests that edit an image: none of the profiles' own shows the critic both."""
 
 
 def _spelled(value: object) -> object:
@@ -111,11 +113,13 @@ class Given(NamedTuple):
 def resolve(
     flags: Mapping[str, object],
     *,
+    edit: bool = False,
     folder: Path | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Settings:
     """Settle every setting. flags: None means "not given"; folder: where gcr.yaml is looked for.
 
+    edit: whether an image is to be edited, which takes another rubric, unless one was given.
     Raises UsageError for an unknown key, an unknown profile, and a value out of range.
     """
     environ = os.environ if environ is None else environ
@@ -140,6 +144,8 @@ def resolve(
         values["target"] = GOOD_CHANCE
     if "rounds" not in given and given.keys() & {"max_images", "max_seconds"}:
         values["rounds"] = MOST_ROUNDS  # the budget is the limit
+    if edit and "rubric" not in given:
+        values["rubric"] = EDITING
     return _known_spread(_validated(values, given), environ)
 
 

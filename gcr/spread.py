@@ -45,8 +45,13 @@ class Known(Relay):
 
     spread: float
 
-    def judge(self, requests: Sequence[Request], images: Sequence[Image]) -> list[Critique]:
-        critiques = self.critic.judge(requests, images)
+    def judge(
+        self,
+        requests: Sequence[Request],
+        images: Sequence[Image],
+        sources: Sequence[Image | None] = (),
+    ) -> list[Critique]:
+        critiques = self.critic.judge(requests, images, sources)
         return [c if c.overall is None else replace(c, spread=self.spread) for c in critiques]
 
 

@@ -2,6 +2,7 @@
 
     outputs/2026-08-23/143205-a-red-cat-7f3a/
       run.json        request, settings, versions, revisions; stop reason and best at the end
+      source.png      a copy of the image to edit, where there is one
       rounds.jsonl    one line for each finished round
       00-0.png        round 0, first image
       best.png        a copy of the best image
@@ -24,7 +25,7 @@ from functools import cache
 from importlib import metadata as packages
 from typing import TYPE_CHECKING, Any
 
-from gcr import metadata
+from gcr import metadata, source
 from gcr.errors import GcrError, UsageError
 from gcr.records import Attempt, Request, Round, Run, StopReason
 
@@ -59,16 +60,20 @@ class RunFolder:
         request: Request,
         settings: Mapping[str, object],
         revisions: Mapping[str, str | None] | None = None,
+        edited: Image | None = None,
     ) -> RunFolder:
         """Make a new folder under `output` for a run that has no rounds yet.
 
         revisions: of models from the hub, by the role they play.
+        edited: the image that the request's `source` names.
         """
         now = datetime.now().astimezone()
         path = _new_folder(output, request.prompt, now)
         run = Run(id=f"{now:%Y%m%d}-{path.name}", request=request, settings=dict(settings))
         story = {"started": now.isoformat(), "versions": versions(), "revisions": revisions or {}}
         folder = cls(path, run, story)
+        if edited is not None:
+            _write(path / request.source, metadata.png(edited, {}))
         folder._write_run(None)
         return folder
 
@@ -93,8 +98,10 @@ class RunFolder:
 
     def check(self, request: Request, settings: Mapping[str, object]) -> None:
         """Refuse to go on with another request or other settings than the run began with."""
-        before = _as_json({**asdict(self.run.request), **self.run.settings})
-        now = _as_json({**asdict(request), **settings})
+        before, now = (
+            json.loads(json.dumps({**asdict(asked), **how}))
+            for asked, how in ((self.run.request, self.run.settings), (request, settings))
+        )
         keys = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
         if keys:
             changes = ", ".join(f"{key}: {before.get(key)!r} → {now.get(key)!r}" for key in keys)
@@ -155,6 +162,8 @@ class RunFolder:
         _write(self.path / "run.json", content.encode() + b"\n")
 
     def _check_images(self) -> None:
+        if self.run.request.source:
+            source.check(self.path / self.run.request.source, self.run.request.source_sha256)
         for attempt in self.run.attempts:
             path = self.path / attempt.image
             if not path.is_file():
@@ -187,11 +196,6 @@ def versions() -> dict[str, str]:
         except packages.PackageNotFoundError:  # run from a bare checkout, or an optional one
             continue
     return found
-
-
-def _as_json(values: dict[str, object]) -> dict[str, object]:
-    """Values as they come back from a file."""
-    return dict(json.loads(json.dumps(values)))
 
 
 def slug(prompt: str) -> str:

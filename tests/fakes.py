@@ -32,12 +32,17 @@ class FakeGenerator:
         self.faults = faults or {}
         self.calls: list[list[Candidate]] = []
         self.starts: list[Image.Image | None] = []
+        self.sources: list[Image.Image | None] = []
 
     def draw(
-        self, candidates: Sequence[Candidate], starts: Sequence[Image.Image | None] = ()
+        self,
+        candidates: Sequence[Candidate],
+        starts: Sequence[Image.Image | None] = (),
+        sources: Sequence[Image.Image | None] = (),
     ) -> list[Drawing]:
         self.calls.append(list(candidates))
         self.starts += starts
+        self.sources += sources
         return [Drawing(paint(c.seed), self.faults.get(c.seed, "")) for c in candidates]
 
     def excess(self, prompt: str) -> str:
@@ -57,9 +62,17 @@ class FakeCritic:
         """What it writes when a refined prompt is complained of."""
         self.complaints: list[str] = []
         self.calls: list[list[tuple[Request, int]]] = []
+        self.sources: list[Image.Image | None] = []
+        """What each image was judged or objected to beside."""
 
-    def judge(self, requests: Sequence[Request], images: Sequence[Image.Image]) -> list[Critique]:
+    def judge(
+        self,
+        requests: Sequence[Request],
+        images: Sequence[Image.Image],
+        sources: Sequence[Image.Image | None] = (),
+    ) -> list[Critique]:
         self.calls.append([(r, seed_of(i)) for r, i in zip(requests, images, strict=True)])
+        self.sources += sources
         return [self._say(seed_of(image)) for image in images]
 
     def _say(self, seed: int) -> Critique:
@@ -72,6 +85,7 @@ class FakeCritic:
 
     def rewrite(self, objections: Sequence[Objection]) -> list[str | None]:
         self.complaints += [objection.complaint for objection in objections]
+        self.sources += [objection.source for objection in objections]
         return [self.rewrites.get(o.critique.refined or "") for o in objections]
 
     def answer(self, images: Sequence[Image.Image], questions: Sequence[str]) -> list[float]:

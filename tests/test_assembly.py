@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from fakes import FakeCritic, FakeGenerator
+from PIL import Image
 
 import gcr
-from gcr import assembly, store
+from gcr import assembly, metadata, source, store
 from gcr.errors import GcrError, UsageError
 from gcr.records import Request, StopReason
 from gcr.settings import resolve
@@ -156,10 +157,10 @@ def test_the_revision_of_a_hub_model_is_recorded(tool, tmp_path, monkeypatch):
 
 def test_a_model_that_fails_leaves_what_was_saved(tool, monkeypatch):
     class Failing(FakeGenerator):
-        def draw(self, candidates, starts=()):
+        def draw(self, candidates, starts=(), sources=()):
             if self.calls:
                 raise GcrError("out of memory")
-            return super().draw(candidates, starts)
+            return super().draw(candidates, starts, sources)
 
     monkeypatch.setattr(assembly, "load_models", lambda *_: (Failing(), FakeCritic(SCORES)))
     view = Recorder()
@@ -184,7 +185,14 @@ def test_a_run_without_any_score_has_no_best(tool, monkeypatch):
 def test_json_holds_everything_but_raw_replies(tool):
     outcome = tool(images=1, rounds=2, negative="squares")
     told = json.loads(json.dumps(outcome.as_json()))
-    assert told["request"] == {"prompt": "a red circle", "negative": "squares", "keep": []}
+    assert told["request"] == {
+        "prompt": "a red circle",
+        "negative": "squares",
+        "keep": [],
+        "source": "",
+        "source_sha256": "",
+    }
+    assert told["source"] is None
     assert told["stop"] == "rounds"
     assert told["images"] == 2
     assert told["raw"] == {"image": str(outcome.folder / "00-0.png"), "score": 0.2}
@@ -195,6 +203,80 @@ def test_json_holds_everything_but_raw_replies(tool):
     assert [len(round_["attempts"]) for round_ in told["rounds"]] == [1, 1]
     assert "raw" not in told["rounds"][0]["attempts"][0]
     assert 0 < told["loading_seconds"] <= told["seconds"]
+
+
+OWN = {"generator": "owner/editor", "critic": "owner/critic"}
+PHOTO = Image.linear_gradient("L").resize((24, 16)).convert("RGB")
+
+
+def test_an_edit_keeps_its_source_beside_its_results(tool, tmp_path):
+    PHOTO.save(tmp_path / "in.png")
+    outcome = tool("make it red", image="in.png", rounds=2, **OWN)
+    (tmp_path / "in.png").unlink()  # the run has its own
+    kept = outcome.folder / "source.png"
+    assert Image.open(kept).tobytes() == PHOTO.tobytes()
+    assert [seen.tobytes() for seen in tool.critic.sources] == [PHOTO.tobytes()] * 4
+    told = outcome.as_json()
+    assert told["source"] == str(kept)
+    assert told["request"]["source_sha256"] == source.digest(PHOTO)
+    record = json.loads((outcome.folder / "run.json").read_text())
+    assert record["request"]["source_sha256"] == source.digest(PHOTO)
+    assert record["settings"]["rubric"] == "editing"
+    story = json.loads(metadata.read(outcome.best_image)["gcr"])
+    assert story["request"]["source_sha256"] == source.digest(PHOTO)
+
+
+def test_an_edit_can_have_another_rubric(tool):
+    outcome = tool("make it red", image=PHOTO, rounds=1, rubric="text-to-image", **OWN)
+    assert outcome.run.settings["rubric"] == "text-to-image"
+
+
+def test_the_raw_baseline_of_an_edit_is_the_users_own_words(tool):
+    outcome = tool("make it red", image=PHOTO, rounds=2, **OWN)
+    assert outcome.raw.candidate.prompt == "make it red"
+    assert outcome.best.candidate.prompt.startswith("the prompt after")
+
+
+@pytest.mark.parametrize("stop_at", [0, 1])
+def test_a_resumed_edit_equals_an_uninterrupted_one(tool, stop_at):
+    whole = tool("make it red", image=PHOTO, **OWN)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        tool("make it red", image=PHOTO, view=Recorder(stop_at), **OWN)
+    folder = caught.value.outcome.folder
+    resumed = tool("make it red", image=PHOTO, resume=folder, **OWN)
+    assert files(resumed.folder) == files(whole.folder)
+    assert "source.png" in files(resumed.folder)
+
+
+def test_an_edit_is_not_resumed_with_another_image(tool):
+    folder = tool("make it red", image=PHOTO, rounds=1, **OWN).folder
+    with pytest.raises(UsageError, match="source_sha256: "):
+        tool("make it red", image=PHOTO.rotate(180), rounds=1, resume=folder, **OWN)
+    with pytest.raises(UsageError, match="source: "):
+        tool("make it red", rounds=1, resume=folder, **OWN)
+
+
+@pytest.mark.parametrize(
+    ("models", "says"),
+    [
+        ({}, "pocket:generator edits no images"),
+        ({"critic": "owner/critic"}, "pocket:generator edits no images"),
+        ({"generator": "owner/editor"}, "pocket:critic judges no edits"),
+    ],
+)
+def test_the_embedded_pair_is_not_asked_to_edit(tool, monkeypatch, models, says):
+    monkeypatch.setattr(assembly, "load_models", lambda *_: pytest.fail("models were loaded"))
+    with pytest.raises(UsageError, match=says) as caught:
+        tool("make it red", image=PHOTO, **models)
+    assert "--critic" in caught.value.hint
+    assert not Path("outputs").exists()
+
+
+def test_nothing_is_loaded_when_there_is_no_image_to_edit(tool, monkeypatch):
+    monkeypatch.setattr(assembly, "load_models", lambda *_: pytest.fail("models were loaded"))
+    with pytest.raises(UsageError, match=r"cannot read nowhere\.png"):
+        tool("make it red", image="nowhere.png", **OWN)
+    assert not Path("outputs").exists()
 
 
 @pytest.mark.parametrize("prompt", ["", "  \n\t "])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from fakes import FakeCritic, FakeGenerator
+from PIL import Image
 
 import gcr
 from gcr import assembly
@@ -240,6 +241,29 @@ def test_debugging_shows_the_traceback(cli, monkeypatch):
         refine(cli)
 
 
+def test_an_image_to_edit(cli, tmp_path):
+    Image.new("RGB", (24, 16), "red").save(tmp_path / "in.png")
+    models = ("-m", "owner/editor", "--critic", "owner/critic")
+    ran = cli("refine", "make it blue", "-i", "in.png", *models, "--json")
+    assert ran.code == 0
+    assert Path(json.loads(ran.out)["source"]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        ("in.png", "error: cannot read in.png: No such file or directory"),
+        ("gcr.yaml", "error: gcr.yaml is not an image"),
+        (".", "error: cannot read .: Is a directory"),
+    ],
+)
+def test_an_image_that_cannot_be_read_is_one_line_and_a_hint(cli, tmp_path, image, says):
+    (tmp_path / "gcr.yaml").write_text("steps: 2")
+    ran = refine(cli, "--image", image)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.splitlines() == [says, "hint:  name a PNG, JPEG or WebP file with --image"]
+
+
 def test_nothing_scored_is_a_failed_run_that_keeps_its_images(cli):
     cli.models["critic"] = FakeCritic({}, otherwise=None)
     ran = refine(cli)
@@ -257,11 +281,11 @@ class Interrupting(FakeCritic):
         super().__init__(says)
         self.times = times
 
-    def judge(self, requests, images):
+    def judge(self, requests, images, sources=()):
         if len(self.calls) == 1:
             for _ in range(self.times):
                 signal.raise_signal(signal.SIGINT)
-        return super().judge(requests, images)
+        return super().judge(requests, images, sources)
 
 
 def test_the_first_ctrl_c_finishes_the_round(cli):

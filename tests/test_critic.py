@@ -124,7 +124,7 @@ def test_a_request_cannot_speak_in_control_tokens(critics, family, marks):
     critic = critics(family)
 
     def count(prompt):
-        chat = local._with_images(RUBRIC.messages(Request(prompt)), RED)
+        chat = local._with_images(RUBRIC.messages(Request(prompt)), [RED])
         tokens = critic._speaker._inputs([chat])["input_ids"][0].tolist()
         ids = critic._speaker.processor.tokenizer.convert_tokens_to_ids(marks)
         return [tokens.count(token) for token in ids]
@@ -188,9 +188,56 @@ def test_a_rewrite_that_cannot_be_used_is_asked_for_once_more(critics, monkeypat
     assert "too short" in asked[1][3]["content"][0]["text"]
 
 
+def shown(chat):
+    """The first pixel of each image in a chat, in order."""
+    parts = [part for message in chat for part in message["content"]]
+    return [part["image"].getpixel((0, 0)) for part in parts if part["type"] == "image"]
+
+
+EDIT = Request("make it blue", source="source.png")
+BOTH = [(255, 0, 0), (0, 0, 255)]  # the red source, and the blue image that was made of it
+
+
+def test_an_edit_is_judged_asked_for_again_and_objected_to_beside_its_source(critics, monkeypatch):
+    critic = critics("qwen3_vl")
+    asked = []
+
+    def reply(chats, manner):
+        asked.extend(chats)
+        return [Reply("mumble") for _ in chats]
+
+    monkeypatch.setattr(critic._speaker, "replies", reply)
+    critic.judge([EDIT, CIRCLE], [BLUE, RED], [RED, None])
+    assert [shown(chat) for chat in asked] == [BOTH, BOTH[:1]] * 2
+    assert [part["type"] for part in asked[0][1]["content"]] == ["image", "image", "text"]
+    critic.rewrite([Objection(EDIT, BLUE, Critique(raw="r"), "too short", RED)])
+    assert shown(asked[-1]) == BOTH
+
+
+@pytest.mark.parametrize("family", ["qwen3_vl", "llava"])
+def test_a_critic_sees_both_images_in_their_order(critics, family):
+    critic = critics(family)
+    chats = critic._chats([EDIT, CIRCLE, EDIT], [BLUE, RED, RED], [RED, None, BLUE])
+    pixels = critic._speaker._inputs(chats)["pixel_values"]
+    if family == "llava":
+        assert len(pixels) == 5
+    else:
+        assert len(critic._speaker._inputs(chats)["image_grid_thw"]) == 5
+    together = critic._speaker._first_logits(chats)
+    alone = torch.cat([critic._speaker._first_logits([chat]) for chat in chats])
+    assert torch.allclose(together, alone, atol=1e-4)
+    assert not torch.allclose(alone[0], alone[2], atol=1e-4)  # which one is the source matters
+    assert len(critic.judge([EDIT, CIRCLE], [BLUE, RED], [RED, None])) == 2
+
+
+def test_a_request_that_edits_needs_its_source(critics):
+    with pytest.raises(ValueError, match="zip"):
+        critics("qwen3_vl").judge([EDIT], [BLUE])
+
+
 def test_a_reply_at_the_limit_is_cut_off_and_one_that_ended_is_not(critics):
     critic = critics("llava")
-    chat = local._with_images(RUBRIC.messages(CIRCLE), RED)
+    chat = local._with_images(RUBRIC.messages(CIRCLE), [RED])
     config = critic._speaker.model.generation_config
     config.eos_token_id = None
     assert critic._speaker.replies([chat], Manner(6))[0].cut_off is True
@@ -211,7 +258,7 @@ def test_progress_counts_tokens_of_all_batches(critics):
 
 def test_sampling_is_the_same_each_time_and_greedy_is_the_default(critics):
     critic = critics("qwen3_vl")
-    chat = local._with_images(RUBRIC.messages(CIRCLE), RED)
+    chat = local._with_images(RUBRIC.messages(CIRCLE), [RED])
     greedy = critic._speaker.replies([chat], Manner(6))
     state = torch.random.get_rng_state()
     sampled = critic._speaker.replies([chat], Manner(6, temperature=2.0))
@@ -225,7 +272,7 @@ def test_sampling_is_the_same_each_time_and_greedy_is_the_default(critics):
 def test_numbers_are_told_with_the_chances_of_others_in_their_places(critics, monkeypatch):
     speaker = critics("llava")._speaker
     vocabulary = speaker.processor.tokenizer.get_vocab()
-    word = next(iter(word for word in vocabulary if word.isalpha()))
+    word = min(word for word in vocabulary if word.isalpha() and word != "is")
     monkeypatch.setattr(type(speaker), "_numbers", {vocabulary[word]: 3.0, 0: 2.0})
     tokens = torch.tensor([[vocabulary[word], vocabulary["is"], vocabulary[word]]])
     seen = [torch.tensor([[0.6, 0.2]]), torch.tensor([[0.0, 0.0]]), torch.tensor([[0.1, 0.3]])]
@@ -236,7 +283,7 @@ def test_numbers_are_told_with_the_chances_of_others_in_their_places(critics, mo
 
 def test_every_step_of_a_reply_is_watched_where_numbers_are_asked_for(critics):
     critic = critics("qwen3_vl")
-    chat = local._with_images(RUBRIC.messages(CIRCLE), RED)
+    chat = local._with_images(RUBRIC.messages(CIRCLE), [RED])
     plain = critic._speaker.replies([chat], Manner(6))
     watched = critic._speaker.replies([chat], Manner(6, numbers=True))
     assert [r.text for r in watched] == [r.text for r in plain]

@@ -7,12 +7,15 @@ import json
 import socket
 import sys
 
+import numpy as np
 import pytest
 import tiny
+from PIL import Image
 
 import gcr
-from gcr import store
+from gcr import rubric, store
 from gcr.__main__ import main
+from gcr.critic.local import LocalCritic
 from gcr.records import StopReason
 
 RUBRIC = """
@@ -79,6 +82,81 @@ def test_any_pipeline_and_critic_go_through_the_same_command(
     assert (code, told["best"], told["stop"]) == (1, None, "failed")
     assert "no image could be scored" in err
     assert len(store.RunFolder.open(tmp_path / told["folder"]).run.rounds) == 2
+
+
+@pytest.fixture
+def photo(tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype="uint8")
+    Image.fromarray(values).save(tmp_path / "in.png")
+    return tmp_path / "in.png"
+
+
+def test_an_image_is_edited_by_the_same_command(
+    checkpoints, critic, photo, tmp_path, monkeypatch, capsys
+):
+    pipeline = tiny.instruct_pix2pix(checkpoints / "instruct_pix2pix")
+    load = rubric.load  # of the rubric for edits, which needs no naming; but for a short reply
+    monkeypatch.setattr(
+        rubric, "load", lambda name: load(name).model_copy(update={"max_new_tokens": 8})
+    )
+    seen = []
+    inputs = LocalCritic._inputs
+    monkeypatch.setattr(
+        LocalCritic, "_inputs", lambda self, chats: seen.append(inputs(self, chats)) or seen[-1]
+    )
+    code, out, err = call(
+        monkeypatch,
+        capsys,
+        *("refine", "make it red", "-i", photo, "-m", pipeline, "--critic", critic),
+        *("--rounds", 2, "--images", 1, "--steps", 2, "--json", "-q"),
+    )
+    told = json.loads(out)
+    assert (code, told["images"]) == (1, 2), err  # random weights write nothing readable
+    assert [len(tokens["image_grid_thw"]) for tokens in seen] == [2] * 4  # each asked again
+    folder = store.RunFolder.open(tmp_path / told["folder"])
+    assert folder.run.settings["rubric"] == "editing"
+    assert Image.open(folder.path / "source.png").tobytes() == Image.open(photo).tobytes()
+    assert Image.open(folder.path / "00-0.png").size == (56, 40)
+
+
+def test_a_resumed_edit_equals_an_uninterrupted_one(checkpoints, critic, photo, tmp_path):
+    (tmp_path / "brief.yaml").write_text(RUBRIC)
+    settings = {
+        "generator": str(tiny.instruct_pix2pix(checkpoints / "editor")),
+        "critic": str(critic),
+        "rubric": "brief.yaml",
+        "rounds": 2,
+        "images": 1,
+        "steps": 1,
+        "width": 56,
+        "height": 40,
+    }
+    whole = gcr.refine("make it red", image=photo, **settings)
+    cut = gcr.refine("make it red", image=photo, **settings)
+    lines = (cut.folder / "rounds.jsonl").read_bytes().splitlines(keepends=True)
+    (cut.folder / "rounds.jsonl").write_bytes(lines[0])
+    resumed = gcr.refine("make it red", image=Image.open(photo), resume=cut.folder, **settings)
+    assert [a.sha256 for a in resumed.run.attempts] == [a.sha256 for a in whole.run.attempts]
+    assert len({a.sha256 for a in whole.run.attempts}) == 2
+
+
+@pytest.mark.parametrize(
+    ("family", "flags", "message", "hint"),
+    [
+        ("stable_diffusion", ["-i", "in.png"], "does not edit images", "an editing pipeline"),
+        ("instruct_pix2pix", [], "does not draw an image from text alone", "with --image"),
+    ],
+)
+def test_a_pipeline_of_the_other_kind_is_found_before_the_critic_is_loaded(
+    family, flags, message, hint, checkpoints, photo, monkeypatch, capsys
+):
+    pipeline = getattr(tiny, family)(checkpoints / f"other-{family}")
+    models = ("-m", pipeline, "--critic", "nowhere")
+    code, out, err = call(monkeypatch, capsys, "refine", "x", "-q", *models, *flags)
+    assert (code, out) == (1, "")
+    assert message in err
+    assert hint in err
+    assert err.count("\n") == 2
 
 
 @pytest.mark.parametrize(

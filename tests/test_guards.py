@@ -104,6 +104,13 @@ def test_a_bad_rewrite_is_sent_back_once_with_the_complaint() -> None:
     assert critique.overall == 0.5
 
 
+def test_a_rewrite_of_an_edit_is_sent_back_with_both_images() -> None:
+    critic = FakeCritic({1: Critique(overall=0.5, refined="a sign", raw="r")})
+    source = paint(9)
+    Guarded(critic, fits).judge([Request('a sign "OPEN"')], [paint(1)], [source])
+    assert critic.sources == [source, source]  # judged beside it, and objected to beside it
+
+
 def test_two_bad_rewrites_are_none_and_both_are_told() -> None:
     critique, critic = guarded("a sign", {"a sign": 'a sign "OPEN", score 4'})
     assert critique.refined is None

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fakes import FakeCritic, FakeGenerator, seed_of
+from fakes import FakeCritic, FakeGenerator, paint, seed_of
 
 from gcr.loop import best, ranked, raw, refine
 from gcr.records import Attempt, Candidate, Critique, Request, Round, Run, StopReason
@@ -171,11 +171,19 @@ class Short:
     """A generator, critic and strategy that each leave something out."""
 
     def draw(
-        self, candidates: Sequence[Candidate], starts: Sequence[Image | None] = ()
+        self,
+        candidates: Sequence[Candidate],
+        starts: Sequence[Image | None] = (),
+        sources: Sequence[Image | None] = (),
     ) -> list[Drawing]:
         return FakeGenerator().draw(candidates)[1:]
 
-    def judge(self, requests: Sequence[Request], images: Sequence[Image]) -> list[Critique]:
+    def judge(
+        self,
+        requests: Sequence[Request],
+        images: Sequence[Image],
+        sources: Sequence[Image | None] = (),
+    ) -> list[Critique]:
         return FakeCritic({}).judge(requests, images)[1:]
 
     def propose(self, run: Run) -> tuple[Candidate, ...]:
@@ -246,6 +254,35 @@ def test_images_to_start_from_come_out_of_the_gallery() -> None:
         for attempt, image in zip(step.run.rounds[-1].attempts, step.images, strict=True):
             kept[step.run.id, attempt.image] = image
     assert generator.starts == [None, None, kept["a", "00-0.png"], kept["b", "00-0.png"]]
+
+
+def test_every_round_edits_the_source_and_is_judged_beside_it() -> None:
+    asked: list[tuple[str, str]] = []
+    sources = {"a": paint(101), "c": paint(103)}
+    edits = [replace(run(name), request=Request("x", source="source.png")) for name in sources]
+    generator, critic = FakeGenerator(faults={1: "blank"}), FakeCritic({})
+
+    def gallery(run: Run, name: str) -> Image:
+        asked.append((run.id, name))
+        return sources[run.id]
+
+    wave = [edits[0], run("b"), edits[1]]
+    parts = generator, critic, Refine(2, 0), StopRule(rounds=2)
+    steps = list(refine(wave, *parts, gallery=gallery))
+    assert len(steps) == 6
+    drawn = [sources["a"]] * 2 + [None] * 2 + [sources["c"]] * 2
+    assert generator.sources == drawn * 2
+    assert critic.sources == drawn[::2] + drawn  # without the blank ones of the first round
+    assert generator.starts == [None] * 12
+    assert asked == [("a", "source.png"), ("c", "source.png")] * 2  # once a round
+    assert {c.prompt for c in generator.calls[0]} == {"x", "a cat"}
+
+
+def test_without_a_gallery_nothing_can_be_edited() -> None:
+    edit = replace(run(), request=Request("x", source="source.png"))
+    parts = FakeGenerator(), FakeCritic({}), Refine(1, 0), StopRule(rounds=1)
+    with pytest.raises(ValueError, match=r"source\.png: give a gallery"):
+        list(refine([edit], *parts))
 
 
 def test_without_a_gallery_nothing_can_be_started_from() -> None:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -34,13 +35,32 @@ def test_parameters_have_the_form_that_others_read(tmp_path):
 
 def test_the_story_names_request_candidate_and_scores(tmp_path):
     story = json.loads(written(tmp_path, *run_of())["gcr"])
-    assert story["request"] == {"prompt": "a circle", "negative": "", "keep": []}
-    assert story["candidate"] == {"prompt": "a red circle", "seed": 5, "negative": ""}
+    assert story["request"] == {
+        "prompt": "a circle",
+        "negative": "",
+        "keep": [],
+        "source": "",
+        "source_sha256": "",
+    }
+    assert story["candidate"] == {
+        "prompt": "a red circle",
+        "seed": 5,
+        "negative": "",
+        "start": "",
+        "strength": 0.0,
+    }
     assert (story["round"], story["score"]) == (1, 0.67)
     assert story["critique"]["aspects"] == [
         {"aspect": "Quality", "score": 3.0, "justification": "clean"}
     ]
     assert story["settings"] == SETTINGS
+
+
+def test_an_edited_image_names_its_source(tmp_path):
+    run, attempt = run_of()
+    run = replace(run, request=Request("make it red", source="source.png", source_sha256="ab12"))
+    story = json.loads(written(tmp_path, run, attempt)["gcr"])
+    assert story["request"]["source_sha256"] == "ab12"
 
 
 def test_invokeai_gets_prompt_size_seed_and_steps(tmp_path):

@@ -85,6 +85,12 @@ def test_a_chat_has_the_rules_then_one_image_and_the_request() -> None:
     assert "{" not in said(user)
 
 
+def test_an_edit_is_shown_beside_what_was_edited() -> None:
+    system, user = rubric.load("editing").messages(Request("make it red", source="source.png"))
+    assert [part["type"] for part in user["content"]] == ["image", "image", "text"]
+    assert [part["type"] for part in system["content"]] == ["text"]
+
+
 @pytest.mark.parametrize(
     "prompt",
     [

@@ -50,6 +50,15 @@ def test_each_source_wins_over_those_after_it(place):
     assert POCKET.steps not in sources.values()
 
 
+def test_an_edit_has_a_rubric_of_its_own_unless_one_is_named(tmp_path):
+    alone = {"folder": tmp_path, "environ": {"XDG_CONFIG_HOME": str(tmp_path)}}
+    for profile in profiles.known():
+        assert resolve({"profile": profile}, edit=True, **alone).rubric == "editing"
+    assert resolve({"rubric": "text-to-image"}, edit=True, **alone).rubric == "text-to-image"
+    (tmp_path / "gcr.yaml").write_text("rubric: own.yaml")
+    assert resolve({}, edit=True, **alone).rubric == "own.yaml"
+
+
 def test_a_named_generator_brings_no_settings_of_the_profiles_own(place):
     settings = place(generator="owner/name")
     assert (settings.width, settings.steps, settings.guidance) == (None, None, None)
@@ -193,7 +202,7 @@ def test_a_budget_lifts_the_limit_on_rounds_unless_that_is_given_too(place):
 
 def test_every_option_is_a_setting():
     flags = set(inspect.signature(refine).parameters)
-    assert flags - {"prompt", "as_json", "quiet", "verbose"} == set(KEYS)
+    assert flags - {"prompt", "image", "as_json", "quiet", "verbose"} == set(KEYS)
 
 
 def test_the_helps_defaults_are_the_settings_own():

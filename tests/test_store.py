@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from gcr import store
+from gcr import source, store
 from gcr.errors import GcrError, UsageError
 from gcr.records import (
     AspectScore,
@@ -115,6 +115,43 @@ def test_a_damaged_line_is_an_error(folder):
         store.RunFolder.open(folder.path)
 
 
+@pytest.fixture
+def edit(tmp_path):
+    """The folder of a run that edits an image, and that image."""
+    image = Image.linear_gradient("L").resize((24, 16)).convert("RGB")
+    request = Request("redder", source=source.NAME, source_sha256=source.digest(image))
+    return store.RunFolder.create(tmp_path / "outputs", request, SETTINGS, edited=image), image
+
+
+def test_the_image_to_edit_is_copied_before_anything_is_drawn(edit):
+    folder, image = edit
+    assert sorted(path.name for path in folder.path.iterdir()) == ["run.json", "source.png"]
+    again = store.RunFolder.open(folder.path)
+    assert again.run.request == folder.run.request
+    assert again.gallery(again.run, "source.png").tobytes() == image.tobytes()
+    record = json.loads((folder.path / "run.json").read_text())
+    assert record["request"]["source_sha256"] == source.digest(image)
+
+
+def test_another_image_to_edit_is_refused(edit):
+    folder, _ = edit
+    other = replace(folder.run.request, source_sha256="0" * 64)
+    with pytest.raises(UsageError, match="source_sha256: "):
+        folder.check(other, SETTINGS)
+    with pytest.raises(UsageError, match=r"source: 'source\.png' → ''"):
+        folder.check(Request("redder"), SETTINGS)
+
+
+def test_the_copy_is_checked_before_a_run_goes_on(edit):
+    folder, image = edit
+    image.transpose(Image.Transpose.ROTATE_180).save(folder.path / "source.png")
+    with pytest.raises(GcrError, match=r"source\.png was changed"):
+        store.RunFolder.open(folder.path)
+    (folder.path / "source.png").unlink()
+    with pytest.raises(GcrError, match=r"source\.png is missing"):
+        store.RunFolder.open(folder.path)
+
+
 @pytest.mark.parametrize(
     ("spoil", "problem"),
     [
@@ -178,7 +215,13 @@ def test_the_end_is_recorded_and_the_best_image_copied(folder):
 
 def test_a_run_file_says_what_made_it(folder):
     record = json.loads((folder.path / "run.json").read_text())
-    assert record["request"] == {"prompt": "a red cat", "negative": "dogs", "keep": []}
+    assert record["request"] == {
+        "prompt": "a red cat",
+        "negative": "dogs",
+        "keep": [],
+        "source": "",
+        "source_sha256": "",
+    }
     assert record["settings"] == SETTINGS
     assert record["versions"]["torch"] == packages.version("torch")
     assert record["stop"] is None

@@ -106,10 +106,24 @@ def _flow() -> Any:
 
 
 def stable_diffusion(folder: Path) -> Path:
-    from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from diffusers import StableDiffusionPipeline
+
+    return _saved(folder, _with_unet(StableDiffusionPipeline, 4))
+
+
+def instruct_pix2pix(folder: Path) -> Path:
+    from diffusers import StableDiffusionInstructPix2PixPipeline
+
+    return _saved(folder, _with_unet(StableDiffusionInstructPix2PixPipeline, 8))
+
+
+def _with_unet(pipeline: Any, channels: int) -> Any:
+    """channels: of the UNet's input: 4 of noise, and for an editing pipeline 4 of the source."""
+    from diffusers import DDIMScheduler, UNet2DConditionModel
 
     unet = UNet2DConditionModel(
         sample_size=16,
+        in_channels=channels,
         block_out_channels=(8, 16),
         layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
@@ -118,23 +132,82 @@ def stable_diffusion(folder: Path) -> Path:
         attention_head_dim=2,
         norm_num_groups=4,
     )
-    return _saved(
-        folder,
-        StableDiffusionPipeline(
-            vae=_vae(),
-            text_encoder=_clip(),
-            tokenizer=byte_tokenizer(model_max_length=77),
-            unet=unet,
-            scheduler=DDIMScheduler(clip_sample=False, set_alpha_to_one=False, steps_offset=1),
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        ),
+    return pipeline(
+        vae=_vae(),
+        text_encoder=_clip(),
+        tokenizer=byte_tokenizer(model_max_length=77),
+        unet=unet,
+        scheduler=DDIMScheduler(clip_sample=False, set_alpha_to_one=False, steps_offset=1),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
     )
 
 
 def flux(folder: Path) -> Path:
-    from diffusers import FluxPipeline, FluxTransformer2DModel
+    from diffusers import FluxPipeline
+
+    return _saved(folder, _with_flux(FluxPipeline))
+
+
+def kontext(folder: Path) -> Path:
+    from diffusers import FluxKontextPipeline
+
+    return _saved(folder, _with_flux(FluxKontextPipeline))
+
+
+def flux2_klein(folder: Path) -> Path:
+    from diffusers import AutoencoderKLFlux2, Flux2KleinPipeline, Flux2Transformer2DModel
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    text_encoder = Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=300,
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=8,
+        )
+    )
+    tokenizer = byte_tokenizer(tuple(QWEN_TOKENS), model_max_length=512)
+    tokenizer.chat_template = QWEN_TEMPLATE
+    transformer = Flux2Transformer2DModel(
+        patch_size=1,
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=48,  # three layers of the text encoder
+        timestep_guidance_channels=16,
+        mlp_ratio=2.0,
+        axes_dims_rope=(4, 4, 4, 4),
+    )
+    vae = AutoencoderKLFlux2(
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=4,
+        norm_num_groups=4,
+        layers_per_block=1,
+    )
+    return _saved(
+        folder,
+        Flux2KleinPipeline(
+            scheduler=_flow(),
+            vae=vae,
+            text_encoder=text_encoder.eval(),
+            tokenizer=tokenizer,
+            transformer=transformer,
+            is_distilled=True,
+        ),
+    )
+
+
+def _with_flux(pipeline: Any) -> Any:
+    from diffusers import FluxTransformer2DModel
 
     transformer = FluxTransformer2DModel(
         patch_size=1,
@@ -147,17 +220,14 @@ def flux(folder: Path) -> Path:
         pooled_projection_dim=16,
         axes_dims_rope=(4, 4, 8),
     )
-    return _saved(
-        folder,
-        FluxPipeline(
-            scheduler=_flow(),
-            vae=_vae(scaling_factor=0.36, shift_factor=0.11),
-            text_encoder=_clip(),
-            tokenizer=byte_tokenizer(model_max_length=77),
-            text_encoder_2=_t5(),
-            tokenizer_2=byte_tokenizer(model_max_length=512),
-            transformer=transformer,
-        ),
+    return pipeline(
+        scheduler=_flow(),
+        vae=_vae(scaling_factor=0.36, shift_factor=0.11),
+        text_encoder=_clip(),
+        tokenizer=byte_tokenizer(model_max_length=77),
+        text_encoder_2=_t5(),
+        tokenizer_2=byte_tokenizer(model_max_length=512),
+        transformer=transformer,
     )
 
 
@@ -250,6 +320,86 @@ def sana(folder: Path) -> Path:
             scheduler=DPMSolverMultistepScheduler(
                 prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
             ),
+        ),
+    )
+
+
+def qwen_image_edit(*, plus: bool = False) -> Any:
+    """A whole pipeline, not a folder: its processor is only read back where torchvision is."""
+    import diffusers
+    from transformers import (
+        Qwen2_5_VLConfig,
+        Qwen2_5_VLForConditionalGeneration,
+        Qwen2VLImageProcessorPil,
+        Qwen2VLProcessor,
+    )
+
+    tokenizer = byte_tokenizer(tuple(QWEN_TOKENS), model_max_length=2048)
+    tokens = {token: tokenizer.convert_tokens_to_ids(token) for token in QWEN_TOKENS}
+    text_encoder = Qwen2_5_VLForConditionalGeneration(
+        Qwen2_5_VLConfig(
+            text_config={
+                "vocab_size": 288,
+                "hidden_size": 16,
+                "intermediate_size": 32,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "num_key_value_heads": 2,
+                "rope_parameters": {
+                    "rope_type": "default",
+                    "rope_theta": 10000.0,
+                    "mrope_section": [1, 1, 2],
+                },
+            },
+            vision_config={
+                "depth": 1,
+                "hidden_size": 16,
+                "intermediate_size": 32,
+                "num_heads": 2,
+                "out_hidden_size": 16,
+                "fullatt_block_indexes": [0],
+            },
+            image_token_id=tokens["<|image_pad|>"],
+            video_token_id=tokens["<|image_pad|>"],
+            vision_start_token_id=tokens["<|vision_start|>"],
+            vision_end_token_id=tokens["<|vision_end|>"],
+        )
+    )
+    halves = ["image_processor", "tokenizer"]
+    image_only = type(
+        "ImageOnly", (Qwen2VLProcessor,), {"get_attributes": classmethod(lambda _: halves)}
+    )
+    kind = diffusers.QwenImageEditPlusPipeline if plus else diffusers.QwenImageEditPipeline
+    return kind(
+        scheduler=_flow(),
+        vae=diffusers.AutoencoderKLQwenImage(
+            base_dim=4,
+            z_dim=4,
+            dim_mult=[1, 1, 1, 1],
+            num_res_blocks=1,
+            temperal_downsample=[False] * 3,
+            latents_mean=[0.0] * 4,
+            latents_std=[1.0] * 4,
+        ),
+        text_encoder=text_encoder.eval(),
+        tokenizer=tokenizer,
+        processor=image_only(
+            image_processor=Qwen2VLImageProcessorPil(
+                patch_size=14,
+                merge_size=2,
+                size={"shortest_edge": 28 * 28, "longest_edge": 56 * 56},
+            ),
+            tokenizer=tokenizer,
+        ),
+        transformer=diffusers.QwenImageTransformer2DModel(
+            patch_size=2,
+            in_channels=16,
+            out_channels=4,
+            num_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=16,
+            axes_dims_rope=(4, 4, 8),
         ),
     )
 

@@ -18,7 +18,19 @@ Prompt = Annotated[
     str,
     typer.Argument(
         metavar="PROMPT",
-        help="What to draw; - reads it from stdin.",
+        help="What to draw, or how to change --image; - reads it from stdin.",
+    ),
+]
+
+Source = Annotated[
+    Path | None,
+    typer.Option(
+        "-i",
+        "--image",
+        metavar="FILE",
+        help="An image to edit; PROMPT says how. Needs an editing pipeline and a critic other "
+        "than the embedded pair.",
+        rich_help_panel=IMAGE,
     ),
 ]
 

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 def refine(
     prompt: options.Prompt,
     *,
+    image: options.Source = None,
     profile: options.Profile = None,
     generator: options.Generator = None,
     critic: options.Critic = None,
@@ -45,6 +47,8 @@ def refine(
 ) -> None:
     """Draw PROMPT, judge the images, rewrite the prompt, and again until the score stops rising.
 
+    With --image, PROMPT says how to edit that image; every round edits it anew.
+
     Prints the path of the best image. All else goes to stderr and into the run's folder.
     """
     flags = {
@@ -71,11 +75,17 @@ def refine(
         "max_seconds": max_seconds,
         "output": output,
     }
-    _refine(prompt, flags, as_json=as_json, quiet=quiet, verbose=verbose)
+    _refine(prompt, image, flags, as_json=as_json, quiet=quiet, verbose=verbose)
 
 
 def _refine(
-    prompt: str, flags: Mapping[str, object], *, as_json: bool, quiet: bool, verbose: bool
+    prompt: str,
+    image: Path | None,
+    flags: Mapping[str, object],
+    *,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
 ) -> None:
     logs.set_up(verbose=verbose, quiet=quiet)
     from gcr import assembly
@@ -84,10 +94,10 @@ def _refine(
     from gcr.settings import resolve
 
     request = assembly.checked(_read_stdin() if prompt == "-" else prompt)
-    settings = resolve(flags)
+    settings = resolve(flags, edit=image is not None)
     terminal = None if quiet else Terminal(verbose=verbose)
     try:
-        outcome = assembly.run(request, settings, view=Patient(terminal))
+        outcome = assembly.run(request, settings, image=image, view=Patient(terminal))
     except KeyboardInterrupt as stopped:
         if not isinstance(stopped, assembly.Interrupted):
             failure("interrupted before anything was saved", "")

@@ -74,14 +74,19 @@ class LocalCritic:
         self.limit: int | None = None
         """Tokens that the pipeline reads of a prompt; the critic is told."""
 
-    def judge(self, requests: Sequence[Request], images: Sequence[Image]) -> list[Critique]:
-        """Judge each image against its request.
+    def judge(
+        self,
+        requests: Sequence[Request],
+        images: Sequence[Image],
+        sources: Sequence[Image | None] = (),
+    ) -> list[Critique]:
+        """Judge each image against its request, beside the source that was edited, if any.
 
         A reply that cannot be read is asked for once more; if that cannot be read either, the
         critique is unscored and its `problem` says why. Several judges are the same model, each
         with luck of its own.
         """
-        chats = self._chats(requests, images)
+        chats = self._chats(requests, images, sources or [None] * len(images))
         self._speaker.begin()
         if self._judges == 1:
             return self._judged(chats, self._manner())
@@ -95,7 +100,11 @@ class LocalCritic:
 
         A reply in the whole form is read like a critique; any other is the refined request itself.
         """
-        asked = self._chats([o.request for o in objections], [o.image for o in objections])
+        asked = self._chats(
+            [o.request for o in objections],
+            [o.image for o in objections],
+            [o.source for o in objections],
+        )
         chats = [
             self._rubric.object(chat, objection.critique.raw, objection.complaint)
             for chat, objection in zip(asked, objections, strict=True)
@@ -143,16 +152,24 @@ class LocalCritic:
         """
         self._check(self._rubric.comparison, "comparison")
         chats = [
-            _with_images(self._rubric.compare(request), first, second)
+            _with_images(self._rubric.compare(request), [first, second])
             for request, first, second in zip(requests, firsts, seconds, strict=True)
         ]
         self._speaker.begin()
         return [comparison.read(said.text) for said in self._ask(chats)]
 
-    def _chats(self, requests: Sequence[Request], images: Sequence[Image]) -> list[list[Message]]:
+    def _chats(
+        self,
+        requests: Sequence[Request],
+        images: Sequence[Image],
+        sources: Sequence[Image | None],
+    ) -> list[list[Message]]:
         return [
-            _with_images(self._rubric.messages(request, self.limit), image)
-            for request, image in zip(requests, images, strict=True)
+            _with_images(
+                self._rubric.messages(request, self.limit),
+                [image] if source is None else [source, image],
+            )
+            for request, image, source in zip(requests, images, sources, strict=True)
         ]
 
     def _judged(self, chats: list[list[Message]], manner: Manner) -> list[Critique]:
@@ -184,17 +201,13 @@ class LocalCritic:
             )
 
 
-def _with_images(messages: list[Message], *images: Image) -> list[Message]:
-    """The rubric's messages with the images where they leave room for them, in order."""
-    rest = iter(images)
+def _with_images(messages: list[Message], images: Sequence[Image]) -> list[Message]:
+    """The rubric's messages with the images, in order, where they leave room for them."""
+    parts = [part for message in messages for part in message["content"]]
+    rooms = [part for part in parts if part["type"] == "image"]
+    shown = {id(room): _image(image) for room, image in zip(rooms, images, strict=True)}
     return [
-        {
-            **message,
-            "content": [
-                _image(next(rest)) if part["type"] == "image" else part
-                for part in message["content"]
-            ],
-        }
+        {**message, "content": [shown.get(id(part), part) for part in message["content"]]}
         for message in messages
     ]
 

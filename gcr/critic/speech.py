@@ -179,13 +179,17 @@ class Speaker:
         """The numbers among one reply's tokens, with the chances of others in their places."""
         told = []
         lead = len(text) - len(text.lstrip())
+        text = text.strip()
         for k, token in enumerate(row):
             if token in self._numbers:
                 before = self.processor.tokenizer.decode(row[:k], skip_special_tokens=True)
                 chances: dict[float, float] = {}
                 for value, chance in zip(self._numbers.values(), seen[k].tolist(), strict=True):
                     chances[value] = chances.get(value, 0.0) + chance
-                told.append(Number(len(before) - lead, chances))
+                at = len(before) - lead
+                while text[at : at + 1].isspace():  # which the token may begin with
+                    at += 1
+                told.append(Number(at, chances))
         return tuple(told)
 
     @cached_property
