@@ -1,7 +1,8 @@
 """Draws candidates with any text-to-image pipeline of diffusers.
 
 Every image is drawn from its own seed, in batches; one that shows nothing, or is not even made of
-numbers, is marked so. What differs between pipelines is in `gcr.pipelines`.
+numbers, is marked so. What differs between pipelines is in `gcr.pipelines`; how noise is mutated
+in `gcr.noise`, and how an image is started from in `gcr.starting`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gcr import pipelines
+from gcr import noise, pipelines, starting
 from gcr.checkpoint import first_line, is_local, locate, named_errors, quiet_libraries
 from gcr.errors import ModelError, UsageError
 from gcr.pipelines import Sampling, StepBar
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["DiffusersGenerator", "Sampling", "load"]
 
 logger = logging.getLogger(__name__)
+
+Asked = tuple["Candidate", "Image | None"]
 
 BLANK_RANGE = 2 / 255
 """An image in which no channel varies by more than this shows nothing."""
@@ -79,6 +82,7 @@ class DiffusersGenerator:
         self._takes = pipelines.takes(type(pipeline))
         self._arguments = pipelines.arguments(pipeline, sampling)
         self._readers = pipelines.reading_limits(pipeline, sampling.call)
+        self._start: starting.Start | None = None  # made when it is needed first
         # Every pipeline tells its steps to its progress bar; not all of them take a callback.
         pipeline.progress_bar = self._step_bar
 
@@ -92,19 +96,37 @@ class DiffusersGenerator:
     ) -> list[Drawing]:
         """Draw each candidate from its own seed: an image does not depend on its batch.
 
-        Raises UsageError when a candidate has a negative prompt and the pipeline takes none, or an
-        image to start from; ModelError when the pipeline fails.
+        Raises UsageError when a candidate has a negative prompt and the pipeline takes none, or
+        is of a kind that it cannot draw; ModelError when the pipeline fails.
         """
-        if any(start is not None for start in starts):
-            raise UsageError(f"{self._name} starts from no image", "take another strategy")
         if any(candidate.negative for candidate in candidates):
             self.check_negative()
-        batches = list(_batches(candidates, self._sampling.batch))
+        if obstacle := next(filter(None, map(self.obstacle, candidates)), ""):
+            raise UsageError(obstacle, "take another strategy")
+        asked = list(zip(candidates, starts or [None] * len(candidates), strict=True))
+        if any(bool(candidate.start) != (start is not None) for candidate, start in asked):
+            raise ValueError("a candidate that starts from an image needs it, and no other does")
+        batches = list(_batches(asked, self._sampling.batch))
         drawings: list[Drawing] = []
         for index, batch in enumerate(batches):
             self._batch = (index, len(batches))
-            drawings += self._device.run(self, partial(self._draw_batch, batch))
+            drawings += self._device.run(self, partial(self._draw_batch, *zip(*batch, strict=True)))
         return drawings
+
+    def obstacle(self, candidate: Candidate) -> str:
+        """Why no candidate of this kind can be drawn; empty if it can.
+
+        Raises UsageError where it could with other settings.
+        """
+        if candidate.start:
+            if candidate.mutations:
+                return "noise is not mutated where an image is started from"
+            try:
+                self._start = self._start or starting.load(self._pipeline, self._sampling)
+            except ModelError as error:
+                return error.message
+            starting.check_strength(candidate.strength, self._start.steps)
+        return noise.obstacle(self._pipeline) if candidate.mutations else ""
 
     @property
     def limit(self) -> int | None:
@@ -152,20 +174,23 @@ class DiffusersGenerator:
         parts = self._pipeline.components.values()
         return [part for part in parts if isinstance(part, torch.nn.Module)]
 
-    def _draw_batch(self, batch: Sequence[Candidate]) -> list[Drawing]:
-        import torch
-
-        # On the CPU, so that a seed means the same noise on every machine.
-        noise = [torch.Generator().manual_seed(candidate.seed) for candidate in batch]
+    def _draw_batch(
+        self, batch: Sequence[Candidate], starts: Sequence[Image | None]
+    ) -> list[Drawing]:
+        call = {
+            "prompt": [candidate.prompt for candidate in batch],
+            "generator": [noise.seeded(candidate.seed) for candidate in batch],
+            **self._negative(batch),
+            # Not as an image: one of 8 bits cannot show that a pixel was NaN.
+            "output_type": "np",
+        }
+        images = [start for start in starts if start is not None]
         try:
-            output = self._pipeline(
-                prompt=[candidate.prompt for candidate in batch],
-                generator=noise,
-                **self._negative(batch),
-                **self._arguments,
-                # Not as an image: one of 8 bits cannot show that a pixel was NaN.
-                output_type="np",
-            )
+            if self._start is not None and images:
+                output = self._start(images, batch[0].strength, **call)
+            else:
+                with noise.mutated(self._pipeline, batch):
+                    output = self._pipeline(**self._arguments, **call)
         except ValueError as error:
             raise ModelError(
                 f"{self._name} cannot draw this: {first_line(error)}",
@@ -198,14 +223,22 @@ class DiffusersGenerator:
         return StepBar(tell, iterable)
 
 
-def _batches(candidates: Sequence[Candidate], size: int) -> Iterator[Sequence[Candidate]]:
-    """Batches in order. No batch mixes candidates with and without a negative prompt: some
-    pipelines treat an empty one and none differently, and an image must not depend on its batch.
+def _batches(asked: Sequence[Asked], size: int) -> Iterator[Sequence[Asked]]:
+    """Batches in order, of candidates and the images they start from.
+
+    No batch mixes candidates with and without a negative prompt: some pipelines treat an empty one
+    and none differently, and an image must not depend on its batch. Nor does any mix drawing from
+    noise, and from images of one size at one strength.
     """
-    for _, group in itertools.groupby(candidates, key=lambda candidate: bool(candidate.negative)):
+    for _, group in itertools.groupby(asked, key=_likeness):
         alike = list(group)
-        for start in range(0, len(alike), size):
-            yield alike[start : start + size]
+        for first in range(0, len(alike), size):
+            yield alike[first : first + size]
+
+
+def _likeness(asked: Asked) -> tuple[bool, object]:
+    candidate, start = asked
+    return bool(candidate.negative), start and (start.size, candidate.strength)
 
 
 def _drawing(pixels: np.ndarray) -> Drawing:

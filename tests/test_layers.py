@@ -25,6 +25,7 @@ LAYERS = (
     ("profiles", "strategies", "spreads"),
     ("loop",),
     ("stopping", "generator", "critic", "guards"),
+    ("noise", "starting"),
     ("memory", "checkpoint", "pipelines", "reply", "checklist", "comparison"),
     ("spread",),
     ("relay",),
