@@ -21,7 +21,7 @@ from gcr.stopping import StopRule
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gcr.records import Critic, Generator
+    from gcr.records import Critic, Generator, Strategy
 
 
 class View(Protocol):
@@ -141,6 +141,7 @@ def run(
         folder.check(request, recorded)
     _warn_of_pocket(request, settings, view)
     generator, critic = load_models(settings, questions, view)
+    strategy = _strategy(settings, generator, view)
     if over := generator.excess(request.prompt):
         view.warn(
             f"the prompt is too long: {over}",
@@ -153,14 +154,20 @@ def run(
         _warn_of_changes(folder, revisions, view)
     loading_seconds = time.perf_counter() - started
     try:
-        drive(folder, generator, critic, settings, view)
+        drive(folder, generator, critic, strategy, settings, view=view)
     except KeyboardInterrupt as interruption:
         raise Interrupted(_outcome(folder, started, loading_seconds)) from interruption
     return _outcome(folder, started, loading_seconds)
 
 
-def drive(
-    folder: store.RunFolder, generator: Generator, critic: Critic, settings: Settings, view: View
+def drive(  # noqa: PLR0913 - what takes part, each for itself
+    folder: store.RunFolder,
+    generator: Generator,
+    critic: Critic,
+    strategy: Strategy,
+    settings: Settings,
+    *,
+    view: View,
 ) -> None:
     """Run the loop on the folder's run until it stops. Rounds are on disk before they are shown."""
     rule = StopRule(
@@ -171,7 +178,6 @@ def drive(
         settings.max_images,
         settings.max_seconds,
     )
-    strategy = strategies.load(settings.strategy, settings.images, settings.seed)
     stop = rule.reason(folder.run)
     view.begin(folder.run)
     try:
@@ -190,6 +196,22 @@ def drive(
         best = best_scored(folder.run)
         folder.finish(stop, best)
         view.end(folder.run, best, folder.path)
+
+
+def _strategy(settings: Settings, generator: Generator, view: View) -> Strategy:
+    """The strategy that was chosen, or `refine` where the generator cannot draw what it proposes.
+
+    Raises UsageError where it could with other settings.
+    """
+    chosen = strategies.load(settings.strategy, settings.images, settings.seed, settings.strength)
+    obstacle = generator.obstacle(chosen.later())
+    if not obstacle:
+        return chosen
+    view.warn(
+        f"the strategy {settings.strategy} falls back to refine: {obstacle}",
+        "nothing to do, unless you want another --generator",
+    )
+    return strategies.Refine(settings.images, settings.seed)
 
 
 def checked(prompt: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakes import FakeCritic, FakeGenerator
+from fakes import FakeCritic, FakeGenerator, seed_of
 
 import gcr
 from gcr import assembly, store
@@ -233,6 +233,43 @@ def test_known_words_that_say_nothing_the_pair_can_read_are_warned_of(tool, prom
     view = Recorder()
     tool(prompt, view=view)
     assert view.told[0].startswith("warn the embedded pair may not understand the prompt: ")
+
+
+@pytest.mark.parametrize("strategy", ["reflect", "evolve"])
+def test_what_the_generator_cannot_draw_falls_back_with_one_warning(tool, strategy, monkeypatch):
+    generator = FakeGenerator(obstacle="it draws from seeds only")
+    monkeypatch.setattr(assembly, "load_models", lambda *_: (generator, FakeCritic(SCORES)))
+    view = Recorder()
+    outcome = tool(strategy=strategy, view=view)
+    assert [said for said in view.told if said.startswith("warn")] == [
+        f"warn the strategy {strategy} falls back to refine: it draws from seeds only"
+    ]
+    assert view.told[-1] == "end rounds"
+    monkeypatch.setattr(assembly, "load_models", lambda *_: (FakeGenerator(), FakeCritic(SCORES)))
+    refined = tool(strategy="refine").run
+    assert [a.candidate for a in outcome.run.attempts] == [a.candidate for a in refined.attempts]
+
+
+def test_reflect_starts_from_images_of_the_runs_own_folder(tool, monkeypatch):
+    generator = FakeGenerator()
+    monkeypatch.setattr(assembly, "load_models", lambda *_: (generator, FakeCritic(SCORES)))
+    view = Recorder()
+    outcome = tool(strategy="reflect", strength=0.5, rounds=2, view=view)
+    assert view.told == ["begin", "round 0", "round 1", "end rounds"]
+    starts = [(a.candidate.start, a.candidate.strength) for a in outcome.run.attempts]
+    assert starts == [("", 0.0), ("", 0.0), ("00-1.png", 0.5), ("00-1.png", 0.5)]
+    assert [start and seed_of(start) for start in generator.starts] == [None, None, 2, 2]
+
+
+def test_a_strength_that_cannot_be_is_refused_before_a_folder_is_made(tool, monkeypatch):
+    class Strict(FakeGenerator):
+        def obstacle(self, candidate):
+            raise UsageError(f"strength {candidate.strength} of 4 steps is less than one step")
+
+    monkeypatch.setattr(assembly, "load_models", lambda *_: (Strict(), FakeCritic(SCORES)))
+    with pytest.raises(UsageError, match=r"strength 0\.2 of 4 steps"):
+        tool(strategy="reflect", strength=0.2)
+    assert list(Path("outputs").glob("*")) == []
 
 
 def test_auto_says_when_it_takes_the_embedded_pair(tool):

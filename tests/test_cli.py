@@ -141,6 +141,7 @@ def test_every_option_reaches_the_settings(cli, monkeypatch):
         "negative": "dogs",
         "keep": ("red", "circle"),
         "strategy": "best-of-n",
+        "strength": 0.3,
         "rounds": 6,
         "images": 7,
         "target": 0.9,
