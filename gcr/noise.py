@@ -8,7 +8,6 @@ itself could. Latents are never stored: a run is resumed, and an image drawn aga
 from __future__ import annotations
 
 import inspect
-import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +40,7 @@ def mutated(pipeline: Any, batch: Sequence[Candidate]) -> AbstractContextManager
     """While this lasts, the pipeline draws from the batch's noise with its mutations.
 
     A mutation of strength s turns noise x into sqrt(1 - s²) x + s y, where y is the noise of its
-    seed: standard normal again (EvoSearch; He et al., 2025, equation of its first timestep).
+    seed: standard normal again (EvoSearch; He et al., 2025).
     """
     if not any(candidate.mutations for candidate in batch):
         return nullcontext()
@@ -69,12 +68,12 @@ def _mutating(prepare: Callable[..., Any], batch: Sequence[Candidate]) -> Callab
 
 def _mixed(prepared: Any, other: Any, strengths: Sequence[float]) -> Any:
     """latents: (batch, ...); some pipelines return them with the positions of their tokens."""
+    import torch
+
     if isinstance(prepared, tuple):
         return (_mixed(prepared[0], other[0], strengths), *prepared[1:])
     rows = (-1, *(1 for _ in prepared.shape[1:]))
-    keep, take = (
-        prepared.new_tensor(weights).float().reshape(rows)
-        for weights in ([math.sqrt(1 - s * s) for s in strengths], list(strengths))
-    )
     # In float32: rounding to half precision once is enough.
+    take = torch.tensor(strengths, device=prepared.device).reshape(rows)
+    keep = (1 - take.square()).sqrt()
     return (keep * prepared.float() + take * other.float()).to(prepared.dtype)
