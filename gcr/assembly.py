@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from gcr import loop, profiles, rubric, source, store, strategies
 from gcr.errors import UsageError
@@ -17,35 +17,14 @@ from gcr.models import load_models, revision
 from gcr.records import Attempt, Request, Run, StopReason
 from gcr.settings import Settings, resolve
 from gcr.stopping import StopRule
+from gcr.view import Silent, View
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from PIL.Image import Image
 
-    from gcr.records import Critic, Generator
-
-
-class View(Protocol):
-    """Told what happens in a run; each call returns at once."""
-
-    def warn(self, message: str, hint: str) -> None: ...
-    def loading(self, what: str) -> None: ...
-    def begin(self, run: Run) -> None: ...
-    def progress(self, phase: str, done: int, total: int) -> None: ...
-    def round(self, run: Run, best: Attempt | None) -> None: ...
-    def end(self, run: Run, best: Attempt | None, folder: Path) -> None: ...
-
-
-class Silent:
-    """A view that shows nothing."""
-
-    def warn(self, message: str, hint: str) -> None: ...
-    def loading(self, what: str) -> None: ...
-    def begin(self, run: Run) -> None: ...
-    def progress(self, phase: str, done: int, total: int) -> None: ...
-    def round(self, run: Run, best: Attempt | None) -> None: ...
-    def end(self, run: Run, best: Attempt | None, folder: Path) -> None: ...
+    from gcr.records import Critic, Generator, Strategy
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +134,8 @@ def run(
         folder = store.RunFolder.open(Path(resume))
         folder.check(request, recorded)
     _warn_of_pocket(request, settings, view)
-    generator, critic = load_models(settings, questions, view, edited is not None)
+    generator, critic = load_models(settings, questions, view, edit=edited is not None)
+    strategy = _strategy(settings, generator, view)
     if over := generator.excess(request.prompt):
         view.warn(
             f"the prompt is too long: {over}",
@@ -168,14 +148,20 @@ def run(
         _warn_of_changes(folder, revisions, view)
     loading_seconds = time.perf_counter() - started
     try:
-        drive(folder, generator, critic, settings, view)
+        drive(folder, generator, critic, strategy, settings, view=view)
     except KeyboardInterrupt as interruption:
         raise Interrupted(_outcome(folder, started, loading_seconds)) from interruption
     return _outcome(folder, started, loading_seconds)
 
 
-def drive(
-    folder: store.RunFolder, generator: Generator, critic: Critic, settings: Settings, view: View
+def drive(  # noqa: PLR0913 - what takes part, each for itself
+    folder: store.RunFolder,
+    generator: Generator,
+    critic: Critic,
+    strategy: Strategy,
+    settings: Settings,
+    *,
+    view: View,
 ) -> None:
     """Run the loop on the folder's run until it stops. Rounds are on disk before they are shown."""
     rule = StopRule(
@@ -186,7 +172,6 @@ def drive(
         settings.max_images,
         settings.max_seconds,
     )
-    strategy = strategies.load(settings.strategy, settings.images, settings.seed)
     stop = rule.reason(folder.run)
     view.begin(folder.run)
     try:
@@ -205,6 +190,22 @@ def drive(
         best = best_scored(folder.run)
         folder.finish(stop, best)
         view.end(folder.run, best, folder.path)
+
+
+def _strategy(settings: Settings, generator: Generator, view: View) -> Strategy:
+    """The strategy that was chosen, or `refine` where the generator cannot draw what it proposes.
+
+    Raises UsageError where it could with other settings.
+    """
+    chosen = strategies.load(settings.strategy, settings.images, settings.seed, settings.strength)
+    obstacle = generator.obstacle(chosen.later())
+    if not obstacle:
+        return chosen
+    view.warn(
+        f"the strategy {settings.strategy} falls back to refine: {obstacle}",
+        "nothing to do, unless you want another --generator",
+    )
+    return strategies.Refine(settings.images, settings.seed)
 
 
 def checked(prompt: str) -> str:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from gcr.records import AspectScore, Attempt, Round, Run
+    from gcr.records import AspectScore, Attempt, Candidate, Round, Run
 
 BAR_LENGTH = 12
 PHASES = {"draw": "drawing", "judge": "judging"}
@@ -118,7 +118,7 @@ class Terminal:
 
     def _attempt(self, attempt: Attempt, *, is_best: bool) -> None:
         critique = attempt.critique
-        line = Text(f"seed {attempt.candidate.seed:<5} ", "dim").append_text(_score(attempt))
+        line = Text(f"{_origin(attempt.candidate):<10} ", "dim").append_text(_score(attempt))
         if is_best:
             line.append("  ◂ best so far", "green")
         self._indented(line, 4)
@@ -211,6 +211,12 @@ def _heading(finished: Round) -> Text:
     judging = sum(attempt.judge_seconds for attempt in finished.attempts)
     seconds = f"  drawn in {drawing:.1f} s, judged in {judging:.1f} s"
     return Text.assemble((f"round {finished.index}", "bold"), (seconds, "dim"))
+
+
+def _origin(candidate: Candidate) -> str:
+    """What an image was drawn from, beside its prompt."""
+    seeds = "+".join(map(str, (candidate.seed, *candidate.mutations)))
+    return f"seed {seeds}" + (f" on {candidate.start}" if candidate.start else "")
 
 
 def _score(attempt: Attempt) -> Text:

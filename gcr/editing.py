@@ -6,17 +6,14 @@ stays; one with a `strength` starts from the image instead and does not edit it.
 
 from __future__ import annotations
 
-import itertools
 import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import inspect
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
     from PIL.Image import Image
-
-    from gcr.records import Candidate
 
     Takes = Mapping[str, inspect.Parameter]
     Size = tuple[int | None, int | None]
@@ -130,13 +127,3 @@ class Editor:
         if height:
             return max(1, round(height * source.width / source.height)), height
         return source.size
-
-
-def by_source(
-    candidates: Sequence[Candidate], sources: Sequence[Image | None]
-) -> Iterator[tuple[Image | None, list[Candidate]]]:
-    """Candidates in order, in groups that edit one and the same image, or none."""
-    pairs = zip(candidates, sources or [None] * len(candidates), strict=True)
-    for _, group in itertools.groupby(pairs, key=lambda pair: id(pair[1])):
-        alike = list(group)
-        yield alike[0][1], [candidate for candidate, _ in alike]

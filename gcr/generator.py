@@ -1,7 +1,8 @@
 """Draws candidates with any text-to-image or editing pipeline of diffusers.
 
 Every image is drawn from its own seed, in batches; one that shows nothing, or is not even made of
-numbers, is marked so. What differs between pipelines is in `gcr.pipelines` and `gcr.editing`.
+numbers, is marked so. What differs between pipelines is in `gcr.pipelines`; what is edited in
+`gcr.editing`, how noise is mutated in `gcr.noise`, how an image is started from in `gcr.starting`.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ import itertools
 import logging
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gcr import editing, pipelines
+from gcr import editing, noise, pipelines, starting
 from gcr.checkpoint import first_line, is_local, locate, named_errors, quiet_libraries
 from gcr.errors import ModelError, UsageError
 from gcr.pipelines import Sampling, StepBar
@@ -30,6 +31,15 @@ if TYPE_CHECKING:
 __all__ = ["DiffusersGenerator", "Sampling", "load"]
 
 logger = logging.getLogger(__name__)
+
+
+class Asked(NamedTuple):
+    """A candidate, the image it starts from and the image it edits, if any."""
+
+    candidate: Candidate
+    start: Image | None
+    source: Image | None
+
 
 BLANK_RANGE = 2 / 255
 """An image in which no channel varies by more than this shows nothing."""
@@ -100,6 +110,8 @@ class DiffusersGenerator:
         self._arguments = pipelines.arguments(pipeline, sampling, edit=edit)
         self._editor = editing.Editor(self._name, self._takes, (sampling.width, sampling.height))
         self._readers = pipelines.reading_limits(pipeline, sampling.call)
+        self._edit = edit
+        self._start: starting.Start | None = None  # made when it is needed first
         # Every pipeline tells its steps to its progress bar; not all of them take a callback.
         pipeline.progress_bar = self._step_bar
 
@@ -117,24 +129,42 @@ class DiffusersGenerator:
         """Draw each candidate from its own seed: an image does not depend on its batch.
 
         sources: the images to edit, for a pipeline that was loaded to edit.
-        Raises UsageError when a candidate has a negative prompt and the pipeline takes none, or an
-        image to start from; ModelError when the pipeline fails.
+        Raises UsageError when a candidate has a negative prompt and the pipeline takes none, or
+        is of a kind that it cannot draw; ModelError when the pipeline fails.
         """
-        if any(start is not None for start in starts):
-            raise UsageError(f"{self._name} starts from no image", "take another strategy")
         if any(candidate.negative for candidate in candidates):
             self.check_negative()
-        batches = [
-            (source, batch)
-            for source, alike in editing.by_source(candidates, sources)
-            for batch in _batches(alike, self._editor.most(source, self._sampling.batch))
-        ]
+        if obstacle := next(filter(None, map(self.obstacle, candidates)), ""):
+            raise UsageError(obstacle, "take another strategy")
+        none = [None] * len(candidates)
+        parts = zip(candidates, starts or none, sources or none, strict=True)
+        asked = [Asked(*part) for part in parts]
+        if any(bool(a.candidate.start) != (a.start is not None) for a in asked):
+            raise ValueError("a candidate that starts from an image needs it, and no other does")
+        batches = list(self._batches(asked))
         drawings: list[Drawing] = []
-        for index, (source, batch) in enumerate(batches):
+        for index, batch in enumerate(batches):
             self._batch = (index, len(batches))
-            drawings += self._device.run(self, partial(self._draw_batch, batch, source))
-            self._editor.check_shape(source, drawings[-1].image)
+            drawings += self._device.run(self, partial(self._draw_batch, batch))
+            self._editor.check_shape(batch[0].source, drawings[-1].image)
         return drawings
+
+    def obstacle(self, candidate: Candidate) -> str:
+        """Why no candidate of this kind can be drawn; empty if it can.
+
+        Raises UsageError where it could with other settings.
+        """
+        if candidate.start and self._edit:
+            return "an edit starts from its source, and from no other image"
+        if candidate.start:
+            if candidate.mutations:
+                return "noise is not mutated where an image is started from"
+            try:
+                self._start = self._start or starting.load(self._pipeline, self._sampling)
+            except ModelError as error:
+                return error.message
+            starting.check_strength(candidate.strength, self._start.steps)
+        return noise.obstacle(self._pipeline) if candidate.mutations else ""
 
     @property
     def limit(self) -> int | None:
@@ -182,21 +212,31 @@ class DiffusersGenerator:
         parts = self._pipeline.components.values()
         return [part for part in parts if isinstance(part, torch.nn.Module)]
 
-    def _draw_batch(self, batch: Sequence[Candidate], source: Image | None = None) -> list[Drawing]:
-        import torch
+    def _batches(self, asked: Sequence[Asked]) -> Iterator[list[Asked]]:
+        """Batches in order. What they mix could make an image depend on its batch."""
+        for _, group in itertools.groupby(asked, key=_likeness):
+            alike = list(group)
+            size = self._editor.most(alike[0].source, self._sampling.batch)
+            for first in range(0, len(alike), size):
+                yield alike[first : first + size]
 
-        # On the CPU, so that a seed means the same noise on every machine.
-        noise = [torch.Generator().manual_seed(candidate.seed) for candidate in batch]
+    def _draw_batch(self, batch: Sequence[Asked]) -> list[Drawing]:
+        candidates = [asked.candidate for asked in batch]
+        call = {
+            "prompt": [candidate.prompt for candidate in candidates],
+            "generator": [noise.seeded(candidate.seed) for candidate in candidates],
+            **self._negative(candidates),
+            **self._editor.arguments(batch[0].source, len(batch)),
+            # Not as an image: one of 8 bits cannot show that a pixel was NaN.
+            "output_type": "np",
+        }
+        images = [asked.start for asked in batch if asked.start is not None]
         try:
-            output = self._pipeline(
-                prompt=[candidate.prompt for candidate in batch],
-                generator=noise,
-                **self._negative(batch),
-                **self._editor.arguments(source, len(batch)),
-                **self._arguments,
-                # Not as an image: one of 8 bits cannot show that a pixel was NaN.
-                output_type="np",
-            )
+            if self._start is not None and images:
+                output = self._start(images, candidates[0].strength, **call)
+            else:
+                with noise.mutated(self._pipeline, candidates):
+                    output = self._pipeline(**self._arguments, **call)
         except ValueError as error:
             raise ModelError(
                 f"{self._name} cannot draw this: {first_line(error)}",
@@ -231,14 +271,12 @@ class DiffusersGenerator:
         return StepBar(tell, iterable)
 
 
-def _batches(candidates: Sequence[Candidate], size: int) -> Iterator[Sequence[Candidate]]:
-    """Batches in order. No batch mixes candidates with and without a negative prompt: some
-    pipelines treat an empty one and none differently, and an image must not depend on its batch.
+def _likeness(asked: Asked) -> tuple[object, ...]:
+    """What all of a batch must share: whether there is a negative prompt, for some pipelines treat
+    an empty one and none differently; the image that is edited; and what is started from.
     """
-    for _, group in itertools.groupby(candidates, key=lambda candidate: bool(candidate.negative)):
-        alike = list(group)
-        for start in range(0, len(alike), size):
-            yield alike[start : start + size]
+    candidate, start, source = asked
+    return bool(candidate.negative), id(source), start and (start.size, candidate.strength)
 
 
 def _drawing(pixels: np.ndarray) -> Drawing:

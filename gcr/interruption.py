@@ -6,7 +6,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
-from gcr.assembly import Silent, View
+from gcr.view import Silent, View
 
 if TYPE_CHECKING:
     from pathlib import Path

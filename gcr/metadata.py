@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
-    from gcr.records import Attempt, Run
+    from gcr.records import Attempt, Candidate, Run
 
 CHUNK_LIMIT = 1 << 20  # bytes: larger text chunks are refused by Pillow, ours and other readers'
 COMPRESSION = 1  # zlib level: 6 makes a 1024 px file a tenth smaller and takes four times as long
@@ -60,7 +60,10 @@ def texts(run: Run, round_index: int, attempt: Attempt, size: tuple[int, int]) -
 
 
 def parameters(run: Run, attempt: Attempt, size: tuple[int, int]) -> str:
-    """A1111's form: the prompt, the negative prompt if there is one, then a line of settings."""
+    """A1111's form: the prompt, the negative prompt if there is one, then a line of settings.
+
+    A1111 has no words for mutated noise; without them the seed would promise another image.
+    """
     candidate = attempt.candidate
     lines = [candidate.prompt]
     if candidate.negative:
@@ -71,6 +74,10 @@ def parameters(run: Run, attempt: Attempt, size: tuple[int, int]) -> str:
         "Seed": candidate.seed,
         "Size": f"{size[0]}x{size[1]}",
         "Model": run.settings.get("generator"),
+        "Denoising strength": candidate.strength if candidate.start else None,
+        "Start image": candidate.start or None,
+        "Mutation seeds": " ".join(map(str, candidate.mutations)) or None,
+        "Mutation strength": candidate.strength if candidate.mutations else None,
     }
     lines.append(
         ", ".join(f"{key}: {_value(value)}" for key, value in known.items() if value is not None)
@@ -93,6 +100,7 @@ def _invokeai(run: Run, attempt: Attempt, size: tuple[int, int]) -> dict[str, ob
         "seed": attempt.candidate.seed,
         "steps": run.settings.get("steps"),
         "cfg_scale": run.settings.get("guidance"),
+        "strength": attempt.candidate.strength if attempt.candidate.start else None,
     }
     return {key: value for key, value in known.items() if value is not None}
 
@@ -107,11 +115,18 @@ def _story(run: Run, round_index: int, attempt: Attempt) -> dict[str, object]:
         "request": asdict(run.request),
         "round": round_index,
         "image": attempt.image,
-        "candidate": asdict(attempt.candidate),
+        "candidate": _told(attempt.candidate),
         "score": attempt.score,
         "critique": critique,
         "settings": dict(run.settings),
     }
+
+
+def _told(candidate: Candidate) -> dict[str, object]:
+    """A candidate; a start image and mutations only where it has them."""
+    told = asdict(candidate)
+    absent = [key for key in ("start", "mutations", "strength") if not told[key]]
+    return {key: value for key, value in told.items() if key not in absent}
 
 
 def _json(value: object) -> str:

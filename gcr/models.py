@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from gcr.checklist import ByChecklist
 from gcr.guards import Guarded
@@ -13,17 +13,11 @@ if TYPE_CHECKING:
     from gcr import rubric
     from gcr.records import Critic, Generator
     from gcr.settings import Settings
-
-
-class Watcher(Protocol):
-    """Told which model is being loaded, and how far each of them is with its work."""
-
-    def loading(self, what: str) -> None: ...
-    def progress(self, phase: str, done: int, total: int) -> None: ...
+    from gcr.view import View
 
 
 def load_models(
-    settings: Settings, questions: rubric.Rubric, watcher: Watcher, edit: bool = False
+    settings: Settings, questions: rubric.Rubric, view: View, *, edit: bool = False
 ) -> tuple[Generator, Critic]:
     """Load both models onto one device. edit: whether the generator is to edit images.
 
@@ -33,7 +27,7 @@ def load_models(
     from gcr.critic import local
     from gcr.memory import SharedDevice, default_device
 
-    watcher.loading(settings.critic)
+    view.loading(settings.critic)
     generator.check(settings.generator, edit=edit)
     device = SharedDevice(default_device())
     judge = local.load(
@@ -43,9 +37,9 @@ def load_models(
         batch=settings.judge_batch,
         scoring="soft" if settings.score == "soft" else "hard",
         judges=settings.judges,
-        progress=watcher.progress,
+        progress=view.progress,
     )
-    watcher.loading(settings.generator)
+    view.loading(settings.generator)
     sampling = generator.Sampling(
         width=settings.width,
         height=settings.height,
@@ -55,7 +49,7 @@ def load_models(
         batch=settings.draw_batch,
         dtype=settings.dtype,
     )
-    drawer = generator.load(settings.generator, sampling, device, watcher.progress, edit=edit)
+    drawer = generator.load(settings.generator, sampling, device, view.progress, edit=edit)
     if settings.negative:
         drawer.check_negative()
     judge.limit = drawer.limit

@@ -10,6 +10,7 @@ import difflib
 import inspect
 import math
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -180,6 +181,22 @@ def size_factor(pipeline: Any) -> int:
     # Pipelines that pack latents themselves tell the whole factor to their image processor.
     packed = getattr(getattr(processor, "config", None), "vae_scale_factor", 1)
     return math.lcm(vae * (patch if isinstance(patch, int) else 1), int(packed))
+
+
+@contextmanager
+def standing_in(owner: Any, name: str, value: object) -> Iterator[None]:
+    """Give an object another attribute of this name, for as long as this lasts."""
+    own = vars(owner)
+    missing = object()
+    before = own.get(name, missing)
+    own[name] = value
+    try:
+        yield
+    finally:
+        if before is missing:
+            del own[name]
+        else:
+            own[name] = before
 
 
 class StepBar:

@@ -60,13 +60,16 @@ class Candidate:
     """One image to draw: a prompt and the seed of its noise.
 
     start: an image of the same run to start from rather than from noise alone; empty for none.
-    strength: how much of that image gives way to noise, from 0 (nothing) to 1 (all of it).
+    mutations: seeds of further noise that the first is mixed with, one after the other.
+    strength: how much of the start image, or by each mutation of the noise, gives way to new
+        noise: from 0 (nothing) to 1 (all of it).
     """
 
     prompt: str
     seed: int
     negative: str = ""
     start: str = ""
+    mutations: tuple[int, ...] = ()
     strength: float = 0.0
 
 
@@ -220,6 +223,12 @@ class Generator(Protocol):
 
         starts: the image that each one's `start` names; sources: the image that its request says
         how to edit. Either may be None for one that has none, and be left out where none has one.
+        """
+        ...
+
+    def obstacle(self, candidate: Candidate) -> str:
+        """Why no candidate of this kind (from noise, from an image, mutated) can be drawn; empty
+        if it can.
         """
         ...
 

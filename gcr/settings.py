@@ -58,6 +58,7 @@ class Settings(BaseModel):
     width, height, steps, guidance: None leaves the choice to the pipeline.
     judges: how often each image is judged. spread: standard deviation of a score, as `gcr
         calibrate` measured it; None: unknown.
+    strength: of the strategies that go on from an image; None leaves the choice to each.
     max_images, max_seconds: budgets; None: no limit. With one, rounds is lifted, unless given too.
     call, dtype, draw_batch, judge_batch: as in a profile, which alone can set them.
     chosen: why `auto` took this profile; empty where a person chose.
@@ -79,7 +80,8 @@ class Settings(BaseModel):
     score: Literal["reply", "soft", "checklist"] = "reply"
     judges: Annotated[int, Field(ge=1, le=64)] = 1
     spread: Annotated[float, Field(ge=0, le=1)] | None = None
-    strategy: Literal["refine", "best-of-n", "rewrite"] = "refine"
+    strategy: Literal["refine", "best-of-n", "rewrite", "reflect", "evolve"] = "refine"
+    strength: Annotated[float, Field(gt=0, le=1)] | None = None
     rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] = 4
     images: Annotated[int, Field(ge=1, le=64)] = 2
     target: Annotated[float, Field(gt=0, le=1)] = 1.0

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from gcr.loop import ranked
-from gcr.records import Candidate, Run, Strategy
+from gcr.records import Attempt, Candidate, Run, image_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,10 @@ class _Drawing:
             Candidate(prompts[i % len(prompts)], first + i, run.request.negative)
             for i in range(self.images)
         )
+
+    def later(self) -> Candidate:
+        """A candidate of the kind that rounds after the first hold, to ask a generator about."""
+        return Candidate("", self.seed)
 
 
 class Refine(_Drawing):
@@ -92,11 +96,85 @@ class Rewrite(_Drawing):
         )
 
 
-STRATEGIES: Mapping[str, type[Refine | BestOfN | Rewrite]] = MappingProxyType(
-    {"refine": Refine, "best-of-n": BestOfN, "rewrite": Rewrite}
+@dataclass(frozen=True, slots=True)
+class Reflect(_Drawing):
+    """The best image so far, noised and denoised again under the prompt its critic asks for.
+
+    What is right about it has a chance to stay. After the reflective denoising of SRRL (Pan et
+    al., 2025); noised by the scheduler, as in SDEdit (Meng et al., 2022), and not by the model.
+    strength: how much of the image gives way to noise, 0-1.
+    """
+
+    strength: float = 0.7
+
+    def propose(self, run: Run) -> tuple[Candidate, ...]:
+        parent = _best_scored(run)
+        if parent is None:
+            return self._fresh(run, [run.request.prompt])
+        return tuple(
+            replace(fresh, start=parent.image, strength=self.strength)
+            for fresh in self._fresh(run, [_improved(parent)])
+        )
+
+    def later(self) -> Candidate:
+        return Candidate("", self.seed, start=image_name(0, 0), strength=self.strength)
+
+
+@dataclass(frozen=True, slots=True)
+class Evolve(_Drawing):
+    """The noise of the best image so far, mutated, under the prompt its critic asks for.
+
+    Noise near to good noise is good, as EvoSearch finds (He et al., 2025), which also mutates
+    states of the denoising; here only its start, which every pipeline draws from a seed.
+    strength: how much of the noise gives way to new noise, 0-1.
+    """
+
+    strength: float = 0.6
+
+    def propose(self, run: Run) -> tuple[Candidate, ...]:
+        parent = _best_scored(run)
+        if parent is None:
+            return self._fresh(run, [run.request.prompt])
+        seed, before = parent.candidate.seed, parent.candidate.mutations
+        return tuple(
+            replace(fresh, seed=seed, mutations=(*before, fresh.seed), strength=self.strength)
+            for fresh in self._fresh(run, [_improved(parent)])
+        )
+
+    def later(self) -> Candidate:
+        return Candidate("", self.seed, mutations=(self.seed,), strength=self.strength)
+
+
+def _best_scored(run: Run) -> Attempt | None:
+    """What is known to be worth going on from; None where nothing is."""
+    best = next(iter(ranked(run)), None)
+    return best if best is not None and best.score is not None else None
+
+
+def _improved(attempt: Attempt) -> str:
+    """The prompt that the critic would draw instead, or the same where it knows no better."""
+    return attempt.critique.refined or attempt.candidate.prompt
+
+
+Named = Refine | BestOfN | Rewrite | Reflect | Evolve
+
+STRATEGIES: Mapping[str, type[Named]] = MappingProxyType(
+    {
+        "refine": Refine,
+        "best-of-n": BestOfN,
+        "rewrite": Rewrite,
+        "reflect": Reflect,
+        "evolve": Evolve,
+    }
 )
 
 
-def load(name: str, images: int, seed: int) -> Strategy:
-    """The strategy of this name; a KeyError where there is none."""
-    return STRATEGIES[name](images, seed)
+def load(name: str, images: int, seed: int, strength: float | None = None) -> Named:
+    """The strategy of this name; a KeyError where there is none.
+
+    strength: for those that go on from an image; None leaves it to each.
+    """
+    kind = STRATEGIES[name]
+    if strength is not None and issubclass(kind, Reflect | Evolve):
+        return kind(images, seed, strength)
+    return kind(images, seed)

@@ -26,10 +26,14 @@ def seed_of(image: Image.Image) -> int:
 
 
 class FakeGenerator:
-    """Paints each candidate's seed. faults: what is wrong with the image of a seed."""
+    """Paints each candidate's seed, or its last mutation.
 
-    def __init__(self, faults: Mapping[int, str] | None = None) -> None:
+    faults: what is wrong with the image of a seed. obstacle: why it draws from noise only.
+    """
+
+    def __init__(self, faults: Mapping[int, str] | None = None, *, obstacle: str = "") -> None:
         self.faults = faults or {}
+        self.limits = obstacle
         self.calls: list[list[Candidate]] = []
         self.starts: list[Image.Image | None] = []
         self.sources: list[Image.Image | None] = []
@@ -43,7 +47,11 @@ class FakeGenerator:
         self.calls.append(list(candidates))
         self.starts += starts
         self.sources += sources
-        return [Drawing(paint(c.seed), self.faults.get(c.seed, "")) for c in candidates]
+        seeds = [(c.seed, *c.mutations)[-1] for c in candidates]
+        return [Drawing(paint(seed), self.faults.get(seed, "")) for seed in seeds]
+
+    def obstacle(self, candidate: Candidate) -> str:
+        return self.limits if candidate.start or candidate.mutations else ""
 
     def excess(self, prompt: str) -> str:
         words = len(prompt.split())

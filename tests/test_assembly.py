@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakes import FakeCritic, FakeGenerator
+from fakes import FakeCritic, FakeGenerator, seed_of
 from PIL import Image
 
 import gcr
@@ -13,11 +13,12 @@ from gcr import assembly, metadata, source, store
 from gcr.errors import GcrError, UsageError
 from gcr.records import Request, StopReason
 from gcr.settings import resolve
+from gcr.view import Silent
 
 SCORES = {1: 0.2, 2: 0.4, 3: 0.6, 4: 0.8, 5: 0.7, 6: None, 7: 0.9, 8: 0.9}
 
 
-class Recorder(assembly.Silent):
+class Recorder(Silent):
     """A view that notes what it was told; `stop_at` a round it is interrupted, as by Ctrl-C."""
 
     def __init__(self, stop_at=None):
@@ -45,7 +46,7 @@ def tool(monkeypatch, tmp_path):
     """`gcr.refine` on fakes, with its outputs in a folder of the test."""
     monkeypatch.chdir(tmp_path)
     critic = FakeCritic(SCORES)
-    monkeypatch.setattr(assembly, "load_models", lambda *_: (FakeGenerator(), critic))
+    monkeypatch.setattr(assembly, "load_models", lambda *_, **__: (FakeGenerator(), critic))
 
     def refine(prompt="a red circle", **flags):
         return gcr.refine(prompt, seed=1, **flags)
@@ -162,7 +163,7 @@ def test_a_model_that_fails_leaves_what_was_saved(tool, monkeypatch):
                 raise GcrError("out of memory")
             return super().draw(candidates, starts, sources)
 
-    monkeypatch.setattr(assembly, "load_models", lambda *_: (Failing(), FakeCritic(SCORES)))
+    monkeypatch.setattr(assembly, "load_models", lambda *_, **__: (Failing(), FakeCritic(SCORES)))
     view = Recorder()
     with pytest.raises(GcrError, match="out of memory"):
         tool(view=view)
@@ -174,7 +175,7 @@ def test_a_model_that_fails_leaves_what_was_saved(tool, monkeypatch):
 
 def test_a_run_without_any_score_has_no_best(tool, monkeypatch):
     nothing = FakeCritic({}, otherwise=None)
-    monkeypatch.setattr(assembly, "load_models", lambda *_: (FakeGenerator(), nothing))
+    monkeypatch.setattr(assembly, "load_models", lambda *_, **__: (FakeGenerator(), nothing))
     outcome = tool()
     assert outcome.best is None
     assert outcome.run.stop is StopReason.FAILED
@@ -265,7 +266,7 @@ def test_an_edit_is_not_resumed_with_another_image(tool):
     ],
 )
 def test_the_embedded_pair_is_not_asked_to_edit(tool, monkeypatch, models, says):
-    monkeypatch.setattr(assembly, "load_models", lambda *_: pytest.fail("models were loaded"))
+    monkeypatch.setattr(assembly, "load_models", lambda *_, **__: pytest.fail("models were loaded"))
     with pytest.raises(UsageError, match=says) as caught:
         tool("make it red", image=PHOTO, **models)
     assert "--critic" in caught.value.hint
@@ -273,7 +274,7 @@ def test_the_embedded_pair_is_not_asked_to_edit(tool, monkeypatch, models, says)
 
 
 def test_nothing_is_loaded_when_there_is_no_image_to_edit(tool, monkeypatch):
-    monkeypatch.setattr(assembly, "load_models", lambda *_: pytest.fail("models were loaded"))
+    monkeypatch.setattr(assembly, "load_models", lambda *_, **__: pytest.fail("models were loaded"))
     with pytest.raises(UsageError, match=r"cannot read nowhere\.png"):
         tool("make it red", image="nowhere.png", **OWN)
     assert not Path("outputs").exists()
@@ -292,7 +293,7 @@ def test_a_prompt_that_is_no_text_is_wrong_usage(tool):
 
 def test_nothing_is_loaded_when_the_output_cannot_be_written(tool, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(assembly, "load_models", lambda *_: pytest.fail("models were loaded"))
+    monkeypatch.setattr(assembly, "load_models", lambda *_, **__: pytest.fail("models were loaded"))
     with pytest.raises(UsageError, match="cannot write to"):
         tool(output=tmp_path / "file" / "x")
 
@@ -315,6 +316,45 @@ def test_known_words_that_say_nothing_the_pair_can_read_are_warned_of(tool, prom
     view = Recorder()
     tool(prompt, view=view)
     assert view.told[0].startswith("warn the embedded pair may not understand the prompt: ")
+
+
+@pytest.mark.parametrize("strategy", ["reflect", "evolve"])
+def test_what_the_generator_cannot_draw_falls_back_with_one_warning(tool, strategy, monkeypatch):
+    generator = FakeGenerator(obstacle="it draws from seeds only")
+    monkeypatch.setattr(assembly, "load_models", lambda *_, **__: (generator, FakeCritic(SCORES)))
+    view = Recorder()
+    outcome = tool(strategy=strategy, view=view)
+    assert [said for said in view.told if said.startswith("warn")] == [
+        f"warn the strategy {strategy} falls back to refine: it draws from seeds only"
+    ]
+    assert view.told[-1] == "end rounds"
+    monkeypatch.setattr(
+        assembly, "load_models", lambda *_, **__: (FakeGenerator(), FakeCritic(SCORES))
+    )
+    refined = tool(strategy="refine").run
+    assert [a.candidate for a in outcome.run.attempts] == [a.candidate for a in refined.attempts]
+
+
+def test_reflect_starts_from_images_of_the_runs_own_folder(tool, monkeypatch):
+    generator = FakeGenerator()
+    monkeypatch.setattr(assembly, "load_models", lambda *_, **__: (generator, FakeCritic(SCORES)))
+    view = Recorder()
+    outcome = tool(strategy="reflect", strength=0.5, rounds=2, view=view)
+    assert view.told == ["begin", "round 0", "round 1", "end rounds"]
+    starts = [(a.candidate.start, a.candidate.strength) for a in outcome.run.attempts]
+    assert starts == [("", 0.0), ("", 0.0), ("00-1.png", 0.5), ("00-1.png", 0.5)]
+    assert [start and seed_of(start) for start in generator.starts] == [None, None, 2, 2]
+
+
+def test_a_strength_that_cannot_be_is_refused_before_a_folder_is_made(tool, monkeypatch):
+    class Strict(FakeGenerator):
+        def obstacle(self, candidate):
+            raise UsageError(f"strength {candidate.strength} of 4 steps is less than one step")
+
+    monkeypatch.setattr(assembly, "load_models", lambda *_, **__: (Strict(), FakeCritic(SCORES)))
+    with pytest.raises(UsageError, match=r"strength 0\.2 of 4 steps"):
+        tool(strategy="reflect", strength=0.2)
+    assert list(Path("outputs").glob("*")) == []
 
 
 def test_auto_says_when_it_takes_the_embedded_pair(tool):

@@ -37,7 +37,9 @@ def cli(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     models = {"generator": FakeGenerator(), "critic": FakeCritic(SCORES)}
-    monkeypatch.setattr(assembly, "load_models", lambda *_: (models["generator"], models["critic"]))
+    monkeypatch.setattr(
+        assembly, "load_models", lambda *_, **__: (models["generator"], models["critic"])
+    )
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["gcr", *arguments])
@@ -142,6 +144,7 @@ def test_every_option_reaches_the_settings(cli, monkeypatch):
         "negative": "dogs",
         "keep": ("red", "circle"),
         "strategy": "best-of-n",
+        "strength": 0.3,
         "rounds": 6,
         "images": 7,
         "target": 0.9,
@@ -218,7 +221,7 @@ def test_wrong_usage_is_refused_with_a_hint(cli, arguments, message):
 
 
 def test_a_model_that_cannot_be_loaded_fails_the_run(cli, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise ModelError("there is no model at x", "give a folder")
 
     monkeypatch.setattr(assembly, "load_models", fail)
@@ -226,7 +229,7 @@ def test_a_model_that_cannot_be_loaded_fails_the_run(cli, monkeypatch):
 
 
 def test_a_defect_of_ours_is_one_line_too(cli, monkeypatch):
-    monkeypatch.setattr(assembly, "load_models", lambda *_: 1 / 0)
+    monkeypatch.setattr(assembly, "load_models", lambda *_, **__: 1 / 0)
     ran = refine(cli)
     assert_refused(ran, 1, "ZeroDivisionError: division by zero")
     assert "GCR_DEBUG=1" in ran.err
@@ -236,7 +239,7 @@ def test_debugging_shows_the_traceback(cli, monkeypatch):
     monkeypatch.setenv("GCR_DEBUG", "1")
     with pytest.raises(GcrError, match="no profile"):
         refine(cli, "--profile", "x")
-    monkeypatch.setattr(assembly, "load_models", lambda *_: 1 / 0)
+    monkeypatch.setattr(assembly, "load_models", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         refine(cli)
 
@@ -325,7 +328,7 @@ def test_ctrl_c_with_json_gives_what_there_is(cli):
 
 
 def test_ctrl_c_before_anything_is_saved(cli, monkeypatch):
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(assembly, "load_models", interrupt)

@@ -54,6 +54,15 @@ def test_a_round_shows_scores_words_and_seconds():
     assert "gibberish" not in text
 
 
+def test_an_image_says_what_it_was_drawn_from():
+    mutated, started = attempt(0, SCORED), attempt(1, SCORED)
+    mutated = replace(mutated, candidate=replace(mutated.candidate, mutations=(4, 7), strength=0.5))
+    started = replace(started, candidate=replace(started.candidate, start="00-1.png", strength=0.5))
+    text = shown(lambda view: view.round(run_of(mutated, started), None))
+    assert "seed 0+4+7 ━" in text
+    assert "seed 1 on 00-1.png ━" in text
+
+
 def test_verbose_shows_replies_as_they_came():
     one = attempt(0, SCORED)
     text = shown(lambda view: view.round(run_of(one), one), verbose=True)

@@ -4,8 +4,10 @@ No network: a connection that anything tries to open fails the test.
 """
 
 import json
+import shutil
 import socket
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ import gcr
 from gcr import rubric, store
 from gcr.__main__ import main
 from gcr.critic.local import LocalCritic
+from gcr.pocket import bench
 from gcr.records import StopReason
 
 RUBRIC = """
@@ -195,15 +198,16 @@ def test_the_embedded_pair_refines(tmp_path, monkeypatch, capsys):
     assert "warning" not in err
 
 
-def test_a_resumed_run_of_the_embedded_pair_equals_an_uninterrupted_one():
-    prompt = "two red circles and a blue star above a green square"
-    settings = {"rounds": 3, "patience": 3, "target": 1.0}
-    whole = gcr.refine(prompt, **settings)
-    cut = gcr.refine(prompt, **settings)
-    # Undo all but the first round, as if the run had been killed in the second.
-    lines = (cut.folder / "rounds.jsonl").read_bytes().splitlines(keepends=True)
-    (cut.folder / "rounds.jsonl").write_bytes(lines[0])
-    resumed = gcr.refine(prompt, resume=cut.folder, **settings)
+@pytest.mark.parametrize("strategy", ["refine", "reflect", "evolve"])
+def test_a_resumed_run_of_the_embedded_pair_equals_an_uninterrupted_one(strategy):
+    settings = {"rounds": 2, "images": 1, "strategy": strategy}
+    outcomes = (gcr.refine(prompt, **settings) for prompt in bench.requests(20, "resumed"))
+    whole = next(outcome for outcome in outcomes if len(outcome.run.rounds) > 1)
+    # Only the first round of it, as if the run had been killed in the second.
+    cut = Path(shutil.copytree(whole.folder, whole.folder.with_name("cut")))
+    lines = (cut / "rounds.jsonl").read_bytes().splitlines(keepends=True)
+    (cut / "rounds.jsonl").write_bytes(lines[0])
+    resumed = gcr.refine(whole.run.request.prompt, resume=cut, **settings)
     assert resumed.run.stop is whole.run.stop is not StopReason.FAILED
     assert len(resumed.run.rounds) == len(whole.run.rounds)
     for ours, theirs in zip(resumed.run.attempts, whole.run.attempts, strict=True):

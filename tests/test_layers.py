@@ -25,6 +25,7 @@ LAYERS = (
     ("profiles", "strategies", "spreads"),
     ("loop",),
     ("stopping", "generator", "critic", "guards"),
+    ("noise", "starting"),
     ("memory", "checkpoint", "pipelines", "reply", "checklist", "comparison"),
     ("spread",),
     ("relay",),
@@ -33,6 +34,7 @@ LAYERS = (
     ("metadata", "pocket", "source"),
     ("promptfile", "wildcards"),
     ("formats",),
+    ("view",),
     ("errors", "records"),
 )
 PLACES = {part: height for height, layer in enumerate(LAYERS) for part in layer}

@@ -46,8 +46,6 @@ def test_the_story_names_request_candidate_and_scores(tmp_path):
         "prompt": "a red circle",
         "seed": 5,
         "negative": "",
-        "start": "",
-        "strength": 0.0,
     }
     assert (story["round"], story["score"]) == (1, 0.67)
     assert story["critique"]["aspects"] == [
@@ -73,6 +71,32 @@ def test_invokeai_gets_prompt_size_seed_and_steps(tmp_path):
         "seed": 5,
         "steps": 20,
         "cfg_scale": 2.0,
+    }
+
+
+def test_what_an_image_was_started_from_is_told(tmp_path):
+    run, attempt = run_of()
+    candidate = replace(attempt.candidate, start="00-1.png", strength=0.7)
+    texts = written(tmp_path, run, replace(attempt, candidate=candidate))
+    settings = texts["parameters"].splitlines()[-1]
+    assert settings.endswith(", Denoising strength: 0.7, Start image: 00-1.png")
+    assert json.loads(texts["invokeai_metadata"])["strength"] == 0.7
+    assert json.loads(texts["gcr"])["candidate"]["start"] == "00-1.png"
+
+
+def test_how_noise_was_mutated_is_told(tmp_path):
+    run, attempt = run_of()
+    candidate = replace(attempt.candidate, mutations=(8, 13), strength=0.3)
+    texts = written(tmp_path, run, replace(attempt, candidate=candidate))
+    settings = texts["parameters"].splitlines()[-1]
+    assert settings.endswith(", Mutation seeds: 8 13, Mutation strength: 0.3")
+    assert "strength" not in json.loads(texts["invokeai_metadata"])
+    assert json.loads(texts["gcr"])["candidate"] == {
+        "prompt": "a red circle",
+        "seed": 5,
+        "negative": "",
+        "mutations": [8, 13],
+        "strength": 0.3,
     }
 
 

@@ -5,10 +5,12 @@ measurement is `python -m gcr.pocket.bench`.
 """
 
 import random
+from statistics import fmean
 
 import pytest
+from PIL import ImageChops, ImageStat
 
-from gcr import assembly, pocket, rubric, settings
+from gcr import pocket, rubric, settings
 from gcr.models import load_models
 from gcr.pocket import bench, truth, world
 from gcr.pocket.language import parse, say
@@ -16,6 +18,7 @@ from gcr.pocket.spec import describe, relate
 from gcr.records import Candidate, Request
 from gcr.stopping import StopRule
 from gcr.strategies import Refine
+from gcr.view import Silent
 
 MEGABYTES = 16
 
@@ -26,7 +29,7 @@ def pair(tmp_path_factory):
     chosen = settings.resolve({}, folder=tmp_path_factory.mktemp("empty"), environ=environ)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GCR_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return load_models(chosen, rubric.load(chosen.rubric), assembly.Silent())
+        return load_models(chosen, rubric.load(chosen.rubric), Silent())
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +38,11 @@ def pictures():
     rng = random.Random("pictures")
     scenes = [world.sample(rng) for _ in range(48)]
     return [(world.draw(scene), describe(scene)) for scene in scenes]
+
+
+def difference(first, second):
+    """Of two images, on average: 0-255."""
+    return fmean(ImageStat.Stat(ImageChops.difference(first, second)).mean)
 
 
 def test_the_weights_fit_into_the_repository():
@@ -55,6 +63,52 @@ def test_the_generator_draws_what_a_detailed_prompt_says(pair):
     drawn = generator.draw(wave)
     right = [truth.shows(d.image, parse(c.prompt)) for d, c in zip(drawn, wave, strict=True)]
     assert sum(right) >= len(right) / 2
+
+
+def test_the_lower_the_strength_the_nearer_to_the_image_that_is_started_from(pair):
+    generator, _ = pair
+    first = "a red circle at the left and a blue square at the right on a white canvas"
+    other = first.replace("blue", "green")
+    starts = [drawing.image for drawing in generator.draw([Candidate(first, s) for s in range(4)])]
+
+    def drawn(prompt, strength):
+        start = {"start": "00-0.png", "strength": strength}
+        asked = [Candidate(prompt, 100 + i, **start) for i in range(len(starts))]
+        return [drawing.image for drawing in generator.draw(asked, starts)]
+
+    def apart(images):
+        return fmean(difference(*pair) for pair in zip(images, starts, strict=True))
+
+    near, same = drawn(first, 0.1), drawn(first, 0.7)
+    changed, far = drawn(other, 0.7), drawn(other, 1.0)
+    assert apart(near) < apart(same) < apart(changed) < apart(far)
+    assert apart(near) < 2
+    # It is the new prompt that is drawn, and what it leaves alone stays where it was.
+    spec = parse(other)
+    assert sum(truth.shows(image, spec) for image in changed) >= 3
+    alone = generator.draw([Candidate(other, 100 + i) for i in range(len(starts))])
+    assert apart(changed) < apart([drawing.image for drawing in alone])
+    # All of the image gives way to noise: nothing is left of it.
+    for image, drawing in zip(far, alone, strict=True):
+        assert difference(image, drawing.image) < apart(changed) / 4
+
+
+def test_little_mutated_noise_draws_nearly_the_same(pair):
+    generator, _ = pair
+    prompt = "a red circle and a blue square"
+    parents, near, far = (
+        [d.image for d in generator.draw([Candidate(prompt, s, **mutation) for s in range(4)])]
+        for mutation in (
+            {},
+            {"mutations": (50,), "strength": 0.1},
+            {"mutations": (50,), "strength": 0.9},
+        )
+    )
+    by_little, by_much = (
+        fmean(difference(*pair) for pair in zip(images, parents, strict=True))
+        for images in (near, far)
+    )
+    assert 0 < by_little < by_much / 3
 
 
 def test_the_critic_scores_right_pictures_above_wrong_ones(pair, pictures):

@@ -9,6 +9,7 @@ from gcr.cli import options
 from gcr.cli.refine import refine
 from gcr.errors import UsageError
 from gcr.settings import KEYS, MOST_ROUNDS, Settings, resolve, user_config
+from gcr.strategies import STRATEGIES, Evolve, Reflect
 
 POCKET = profiles.load("pocket")
 
@@ -118,6 +119,9 @@ def test_an_unknown_flag_of_the_python_form_is_an_error(place):
     assert caught.value.hint == "did you mean images?"
 
 
+NAMES = list(STRATEGIES)
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -132,8 +136,10 @@ def test_an_unknown_flag_of_the_python_form_is_an_error(place):
         ({"max_seconds": 0.0}, "--max-seconds should be greater than 0, not 0.0"),
         (
             {"strategy": "luck"},
-            "--strategy should be 'refine', 'best-of-n' or 'rewrite', not 'luck'",
+            f"--strategy should be {', '.join(map(repr, NAMES[:-1]))} or {NAMES[-1]!r}, not 'luck'",
         ),
+        ({"strength": 0.0}, "--strength should be greater than 0, not 0.0"),
+        ({"strength": 1.1}, "--strength should be less than or equal to 1, not 1.1"),
     ],
 )
 def test_values_out_of_range_are_one_line_that_names_the_option(place, flags, message):
@@ -215,3 +221,5 @@ def test_the_helps_defaults_are_the_settings_own():
     assert len(shown) == 11
     for key, default in shown.items():
         assert default == str(Settings.model_fields[key].default), key
+    own = f"reflect: {Reflect(1, 0).strength}, evolve: {Evolve(1, 0).strength}"
+    assert own in options.Strength.__metadata__[0].help

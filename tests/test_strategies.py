@@ -3,13 +3,22 @@
 from collections.abc import Sequence
 
 import pytest
-from fakes import FakeCritic, FakeGenerator
+from fakes import FakeCritic, FakeGenerator, paint
 
 from gcr.loop import refine
-from gcr.records import Attempt, Candidate, Critique, Request, Round, Run
+from gcr.records import (
+    Attempt,
+    Candidate,
+    Critique,
+    Gallery,
+    Request,
+    Round,
+    Run,
+    Strategy,
+)
 from gcr.settings import Settings
 from gcr.stopping import StopRule
-from gcr.strategies import STRATEGIES, BestOfN, Refine, Rewrite, load
+from gcr.strategies import STRATEGIES, BestOfN, Evolve, Refine, Reflect, Rewrite, load
 
 Tried = tuple[str, float | None, str | None]
 """The prompt of an attempt, its score, and the prompt its critique would draw instead."""
@@ -127,12 +136,89 @@ def test_rewrite_keeps_the_prompt_and_moves_the_seed_where_there_is_no_rewrite()
     assert [(c.prompt, c.seed) for c in second] == [("one", 10)]
 
 
+def drawn(strategy: Strategy, critic: FakeCritic, rounds: int) -> list[list[Candidate]]:
+    """What a strategy has drawn in each round."""
+    generator = FakeGenerator()
+    gallery = paint_all(generator)
+    rule = StopRule(rounds=rounds, patience=9)
+    for _ in refine([run()], generator, critic, strategy, rule, gallery=gallery):
+        pass
+    return generator.calls
+
+
+def paint_all(generator: FakeGenerator) -> Gallery:
+    """A gallery of all images; what is painted does not depend on them."""
+    return lambda _run, _name: paint(len(generator.calls))
+
+
+def test_reflect_starts_from_the_best_image_under_its_own_rewrite() -> None:
+    critic = FakeCritic({40: 0.2, 41: 0.6, 42: 0.3, 43: Critique(overall=0.9), 44: 0.1, 45: 0.1})
+    rounds = drawn(Reflect(2, 40, 0.8), critic, 4)
+    assert rounds == [
+        [Candidate("a cat", 40, "dogs"), Candidate("a cat", 41, "dogs")],
+        [
+            Candidate("the prompt after 41", seed, "dogs", start="00-1.png", strength=0.8)
+            for seed in (42, 43)
+        ],
+        # The best now is an image that was itself started from one, and it has no rewrite.
+        [
+            Candidate("the prompt after 41", seed, "dogs", start="01-1.png", strength=0.8)
+            for seed in (44, 45)
+        ],
+        [
+            Candidate("the prompt after 41", seed, "dogs", start="01-1.png", strength=0.8)
+            for seed in (46, 47)
+        ],
+    ]
+
+
+def test_evolve_mutates_the_noise_of_the_best_image_again_and_again() -> None:
+    critic = FakeCritic({40: 0.6, 41: 0.2, 42: 0.3, 43: 0.9, 44: 0.1, 45: 0.1})
+    rounds = drawn(Evolve(2, 40, 0.3), critic, 3)
+    assert rounds == [
+        [Candidate("a cat", 40, "dogs"), Candidate("a cat", 41, "dogs")],
+        [
+            Candidate("the prompt after 40", 40, "dogs", mutations=(seed,), strength=0.3)
+            for seed in (42, 43)
+        ],
+        [
+            Candidate("the prompt after 43", 40, "dogs", mutations=(43, seed), strength=0.3)
+            for seed in (44, 45)
+        ],
+    ]
+
+
+@pytest.mark.parametrize("kind", [Reflect, Evolve])
+def test_where_nothing_has_a_score_there_is_nothing_to_go_on_from(
+    kind: type[Reflect | Evolve],
+) -> None:
+    proposal = kind(2, 5).propose(run([("a cat", None, "better"), ("a cat", None, None)]))
+    assert proposal == (Candidate("a cat", 7, "dogs"), Candidate("a cat", 8, "dogs"))
+
+
+@pytest.mark.parametrize("kind", [Reflect, Evolve])
+def test_a_generator_is_asked_about_what_will_be_drawn(kind: type[Reflect | Evolve]) -> None:
+    strategy = kind(1, 5, 0.4)
+    (proposed,) = strategy.propose(run([("a cat", 0.5, "better")]))
+    later = strategy.later()
+    assert bool(later.start) == bool(proposed.start)
+    assert bool(later.mutations) == bool(proposed.mutations)
+    assert later.strength == proposed.strength == 0.4
+
+
 def test_a_strategy_is_known_by_its_name_and_no_other() -> None:
     for name, kind in STRATEGIES.items():
         assert Settings(generator="g", critic="c", strategy=name).strategy == name
         assert isinstance(load(name, 2, 7), kind)
-    with pytest.raises(ValueError, match="should be 'refine', 'best-of-n' or 'rewrite'"):
+    with pytest.raises(ValueError, match="should be 'refine', 'best-of-n', 'rewrite', 'reflect' o"):
         Settings(generator="g", critic="c", strategy="random")
+
+
+def test_strength_goes_to_the_strategies_that_have_one() -> None:
+    assert load("reflect", 2, 7, 0.4) == Reflect(2, 7, 0.4)
+    assert load("evolve", 2, 7, 0.4) == Evolve(2, 7, 0.4)
+    assert load("evolve", 2, 7) == Evolve(2, 7)
+    assert load("refine", 2, 7, 0.4) == Refine(2, 7)
 
 
 def test_at_least_one_image_is_drawn() -> None:

@@ -41,6 +41,7 @@ def calibrate(
     from gcr.console import Terminal
     from gcr.models import load_models
     from gcr.settings import resolve
+    from gcr.view import Silent
 
     flags = {
         "profile": profile,
@@ -55,7 +56,7 @@ def calibrate(
     asked = [assembly.checked(prompt) for prompt in prompts or calibration.prompts(settings)]
     terminal = None if quiet else Terminal()
     try:
-        pair = load_models(settings, rubrics.load(settings.rubric), terminal or assembly.Silent())
+        pair = load_models(settings, rubrics.load(settings.rubric), terminal or Silent())
         found = calibration.measure(asked, images, *pair, settings)
     finally:
         if terminal:

@@ -151,7 +151,18 @@ Strategy = Annotated[
     typer.Option(
         metavar="NAME",
         help="What each round draws. refine: rewritten prompts on fresh seeds; best-of-n: the "
-        "prompt as it is on fresh seeds; rewrite: rewritten prompts on one seed (default: refine).",
+        "prompt as it is on fresh seeds; rewrite: rewritten prompts on one seed; reflect: the best "
+        "image, noised and drawn again; evolve: the best image's noise, changed a little "
+        "(default: refine).",
+        rich_help_panel=LOOP,
+    ),
+]
+Strength = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        help="How far reflect and evolve go from the best image, between 0 and 1: how much of it, "
+        "or of its noise, gives way to new noise (reflect: 0.7, evolve: 0.6, where none is given).",
         rich_help_panel=LOOP,
     ),
 ]

@@ -26,6 +26,7 @@ from gcr.pocket.spec import describe, detail, relate
 from gcr.records import Attempt, Request, Run
 from gcr.stopping import StopRule
 from gcr.strategies import BestOfN, Refine
+from gcr.view import Silent
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -180,7 +181,7 @@ def main(
 ) -> None:
     """Compare raw, best-of-N and refined images on pocket, with truth as the evaluator."""
     chosen = as_shipped()
-    generator, critic = load_models(chosen, rubric.load(chosen.rubric), assembly.Silent())
+    generator, critic = load_models(chosen, rubric.load(chosen.rubric), Silent())
     prompts = requests(count, name, held_out=held_out)
     began = time.perf_counter()
     patient = StopRule(images // chosen.images, chosen.target, images, chosen.min_gain)

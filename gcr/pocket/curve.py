@@ -15,12 +15,13 @@ from typing import Annotated
 
 import typer
 
-from gcr import assembly, rubric
+from gcr import rubric
 from gcr.models import load_models
 from gcr.pocket import bench
 from gcr.records import Run
 from gcr.stopping import StopRule
 from gcr.strategies import STRATEGIES
+from gcr.view import Silent
 
 
 def first(run: Run, images: int) -> Run:
@@ -54,7 +55,7 @@ def main(
 ) -> None:
     """Spend images by every strategy on the same requests."""
     chosen = bench.as_shipped()
-    generator, critic = load_models(chosen, rubric.load(chosen.rubric), assembly.Silent())
+    generator, critic = load_models(chosen, rubric.load(chosen.rubric), Silent())
     prompts = bench.requests(count, name, held_out=held_out)
     rule = StopRule(images, chosen.target, images, chosen.min_gain, images)
     counts = [2**i for i in range(images.bit_length()) if 2**i <= images]
