@@ -10,21 +10,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gcr import loop, profiles, rubric, source, store, strategies
+from gcr import cautions, comparison, loop, profiles, rubric, source, store, strategies
 from gcr.errors import UsageError
 from gcr.guards import lost
 from gcr.models import load_models, revision
 from gcr.records import Attempt, Request, Run, StopReason
 from gcr.settings import Settings, resolve
 from gcr.stopping import StopRule
+from gcr.verdict import never_met
 from gcr.view import Silent, View
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from PIL.Image import Image
 
-    from gcr.records import Critic, Generator, Strategy
+    from gcr.records import Critic, Generator, Preference, Strategy
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +56,8 @@ class Outcome:
             "request": asdict(run.request),
             "source": str(self.folder / run.request.source) if run.request.source else None,
             "best": best and {**self._attempt(best), "image": str(self.best_image)},
+            "comparison": run.comparison,
+            "never_met": [asdict(requirement) for requirement in never_met(run)],
             "raw": raw and {"image": str(self.folder / raw.image), "score": raw.score},
             "rounds": [
                 {"index": round_.index, "attempts": [self._attempt(a) for a in round_.attempts]}
@@ -126,6 +127,8 @@ def run(
     edited = None if image is None else source.read(image)
     request = _request(checked(prompt), settings, edited)
     questions = rubric.load(settings.rubric)
+    if not questions.comparison:
+        settings = settings.model_copy(update={"compare": False})
     recorded = {**settings.recorded(), "rubric_sha256": questions.sha256}
     folder = None
     if resume is None:
@@ -133,19 +136,15 @@ def run(
     else:
         folder = store.RunFolder.open(Path(resume))
         folder.check(request, recorded)
-    _warn_of_pocket(request, settings, view)
+    cautions.of_pocket(request, settings, view)
     generator, critic = load_models(settings, questions, view, edit=edited is not None)
     strategy = _strategy(settings, generator, view)
-    if over := generator.excess(request.prompt):
-        view.warn(
-            f"the prompt is too long: {over}",
-            "the rest is judged, but not drawn; shorten it, or take another generator",
-        )
+    cautions.of_length(request, generator, view)
     revisions = {"generator": revision(settings.generator), "critic": revision(settings.critic)}
     if folder is None:
         folder = store.RunFolder.create(settings.output, request, recorded, revisions, edited)
     else:
-        _warn_of_changes(folder, revisions, view)
+        cautions.of_changes(folder, revisions, view)
     loading_seconds = time.perf_counter() - started
     try:
         drive(folder, generator, critic, strategy, settings, view=view)
@@ -172,7 +171,7 @@ def drive(  # noqa: PLR0913 - what takes part, each for itself
         settings.max_images,
         settings.max_seconds,
     )
-    stop = rule.reason(folder.run)
+    stop, preference = rule.reason(folder.run), None
     view.begin(folder.run)
     try:
         wave = loop.refine([folder.run], generator, critic, strategy, rule, gallery=folder.gallery)
@@ -180,6 +179,7 @@ def drive(  # noqa: PLR0913 - what takes part, each for itself
             folder.save(step.run, step.images)
             stop = step.run.stop
             view.round(folder.run, best_scored(folder.run))
+        preference = _compared(folder, critic) if settings.compare else None
     except KeyboardInterrupt:
         stop = StopReason.INTERRUPTED
         raise
@@ -188,8 +188,20 @@ def drive(  # noqa: PLR0913 - what takes part, each for itself
         raise
     finally:
         best = best_scored(folder.run)
-        folder.finish(stop, best)
+        folder.finish(stop, best, preference)
         view.end(folder.run, best, folder.path)
+
+
+def _compared(folder: store.RunFolder, critic: Critic) -> Preference | None:
+    """The critic's blind choice between the request as it is (first) and the best image (second).
+
+    None where they are one, where nothing is scored, and where the critic's reply says neither.
+    """
+    run, best = folder.run, best_scored(folder.run)
+    if best is None or best == loop.raw(run) or run.request.source:
+        return None
+    images = (folder.gallery(run, attempt.image) for attempt in (loop.raw(run), best))
+    return comparison.blind(critic, run.request, *images)
 
 
 def _strategy(settings: Settings, generator: Generator, view: View) -> Strategy:
@@ -251,33 +263,3 @@ def _outcome(folder: store.RunFolder, started: float, loading_seconds: float) ->
     seconds = time.perf_counter() - started
     raw = loop.raw(run) if run.rounds else None
     return Outcome(run, folder.path, best_scored(run), raw, seconds, loading_seconds)
-
-
-def _warn_of_pocket(request: Request, settings: Settings, view: View) -> None:
-    """Say what the embedded pair cannot do, before anything is drawn."""
-    from gcr import pocket
-
-    larger = [profiles.AUTO, *(name for name in profiles.known() if name != profiles.EMBEDDED)]
-    hint = f"it knows coloured shapes only; larger pairs: --profile {', '.join(larger)}"
-    if settings.chosen and settings.profile == profiles.EMBEDDED:
-        view.warn(f"auto: {settings.chosen}", hint)
-    models = (settings.generator, settings.critic)
-    if any(model.startswith(f"{profiles.EMBEDDED}:") for model in models):
-        unknown = pocket.unknown_words(f"{request.prompt} {request.negative}")
-        if unknown:
-            view.warn(f"the embedded pair does not know: {', '.join(unknown)}", hint)
-        elif trouble := pocket.not_understood(request.prompt):
-            view.warn(f"the embedded pair may not understand the prompt: {trouble}", hint)
-
-
-def _warn_of_changes(
-    folder: store.RunFolder, revisions: Mapping[str, str | None], view: View
-) -> None:
-    """Say when a run goes on with other software or models than it was begun with."""
-    for key, now in (("versions", store.versions()), ("revisions", revisions)):
-        before = folder.story.get(key)
-        if before != now:
-            view.warn(
-                f"{folder.path} was begun with the {key} {before}, and goes on with {now}",
-                "images from here on may differ from those of an uninterrupted run",
-            )

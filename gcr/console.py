@@ -7,9 +7,6 @@ prompt can do anything.
 
 from __future__ import annotations
 
-import difflib
-import re
-import unicodedata
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -25,7 +22,9 @@ from rich.progress import (
 from rich.text import Text
 
 from gcr.checklist import failed
-from gcr.records import StopReason
+from gcr.plaintext import changed, plain
+from gcr.records import Preference, StopReason
+from gcr.verdict import never_met
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,12 +43,11 @@ STOPPED = {
     StopReason.INTERRUPTED: "interrupted",
     StopReason.FAILED: "the run failed",
 }
-ESCAPES = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
-    r"|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # OSC: titles, links, clipboard
-    r"|\x1b[ -/]*[0-~]"  # all other two-character sequences
-)
-DIRECTIONS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+COMPARED = {
+    Preference.FIRST: "the critic prefers the request as it is",
+    Preference.SECOND: "better than the request as it is",
+    Preference.TIE: "neither is clearly better",
+}
 
 
 class Terminal:
@@ -105,6 +103,16 @@ class Terminal:
         )
         if best is not None:
             self._print(_result(run, best))
+        if run.comparison is not None:
+            self._print(Text.assemble(("side by side: ", "bold"), COMPARED[run.comparison]))
+        for requirement in never_met(run):
+            self._print(
+                Text.assemble(
+                    ("never met: ", "bold red"),
+                    plain(requirement.question),
+                    (f"  (yes: {requirement.chance or 0:.0%} at most)", "dim"),
+                )
+            )
         self._print(Text.assemble(("saved in ", "dim"), plain(str(folder))))
 
     def say(self, words: str) -> None:
@@ -166,35 +174,6 @@ def failure(message: str, hint: str) -> None:
     console.print(Text.assemble(("error: ", "bold red"), plain(message)), soft_wrap=True)
     if hint:
         console.print(Text(f"hint:  {plain(hint)}", "dim"), soft_wrap=True)
-
-
-def plain(text: str, *, keep_lines: bool = False) -> str:
-    """The text without control characters, escape sequences and changes of direction."""
-    kept = ("\n",) if keep_lines else ()
-    cleaned = []
-    for sign in ESCAPES.sub("", text):
-        if sign in kept:
-            cleaned.append(sign)
-        elif unicodedata.category(sign) in ("Cc", "Zl", "Zp"):
-            cleaned.append(" ")
-        elif sign not in DIRECTIONS and unicodedata.category(sign) != "Cs":
-            cleaned.append(sign)
-    return "".join(cleaned).strip()
-
-
-def changed(before: str, after: str) -> list[tuple[str, bool]]:
-    """The words of `after`, each with whether it is new against `before`."""
-    old, new = before.split(), after.split()
-    flags = [True] * len(new)
-    matcher = difflib.SequenceMatcher(a=_bare(old), b=_bare(new), autojunk=False)
-    for block in matcher.get_matching_blocks():
-        flags[block.b : block.b + block.size] = [False] * block.size
-    return list(zip(new, flags, strict=True))
-
-
-def _bare(words: Sequence[str]) -> list[str]:
-    """Words as they are compared: a comma more or less is no new word."""
-    return [word.strip(".,;:!?\"'").lower() for word in words]
 
 
 def _prompt(request: str, prompt: str) -> Text:

@@ -166,13 +166,19 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One request and all that was tried for it. settings: JSON values, fixed for the whole run."""
+    """One request and all that was tried for it.
+
+    settings: JSON values, fixed for the whole run.
+    comparison: which is better by the critic, who saw neither scores nor prompts: the request as
+        it is (first) or the best image (second); None where they were not compared.
+    """
 
     id: str
     request: Request
     settings: Mapping[str, object] = field(default_factory=dict)
     rounds: tuple[Round, ...] = ()
     stop: StopReason | None = None
+    comparison: Preference | None = None
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:

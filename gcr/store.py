@@ -18,7 +18,6 @@ import json
 import os
 import re
 import unicodedata
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime
 from functools import cache
@@ -27,10 +26,11 @@ from typing import TYPE_CHECKING, Any
 
 from gcr import metadata, source
 from gcr.errors import GcrError, UsageError
-from gcr.records import Attempt, Request, Round, Run, StopReason
+from gcr.files import sync_folder, write, writing
+from gcr.records import Attempt, Preference, Request, Round, Run, StopReason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from PIL.Image import Image
@@ -73,7 +73,7 @@ class RunFolder:
         story = {"started": now.isoformat(), "versions": versions(), "revisions": revisions or {}}
         folder = cls(path, run, story)
         if edited is not None:
-            _write(path / request.source, metadata.png(edited, {}))
+            write(path / request.source, metadata.png(edited, {}))
         folder._write_run(None)
         return folder
 
@@ -91,7 +91,9 @@ class RunFolder:
         except (KeyError, TypeError) as error:
             message = f"{path / 'run.json'} is not the record of a run: {error}"
             raise GcrError(message, "name a folder that `gcr refine` made") from error
-        kept = {key: value for key, value in story.items() if key not in ("stop", "best")}
+        kept = {
+            key: value for key, value in story.items() if key not in ("stop", "best", "comparison")
+        }
         folder = cls(path, replace(run, rounds=_read_rounds(path)), kept)
         folder._check_images()
         return folder
@@ -118,7 +120,7 @@ class RunFolder:
             for attempt, image in zip(finished.attempts, images, strict=True)
         )
         saved = Round(finished.index, attempts)
-        _sync_folder(self.path)
+        sync_folder(self.path)
         self._append(_rounds().dump_json(saved))
         self.run = replace(run, rounds=(*self.run.rounds, saved))
         return self.run
@@ -130,21 +132,23 @@ class RunFolder:
         with Image.open(self.path / name) as image:
             return image.convert("RGB")
 
-    def finish(self, stop: StopReason | None, best: Attempt | None) -> None:
+    def finish(
+        self, stop: StopReason | None, best: Attempt | None, comparison: Preference | None = None
+    ) -> None:
         """Record why the run ended and what was best; copy the best image to best.png."""
-        self.run = replace(self.run, stop=stop)
+        self.run = replace(self.run, stop=stop, comparison=comparison)
         if best is not None:
-            _write(self.path / "best.png", (self.path / best.image).read_bytes())
+            write(self.path / "best.png", (self.path / best.image).read_bytes())
         self._write_run(best)
 
     def _save_image(self, run: Run, index: int, attempt: Attempt, image: Image) -> Attempt:
         content = metadata.png(image, metadata.texts(run, index, attempt, image.size))
-        _write(self.path / attempt.image, content)
+        write(self.path / attempt.image, content)
         return replace(attempt, sha256=hashlib.sha256(content).hexdigest())
 
     def _append(self, line: bytes) -> None:
         path = self.path / "rounds.jsonl"
-        with _writing(path), path.open("ab") as file:
+        with writing(path), path.open("ab") as file:
             file.write(line + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -156,10 +160,11 @@ class RunFolder:
             "settings": self.run.settings,
             **self.story,
             "stop": self.run.stop,
+            "comparison": self.run.comparison,
             "best": best and {"image": best.image, "sha256": best.sha256, "score": best.score},
         }
         content = json.dumps(record, ensure_ascii=False, allow_nan=False, indent=2)
-        _write(self.path / "run.json", content.encode() + b"\n")
+        write(self.path / "run.json", content.encode() + b"\n")
 
     def _check_images(self) -> None:
         if self.run.request.source:
@@ -212,12 +217,12 @@ def _new_folder(output: Path, prompt: str, now: datetime) -> Path:
     for count in range(1 << 16):
         digest = hashlib.sha256(f"{prompt}\0{count}".encode()).hexdigest()[:4]
         path = day / "-".join(filter(None, (f"{now:%H%M%S}", slug(prompt), digest)))
-        with _writing(path):
+        with writing(path):
             try:
                 path.mkdir(parents=True)
             except FileExistsError:  # the same prompt in the same second
                 continue
-        _sync_folder(day)
+        sync_folder(day)
         return path
     raise GcrError(f"{day} is full of runs of this second", "name another folder with --output")
 
@@ -245,7 +250,7 @@ def _read_rounds(path: Path) -> tuple[Round, ...]:
     content = file.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     if len(whole) < len(content):
-        with _writing(file):
+        with writing(file):
             os.truncate(file, len(whole))
     rounds: list[Round] = []
     for number, line in enumerate(whole.splitlines(), start=1):
@@ -262,39 +267,3 @@ def _rounds() -> TypeAdapter[Round]:
     from pydantic import TypeAdapter
 
     return TypeAdapter(Round)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Turn the system's "no" while writing into a message with a hint."""
-    try:
-        yield
-    except OSError as error:
-        message = f"cannot write {path}: {error.strerror or error}"
-        raise GcrError(message, "free space or name another folder with --output") from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    """All of the file or none of it, also after a crash."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with _writing(path):
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-
-
-def _sync_folder(path: Path) -> None:
-    """Make the names in a folder last; a no-op where folders cannot be opened (Windows)."""
-    if os.name == "nt":
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from gcr.records import Candidate, Critique, Drawing, Objection, Request
+from gcr.records import (
+    Candidate,
+    Critique,
+    Drawing,
+    Objection,
+    Preference,
+    Request,
+    Requirement,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -98,3 +106,22 @@ class FakeCritic:
 
     def answer(self, images: Sequence[Image.Image], questions: Sequence[str]) -> list[float]:
         return [0.5 for _ in zip(images, questions, strict=True)]
+
+    def take_apart(self, requests: Sequence[Request]) -> list[tuple[Requirement, ...]]:
+        return [() for _ in requests]
+
+    def compare(
+        self,
+        requests: Sequence[Request],
+        firsts: Sequence[Image.Image],
+        seconds: Sequence[Image.Image],
+    ) -> list[Preference | None]:
+        """Prefers the higher score, as the images were judged."""
+        scores = [
+            [self._say(seed_of(image)).overall or 0.0 for image in pair]
+            for pair in zip(firsts, seconds, strict=True)
+        ]
+        return [
+            Preference.TIE if a == b else Preference.FIRST if a > b else Preference.SECOND
+            for a, b in scores
+        ]

@@ -9,9 +9,9 @@ from fakes import FakeCritic, FakeGenerator, seed_of
 from PIL import Image
 
 import gcr
-from gcr import assembly, metadata, source, store
+from gcr import assembly, cautions, metadata, rubric, source, store
 from gcr.errors import GcrError, UsageError
-from gcr.records import Request, StopReason
+from gcr.records import Preference, Request, StopReason
 from gcr.settings import resolve
 from gcr.view import Silent
 
@@ -360,5 +360,26 @@ def test_a_strength_that_cannot_be_is_refused_before_a_folder_is_made(tool, monk
 def test_auto_says_when_it_takes_the_embedded_pair(tool):
     settings = resolve({}).model_copy(update={"chosen": "no GPU here"})
     view = Recorder()
-    assembly._warn_of_pocket(Request("a red circle"), settings, view)
+    cautions.of_pocket(Request("a red circle"), settings, view)
     assert view.told == ["warn auto: no GPU here"]
+
+
+def test_the_best_image_is_compared_with_the_first_in_the_end(tool):
+    outcome = tool(rounds=2)
+    assert outcome.best != outcome.raw
+    assert outcome.run.comparison is Preference.SECOND
+    assert json.loads((outcome.folder / "run.json").read_text())["comparison"] == "second"
+    assert outcome.as_json()["comparison"] == "second"
+
+
+def test_nothing_is_compared_with_itself_or_unasked(tool):
+    assert tool(rounds=2, compare=False).run.comparison is None
+    first = tool(rounds=1, images=1)
+    assert first.best == first.raw
+    assert first.run.comparison is None
+
+
+def test_a_rubric_without_a_comparison_does_without(tool, tmp_path):
+    words = (rubric._folder() / "pocket.yaml").read_text()
+    (tmp_path / "own.yaml").write_text(words.replace('comparison: "Compare: {request}"', ""))
+    assert tool(rounds=2, rubric=str(tmp_path / "own.yaml")).run.comparison is None

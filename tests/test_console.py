@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gcr.console import STOPPED, Terminal, changed, failure, plain
+from gcr.console import STOPPED, Terminal, failure
+from gcr.plaintext import changed, plain
 from gcr.records import (
     AspectScore,
     Attempt,

@@ -20,10 +20,10 @@ LAYERS = (
     ("interruption",),
     ("assembly",),
     ("models",),
-    ("calibration",),
+    ("calibration", "cautions"),
     ("settings", "console"),
     ("profiles", "strategies", "spreads"),
-    ("loop",),
+    ("loop", "verdict"),
     ("stopping", "generator", "critic", "guards"),
     ("noise", "starting"),
     ("memory", "checkpoint", "pipelines", "reply", "checklist", "comparison"),
@@ -34,7 +34,7 @@ LAYERS = (
     ("metadata", "pocket", "source"),
     ("promptfile", "wildcards"),
     ("formats",),
-    ("view",),
+    ("view", "plaintext", "files"),
     ("errors", "records"),
 )
 PLACES = {part: height for height, layer in enumerate(LAYERS) for part in layer}

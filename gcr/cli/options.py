@@ -226,6 +226,16 @@ MinGain = Annotated[
         rich_help_panel=LOOP,
     ),
 ]
+Compare = Annotated[
+    bool | None,
+    typer.Option(
+        "--compare/--no-compare",
+        metavar="",
+        help="At the end show the critic the best image beside the first, in both orders and "
+        "without scores (default: compare).",
+        rich_help_panel=LOOP,
+    ),
+]
 
 Output = Annotated[
     Path | None,

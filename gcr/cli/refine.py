@@ -41,6 +41,7 @@ def refine(
     min_gain: options.MinGain = None,
     max_images: options.MaxImages = None,
     max_seconds: options.MaxSeconds = None,
+    compare: options.Compare = None,
     output: options.Output = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -75,6 +76,7 @@ def refine(
         "min_gain": min_gain,
         "max_images": max_images,
         "max_seconds": max_seconds,
+        "compare": compare,
         "output": output,
     }
     _refine(prompt, image, flags, as_json=as_json, quiet=quiet, verbose=verbose)
