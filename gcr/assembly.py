@@ -18,9 +18,11 @@ from gcr.records import Attempt, Request, Run, StopReason
 from gcr.settings import Settings, resolve
 from gcr.stopping import StopRule
 from gcr.verdict import never_met
-from gcr.view import Silent, View
+from gcr.view import Enough, Silent, View
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from PIL.Image import Image
 
     from gcr.records import Critic, Generator, Preference, Strategy
@@ -113,15 +115,16 @@ def refine(
     return run(prompt, settings, image=image, resume=resume, view=view)
 
 
-def run(
+def run(  # noqa: PLR0913 - each for itself
     prompt: str,
     settings: Settings,
     *,
     image: Path | str | Image | None = None,
     resume: Path | str | None = None,
     view: View | None = None,
+    around: Callable[[Strategy], Strategy] | None = None,
 ) -> Outcome:
-    """As `refine`, from settings that are resolved."""
+    """As `refine`, from settings that are resolved. around: what is put around the strategy."""
     started = time.perf_counter()
     view = view or Silent()
     edited = None if image is None else source.read(image)
@@ -139,6 +142,7 @@ def run(
     cautions.of_pocket(request, settings, view)
     generator, critic = load_models(settings, questions, view, edit=edited is not None)
     strategy = _strategy(settings, generator, view)
+    strategy = around(strategy) if around else strategy
     cautions.of_length(request, generator, view)
     revisions = {"generator": revision(settings.generator), "critic": revision(settings.critic)}
     if folder is None:
@@ -180,6 +184,9 @@ def drive(  # noqa: PLR0913 - what takes part, each for itself
             stop = step.run.stop
             view.round(folder.run, best_scored(folder.run))
         preference = _compared(folder, critic) if settings.compare else None
+    except Enough as enough:
+        stop = StopReason.CHOSEN
+        folder.keep(enough.kept)
     except KeyboardInterrupt:
         stop = StopReason.INTERRUPTED
         raise
@@ -253,9 +260,9 @@ def _request(prompt: str, settings: Settings, edited: Image | None) -> Request:
 
 
 def best_scored(run: Run) -> Attempt | None:
-    """The best of the attempts that have a score."""
+    """The best of the attempts that have a score, or the one that a person kept."""
     best = loop.best(run)
-    return best if best is not None and best.score is not None else None
+    return best if best is not None and (best.score is not None or run.kept) else None
 
 
 def _outcome(folder: store.RunFolder, started: float, loading_seconds: float) -> Outcome:

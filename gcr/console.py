@@ -40,6 +40,7 @@ STOPPED = {
     StopReason.ROUNDS: "that was the last round",
     StopReason.IMAGES: "the budget of images is used up",
     StopReason.SECONDS: "the time is up",
+    StopReason.CHOSEN: "you had enough",
     StopReason.INTERRUPTED: "interrupted",
     StopReason.FAILED: "the run failed",
 }
@@ -114,6 +115,12 @@ class Terminal:
                 )
             )
         self._print(Text.assemble(("saved in ", "dim"), plain(str(folder))))
+
+    def next(self, request: str, prompts: Sequence[str]) -> None:
+        """Show what would be drawn next."""
+        self._print(Text())
+        for prompt in prompts:
+            self._indented(Text("next: ", "bold").append_text(_prompt(request, prompt)), 2)
 
     def say(self, words: str) -> None:
         self._print(Text(plain(words), "dim"))

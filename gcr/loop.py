@@ -197,13 +197,16 @@ def _rank(attempt: Attempt) -> tuple[int, float]:
 
 
 def best(run: Run) -> Attempt | None:
-    """The attempt that none after it exceeds by more than the critic's own noise; None before the
-    first round.
+    """The image that a person kept; or else the attempt that none after it exceeds by more than
+    the critic's own noise; None before the first round.
 
     With a critic whose noise is unknown that is the highest score, and the earlier of equals.
     Where nothing was scored this is the first image that has no fault, or failing that the first
     image: something to look at, whose `score` is None. Check it before calling it a result.
     """
+    kept = [attempt for attempt in run.attempts if attempt.image == run.kept]
+    if kept:
+        return kept[0]
     scored = [attempt for attempt in run.attempts if attempt.score is not None]
     if not scored:
         return next(iter(ranked(run)), None)

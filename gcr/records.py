@@ -24,6 +24,7 @@ class StopReason(StrEnum):
     ROUNDS = "rounds"
     IMAGES = "images"
     SECONDS = "seconds"
+    CHOSEN = "chosen"
     INTERRUPTED = "interrupted"
     FAILED = "failed"
 
@@ -171,6 +172,7 @@ class Run:
     settings: JSON values, fixed for the whole run.
     comparison: which is better by the critic, who saw neither scores nor prompts: the request as
         it is (first) or the best image (second); None where they were not compared.
+    kept: the image that a person chose as the best; empty where nobody did.
     """
 
     id: str
@@ -179,6 +181,7 @@ class Run:
     rounds: tuple[Round, ...] = ()
     stop: StopReason | None = None
     comparison: Preference | None = None
+    kept: str = ""
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 SLUG_LENGTH = 40
+RESULTS = ("stop", "best", "comparison", "kept")  # of run.json, not there while a run goes on
 RECORDED_VERSIONS = ("gcr", "torch", "diffusers", "transformers", "bitsandbytes", "pillow")
 
 
@@ -92,7 +93,9 @@ class RunFolder:
             message = f"{path / 'run.json'} is not the record of a run: {error}"
             raise GcrError(message, "name a folder that `gcr refine` made") from error
         kept = {
-            key: value for key, value in story.items() if key not in ("stop", "best", "comparison")
+            key: value
+            for key, value in story.items()
+            if key not in ("stop", "best", "comparison", "kept")
         }
         folder = cls(path, replace(run, rounds=_read_rounds(path)), kept)
         folder._check_images()
@@ -132,6 +135,10 @@ class RunFolder:
         with Image.open(self.path / name) as image:
             return image.convert("RGB")
 
+    def keep(self, attempt: Attempt | None) -> None:
+        """Have a person's choice be the best image, from here on; None: they made none."""
+        self.run = replace(self.run, kept=attempt.image if attempt else "")
+
     def finish(
         self, stop: StopReason | None, best: Attempt | None, comparison: Preference | None = None
     ) -> None:
@@ -161,6 +168,7 @@ class RunFolder:
             **self.story,
             "stop": self.run.stop,
             "comparison": self.run.comparison,
+            "kept": self.run.kept,
             "best": best and {"image": best.image, "sha256": best.sha256, "score": best.score},
         }
         content = json.dumps(record, ensure_ascii=False, allow_nan=False, indent=2)

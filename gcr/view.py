@@ -10,8 +10,18 @@ if TYPE_CHECKING:
     from gcr.records import Attempt, Run
 
 
+class Enough(Exception):  # noqa: N818 - not an error
+    """Raised by a view after a round that is to be the last. kept: the image to keep; None: the
+    best.
+    """
+
+    def __init__(self, kept: Attempt | None = None) -> None:
+        super().__init__()
+        self.kept = kept
+
+
 class View(Protocol):
-    """Told what happens in a run; each call returns at once."""
+    """Told what happens in a run; each call returns at once, but that after a round may ask."""
 
     def warn(self, message: str, hint: str) -> None: ...
     def loading(self, what: str) -> None: ...

@@ -17,7 +17,7 @@ LAYERS = (
     ("__init__", "__main__"),
     ("cli", "pocket.train", "pocket.curve"),
     ("pocket.bench",),
-    ("interruption",),
+    ("interruption", "approval"),
     ("assembly",),
     ("models",),
     ("calibration", "cautions"),

@@ -236,6 +236,15 @@ Compare = Annotated[
         rich_help_panel=LOOP,
     ),
 ]
+Approve = Annotated[
+    bool,
+    typer.Option(
+        "--approve",
+        metavar="",
+        help="Ask after every round: go on, edit the next prompt, keep an image or stop.",
+        rich_help_panel=LOOP,
+    ),
+]
 
 Output = Annotated[
     Path | None,

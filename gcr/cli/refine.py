@@ -42,6 +42,7 @@ def refine(
     max_images: options.MaxImages = None,
     max_seconds: options.MaxSeconds = None,
     compare: options.Compare = None,
+    approve: options.Approve = False,
     output: options.Output = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -79,7 +80,7 @@ def refine(
         "compare": compare,
         "output": output,
     }
-    _refine(prompt, image, flags, as_json=as_json, quiet=quiet, verbose=verbose)
+    _refine(prompt, image, flags, as_json=as_json, approve=approve, quiet=quiet, verbose=verbose)
 
 
 def _refine(
@@ -88,11 +89,15 @@ def _refine(
     flags: Mapping[str, object],
     *,
     as_json: bool,
+    approve: bool,
     quiet: bool,
     verbose: bool,
 ) -> None:
     logs.set_up(verbose=verbose, quiet=quiet)
+    if approve:
+        _check_somebody_is_there(quiet=quiet)
     from gcr import assembly
+    from gcr.approval import Approval
     from gcr.console import Terminal, failure
     from gcr.interruption import Patient
     from gcr.settings import resolve
@@ -100,8 +105,11 @@ def _refine(
     request = assembly.checked(_read_stdin() if prompt == "-" else prompt)
     settings = resolve(flags, edit=image is not None)
     terminal = None if quiet else Terminal(verbose=verbose)
+    approval = Approval(terminal, _ask) if approve and terminal else None
+    around = approval.around if approval else None
+    view = Patient(approval or terminal)
     try:
-        outcome = assembly.run(request, settings, image=image, view=Patient(terminal))
+        outcome = assembly.run(request, settings, image=image, view=view, around=around)
     except KeyboardInterrupt as stopped:
         if not isinstance(stopped, assembly.Interrupted):
             failure("interrupted before anything was saved", "")
@@ -128,6 +136,24 @@ def _check(outcome: "Outcome") -> None:
             f"no image could be scored; what was drawn is in {outcome.folder}",
             "-v shows what the critic replied; another --critic or --rubric may be read better",
         )
+
+
+def _check_somebody_is_there(*, quiet: bool) -> None:
+    if quiet:
+        raise UsageError("--approve has to ask, and --quiet forbids it", "leave one of them out")
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise UsageError(
+            "--approve has nobody to ask: stdin is not a terminal", "run it from a terminal"
+        )
+
+
+def _ask(question: str) -> str:
+    """Ask on stderr: stdout is for the result. Raises EOFError at the end of the input."""
+    typer.echo(question, nl=False, err=True)
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line
 
 
 def _read_stdin() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -27,7 +28,7 @@ from transformers import (
 
 from gcr.pocket import world
 from gcr.pocket.language import WORDS, say
-from gcr.pocket.spec import Spec
+from gcr.pocket.spec import RELATIONS, Spec
 from gcr.pocket.train import eyes, questions, replies, vae
 from gcr.pocket.train.captions import near_miss, spec_of
 from gcr.pocket.train.session import Session, device
@@ -42,6 +43,10 @@ DETAILED = 0.2  # share of requests that give every place: few that users make d
 RELATED = 0.8  # share of the other requests that state a relation, where one can be stated
 MISSED = 0.5  # share of requests changed in one thing; of those, the share changed once more
 ASKED = 0.6  # share of the generator's pictures that are held against what it was asked for
+TURNED = 0.5
+"""Share of stated relations that are drawn anew. With fewer, where things are can be guessed from
+the relation, and the critic learns to guess it rather than to look.
+"""
 WEIGHT = 5.0  # of a verdict in the loss
 """Verdicts are few among the words of a reply, and what they depend on stands before them: without
 this weight a critic describes well and does not compare.
@@ -198,6 +203,8 @@ def example(album: Album, rng: random.Random) -> Example:
         return Example((), f"Checklist: {say(spec, rng)}", questions.checklist(spec))
     if kind == "comparison":
         return comparison(album, picture, spec, rng)
+    if spec.relation and rng.random() < TURNED:
+        spec = replace(spec, relation=replace(spec.relation, name=rng.choice(RELATIONS)))
     while rng.random() < MISSED:
         spec = near_miss(spec, rng)
     way = album.ways[sum(g.count for g in spec.groups), spec.relation is not None]
