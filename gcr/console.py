@@ -18,6 +18,7 @@ from rich.progress import (
     TaskID,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 from rich.text import Text
 
@@ -84,7 +85,7 @@ class Terminal:
         self.close()
         finished = run.rounds[-1]
         self._print(Text())
-        self._print(_heading(finished))
+        self._print(_heading(finished).append(_left(run), "dim"))
         shown = ""
         for attempt in finished.attempts:
             if attempt.candidate.prompt != shown:
@@ -205,6 +206,18 @@ def _origin(candidate: Candidate) -> str:
     return f"seed {seeds}" + (f" on {candidate.start}" if candidate.start else "")
 
 
+def _left(run: Run) -> str:
+    """What is left of a run's budgets."""
+    seconds, images = run.settings.get("max_seconds"), run.settings.get("max_images")
+    left = []
+    if isinstance(seconds, int | float):
+        spent = sum(a.draw_seconds + a.judge_seconds for a in run.attempts)
+        left.append(f"{max(0.0, seconds - spent):.0f} s left")
+    if isinstance(images, int):
+        left.append(f"{_count(max(0, images - len(run.attempts)), 'image')} left")
+    return "".join(f" · {words}" for words in left)
+
+
 def _score(attempt: Attempt) -> Text:
     """The overall score as a bar and a number, or why there is none."""
     if attempt.score is None:
@@ -270,6 +283,8 @@ def _live(console: Console) -> Progress:
         TextColumn("{task.description}", style="dim", markup=False),
         BarColumn(bar_width=24),
         TimeElapsedColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("left", style="dim"),
         console=console,
         transient=True,
     )

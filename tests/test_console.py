@@ -12,7 +12,9 @@ from gcr.records import (
     Attempt,
     Candidate,
     Critique,
+    Preference,
     Request,
+    Requirement,
     Round,
     Run,
     StopReason,
@@ -40,6 +42,33 @@ def shown(tell, *, verbose=False, terminal=False):
     tell(view)
     view.close()
     return file.getvalue()
+
+
+def test_a_round_shows_what_is_left_of_the_budgets():
+    run = replace(run_of(attempt(0, SCORED)), settings={"max_seconds": 60.0, "max_images": 2})
+    text = shown(lambda view: view.round(run, None))
+    assert "judged in 1.0 s · 59 s left · 1 image left" in text
+    spent = replace(run, settings={"max_seconds": 1.0, "max_images": None})
+    assert "judged in 1.0 s · 0 s left\n" in shown(lambda view: view.round(spent, None))
+
+
+def failing(chance):
+    asked = Requirement("Are there two stars?", "count", (), chance)
+    return Critique(overall=chance, raw="r", requirements=(asked,))
+
+
+def test_requirements_that_are_not_met_are_named():
+    run = run_of(attempt(0, failing(0.12)), attempt(1, failing(0.9)))
+    text = shown(lambda view: view.round(run, None))
+    assert text.count("not met: Are there two stars? (yes: 12%)") == text.count("not met") == 1
+
+
+def test_what_no_image_met_and_what_was_better_side_by_side_end_a_run():
+    attempts = [attempt(i, failing(0.1), prompt) for i, prompt in enumerate("aabb")]
+    run = replace(run_of(*attempts), comparison=Preference.TIE)
+    text = shown(lambda view: view.end(run, attempts[0], Path("x")))
+    assert "never met: Are there two stars?  (yes: 10% at most)" in text
+    assert "side by side: neither is clearly better" in text
 
 
 def test_a_round_shows_scores_words_and_seconds():
