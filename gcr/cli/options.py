@@ -162,7 +162,7 @@ Strength = Annotated[
     typer.Option(
         metavar="X",
         help="How far reflect and evolve go from the best image, between 0 and 1: how much of it, "
-        "or of its noise, gives way to new noise (reflect: 0.7, evolve: 0.6, where none is given).",
+        "or of its noise, gives way to new noise (reflect: 0.8, evolve: 0.8, where none is given).",
         rich_help_panel=LOOP,
     ),
 ]
