@@ -92,11 +92,7 @@ class RunFolder:
         except (KeyError, TypeError) as error:
             message = f"{path / 'run.json'} is not the record of a run: {error}"
             raise GcrError(message, "name a folder that `gcr refine` made") from error
-        kept = {
-            key: value
-            for key, value in story.items()
-            if key not in ("stop", "best", "comparison", "kept")
-        }
+        kept = {key: value for key, value in story.items() if key not in RESULTS}
         folder = cls(path, replace(run, rounds=_read_rounds(path)), kept)
         folder._check_images()
         return folder
