@@ -10,12 +10,14 @@ from statistics import fmean
 import pytest
 from PIL import ImageChops, ImageStat
 
-from gcr import pocket, rubric, settings
+from gcr import checklist, comparison, pocket, rubric, settings
+from gcr.checklist import ByChecklist
 from gcr.models import load_models
 from gcr.pocket import bench, truth, world
 from gcr.pocket.language import parse, say
 from gcr.pocket.spec import describe, relate
-from gcr.records import Candidate, Request
+from gcr.pocket.train import questions
+from gcr.records import Candidate, Preference, Request
 from gcr.stopping import StopRule
 from gcr.strategies import Refine
 from gcr.view import Silent
@@ -167,3 +169,43 @@ def test_refining_draws_more_right_pictures_than_the_raw_requests(pair):
     prompts = bench.requests(16, "test suite", held_out=False)
     arm = bench.play(prompts, *pair, Refine(2, bench.SEED), StopRule(rounds=3, patience=3))
     assert bench.accuracy(arm, "best") > bench.accuracy(arm, "raw")
+
+
+def test_the_critic_takes_requests_apart(pair):
+    _, critic = pair
+    rng = random.Random("checklists")
+    specs = []
+    while len(specs) < 16:
+        scene = world.sample(rng)
+        specs.append(relate(describe(scene), scene, rng))
+    found = critic.take_apart([Request(say(spec)) for spec in specs])
+    meant = [checklist.read(questions.checklist(spec)) for spec in specs]
+    same = [
+        {r.question for r in listed} == {r.question for r in wanted}
+        for listed, wanted in zip(found, meant, strict=True)
+    ]
+    assert sum(same) >= 0.75 * len(same)
+
+
+def test_a_checklist_scores_right_pictures_above_wrong_ones(pair, pictures):
+    _, critic = pair
+    shifted = [(image, pictures[i - 1][1]) for i, (image, _) in enumerate(pictures[:24])]
+    asked = [*pictures[:24], *shifted]
+    scored = ByChecklist(critic).judge(
+        [Request(say(spec)) for _, spec in asked], [image for image, _ in asked]
+    )
+    right = [truth.shows(image, spec) for image, spec in asked]
+    good = [c.overall for c, r in zip(scored, right, strict=True) if r]
+    bad = [c.overall for c, r in zip(scored, right, strict=True) if not r]
+    wins = sum((g > b) + 0.5 * (g == b) for g in good for b in bad)
+    assert wins / (len(good) * len(bad)) >= 0.85
+
+
+def test_the_critic_prefers_the_picture_that_was_asked_for(pair, pictures):
+    _, critic = pair
+    verdicts = [
+        comparison.blind(critic, Request(say(spec)), image, pictures[i - 1][0])
+        for i, (image, spec) in enumerate(pictures[:16])
+    ]
+    assert verdicts.count(Preference.FIRST) >= 10
+    assert verdicts.count(Preference.SECOND) <= 1

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from gcr import reply
+from gcr import checklist, comparison, reply
 from gcr.pocket import truth, world
 from gcr.pocket.language import parse, say
 from gcr.pocket.spec import Group, Spec, describe, detail, relate
@@ -17,6 +17,7 @@ from gcr.pocket.train import questions, replies
 from gcr.pocket.train.captions import near_miss, spec_of
 from gcr.pocket.train.replies import REWRITES, RUBRIC, Rewrite
 from gcr.pocket.truth import Seen, View
+from gcr.records import Preference
 
 Kind = tuple[str, str, str]
 
@@ -256,37 +257,58 @@ def test_rewrites_differ() -> None:
 # Questions
 
 
-WORDS = {"two": 2, "three": 3, "four": 4, "five": 5}
+WORDS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
 THING = r"an? (?P<colour>\w+) (?P<shape>\w+)"
+SIDE = r"(?P<side>above|below|left of|right of)"
+AXES = {"above": ("y", 1), "below": ("y", -1), "left of": ("x", 1), "right of": ("x", -1)}
 
 
-def answer(question: str, view: View) -> bool:
+def answer(question: str, view: View) -> bool:  # noqa: PLR0911 - one for each form
     """The answer, found from the words of the question."""
     things = [t for t in view.things if t.clear]
 
     def like(colour: str, shape: str) -> list[Seen]:
         return [t for t in things if t.colour == colour and t.shape == shape]
 
+    def stands(asks: re.Match[str], second: str) -> list[bool]:
+        axis, sign = AXES[asks["side"]]
+        return [
+            sign * (getattr(b, axis) - getattr(a, axis)) >= 4
+            for a in like(asks["colour"], asks["shape"])
+            for b in like(*second.split())
+        ]
+
     if asks := re.fullmatch(r"is the canvas (\w+)\?", question):
         return view.canvas == asks[1]
+    if asks := re.fullmatch(r"(?:are|is) there (\w+) shapes?\?", question):
+        return len(view.things) == WORDS[asks[1]]
     if asks := re.fullmatch(r"are there (\w+) (\w+) (\w+)\?", question):
         shape = {"crosses": "cross"}.get(asks[3], asks[3].removesuffix("s"))
         return len(like(asks[2], shape)) == WORDS[asks[1]]
+    if asks := re.fullmatch(r"is there a (small|medium|large) (\w+) (\w+)\?", question):
+        return any(t.size == asks[1] for t in like(asks[2], asks[3]))
     if asks := re.fullmatch(rf"is there {THING}\?", question):
         return bool(like(asks["colour"], asks["shape"]))
     if asks := re.fullmatch(rf"is there {THING} at the (?P<place>[\w ]+)\?", question):
         return any(t.place == asks["place"] for t in like(asks["colour"], asks["shape"]))
-    asks = re.fullmatch(
-        rf"is there {THING} (?P<side>above|below|left of|right of) the (.+)\?", question
-    )
+    if asks := re.fullmatch(rf"is every {THING[4:]} {SIDE} every (\w+ \w+)\?", question):
+        held = stands(asks, asks[4])
+        return bool(held) and all(held)
+    asks = re.fullmatch(rf"is there {THING} {SIDE} the (\w+ \w+)\?", question)
     assert asks, question
-    axis, sign = {"above": ("y", 1), "below": ("y", -1),
-                  "left of": ("x", 1), "right of": ("x", -1)}[asks["side"]]  # fmt: skip
-    return any(
-        sign * (getattr(b, axis) - getattr(a, axis)) >= 4
-        for a in like(asks["colour"], asks["shape"])
-        for b in like(*asks[4].split())
-    )
+    return any(stands(asks, asks[4]))
+
+
+FORMS = {
+    "is the canvas": "canvas",
+    r"(are|is) there \w+ shapes?": "total",
+    "are there": "count",
+    "is every": "order",
+    ".* at the ": "place",
+    ".* the ": "relation",
+    "is there a (small|medium|large)": "size",
+    "is there": "kind",
+}
 
 
 def test_questions_are_answered_truly() -> None:
@@ -297,11 +319,10 @@ def test_questions_are_answered_truly() -> None:
         for _ in range(6):
             question, said = questions.ask(view, rng)
             assert said == answer(question, view), (question, view)
-            form = re.sub(r"(above|below|left of|right of) the .*", "related", question)
-            form = "place" if " at the " in form else " ".join(form.split()[:2] + form.split()[5:])
+            form = next(name for start, name in FORMS.items() if re.match(start, question))
             asked_about[form] += 1
             yes[form] += said
-    assert set(asked_about) == {"is the", "are there", "is there", "place", "is there related"}
+    assert set(asked_about) == set(questions.KINDS)
     assert all(0.1 < yes[form] / asked_about[form] < 0.9 for form in asked_about), yes
     assert 0.3 < yes.total() / asked_about.total() < 0.7
 
@@ -314,6 +335,27 @@ def test_no_question_names_a_held_out_pair() -> None:
         assert not {(c, "cross" if s == "crosses" else s.removesuffix("s")) for c, s in named} & (
             world.HELD_OUT
         )
+
+
+def test_a_right_picture_meets_its_whole_checklist_and_a_wrong_one_seldom_does() -> None:
+    met = Counter()
+    for spec, view in pictures(300, "checklists"):
+        listed = checklist.read(questions.checklist(spec))
+        assert all(need < i for i, r in enumerate(listed) for need in r.needs)
+        yes = all(answer(r.question, view) for r in listed)
+        met[truth.compare(spec, view).right, yes] += 1
+    assert met[True, False] == 0
+    assert met[False, True] <= 0.05 * met[False, False]  # what of several sizes is which
+
+
+def test_of_two_pictures_the_one_that_shows_what_was_asked_is_better() -> None:
+    red, blue = view_of("a red star at the top"), view_of("a blue star at the top")
+    spec = parse("a red star")
+    assert comparison.read(questions.compare(spec, red, blue)) is Preference.FIRST
+    assert comparison.read(questions.compare(spec, blue, red)) is Preference.SECOND
+    assert comparison.read(questions.compare(spec, red, red)) is Preference.TIE
+    rough = view_of("a red star at the top", clarity=0.7)
+    assert comparison.read(questions.compare(spec, rough, red)) is Preference.SECOND
 
 
 # Tokens
@@ -339,4 +381,10 @@ def test_the_critics_tokens_hold_every_reply_request_and_question() -> None:
         tokens(f"Request: {say(spec, rng)}")
         question, _ = questions.ask(view, rng)
         assert tokenize.decode(tokens(question)).strip() == question
+        listed = questions.checklist(spec)
+        assert len(tokens(f"Checklist: {say(spec, rng)}")) < 100
+        assert checklist.read(tokenize.decode(tokens(listed))) == checklist.read(listed)
+        told = questions.compare(spec, view, view)
+        assert comparison.read(tokenize.decode(tokens(told))) is Preference.TIE
+        assert max(len(tokens(listed)), len(tokens(told))) < RUBRIC.max_new_tokens
     assert tokenize.unk_token_id in tokenize("a red cat").input_ids

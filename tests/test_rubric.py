@@ -74,7 +74,7 @@ def test_the_pocket_critic_is_asked_with_the_request_alone() -> None:
         "role": "user",
         "content": [{"type": "image"}, {"type": "text", "text": "Request: two red stars"}],
     }
-    assert rubric.load("pocket").max_new_tokens == 220
+    assert rubric.load("pocket").max_new_tokens == 320
 
 
 def test_a_chat_has_the_rules_then_one_image_and_the_request() -> None:
