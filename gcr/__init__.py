@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from gcr.errors import GcrError, ModelError, UsageError
 
 if TYPE_CHECKING:
-    from gcr.assembly import Outcome, refine
+    from gcr.assembly import refine
+    from gcr.outcome import Outcome
 
 __version__ = "0.1.0"
 __all__ = ["GcrError", "ModelError", "Outcome", "UsageError", "__version__", "refine"]

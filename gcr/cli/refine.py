@@ -12,7 +12,7 @@ from gcr.cli import logs, options
 from gcr.errors import GcrError, UsageError
 
 if TYPE_CHECKING:
-    from gcr.assembly import Outcome
+    from gcr.outcome import Outcome
 
 
 def refine(
