@@ -20,7 +20,7 @@ from gcr.outcome import Outcome, best_scored
 from gcr.records import Request, StopReason
 from gcr.settings import Settings, recalled, resolve
 from gcr.stopping import StopRule
-from gcr.view import Enough, Silent, View
+from gcr.view import Enough, Silent, View, Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -130,7 +130,9 @@ def ruled(settings: Settings) -> tuple[Settings, rubric.Rubric]:
     return settings, questions
 
 
-def load(settings: Settings, questions: rubric.Rubric, view: View, *, edit: bool = False) -> Parts:
+def load(
+    settings: Settings, questions: rubric.Rubric, view: Watcher, *, edit: bool = False
+) -> Parts:
     """Load the models, and make what goes with them. Raises as `load_models` does."""
     generator, critic = load_models(settings, questions, view, edit=edit)
     rule = StopRule(
@@ -198,7 +200,7 @@ def compared(folder: store.RunFolder, parts: Parts) -> Preference | None:
     return comparison.blind(parts.critic, run.request, *images)
 
 
-def _strategy(settings: Settings, generator: Generator, view: View) -> strategies.Named:
+def _strategy(settings: Settings, generator: Generator, view: Watcher) -> strategies.Named:
     """The strategy that was chosen, or `refine` where the generator cannot draw what it proposes.
 
     Raises UsageError where it could with other settings.

@@ -11,8 +11,10 @@ import typer
 from typer.core import TyperGroup
 
 import gcr
+from gcr.cli.batch import batch
 from gcr.cli.calibrate import calibrate
 from gcr.cli.refine import refine
+from gcr.cli.resume import resume
 from gcr.errors import UsageError
 
 
@@ -31,6 +33,8 @@ app = typer.Typer(
     epilog='Try: gcr refine "two red circles and a blue star above a green square"',
 )
 app.command(short_help="Refine one prompt.")(refine)
+app.command(short_help="Refine every prompt of prompt files.")(batch)
+app.command(short_help="Go on with a run or a batch.")(resume)
 app.command(short_help="Measure how much of the critic's score is chance.")(calibrate)
 
 
