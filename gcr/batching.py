@@ -175,8 +175,8 @@ def run(
     summary = Summary(path)
     left = _left(summary, share)
     waves = Waves(folder, parts, summary, view, pace, stopping)
-    view.begin(len(share), len(share) - len(left))
     try:
+        view.begin(len(share), len(share) - len(left))
         waves.work(left)
     except KeyboardInterrupt as interruption:
         raise BatchInterrupted(_outcome(path, plan, share, started)) from interruption

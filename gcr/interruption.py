@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from gcr.view import Silent, View
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from gcr.records import Attempt, Run
+    from gcr.summary import Result
+    from gcr.waves import Overview
 
 
 class Ears:
@@ -36,13 +38,6 @@ class Ears:
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
             self._before = None
-
-    def __enter__(self) -> Self:
-        self.open()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _hear(self, _: int, __: FrameType | None) -> None:
         if self.asked:
@@ -85,3 +80,35 @@ class Patient:
     def end(self, run: Run, best: Attempt | None, folder: Path) -> None:
         self._ears.close()
         self._view.end(run, best, folder)
+
+
+class PatientBatch:
+    """An overview around another that hears Ctrl-C while a batch is worked on."""
+
+    def __init__(self, view: Overview) -> None:
+        self._view = view
+        self._ears = Ears(view.warn)
+
+    def asked(self) -> bool:
+        """Whether Ctrl-C was heard: the batch is to stop where all rounds are saved."""
+        return self._ears.asked
+
+    def warn(self, message: str, hint: str) -> None:
+        self._view.warn(message, hint)
+
+    def loading(self, what: str) -> None:
+        self._view.loading(what)
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        self._view.progress(phase, done, total)
+
+    def begin(self, total: int, done: int) -> None:
+        self._view.begin(total, done)
+        self._ears.open()
+
+    def result(self, result: Result) -> None:
+        self._view.result(result)
+
+    def end(self) -> None:
+        self._ears.close()
+        self._view.end()

@@ -134,14 +134,13 @@ def work(
     """Do a batch under the eyes of whoever is at the terminal, and print what came of it."""
     from gcr.batching import BatchInterrupted, Unseen
     from gcr.console import failure
-    from gcr.interruption import Ears
+    from gcr.interruption import PatientBatch
     from gcr.overview import BatchTerminal
 
     terminal = None if quiet else BatchTerminal()
-    view = terminal or Unseen()
+    view = PatientBatch(terminal or Unseen())
     try:
-        with Ears(view.warn) as ears:
-            outcome = act(view, lambda: ears.asked)
+        outcome = act(view, view.asked)
     except KeyboardInterrupt as stopped:
         if not isinstance(stopped, BatchInterrupted):
             failure("interrupted before anything was saved", "")
