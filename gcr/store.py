@@ -6,6 +6,7 @@
       rounds.jsonl    one line for each finished round
       00-0.png        round 0, first image
       best.png        a copy of the best image
+      .claim          locked by the process that is at work here
 
 Images are on disk before the line that names them: the line makes the round exist. Whatever
 a crash leaves behind beyond the last whole line belongs to no round, and is written again.

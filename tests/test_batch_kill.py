@@ -121,9 +121,10 @@ def test_a_batch_killed_at_random_moments_equals_an_uninterrupted_one(start, pro
     rng = random.Random("kill")
     arguments = ("batch", "p.csv", "--into", "torn", *options)
     kills = 0
-    while kills < 40 and killed(
-        start(*arguments), prompts, rng.choice([1, 1, 2]), rng.uniform(0, 0.15)
-    ):
+    while kills < 40:
+        calls, wait = rng.choice([1, 1, 2]), rng.uniform(0, 0.15)
+        if not killed(start(*arguments), prompts, calls, wait):
+            break
         kills += 1
         arguments = ("resume", "torn", "--wave", WAVE)
     finish(start(*arguments))

@@ -237,6 +237,7 @@ def test_a_resumed_edit_takes_the_source_from_its_folder(cli, tmp_path):
         (["batch", "p.txt", "--keep", "pink"], "--keep 'pink' is in none of the prompts"),
         (["batch", "p.txt", "--steps", "0"], "--steps should be greater than or equal to 1"),
         (["batch"], "Missing argument"),
+        (["resume", "a", "b"], "unexpected extra argument"),
         (["resume", "nowhere"], "no run and no batch in nowhere"),
     ],
 )
@@ -257,7 +258,7 @@ def test_bad_rows_can_be_skipped_with_a_warning(cli):
 
 def test_help_names_the_options(cli):
     shown = cli("batch", "--help").out
-    for option in ("--into", "--wildcards", "--max-failures", "--generator", "--rounds", "FILE..."):
+    for option in ("--into", "--wildcards", "--max-failures", "--generator", "--rounds", "FILE"):
         assert option in shown
     assert "--approve" not in shown
     assert "--flags" not in shown

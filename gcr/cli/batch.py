@@ -20,7 +20,7 @@ BATCH = "Batch"
 Files = Annotated[
     list[Path],
     typer.Argument(
-        metavar="FILE...",
+        metavar="FILE",
         help="Prompt files: .txt, .csv, .tsv, .jsonl, .json, .yaml, .parquet; folders of .txt "
         "files; - for stdin.",
     ),
