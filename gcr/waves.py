@@ -1,7 +1,7 @@
 """Waves: many runs of a batch through the one loop, and what happens when one of them fails.
 
-A wave draws for all of its runs in one call and judges for all in one, so that images go through
-the models in batches and two models that take turns on one device change places once a round.
+A wave draws for all of its runs and then judges for all in one call, so that images go through the
+critic in batches and two models that take turns on one device change places once a round.
 Where that raises, nobody knows for which run: so each goes on alone, from its saved rounds, and
 those that raise alone have failed.
 """
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gcr import loop
+from gcr.apart import Apart
 from gcr.assembly import compared
 from gcr.claims import take
 from gcr.errors import GcrError
@@ -22,7 +23,6 @@ from gcr.guards import lost
 from gcr.outcome import best_scored
 from gcr.records import Request, Run, StopReason
 from gcr.store import RunFolder
-from gcr.strategies import BySeed
 from gcr.summary import Result, Summary
 from gcr.view import Watcher
 
@@ -88,7 +88,6 @@ class Waves:
     ) -> None:
         self._batch = batch
         self._parts = parts
-        self._strategy = BySeed(parts.strategy)
         self._summary = summary
         self._before = dict(summary.results)
         self._view = view
@@ -132,8 +131,12 @@ class Waves:
                     if claim is None:
                         busy.append(job)
                         continue
-                    held.callback(claim.release)
-                    wave += self._members(job)
+                    member = self._member(job)
+                    if member is None:
+                        claim.release()
+                    else:
+                        held.callback(claim.release)
+                        wave.append(member)
                     if len(wave) == self._pace.wave or self.stopped:
                         break
                 if not wave or self.stopped:
@@ -149,17 +152,17 @@ class Waves:
             sync_folder(path.parent)
         return path
 
-    def _members(self, job: Job) -> list[Member]:
-        """The job with its run, unless it is done since, or its folder is damaged."""
+    def _member(self, job: Job) -> Member | None:
+        """The job with its run; None: it is done since, or its folder is damaged."""
         self._summary.refresh()
         known = self._summary.results.get(job.id)
         if known is not None and known is not self._before.get(job.id):
-            return []
+            return None
         try:
-            return [Member(job, self._opened(job))]
+            return Member(job, self._opened(job))
         except Exception as error:  # noqa: BLE001 - one failed prompt fails alone
             self._fail(job, None, error)
-            return []
+            return None
 
     def _opened(self, job: Job) -> RunFolder:
         """The job's run, as far as it is on disk."""
@@ -208,11 +211,12 @@ class Waves:
             if reason is not None:
                 self._finish(member, reason)
         due = going
+        apart = Apart(self._parts.strategy, self._parts.generator, self._parts.rule)
         for step in loop.refine(
             [member.folder.run for member in wave],
-            self._parts.generator,
+            apart,
             self._parts.critic,
-            self._strategy,
+            apart,
             self._parts.rule,
             gallery=lambda run, name: members[run.id].folder.gallery(run, name),
         ):
@@ -252,11 +256,11 @@ class Waves:
         self._note(job, folder, reason)
 
     def _note(self, job: Job, folder: RunFolder | None, failure: str) -> None:
-        self._ended.add(job.id)
-        self.failures += bool(failure)
         path = self._batch.run_path(job).relative_to(self._batch.path)
         result = _result(job, path.as_posix(), folder, failure)
-        self._summary.add(result)
+        self._summary.add(result)  # where it cannot be written, the batch cannot go on
+        self._ended.add(job.id)
+        self.failures += bool(failure)
         self._view.result(result)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from fakes import FakeCritic, FakeGenerator
+from fakes import FakeCritic, FakeGenerator, seed_of
 
 import gcr
 from gcr import assembly, batching, claims, jobs, store
@@ -128,10 +128,25 @@ def test_a_batch_draws_what_single_runs_draw(tool):
         assert images(Path("b/runs") / str(number)) == images(alone.folder)
 
 
-def test_waves_draw_for_all_of_their_runs_at_once(tool):
-    tool(rounds=2, images=1, wave=2)
-    assert [len(call) for call in tool.generator.calls] == [2, 2, 1, 1]
-    assert [len(call) for call in tool.critic.calls] == [2, 2, 1, 1]
+def test_waves_draw_for_all_of_their_runs_before_they_judge_all_at_once(tool):
+    tool(rounds=2, images=2, wave=2)
+    assert [len(call) for call in tool.critic.calls] == [4, 4, 2, 2]
+    assert [len(call) for call in tool.generator.calls] == [2] * 6  # none depends on another run
+    assert [request.prompt for request, _ in tool.critic.calls[0]] == [
+        "a red circle", "a red circle", "two blue stars", "two blue stars"
+    ]  # fmt: skip
+
+
+def test_a_budget_of_images_is_each_runs_own(tool):
+    outcome = tool(rounds=4, images=2, max_images=3)
+    assert [result.images for result in outcome.results] == [3, 3, 3]
+    assert [len(call) for call in tool.generator.calls] == [2, 2, 2, 1, 1, 1]
+
+
+def test_a_wave_can_start_from_images_of_its_runs(tool):
+    tool(PROMPTS[:2], rounds=2, strategy="reflect", strength=0.5)
+    starts = [start and seed_of(start) for start in tool.generator.starts]
+    assert starts == [None] * 4 + [1] * 4
 
 
 def test_without_a_folder_there_is_a_new_one_named_after_the_file(tool, tmp_path):
@@ -242,7 +257,7 @@ def test_a_comparison_that_fails_takes_nobody_along(tool, monkeypatch):
     tool.critic.compare = fail
     outcome = tool(rounds=2)
     assert [failed.id for failed in outcome.failures] == ["1"]
-    assert [len(call) for call in tool.generator.calls] == [6, 6]
+    assert [len(call) for call in tool.generator.calls] == [2] * 6
 
 
 @pytest.mark.parametrize("wave", [1, 16])
@@ -461,6 +476,24 @@ def test_a_damaged_line_of_the_summary_is_an_error(tmp_path):
     (tmp_path / "summary.jsonl").write_text('{"id": 1}\n')
     with pytest.raises(GcrError, match="damaged line"):
         Summary(tmp_path).refresh()
+
+
+def test_a_summary_that_cannot_be_written_ends_the_batch(tool, monkeypatch):
+    whole = Summary.add
+
+    def full(self, result):
+        if result.id == "2":
+            raise GcrError("no space left")
+        whole(self, result)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Summary, "add", full)
+        with pytest.raises(GcrError, match="no space left"):
+            tool(rounds=2)
+    assert [line["id"] for line in lines()] == ["1"]
+    assert len(tool(rounds=2).results) == 3
+    again = len(tool.generator.drawn) - len(set(tool.generator.drawn)) - 4  # rewrites are alike
+    assert again == 2  # the round in flight of the third
 
 
 def test_unreadable_batches_are_refused(tool, tmp_path):

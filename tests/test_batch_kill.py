@@ -26,7 +26,7 @@ class Slow(FakeGenerator):
     def draw(self, candidates, starts=(), sources=()):
         with open("drawn.txt", "a") as file:
             file.write("draw\\n" + "".join(f"{c.prompt}, {c.seed}\\n" for c in candidates))
-        time.sleep(0.1)
+        time.sleep(0.03)
         return super().draw(candidates, starts, sources)
 
 scores = {seed: 0.1 + seed * 37 % 80 / 100 for seed in range(400)}
@@ -122,7 +122,7 @@ def test_a_batch_killed_at_random_moments_equals_an_uninterrupted_one(start, pro
     arguments = ("batch", "p.csv", "--into", "torn", *options)
     kills = 0
     while kills < 40:
-        calls, wait = rng.choice([1, 1, 2]), rng.uniform(0, 0.15)
+        calls, wait = rng.randrange(2, 9), rng.uniform(0, 0.05)
         if not killed(start(*arguments), prompts, calls, wait):
             break
         kills += 1

@@ -19,6 +19,7 @@ LAYERS = (
     ("pocket.bench",),
     ("interruption", "approval", "batching"),
     ("waves", "plan"),
+    ("apart",),
     ("assembly",),
     ("models",),
     ("calibration", "cautions"),
