@@ -4,24 +4,44 @@
 
     outcome = gcr.refine("two red circles and a blue star", images=4)
     print(outcome.folder, outcome.best)
+    for result in gcr.batch(Path("prompts.txt")).results:
+        print(result.prompt, result.raw, result.best)
 
 Importing gcr imports neither torch nor any other large library; the first run does.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-from gcr.errors import GcrError, ModelError, UsageError
+from gcr.errors import BatchError, GcrError, ModelError, UsageError
 
 if TYPE_CHECKING:
-    from gcr.assembly import Outcome, refine
+    from gcr.assembly import refine
+    from gcr.batching import BatchOutcome, batch
+    from gcr.outcome import Outcome
 
 __version__ = "0.1.0"
-__all__ = ["GcrError", "ModelError", "Outcome", "UsageError", "__version__", "refine"]
+__all__ = [
+    "BatchError",
+    "BatchOutcome",
+    "GcrError",
+    "ModelError",
+    "Outcome",
+    "UsageError",
+    "__version__",
+    "batch",
+    "refine",
+]
+
+_HOMES = {
+    "BatchOutcome": "gcr.batching",
+    "Outcome": "gcr.outcome",
+    "batch": "gcr.batching",
+    "refine": "gcr.assembly",
+}
 
 
 def __getattr__(name: str) -> object:
-    if name in ("Outcome", "refine"):
-        from gcr import assembly
-
-        return getattr(assembly, name)
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,22 +6,24 @@ The one place where loop, models, folder and view meet; none of them knows the o
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gcr import cautions, comparison, loop, profiles, rubric, source, store, strategies
+from gcr.claims import claimed
 from gcr.errors import UsageError
 from gcr.guards import lost
 from gcr.models import load_models, revision
-from gcr.records import Attempt, Request, Run, StopReason
-from gcr.settings import Settings, resolve
+from gcr.outcome import Outcome, best_scored
+from gcr.records import Request, StopReason
+from gcr.settings import Settings, recalled, resolve
 from gcr.stopping import StopRule
-from gcr.verdict import never_met
-from gcr.view import Enough, Silent, View
+from gcr.view import Enough, Silent, View, Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from PIL.Image import Image
 
@@ -29,63 +31,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of a run.
+class Parts:
+    """What takes part in runs of these settings.
 
-    best: the attempt with the highest score; None if none could be scored.
-    raw: the first attempt of the request as it is; None if none was drawn.
-    seconds: wall time of this call, with loading_seconds, the time before the first round began.
+    revisions: of the models, by the role they play.
     """
 
-    run: Run
-    folder: Path
-    best: Attempt | None
-    raw: Attempt | None
-    seconds: float
-    loading_seconds: float
-
-    @property
-    def best_image(self) -> Path | None:
-        """A copy of the best attempt's image."""
-        return self.folder / "best.png" if self.best else None
-
-    def as_json(self) -> dict[str, object]:
-        """JSON values of all of it; what `gcr refine --json` prints."""
-        run, best, raw = self.run, self.best, self.raw
-        return {
-            "run_id": run.id,
-            "folder": str(self.folder),
-            "request": asdict(run.request),
-            "source": str(self.folder / run.request.source) if run.request.source else None,
-            "best": best and {**self._attempt(best), "image": str(self.best_image)},
-            "comparison": run.comparison,
-            "never_met": [asdict(requirement) for requirement in never_met(run)],
-            "raw": raw and {"image": str(self.folder / raw.image), "score": raw.score},
-            "rounds": [
-                {"index": round_.index, "attempts": [self._attempt(a) for a in round_.attempts]}
-                for round_ in run.rounds
-            ],
-            "stop": run.stop,
-            "images": len(run.attempts),
-            "seconds": round(self.seconds, 3),
-            "loading_seconds": round(self.loading_seconds, 3),
-        }
-
-    def _attempt(self, attempt: Attempt) -> dict[str, object]:
-        """One attempt without the raw reply, which is in the folder's rounds.jsonl."""
-        critique = asdict(attempt.critique)
-        score = critique.pop("overall")
-        del critique["raw"]
-        return {
-            "image": str(self.folder / attempt.image),
-            "sha256": attempt.sha256,
-            "round": next(r.index for r in self.run.rounds if attempt in r.attempts),
-            **asdict(attempt.candidate),
-            "score": score,
-            **critique,
-            "draw_seconds": round(attempt.draw_seconds, 4),
-            "judge_seconds": round(attempt.judge_seconds, 4),
-        }
+    settings: Settings
+    generator: Generator
+    critic: Critic
+    strategy: strategies.Named
+    rule: StopRule
+    revisions: Mapping[str, str | None]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -129,44 +86,55 @@ def run(  # noqa: PLR0913 - each for itself
     view = view or Silent()
     edited = None if image is None else source.read(image)
     request = _request(checked(prompt), settings, edited)
+    settings, questions = ruled(settings)
+    recorded = {**settings.recorded(), "rubric_sha256": questions.sha256}
+    with ExitStack() as held:
+        if resume is None:
+            store.check_writable(settings.output)
+        else:
+            folder = _reopened(Path(resume), held)
+            folder.check(request, recorded)
+        cautions.of_pocket(request, settings, view)
+        parts = load(settings, questions, view, edit=edited is not None)
+        cautions.of_length(request, parts.generator, view)
+        if resume is None:
+            folder = store.RunFolder.create(
+                settings.output, request, recorded, parts.revisions, edited
+            )
+            held.enter_context(claimed(folder.path))
+        else:
+            cautions.of_changes(folder, parts.revisions, view)
+        loading_seconds = time.perf_counter() - started
+        try:
+            drive(folder, parts, around(parts.strategy) if around else parts.strategy, view)
+        except KeyboardInterrupt as interruption:
+            raise Interrupted(_outcome(folder, started, loading_seconds)) from interruption
+        return _outcome(folder, started, loading_seconds)
+
+
+def resume(path: Path | str, *, view: View | None = None) -> Outcome:
+    """Go on with the run of a folder, under the settings it was begun with; `gcr resume FOLDER`.
+
+    Raises as `refine` does.
+    """
+    run_, _ = store.begun(Path(path))
+    image = Path(path) / run_.request.source if run_.request.source else None
+    return run(run_.request.prompt, recalled(run_.settings), image=image, resume=path, view=view)
+
+
+def ruled(settings: Settings) -> tuple[Settings, rubric.Rubric]:
+    """The settings as their rubric allows them, and the rubric."""
     questions = rubric.load(settings.rubric)
     if not questions.comparison:
         settings = settings.model_copy(update={"compare": False})
-    recorded = {**settings.recorded(), "rubric_sha256": questions.sha256}
-    folder = None
-    if resume is None:
-        store.check_writable(settings.output)
-    else:
-        folder = store.RunFolder.open(Path(resume))
-        folder.check(request, recorded)
-    cautions.of_pocket(request, settings, view)
-    generator, critic = load_models(settings, questions, view, edit=edited is not None)
-    strategy = _strategy(settings, generator, view)
-    strategy = around(strategy) if around else strategy
-    cautions.of_length(request, generator, view)
-    revisions = {"generator": revision(settings.generator), "critic": revision(settings.critic)}
-    if folder is None:
-        folder = store.RunFolder.create(settings.output, request, recorded, revisions, edited)
-    else:
-        cautions.of_changes(folder, revisions, view)
-    loading_seconds = time.perf_counter() - started
-    try:
-        drive(folder, generator, critic, strategy, settings, view=view)
-    except KeyboardInterrupt as interruption:
-        raise Interrupted(_outcome(folder, started, loading_seconds)) from interruption
-    return _outcome(folder, started, loading_seconds)
+    return settings, questions
 
 
-def drive(  # noqa: PLR0913 - what takes part, each for itself
-    folder: store.RunFolder,
-    generator: Generator,
-    critic: Critic,
-    strategy: Strategy,
-    settings: Settings,
-    *,
-    view: View,
-) -> None:
-    """Run the loop on the folder's run until it stops. Rounds are on disk before they are shown."""
+def load(
+    settings: Settings, questions: rubric.Rubric, view: Watcher, *, edit: bool = False
+) -> Parts:
+    """Load the models, and make what goes with them. Raises as `load_models` does."""
+    generator, critic = load_models(settings, questions, view, edit=edit)
     rule = StopRule(
         settings.rounds,
         settings.target,
@@ -175,15 +143,35 @@ def drive(  # noqa: PLR0913 - what takes part, each for itself
         settings.max_images,
         settings.max_seconds,
     )
-    stop, preference = rule.reason(folder.run), None
+    revisions = {"generator": revision(settings.generator), "critic": revision(settings.critic)}
+    strategy = _strategy(settings, generator, view)
+    return Parts(settings, generator, critic, strategy, rule, revisions)
+
+
+def _reopened(path: Path, held: ExitStack) -> store.RunFolder:
+    """A run to go on with, claimed before a line that another process is writing is cut off."""
+    store.begun(path)
+    held.enter_context(claimed(path))
+    return store.RunFolder.open(path)
+
+
+def drive(folder: store.RunFolder, parts: Parts, strategy: Strategy, view: View) -> None:
+    """Run the loop on the folder's run until it stops. Rounds are on disk before they are shown."""
+    stop, preference = parts.rule.reason(folder.run), None
     view.begin(folder.run)
     try:
-        wave = loop.refine([folder.run], generator, critic, strategy, rule, gallery=folder.gallery)
-        for step in wave:
+        for step in loop.refine(
+            [folder.run],
+            parts.generator,
+            parts.critic,
+            strategy,
+            parts.rule,
+            gallery=folder.gallery,
+        ):
             folder.save(step.run, step.images)
             stop = step.run.stop
             view.round(folder.run, best_scored(folder.run))
-        preference = _compared(folder, critic) if settings.compare else None
+        preference = compared(folder, parts)
     except Enough as enough:
         stop = StopReason.CHOSEN
         folder.keep(enough.kept)
@@ -199,19 +187,20 @@ def drive(  # noqa: PLR0913 - what takes part, each for itself
         view.end(folder.run, best, folder.path)
 
 
-def _compared(folder: store.RunFolder, critic: Critic) -> Preference | None:
+def compared(folder: store.RunFolder, parts: Parts) -> Preference | None:
     """The critic's blind choice between the request as it is (first) and the best image (second).
 
-    None where they are one, where nothing is scored, and where the critic's reply says neither.
+    None where they are one, where nothing is scored, where the critic's reply says neither, and
+    where the settings want none.
     """
     run, best = folder.run, best_scored(folder.run)
-    if best is None or best == loop.raw(run) or run.request.source:
+    if not parts.settings.compare or best is None or best == loop.raw(run) or run.request.source:
         return None
     images = (folder.gallery(run, attempt.image) for attempt in (loop.raw(run), best))
-    return comparison.blind(critic, run.request, *images)
+    return comparison.blind(parts.critic, run.request, *images)
 
 
-def _strategy(settings: Settings, generator: Generator, view: View) -> Strategy:
+def _strategy(settings: Settings, generator: Generator, view: Watcher) -> strategies.Named:
     """The strategy that was chosen, or `refine` where the generator cannot draw what it proposes.
 
     Raises UsageError where it could with other settings.
@@ -257,12 +246,6 @@ def _request(prompt: str, settings: Settings, edited: Image | None) -> Request:
                 "name an editing pipeline with -m and a vision-language model with --critic",
             )
     return Request(prompt, settings.negative, settings.keep, source.NAME, source.digest(edited))
-
-
-def best_scored(run: Run) -> Attempt | None:
-    """The best of the attempts that have a score, or the one that a person kept."""
-    best = loop.best(run)
-    return best if best is not None and (best.score is not None or run.kept) else None
 
 
 def _outcome(folder: store.RunFolder, started: float, loading_seconds: float) -> Outcome:

@@ -2,36 +2,51 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gcr import profiles, store
+from gcr.view import Silent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from gcr.records import Generator, Request
     from gcr.settings import Settings
-    from gcr.view import View
+    from gcr.view import Watcher
 
 
-def of_pocket(request: Request, settings: Settings, view: View) -> None:
+def of_pocket(request: Request, settings: Settings, view: Watcher) -> None:
     """Say what the embedded pair cannot do, before anything is drawn."""
+    of_choice(settings, view)
+    of_words(request, settings, view)
+
+
+def of_choice(settings: Settings, view: Watcher) -> None:
+    """Say that `auto` took the embedded pair, and why."""
+    if settings.chosen and settings.profile == profiles.EMBEDDED:
+        view.warn(f"auto: {settings.chosen}", _larger())
+
+
+def of_words(request: Request, settings: Settings, view: Watcher) -> None:
+    """Say what in a request the embedded pair does not know or understand."""
     from gcr import pocket
 
-    larger = [profiles.AUTO, *(name for name in profiles.known() if name != profiles.EMBEDDED)]
-    hint = f"it knows coloured shapes only; larger pairs: --profile {', '.join(larger)}"
-    if settings.chosen and settings.profile == profiles.EMBEDDED:
-        view.warn(f"auto: {settings.chosen}", hint)
     models = (settings.generator, settings.critic)
     if any(model.startswith(f"{profiles.EMBEDDED}:") for model in models):
         unknown = pocket.unknown_words(f"{request.prompt} {request.negative}")
         if unknown:
-            view.warn(f"the embedded pair does not know: {', '.join(unknown)}", hint)
+            view.warn(f"the embedded pair does not know: {', '.join(unknown)}", _larger())
         elif trouble := pocket.not_understood(request.prompt):
-            view.warn(f"the embedded pair may not understand the prompt: {trouble}", hint)
+            view.warn(f"the embedded pair may not understand the prompt: {trouble}", _larger())
 
 
-def of_length(request: Request, generator: Generator, view: View) -> None:
+def _larger() -> str:
+    larger = [profiles.AUTO, *(name for name in profiles.known() if name != profiles.EMBEDDED)]
+    return f"it knows coloured shapes only; larger pairs: --profile {', '.join(larger)}"
+
+
+def of_length(request: Request, generator: Generator, view: Watcher) -> None:
     """Say that the end of the prompt will be judged, but not drawn."""
     if over := generator.excess(request.prompt):
         view.warn(
@@ -40,8 +55,35 @@ def of_length(request: Request, generator: Generator, view: View) -> None:
         )
 
 
-def of_changes(folder: store.RunFolder, revisions: Mapping[str, str | None], view: View) -> None:
-    """Say when a run goes on with other software or models than it was begun with."""
+class Gathering(Silent):
+    """Takes the warnings about many prompts, to give one for each kind.
+
+    place: of the prompt that is looked at.
+    """
+
+    def __init__(self) -> None:
+        self.place = ""
+        self._found: dict[str, list[str]] = {}  # by their hints
+
+    def warn(self, message: str, hint: str) -> None:
+        self._found.setdefault(hint, []).append(f"{self.place}: {message}")
+
+    def give(self, view: Watcher) -> None:
+        """The first warning of each kind, and how many more there are."""
+        for hint, messages in self._found.items():
+            more = f" (and so with {len(messages) - 1} more)" if len(messages) > 1 else ""
+            view.warn(messages[0] + more, hint)
+
+
+class Begun(Protocol):
+    """A run or a batch in its folder."""
+
+    path: Path
+    story: dict[str, object]
+
+
+def of_changes(folder: Begun, revisions: Mapping[str, str | None], view: Watcher) -> None:
+    """Say when a run or batch goes on with other software or models than it was begun with."""
     for key, now in (("versions", store.versions()), ("revisions", revisions)):
         before = folder.story.get(key)
         if before != now:

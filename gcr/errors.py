@@ -2,7 +2,8 @@
 
 GcrError                1  the run failed
 ├── UsageError          2  wrong usage or configuration
-└── ModelError          1  a model could not be loaded or used
+├── ModelError          1  a model could not be loaded or used
+└── BatchError          3  a batch ended, and some of its prompts failed
 """
 
 
@@ -25,3 +26,9 @@ class UsageError(GcrError):
 
 class ModelError(GcrError):
     """A generator or critic could not be loaded, or cannot do what was asked of it."""
+
+
+class BatchError(GcrError):
+    """Some prompts of a batch failed, or were not reached for failures; the others are done."""
+
+    exit_code = 3

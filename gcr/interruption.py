@@ -9,10 +9,41 @@ from typing import TYPE_CHECKING, Any
 from gcr.view import Silent, View
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from types import FrameType
 
     from gcr.records import Attempt, Run
+    from gcr.summary import Result
+    from gcr.waves import Overview
+
+
+class Ears:
+    """Hears Ctrl-C: the first is remembered, the second raises KeyboardInterrupt.
+
+    warn: told of the first, with a hint. Outside of the main thread, where Python hears no
+    signals, nothing is changed.
+    """
+
+    def __init__(self, warn: Callable[[str, str], None]) -> None:
+        self.asked = False
+        self._warn = warn
+        self._before: Any = None  # a handler of signals
+
+    def open(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._hear)
+
+    def close(self) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+            self._before = None
+
+    def _hear(self, _: int, __: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        self._warn("stopping after this round", "Ctrl-C again stops at once")
 
 
 class Patient:
@@ -25,8 +56,7 @@ class Patient:
 
     def __init__(self, view: View | None) -> None:
         self._view = view or Silent()
-        self._asked = False
-        self._before: Any = None  # a handler of signals
+        self._ears = Ears(self._view.warn)
 
     def warn(self, message: str, hint: str) -> None:
         self._view.warn(message, hint)
@@ -36,8 +66,7 @@ class Patient:
 
     def begin(self, run: Run) -> None:
         self._view.begin(run)
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._hear)
+        self._ears.open()
 
     def progress(self, phase: str, done: int, total: int) -> None:
         self._view.progress(phase, done, total)
@@ -45,16 +74,41 @@ class Patient:
     def round(self, run: Run, best: Attempt | None) -> None:
         """Raises KeyboardInterrupt after a round in which Ctrl-C was heard, unless it was last."""
         self._view.round(run, best)
-        if self._asked and run.stop is None:
+        if self._ears.asked and run.stop is None:
             raise KeyboardInterrupt
 
     def end(self, run: Run, best: Attempt | None, folder: Path) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        self._ears.close()
         self._view.end(run, best, folder)
 
-    def _hear(self, _: int, __: FrameType | None) -> None:
-        if self._asked:
-            raise KeyboardInterrupt
-        self._asked = True
-        self._view.warn("stopping after this round", "Ctrl-C again stops at once")
+
+class PatientBatch:
+    """An overview around another that hears Ctrl-C while a batch is worked on."""
+
+    def __init__(self, view: Overview) -> None:
+        self._view = view
+        self._ears = Ears(view.warn)
+
+    def asked(self) -> bool:
+        """Whether Ctrl-C was heard: the batch is to stop where all rounds are saved."""
+        return self._ears.asked
+
+    def warn(self, message: str, hint: str) -> None:
+        self._view.warn(message, hint)
+
+    def loading(self, what: str) -> None:
+        self._view.loading(what)
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        self._view.progress(phase, done, total)
+
+    def begin(self, total: int, done: int) -> None:
+        self._view.begin(total, done)
+        self._ears.open()
+
+    def result(self, result: Result) -> None:
+        self._view.result(result)
+
+    def end(self) -> None:
+        self._ears.close()
+        self._view.end()

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from gcr import rubric
     from gcr.records import Critic, Generator
     from gcr.settings import Settings
-    from gcr.view import View
+    from gcr.view import Watcher
 
 
 def load_models(
-    settings: Settings, questions: rubric.Rubric, view: View, *, edit: bool = False
+    settings: Settings, questions: rubric.Rubric, view: Watcher, *, edit: bool = False
 ) -> tuple[Generator, Critic]:
     """Load both models onto one device. edit: whether the generator is to edit images.
 

@@ -15,7 +15,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
 from gcr import profiles, spreads
-from gcr.errors import UsageError
+from gcr.errors import GcrError, UsageError
 
 PREFIX = "GCR_"
 NOT_SETTINGS = frozenset({"GCR_DEBUG", "GCR_CACHE"})
@@ -151,6 +151,21 @@ def resolve(
     if edit and "rubric" not in given:
         values["rubric"] = EDITING
     return _known_spread(_validated(values, given), environ)
+
+
+def recalled(recorded: Mapping[str, object]) -> Settings:
+    """The settings that `recorded` gave, as a folder keeps them: nothing else is looked at.
+
+    Raises GcrError where they are not what this version can go on with.
+    """
+    values = {key: value for key, value in recorded.items() if key != "rubric_sha256"}
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(map(str, problem["loc"]))
+        message = f"this version of gcr cannot read the recorded setting {key}: {problem['msg']}"
+        raise GcrError(message, "go on with the version that began it, or start anew") from error
 
 
 def _validated(values: Mapping[str, object], given: Mapping[str, Given]) -> Settings:

@@ -6,6 +6,7 @@
       rounds.jsonl    one line for each finished round
       00-0.png        round 0, first image
       best.png        a copy of the best image
+      .claim          locked by the process that is at work here
 
 Images are on disk before the line that names them: the line makes the round exist. Whatever
 a crash leaves behind beyond the last whole line belongs to no round, and is written again.
@@ -69,12 +70,27 @@ class RunFolder:
         edited: the image that the request's `source` names.
         """
         now = datetime.now().astimezone()
-        path = _new_folder(output, request.prompt, now)
+        path = new_folder(output, request.prompt, now)
         run = Run(id=f"{now:%Y%m%d}-{path.name}", request=request, settings=dict(settings))
-        story = {"started": now.isoformat(), "versions": versions(), "revisions": revisions or {}}
+        return cls.begin(path, run, revisions, edited)
+
+    @classmethod
+    def begin(
+        cls,
+        path: Path,
+        run: Run,
+        revisions: Mapping[str, str | None] | None = None,
+        edited: Image | None = None,
+    ) -> RunFolder:
+        """As `create`, in a folder that is there already."""
+        story = {
+            "started": datetime.now().astimezone().isoformat(),
+            "versions": versions(),
+            "revisions": revisions or {},
+        }
         folder = cls(path, run, story)
         if edited is not None:
-            write(path / request.source, metadata.png(edited, {}))
+            write(path / run.request.source, metadata.png(edited, {}))
         folder._write_run(None)
         return folder
 
@@ -84,14 +100,7 @@ class RunFolder:
 
         Raises GcrError where the folder holds no run, or not the images that its lines name.
         """
-        story = _read_story(path)
-        try:
-            asked = story.pop("request")
-            request = Request(**{**asked, "keep": tuple(asked.get("keep", ()))})
-            run = Run(id=str(story.pop("id")), request=request, settings=story.pop("settings"))
-        except (KeyError, TypeError) as error:
-            message = f"{path / 'run.json'} is not the record of a run: {error}"
-            raise GcrError(message, "name a folder that `gcr refine` made") from error
+        run, story = begun(path)
         kept = {key: value for key, value in story.items() if key not in RESULTS}
         folder = cls(path, replace(run, rounds=_read_rounds(path)), kept)
         folder._check_images()
@@ -184,6 +193,22 @@ class RunFolder:
             raise GcrError(f"{path} {problem}", "put the file back, or start a new run")
 
 
+def begun(path: Path) -> tuple[Run, dict[str, Any]]:
+    """The run of a folder as it was begun, without its rounds, and all else that run.json holds.
+
+    Raises UsageError where there is none, GcrError where it cannot be read.
+    """
+    story = _read_story(path)
+    try:
+        asked = story.pop("request")
+        request = Request(**{**asked, "keep": tuple(asked.get("keep", ()))})
+        run = Run(id=str(story.pop("id")), request=request, settings=story.pop("settings"))
+    except (KeyError, TypeError) as error:
+        message = f"{path / 'run.json'} is not the record of a run: {error}"
+        raise GcrError(message, "name a folder that `gcr refine` made") from error
+    return run, story
+
+
 def check_writable(output: Path) -> None:
     """Raise UsageError where no run folder can be made; cheap, so done before models load."""
     probe = output / f".gcr-{os.getpid()}"
@@ -216,7 +241,8 @@ def slug(prompt: str) -> str:
     return words
 
 
-def _new_folder(output: Path, prompt: str, now: datetime) -> Path:
+def new_folder(output: Path, prompt: str, now: datetime) -> Path:
+    """Make the folder `output`/date/time-prompt-hash, which was not there before."""
     day = output / f"{now:%Y-%m-%d}"
     for count in range(1 << 16):
         digest = hashlib.sha256(f"{prompt}\0{count}".encode()).hexdigest()[:4]

@@ -147,6 +147,17 @@ class Evolve(_Drawing):
         return Candidate("", self.seed, mutations=(self.seed,), strength=self.strength)
 
 
+class BySeed:
+    """One strategy for runs that differ in their seeds: each run's is among its settings."""
+
+    def __init__(self, strategy: Named) -> None:
+        self._strategy = strategy
+
+    def propose(self, run: Run) -> tuple[Candidate, ...]:
+        seed = int(str(run.settings["seed"]))
+        return replace(self._strategy, seed=seed).propose(run)
+
+
 def _best_scored(run: Run) -> Attempt | None:
     """What is known to be worth going on from; None where nothing is."""
     best = next(iter(ranked(run)), None)

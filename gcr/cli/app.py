@@ -4,15 +4,17 @@ Typer's rich help and error boxes are as slow to import as Typer itself, so the 
 errors do without them; a command's own help, where there are panels of options, has them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 import gcr
+from gcr.cli.batch import batch
 from gcr.cli.calibrate import calibrate
 from gcr.cli.refine import refine
+from gcr.cli.resume import resume
 from gcr.errors import UsageError
 
 
@@ -30,8 +32,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog='Try: gcr refine "two red circles and a blue star above a green square"',
 )
-app.command(short_help="Refine one prompt.")(refine)
-app.command(short_help="Measure how much of the critic's score is chance.")(calibrate)
+COMMANDS: Mapping[str, tuple[Callable[..., None], str]] = {
+    "refine": (refine, "Refine one prompt."),
+    "batch": (batch, "Refine every prompt of prompt files."),
+    "resume": (resume, "Go on with a run or a batch."),
+    "calibrate": (calibrate, "Measure how much of the critic's score is chance."),
+}
+for _name, (_command, _help) in COMMANDS.items():
+    app.command(_name, short_help=_help)(_command)
 
 
 @app.callback(invoke_without_command=True)
@@ -54,11 +62,9 @@ def run(arguments: Sequence[str]) -> int:
         code = app(list(arguments), prog_name="gcr", standalone_mode=False)
     except typer.TyperException as error:
         message = error.format_message().rstrip(".")
-        unquoted = "extra argument" in message
-        hint = (
-            "put quotes around a prompt of several words"
-            if unquoted
-            else "gcr refine --help lists the options"
-        )
+        command = arguments[0] if arguments[:1] and arguments[0] in COMMANDS else ""
+        hint = f"gcr {command} --help lists the options" if command else "gcr --help lists commands"
+        if command == "refine" and "extra argument" in message:
+            hint = "put quotes around a prompt of several words"
         raise UsageError(message, hint) from error
     return code if isinstance(code, int) else 0

@@ -2,51 +2,31 @@
 
 import json
 import sys
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import typer
 
 from gcr.cli import logs, options
+from gcr.cli.flags import with_settings
 from gcr.errors import GcrError, UsageError
 
 if TYPE_CHECKING:
-    from gcr.assembly import Outcome
+    from gcr.console import Terminal
+    from gcr.outcome import Outcome
+    from gcr.view import View
 
 
+@with_settings
 def refine(
     prompt: options.Prompt,
     *,
     image: options.Source = None,
-    profile: options.Profile = None,
-    generator: options.Generator = None,
-    critic: options.Critic = None,
-    rubric: options.Rubric = None,
-    score: options.Score = None,
-    judges: options.Judges = None,
-    seed: options.Seed = None,
-    width: options.Width = None,
-    height: options.Height = None,
-    steps: options.Steps = None,
-    guidance: options.Guidance = None,
-    negative: options.Negative = None,
-    keep: options.Keep = None,
-    strategy: options.Strategy = None,
-    strength: options.Strength = None,
-    rounds: options.Rounds = None,
-    images: options.Images = None,
-    target: options.Target = None,
-    patience: options.Patience = None,
-    min_gain: options.MinGain = None,
-    max_images: options.MaxImages = None,
-    max_seconds: options.MaxSeconds = None,
-    compare: options.Compare = None,
     approve: options.Approve = False,
-    output: options.Output = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    flags: Mapping[str, object],
 ) -> None:
     """Draw PROMPT, judge the images, rewrite the prompt, and again until the score stops rising.
 
@@ -54,52 +34,12 @@ def refine(
 
     Prints the path of the best image. All else goes to stderr and into the run's folder.
     """
-    flags = {
-        "profile": profile,
-        "generator": generator,
-        "critic": critic,
-        "rubric": rubric,
-        "score": score,
-        "judges": judges,
-        "seed": seed,
-        "width": width,
-        "height": height,
-        "steps": steps,
-        "guidance": guidance,
-        "negative": negative,
-        "keep": keep or None,
-        "strategy": strategy,
-        "strength": strength,
-        "rounds": rounds,
-        "images": images,
-        "target": target,
-        "patience": patience,
-        "min_gain": min_gain,
-        "max_images": max_images,
-        "max_seconds": max_seconds,
-        "compare": compare,
-        "output": output,
-    }
-    _refine(prompt, image, flags, as_json=as_json, approve=approve, quiet=quiet, verbose=verbose)
-
-
-def _refine(
-    prompt: str,
-    image: Path | None,
-    flags: Mapping[str, object],
-    *,
-    as_json: bool,
-    approve: bool,
-    quiet: bool,
-    verbose: bool,
-) -> None:
     logs.set_up(verbose=verbose, quiet=quiet)
     if approve:
         _check_somebody_is_there(quiet=quiet)
     from gcr import assembly
     from gcr.approval import Approval
-    from gcr.console import Terminal, failure
-    from gcr.interruption import Patient
+    from gcr.console import Terminal
     from gcr.settings import resolve
 
     request = assembly.checked(_read_stdin() if prompt == "-" else prompt)
@@ -107,14 +47,35 @@ def _refine(
     terminal = None if quiet else Terminal(verbose=verbose)
     approval = Approval(terminal, _ask) if approve and terminal else None
     around = approval.around if approval else None
-    view = Patient(approval or terminal)
+    work(
+        lambda view: assembly.run(request, settings, image=image, view=view, around=around),
+        approval or terminal,
+        terminal,
+        as_json=as_json,
+    )
+
+
+def work(
+    act: "Callable[[View], Outcome]",
+    view: "View | None",
+    terminal: "Terminal | None",
+    *,
+    as_json: bool,
+) -> None:
+    """Do a run under the eyes of whoever is at the terminal, and print what came of it."""
+    from gcr.assembly import Interrupted
+    from gcr.console import failure
+    from gcr.interruption import Patient
+
     try:
-        outcome = assembly.run(request, settings, image=image, view=view, around=around)
+        outcome = act(Patient(view))
     except KeyboardInterrupt as stopped:
-        if not isinstance(stopped, assembly.Interrupted):
+        if not isinstance(stopped, Interrupted):
             failure("interrupted before anything was saved", "")
         else:
             _print(stopped.outcome, as_json=as_json)
+            if terminal:
+                terminal.say(f"gcr resume {stopped.outcome.folder} goes on from here")
         raise
     finally:
         if terminal:

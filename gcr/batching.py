@@ -1,0 +1,213 @@
+"""Batches: prompt files in, a run folder for each prompt and a summary of all of them out.
+
+Everything that can be wrong with prompts and settings is said before a model is loaded.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gcr import assembly, cautions, jobs, store
+from gcr import plan as plans
+from gcr.batchfolder import NAME, BatchFolder
+from gcr.errors import UsageError
+from gcr.settings import recalled, resolve
+from gcr.summary import Result, Summary
+from gcr.waves import SIZE, Overview, Pace, Waves
+
+if TYPE_CHECKING:
+    from gcr.jobs import Job
+    from gcr.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOutcome:
+    """What came of a batch, or of one shard of it.
+
+    folder: of the batch. results: of the prompts that are done, also before this call, in order;
+        those with a `failure` failed. Their paths start from the folder.
+    busy: prompts that other processes are at. unfinished: those that nobody finished, because too
+        many failed.
+    seconds: wall time of this call.
+    """
+
+    folder: Path
+    results: tuple[Result, ...]
+    busy: int
+    unfinished: int
+    seconds: float
+
+    @property
+    def summary(self) -> Path:
+        return self.folder / "summary.jsonl"
+
+    @property
+    def table(self) -> Path:
+        return self.folder / "summary.csv"
+
+    @property
+    def failures(self) -> tuple[Result, ...]:
+        return tuple(result for result in self.results if result.failure)
+
+    def as_json(self) -> dict[str, object]:
+        """JSON values of all but the results themselves; what `gcr batch --json` prints."""
+        return {
+            "folder": str(self.folder),
+            "summary": str(self.summary),
+            "table": str(self.table),
+            "prompts": len(self.results) + self.busy + self.unfinished,
+            "done": len(self.results) - len(self.failures),
+            "failed": len(self.failures),
+            "busy": self.busy,
+            "unfinished": self.unfinished,
+            "failures": [{"id": one.id, "failure": one.failure} for one in self.failures],
+            "seconds": round(self.seconds, 3),
+        }
+
+
+class BatchInterrupted(KeyboardInterrupt):
+    """Ctrl-C after the batch's folder was made. outcome: what there is."""
+
+    def __init__(self, outcome: BatchOutcome) -> None:
+        super().__init__()
+        self.outcome = outcome
+
+
+class Unseen:
+    """An overview that shows nothing."""
+
+    def warn(self, message: str, hint: str) -> None: ...
+    def loading(self, what: str) -> None: ...
+    def progress(self, phase: str, done: int, total: int) -> None: ...
+    def begin(self, total: int, done: int) -> None: ...
+    def result(self, result: Result) -> None: ...
+    def end(self) -> None: ...
+
+
+def batch(  # noqa: PLR0913 - each for itself
+    prompts: Path | str | Sequence[Path | str],
+    *,
+    into: Path | str | None = None,
+    wildcards: Path | str | None = None,
+    literal: bool = False,
+    skip_bad: bool = False,
+    wave: int = SIZE,
+    shard: str = "1/1",
+    max_failures: int | None = None,
+    view: Overview | None = None,
+    **flags: object,
+) -> BatchOutcome:
+    """Refine many prompts; the Python form of `gcr batch`.
+
+    prompts: Paths of prompt files, or the prompts themselves as texts.
+    into: the batch's folder; one that holds this batch already is gone on with. None: a new one.
+    wildcards: the folder of wildcard files. literal: leave texts as they are.
+    skip_bad: leave out rows that cannot be read. wave: how many runs advance together.
+    shard: `2/3` is the second of three parts of the prompts.
+    max_failures: stop after so many.
+    flags: settings by the names of their options, such as `images=4`.
+
+    Prompts that fail raise nothing: see `BatchOutcome.failures`. Raises GcrError for what concerns
+    the whole batch; on Ctrl-C BatchInterrupted, which is a KeyboardInterrupt.
+    """
+    pace = Pace(wave, read_shard(shard), max_failures)
+    folder = None if wildcards is None else Path(wildcards)
+    plan = plans.make(prompts, resolve(flags), wildcards=folder, literal=literal, skip_bad=skip_bad)
+    return run(plan, None if into is None else Path(into), pace, view=view)
+
+
+def read_shard(text: str) -> tuple[int, int]:
+    """`2/3` as numbers. Raises UsageError for what is no part of a whole."""
+    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text.strip())
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise UsageError(f"--shard {text!r} is no part", "2/3 is the second of three parts")
+    return int(found[1]), int(found[2])
+
+
+def resume(
+    path: Path,
+    pace: Pace | None = None,
+    *,
+    view: Overview | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> BatchOutcome:
+    """Go on with the batch of a folder, with the prompts and settings it was begun with.
+
+    Prompts that failed are tried again. stopping: as in `run`. Raises as `batch` does.
+    """
+    folder = BatchFolder.open(path)
+    files = folder.story.get("files")
+    names = [str(name) for name in files] if isinstance(files, list) else []
+    plan = plans.planned(folder.jobs, names, recalled(folder.settings))
+    return run(plan, path, pace or Pace(), view=view, stopping=stopping)
+
+
+def run(
+    plan: Plan,
+    into: Path | None,
+    pace: Pace,
+    *,
+    view: Overview | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> BatchOutcome:
+    """Carry out a plan. stopping: asked after each round whether to stop there.
+
+    Raises as `batch` does.
+    """
+    started, view = time.perf_counter(), view or Unseen()
+    share = jobs.shard(plan.jobs, *pace.shard)
+    if into is not None and (into / NAME).exists():
+        BatchFolder.open(into).checked(plan.jobs, plan.recorded)
+        if not _left(Summary(into), share):
+            return _outcome(into, plan, share, started)
+    store.check_writable(into or plan.settings.output)
+    plan.caution(view)
+    parts = assembly.load(plan.settings, plan.questions, view)
+    plan.caution_of_length(parts.generator, view)
+    path = into or plan.new_folder()
+    folder = BatchFolder.begin(path, plan.jobs, plan.recorded, plan.files, parts.revisions)
+    cautions.of_changes(folder, parts.revisions, view)
+    summary = Summary(path)
+    left = _left(summary, share)
+    waves = Waves(folder, parts, summary, view, pace, stopping)
+    try:
+        view.begin(len(share), len(share) - len(left))
+        waves.work(left)
+    except KeyboardInterrupt as interruption:
+        raise BatchInterrupted(_outcome(path, plan, share, started)) from interruption
+    finally:
+        view.end()
+    return _outcome(path, plan, share, started, waves.busy)
+
+
+def _left(summary: Summary, share: Sequence[Job]) -> list[Job]:
+    """The jobs that are not done. One that failed is not."""
+    summary.refresh()
+    done = {id_ for id_, result in summary.results.items() if not result.failure}
+    return [job for job in share if job.id not in done]
+
+
+def _outcome(
+    path: Path,
+    plan: Plan,
+    share: Sequence[Job],
+    started: float,
+    busy: frozenset[str] = frozenset(),
+) -> BatchOutcome:
+    """What there is, also as a table. busy: ids of the prompts that other processes are at."""
+    summary = Summary(path)
+    summary.tabulate(job.id for job in plan.jobs)
+    # One that failed before and is tried again elsewhere has an old result.
+    results = tuple(
+        result
+        for job in share
+        if (result := summary.results.get(job.id)) and not (result.failure and job.id in busy)
+    )
+    elsewhere = len(busy - {result.id for result in results})
+    unfinished = len(share) - len(results) - elsewhere
+    return BatchOutcome(path, results, elsewhere, unfinished, time.perf_counter() - started)

@@ -1,0 +1,184 @@
+"""`gcr batch FILE…`: every prompt of the files refined, in waves."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gcr.cli import logs, options
+from gcr.cli.flags import with_settings
+from gcr.errors import BatchError, UsageError
+
+if TYPE_CHECKING:
+    from gcr.batching import BatchOutcome
+    from gcr.waves import Overview
+
+BATCH = "Batch"
+
+Files = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FILE",
+        help="Prompt files: .txt, .csv, .tsv, .jsonl, .json, .yaml, .parquet; folders of .txt "
+        "files; - for stdin.",
+    ),
+]
+Into = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="The batch's own folder; one that holds this batch already is gone on with.",
+        rich_help_panel=BATCH,
+    ),
+]
+Wildcards = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Where the files are that wildcards such as __colours__ name.",
+        rich_help_panel=BATCH,
+    ),
+]
+Literal = Annotated[
+    bool,
+    typer.Option(
+        "--literal",
+        metavar="",
+        help="Leave {a|b} and __name__ in prompts as they are.",
+        rich_help_panel=BATCH,
+    ),
+]
+SkipBad = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad",
+        metavar="",
+        help="Leave out rows that cannot be read.",
+        rich_help_panel=BATCH,
+    ),
+]
+Wave = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        help="Prompts that advance together, drawn in one go and judged in one.",
+        min=1,
+        rich_help_panel=BATCH,
+    ),
+]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        metavar="I/N",
+        help="Do the I-th of N parts, such as 2/3; all parts share one --into.",
+        rich_help_panel=BATCH,
+    ),
+]
+MaxFailures = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Stop when so many prompts failed (default: do all others).",
+        min=1,
+        rich_help_panel=BATCH,
+    ),
+]
+
+
+@with_settings
+def batch(
+    files: Files,
+    *,
+    into: Into = None,
+    wildcards: Wildcards = None,
+    literal: Literal = False,
+    skip_bad: SkipBad = False,
+    wave: Wave = 16,
+    shard: Shard = None,
+    max_failures: MaxFailures = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    flags: Mapping[str, object],
+) -> None:
+    """Refine every prompt of FILE, and write down what came of each.
+
+    A prompt that fails does not hold up the others; exit code 3 says that some did.
+
+    Prints the path of summary.jsonl, which has a line for each prompt. All else goes to stderr and
+    into the batch's folder; gcr resume goes on with one that was interrupted.
+    """
+    logs.set_up(verbose=verbose, quiet=quiet)
+    if shard and not into:
+        raise UsageError("--shard needs --into", "name one folder that all shards share")
+    from gcr import batching
+    from gcr import plan as plans
+    from gcr.settings import resolve
+    from gcr.waves import Pace
+
+    pace = Pace(wave, batching.read_shard(shard or "1/1"), max_failures)
+    settings = resolve(flags)
+    plan = plans.make(files, settings, wildcards=wildcards, literal=literal, skip_bad=skip_bad)
+    work(
+        lambda view, stopping: batching.run(plan, into, pace, view=view, stopping=stopping),
+        as_json=as_json,
+        quiet=quiet,
+    )
+
+
+def work(
+    act: "Callable[[Overview, Callable[[], bool]], BatchOutcome]", *, as_json: bool, quiet: bool
+) -> None:
+    """Do a batch under the eyes of whoever is at the terminal, and print what came of it."""
+    from gcr.batching import BatchInterrupted, Unseen
+    from gcr.console import failure
+    from gcr.interruption import PatientBatch
+    from gcr.overview import BatchTerminal
+
+    terminal = None if quiet else BatchTerminal()
+    view = PatientBatch(terminal or Unseen())
+    try:
+        outcome = act(view, view.asked)
+    except KeyboardInterrupt as stopped:
+        if not isinstance(stopped, BatchInterrupted):
+            failure("interrupted before anything was saved", "")
+        else:
+            _print(stopped.outcome, as_json=as_json)
+            if terminal:
+                terminal.say(f"gcr resume {stopped.outcome.folder} goes on from here")
+        raise
+    finally:
+        if terminal:
+            terminal.end()
+    _print(outcome, as_json=as_json)
+    if terminal:
+        terminal.say(said(outcome))
+    _check(outcome)
+
+
+def said(outcome: "BatchOutcome") -> str:
+    """What came of a batch in one line."""
+    done = len(outcome.results) - len(outcome.failures)
+    counts = {"failed": len(outcome.failures), "not reached": outcome.unfinished}
+    counts["left to other processes"] = outcome.busy
+    rest = "".join(f", {count} {what}" for what, count in counts.items() if count)
+    return f"{done} done{rest}; saved in {outcome.folder}"
+
+
+def _print(outcome: "BatchOutcome", *, as_json: bool) -> None:
+    typer.echo(json.dumps(outcome.as_json()) if as_json else outcome.summary)
+
+
+def _check(outcome: "BatchOutcome") -> None:
+    if not outcome.failures:
+        return
+    first = outcome.failures[0]
+    more = len(outcome.failures) - 1
+    listed = f"{first.id}: {first.failure}" + (f"; and {more} more" if more else "")
+    count = "1 prompt" if not more else f"{more + 1} prompts"
+    raise BatchError(
+        f"{count} failed ({listed})",
+        f"reasons are in {outcome.summary}; gcr resume {outcome.folder} tries them again",
+    )

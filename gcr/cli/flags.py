@@ -1,0 +1,61 @@
+"""The options that are settings, given to a command by a decorator instead of one by one."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any
+
+from gcr.cli import options
+
+OPTIONS: Mapping[str, Any] = {
+    "profile": options.Profile,
+    "generator": options.Generator,
+    "critic": options.Critic,
+    "rubric": options.Rubric,
+    "score": options.Score,
+    "judges": options.Judges,
+    "seed": options.Seed,
+    "width": options.Width,
+    "height": options.Height,
+    "steps": options.Steps,
+    "guidance": options.Guidance,
+    "negative": options.Negative,
+    "keep": options.Keep,
+    "strategy": options.Strategy,
+    "strength": options.Strength,
+    "rounds": options.Rounds,
+    "images": options.Images,
+    "target": options.Target,
+    "patience": options.Patience,
+    "min_gain": options.MinGain,
+    "max_images": options.MaxImages,
+    "max_seconds": options.MaxSeconds,
+    "compare": options.Compare,
+    "output": options.Output,
+}
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with an option for each setting, whose values it is called with as `flags`.
+
+    A setting that was not given is None. Typer reads the signature, so that is what is made here.
+    """
+    own = dict(inspect.signature(command, eval_str=True).parameters)
+    del own["flags"]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    settings = [
+        inspect.Parameter(name, keyword, default=None, annotation=option)
+        for name, option in OPTIONS.items()
+    ]
+    first = [one for one in own.values() if one.kind is not keyword]
+    rest = [one for one in own.values() if one.kind is keyword]
+    signature = inspect.Signature([*first, *settings, *rest], return_annotation=None)
+
+    @wraps(command)
+    def taking(*arguments: Any, **given: Any) -> None:
+        flags = {name: given.pop(name, None) for name in OPTIONS}
+        command(*arguments, **given, flags={**flags, "keep": flags["keep"] or None})
+
+    taking.__annotations__ = {name: one.annotation for name, one in signature.parameters.items()}
+    taking.__signature__ = signature  # type: ignore[attr-defined]
+    return taking

@@ -1,0 +1,53 @@
+"""`gcr resume FOLDER`: go on with a run or a batch."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gcr.cli import batch, logs, options, refine
+from gcr.errors import UsageError
+
+Folder = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="Of a run or a batch, as gcr made it.")
+]
+
+
+def resume(
+    folder: Folder,
+    *,
+    wave: batch.Wave = 16,
+    shard: batch.Shard = None,
+    max_failures: batch.MaxFailures = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Go on with the run or the batch in FOLDER, with the prompts and settings it was begun with.
+
+    Rounds that are on disk are not drawn again. Prompts of a batch that failed are tried again.
+
+    Prints what gcr refine or gcr batch prints.
+    """
+    logs.set_up(verbose=verbose, quiet=quiet)
+    from gcr import assembly, batching
+    from gcr.batchfolder import NAME
+    from gcr.console import Terminal
+    from gcr.waves import Pace
+
+    if (folder / NAME).exists():
+        pace = Pace(wave, batching.read_shard(shard or "1/1"), max_failures)
+        batch.work(
+            lambda view, stopping: batching.resume(folder, pace, view=view, stopping=stopping),
+            as_json=as_json,
+            quiet=quiet,
+        )
+    elif (folder / "run.json").exists():
+        terminal = None if quiet else Terminal(verbose=verbose)
+        refine.work(
+            lambda view: assembly.resume(folder, view=view), terminal, terminal, as_json=as_json
+        )
+    else:
+        raise UsageError(
+            f"no run and no batch in {folder}", "name a folder that gcr refine or gcr batch made"
+        )

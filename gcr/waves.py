@@ -1,0 +1,285 @@
+"""Waves: many runs of a batch through the one loop, and what happens when one of them fails.
+
+A wave draws for all of its runs and then judges for all in one call, so that images go through the
+critic in batches and two models that take turns on one device change places once a round.
+Where that raises, nobody knows for which run: so each goes on alone, from its saved rounds, and
+those that raise alone have failed.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from gcr import loop
+from gcr.apart import Apart
+from gcr.assembly import compared
+from gcr.claims import take
+from gcr.errors import GcrError
+from gcr.files import sync_folder, writing
+from gcr.guards import lost
+from gcr.outcome import best_scored
+from gcr.records import Request, Run, StopReason
+from gcr.store import RunFolder
+from gcr.summary import Result, Summary
+from gcr.view import Watcher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Sequence
+    from pathlib import Path
+
+    from gcr.assembly import Parts
+    from gcr.batchfolder import BatchFolder
+    from gcr.jobs import Job
+
+logger = logging.getLogger(__name__)
+
+SIZE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a batch is worked through; none of it changes an image.
+
+    wave: runs that advance together. shard: which part of how many, both from 1.
+    most_failures: after which the batch stops; None: no limit.
+    """
+
+    wave: int = SIZE
+    shard: tuple[int, int] = (1, 1)
+    most_failures: int | None = None
+
+
+class Overview(Watcher, Protocol):
+    """Told what happens in a batch; each call returns at once."""
+
+    def begin(self, total: int, done: int) -> None:
+        """total: prompts of the batch, or of its shard; done: those that are done already."""
+        ...
+
+    def result(self, result: Result) -> None: ...
+    def end(self) -> None: ...
+
+
+class Member(NamedTuple):
+    """A run in a wave."""
+
+    job: Job
+    folder: RunFolder
+
+
+class Waves:
+    """Works through jobs, so many at a time.
+
+    stopping: asked after each round whether to stop there.
+    failures: how many prompts failed. busy: ids of the jobs that were left to other processes.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - each for itself
+        self,
+        batch: BatchFolder,
+        parts: Parts,
+        summary: Summary,
+        view: Overview,
+        pace: Pace,
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._batch = batch
+        self._parts = parts
+        self._summary = summary
+        self._before = dict(summary.results)
+        self._view = view
+        self._pace = pace
+        self._stopping = stopping
+        self._ended: set[str] = set()  # ids of jobs
+        self.failures = 0
+        self.busy: frozenset[str] = frozenset()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether too many prompts failed."""
+        most = self._pace.most_failures
+        return most is not None and self.failures >= most
+
+    def work(self, jobs: Iterable[Job]) -> None:
+        """Finish all jobs, but those that other processes are at.
+
+        Raises KeyboardInterrupt when stopping, and GcrError where the batch's own files cannot be
+        written.
+        """
+        left = list(jobs)
+        while left:
+            busy: list[Job] = []
+            with closing(self._claimed(left, busy)) as waves:
+                for wave in waves:
+                    self._advance_all(wave)
+            self.busy = frozenset(job.id for job in busy)
+            if len(busy) == len(left):
+                return
+            left = busy  # whoever had them may have ended since
+
+    def _claimed(self, jobs: Iterable[Job], busy: list[Job]) -> Generator[list[Member]]:
+        """Waves of jobs that nobody else is at, held while they are worked on."""
+        waiting = iter(jobs)
+        while not self.stopped:
+            with ExitStack() as held:
+                wave: list[Member] = []
+                for job in waiting:
+                    claim = take(self._prepared(job))
+                    if claim is None:
+                        busy.append(job)
+                        continue
+                    member = self._member(job)
+                    if member is None:
+                        claim.release()
+                    else:
+                        held.callback(claim.release)
+                        wave.append(member)
+                    if len(wave) == self._pace.wave or self.stopped:
+                        break
+                if not wave or self.stopped:
+                    return
+                self._stop_if_asked()
+                yield wave
+
+    def _prepared(self, job: Job) -> Path:
+        path = self._batch.run_path(job)
+        if not path.is_dir():
+            with writing(path):
+                path.mkdir(parents=True, exist_ok=True)
+            sync_folder(path.parent)
+        return path
+
+    def _member(self, job: Job) -> Member | None:
+        """The job with its run; None: it is done since, or its folder is damaged."""
+        self._summary.refresh()
+        known = self._summary.results.get(job.id)
+        if known is not None and known is not self._before.get(job.id):
+            return None
+        try:
+            return Member(job, self._opened(job))
+        except Exception as error:  # noqa: BLE001 - one failed prompt fails alone
+            self._fail(job, None, error)
+            return None
+
+    def _opened(self, job: Job) -> RunFolder:
+        """The job's run, as far as it is on disk."""
+        path, settings = self._batch.run_path(job), self._parts.settings
+        keep = tuple(span for span in settings.keep if not list(lost([span], job.prompt)))
+        request = Request(job.prompt, settings.negative, keep)
+        recorded = {**self._batch.settings, "seed": job.seed, "keep": list(keep)}
+        if (path / "run.json").exists():
+            folder = RunFolder.open(path)
+            folder.check(request, recorded)
+            return folder
+        run = Run(f"{self._batch.id}-{job.folder}", request, recorded)
+        return RunFolder.begin(path, run, self._parts.revisions)
+
+    def _advance_all(self, wave: Sequence[Member]) -> None:
+        try:
+            self._advance_or_part(wave)
+        finally:
+            for member in self._unfinished(wave):
+                member.folder.finish(StopReason.INTERRUPTED, best_scored(member.folder.run))
+
+    def _advance_or_part(self, wave: Sequence[Member]) -> None:
+        """Advance a wave to its end; where that raises, each of its runs alone."""
+        try:
+            self._advance(wave)
+        except Exception as error:
+            if len(wave) == 1:
+                self._fail(*wave[0], error)
+                return
+            logger.info("a wave failed; its runs go on one by one", exc_info=error)
+            for member in self._unfinished(wave):
+                if self.stopped:
+                    return
+                self._advance_or_part([member])
+
+    def _unfinished(self, wave: Sequence[Member]) -> list[Member]:
+        return [member for member in wave if member.job.id not in self._ended]
+
+    def _advance(self, wave: Sequence[Member]) -> None:
+        """Run the loop until all runs stop. Rounds are on disk before anything is said of them."""
+        members = {member.folder.run.id: member for member in wave}
+        going = 0
+        for member in wave:
+            reason = self._parts.rule.reason(member.folder.run)
+            going += reason is None
+            if reason is not None:
+                self._finish(member, reason)
+        due = going
+        apart = Apart(self._parts.strategy, self._parts.generator, self._parts.rule)
+        for step in loop.refine(
+            [member.folder.run for member in wave],
+            apart,
+            self._parts.critic,
+            apart,
+            self._parts.rule,
+            gallery=lambda run, name: members[run.id].folder.gallery(run, name),
+        ):
+            member = members[step.run.id]
+            member.folder.save(step.run, step.images)
+            due -= 1
+            if step.run.stop is not None:
+                going -= 1
+                self._finish(member, step.run.stop)
+            if due == 0 and going:
+                self._stop_if_asked()
+                due = going
+
+    def _stop_if_asked(self) -> None:
+        """Stop here, where all rounds are saved, if that was asked for."""
+        if self._stopping():
+            raise KeyboardInterrupt
+
+    def _finish(self, member: Member, stop: StopReason) -> None:
+        folder = member.folder
+        try:
+            preference = compared(folder, self._parts)
+            best = best_scored(folder.run)
+            folder.finish(stop, best, preference)
+        except Exception as error:  # noqa: BLE001 - one failed prompt fails alone
+            self._fail(*member, error)
+            return
+        self._note(member.job, folder, "" if best else "no image could be scored")
+
+    def _fail(self, job: Job, folder: RunFolder | None, error: Exception) -> None:
+        logger.info("prompt %s failed", job.id, exc_info=error)
+        if folder is not None:
+            folder.finish(StopReason.FAILED, best_scored(folder.run))
+        reason = (
+            error.message if isinstance(error, GcrError) else f"{type(error).__name__}: {error}"
+        )
+        self._note(job, folder, reason)
+
+    def _note(self, job: Job, folder: RunFolder | None, failure: str) -> None:
+        path = self._batch.run_path(job).relative_to(self._batch.path)
+        result = _result(job, path.as_posix(), folder, failure)
+        self._summary.add(result)  # where it cannot be written, the batch cannot go on
+        self._ended.add(job.id)
+        self.failures += bool(failure)
+        self._view.result(result)
+
+
+def _result(job: Job, path: str, folder: RunFolder | None, failure: str) -> Result:
+    run = folder.run if folder else None
+    best = best_scored(run) if run else None
+    attempts = run.attempts if run else ()
+    return Result(
+        id=job.id,
+        prompt=job.prompt,
+        seed=job.seed,
+        folder=path,
+        stop=str(run.stop if run and run.stop else StopReason.FAILED),
+        raw=attempts[0].score if attempts else None,
+        best=best.score if best else None,
+        best_image=f"{path}/best.png" if best else "",
+        rounds=len(run.rounds) if run else 0,
+        images=len(attempts),
+        seconds=round(sum(a.draw_seconds + a.judge_seconds for a in attempts), 3),
+        failure=failure,
+        extra=job.extra,
+    )
