@@ -3,13 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 REQUEST := two red circles and a blue star above a green square
 
-.PHONY: demo test lint format wheel-check bench help-time clean
+.PHONY: demo test test-slow lint format wheel-check bench help-time clean
 
 demo: .venv/installed  ## run the main job on the embedded pair
 	$(BIN)/gcr refine "$(REQUEST)" --profile pocket
 
 test: .venv/installed  ## the whole test suite
 	$(BIN)/python -m pytest
+
+test-slow: .venv/installed  ## the tests that take a minute and more
+	$(BIN)/python -m pytest -m slow
 
 lint: .venv/installed
 	$(BIN)/ruff check .
