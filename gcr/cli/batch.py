@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcr.cli import logs, options
+from gcr.cli import options
 from gcr.cli.flags import with_settings
 from gcr.errors import BatchError, UsageError
 
@@ -110,6 +110,8 @@ def batch(
     Prints the path of summary.jsonl, which has a line for each prompt. All else goes to stderr and
     into the batch's folder; gcr resume goes on with one that was interrupted.
     """
+    from gcr.cli import logs  # it takes a while, which --help need not wait for
+
     logs.set_up(verbose=verbose, quiet=quiet)
     if shard and not into:
         raise UsageError("--shard needs --into", "name one folder that all shards share")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gcr.cli import logs, options
+from gcr.cli import options
 
 Prompts = Annotated[
     list[str] | None,
@@ -35,6 +35,8 @@ def calibrate(
     From then on `gcr refine` with this critic, rubric and score calls an image better only when it
     is better by more than that, and stops when no round is.
     """
+    from gcr.cli import logs  # it takes a while, which --help need not wait for
+
     logs.set_up(verbose=False, quiet=quiet)
     from gcr import assembly, calibration, spreads
     from gcr import rubric as rubrics

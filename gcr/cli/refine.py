@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from gcr.cli import logs, options
+from gcr.cli import options
 from gcr.cli.flags import with_settings
 from gcr.errors import GcrError, UsageError
 
@@ -34,6 +34,8 @@ def refine(
 
     Prints the path of the best image. All else goes to stderr and into the run's folder.
     """
+    from gcr.cli import logs  # it takes a while, which --help need not wait for
+
     logs.set_up(verbose=verbose, quiet=quiet)
     if approve:
         _check_somebody_is_there(quiet=quiet)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gcr.cli import batch, logs, options, refine
+from gcr.cli import batch, options, refine
 from gcr.errors import UsageError
 
 Folder = Annotated[
@@ -29,6 +29,8 @@ def resume(
 
     Prints what gcr refine or gcr batch prints.
     """
+    from gcr.cli import logs  # it takes a while, which --help need not wait for
+
     logs.set_up(verbose=verbose, quiet=quiet)
     from gcr import assembly, batching
     from gcr.batchfolder import NAME
