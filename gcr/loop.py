@@ -32,7 +32,7 @@ from gcr.records import (
     Strategy,
     image_name,
 )
-from gcr.spread import margin
+from gcr.spread import incumbent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -207,15 +207,7 @@ def best(run: Run) -> Attempt | None:
     kept = [attempt for attempt in run.attempts if attempt.image == run.kept]
     if kept:
         return kept[0]
-    scored = [attempt for attempt in run.attempts if attempt.score is not None]
-    if not scored:
-        return next(iter(ranked(run)), None)
-    least = margin(scored)
-    found, *later = scored
-    for attempt in later:
-        if (attempt.score or 0.0) - (found.score or 0.0) > least:
-            found = attempt
-    return found
+    return incumbent(run.attempts) or next(iter(ranked(run)), None)
 
 
 def raw(run: Run) -> Attempt:

@@ -39,6 +39,19 @@ def pooled(spreads: Sequence[float]) -> float:
     return math.sqrt(fmean(spread**2 for spread in spreads))
 
 
+def incumbent(attempts: Sequence[Attempt]) -> Attempt | None:
+    """Of the scored attempts, in order, the one that none after it exceeds by more than the margin.
+
+    Where no spread is known that is the highest score, and the earlier of equals. None where
+    nothing is scored.
+    """
+    least, found, high = margin(attempts), None, 0.0
+    for attempt in attempts:
+        if attempt.score is not None and (found is None or attempt.score - high > least):
+            found, high = attempt, attempt.score
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Known(Relay):
     """A critic whose spread was measured before (`gcr calibrate`): a standard deviation, 0-1."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gcr.records import Round, Run, StopReason
-from gcr.spread import margin
+from gcr.spread import incumbent, margin
 
 _ROUNDING = 1e-9
 """Scores are sums of thirds: 0.70 - 0.68 must count as a gain of 0.02."""
@@ -49,17 +49,17 @@ class StopRule:
     def reason(self, run: Run) -> StopReason | None:
         """Why this run is over, or None while it is not.
 
-        The target comes first: a run that got what was asked for succeeded, in whichever round.
+        The target comes first: a run that got what was asked for succeeded, in whichever round. It
+        counts for the image that is kept as the best, not for one that may only have been lucky.
         Then the limits on rounds and images, which are exact, then the one on seconds and the
         plateau, which are forecasts. A run that ends with nothing scored has failed, whichever of
         them ended it.
         """
-        tops = [_top(round_) for round_ in run.rounds]
-        scores = [top for top in tops if top is not None]
-        if scores and max(scores) >= self.target - _ROUNDING:
+        best = incumbent(run.attempts)
+        if best is not None and (best.score or 0.0) >= self.target - _ROUNDING:
             return StopReason.TARGET
-        over = self._over(run, tops)
-        return over if over is None or scores else StopReason.FAILED
+        over = self._over(run, [_top(round_) for round_ in run.rounds])
+        return over if over is None or best is not None else StopReason.FAILED
 
     def room(self, run: Run) -> int | None:
         """How many images may still be drawn; None: no limit."""

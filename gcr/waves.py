@@ -1,7 +1,8 @@
 """Waves: many runs of a batch through the one loop, and what happens when one of them fails.
 
-A wave draws for all of its runs and then judges for all in one call, so that images go through the
-critic in batches and two models that take turns on one device change places once a round.
+A wave draws for all of its runs, each in calls of its own (`gcr.apart`), and then judges for all in
+one, so that images go through the critic in batches and two models that take turns on one device
+change places once a round.
 Where that raises, nobody knows for which run: so each goes on alone, from its saved rounds, and
 those that raise alone have failed.
 """

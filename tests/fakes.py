@@ -23,6 +23,9 @@ from gcr.records import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+SCORES = {0: 0.2, 1: 0.4, 2: 0.6, 3: 0.8}
+"""What a critic says of the images of a run's first seeds, where each is better than the last."""
+
 
 def paint(seed: int) -> Image.Image:
     return Image.new("RGB", (8, 8), (seed >> 16 & 255, seed >> 8 & 255, seed & 255))

@@ -2,53 +2,20 @@
 
 import io
 import json
-import logging
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from fakes import FakeCritic, FakeGenerator
+from fakes import SCORES, FakeCritic
 from PIL import Image
 
 import gcr
 from gcr import assembly
-from gcr.__main__ import main
 from gcr.errors import GcrError, ModelError
 from gcr.guards import Guarded
 from gcr.records import Critique
-
-SCORES = {0: 0.2, 1: 0.4, 2: 0.6, 3: 0.8}
-
-
-class Ran:
-    """One call of the tool: exit code, stdout, stderr."""
-
-    def __init__(self, code, captured):
-        self.code = code
-        self.out = captured.out
-        self.err = captured.err
-
-
-@pytest.fixture
-def cli(monkeypatch, tmp_path, capsys):
-    """Run the tool in this process, on fakes, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    models = {"generator": FakeGenerator(), "critic": FakeCritic(SCORES)}
-    monkeypatch.setattr(
-        assembly, "load_models", lambda *_, **__: (models["generator"], models["critic"])
-    )
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["gcr", *arguments])
-        code = main()
-        logging.captureWarnings(capture=False)
-        return Ran(code, capsys.readouterr())
-
-    call.models = models
-    return call
 
 
 def refine(cli, *arguments):

@@ -2,22 +2,18 @@
 
 import io
 import json
-import logging
 import signal
 import sys
 from pathlib import Path
 
 import pytest
-from fakes import FakeCritic, FakeGenerator
+from fakes import SCORES, FakeCritic, FakeGenerator
 from rich.console import Console
 
 from gcr import assembly
-from gcr.__main__ import main
 from gcr.errors import GcrError
 from gcr.overview import BatchTerminal, duration
 from gcr.summary import Result
-
-SCORES = {0: 0.2, 1: 0.4, 2: 0.6, 3: 0.8}
 
 
 class Interrupting(FakeCritic):
@@ -43,32 +39,11 @@ class Refusing(FakeGenerator):
         return super().draw(candidates, starts, sources)
 
 
-class Ran:
-    def __init__(self, code, captured):
-        self.code = code
-        self.out = captured.out
-        self.err = captured.err
-
-
 @pytest.fixture
-def cli(monkeypatch, tmp_path, capsys):
-    """Run the tool in this process, on fakes, in a folder with a prompt file."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+def cli(cli, tmp_path):
+    """The tool, in a folder with a prompt file."""
     (tmp_path / "p.txt").write_text("a red circle\ntwo blue stars\na green square\n")
-    models = {"generator": FakeGenerator(), "critic": FakeCritic(SCORES)}
-    monkeypatch.setattr(
-        assembly, "load_models", lambda *_, **__: (models["generator"], models["critic"])
-    )
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["gcr", *arguments])
-        code = main()
-        logging.captureWarnings(capture=False)
-        return Ran(code, capsys.readouterr())
-
-    call.models = models
-    return call
+    return cli
 
 
 def assert_refused(ran, code, message):

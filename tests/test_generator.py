@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from tiny import FAMILIES, PIXART
 
 from gcr import generator, pipelines
 from gcr.errors import ModelError, UsageError
@@ -21,14 +22,6 @@ from gcr.records import Candidate
 
 CPU = SharedDevice("cpu")
 SMALL = Sampling(width=64, height=64, steps=2, guidance=3.0, batch=2)
-PIXART = {"max_sequence_length": 64, "use_resolution_binning": False, "clean_caption": False}
-FAMILIES = {
-    "stable_diffusion": {},
-    "flux": {"max_sequence_length": 64},
-    "pixart": PIXART,
-    "sana": {"use_resolution_binning": False},
-    "z_image": {"max_sequence_length": 64},
-}
 
 
 @pytest.fixture(scope="module")

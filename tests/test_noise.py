@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from tiny import FAMILIES
 
 from gcr import generator, noise
 from gcr.errors import UsageError
@@ -14,14 +15,6 @@ from gcr.memory import SharedDevice
 from gcr.records import Candidate
 
 CPU = SharedDevice("cpu")
-PIXART = {"max_sequence_length": 64, "use_resolution_binning": False, "clean_caption": False}
-FAMILIES = {
-    "stable_diffusion": {},
-    "flux": {"max_sequence_length": 64},
-    "pixart": PIXART,
-    "sana": {"use_resolution_binning": False},
-    "z_image": {"max_sequence_length": 64},
-}
 
 
 @pytest.fixture(scope="module")

@@ -48,6 +48,13 @@ def test_a_gain_within_the_noise_resets_no_plateau():
     assert rule.reason(run(0.5, 0.6, 0.8, spread=0.1)) is None
 
 
+def test_the_target_is_reached_by_the_image_that_is_kept_and_by_no_other():
+    rule = StopRule(rounds=9, patience=9, target=0.9)
+    lucky, clear = run(0.8, 0.95, spread=0.1), run(0.5, 0.95, spread=0.1)
+    assert (rule.reason(lucky), best(lucky).score) == (None, 0.8)
+    assert (rule.reason(clear), best(clear).score) == (StopReason.TARGET, 0.95)
+
+
 def test_several_judgements_are_one_with_their_mean_and_its_error():
     said = [Critique(overall=x, summary=f"{x}") for x in (0.4, 0.6, 0.5, 0.5)]
     one = together(said)

@@ -5,6 +5,7 @@ import pytest
 import tiny
 import torch
 from PIL import Image
+from tiny import FAMILIES, PIXART
 
 from gcr import generator
 from gcr.errors import UsageError
@@ -13,14 +14,6 @@ from gcr.memory import SharedDevice
 from gcr.records import Candidate
 
 CPU = SharedDevice("cpu")
-PIXART = {"max_sequence_length": 64, "use_resolution_binning": False, "clean_caption": False}
-FAMILIES = {
-    "stable_diffusion": {},
-    "flux": {"max_sequence_length": 64},
-    "pixart": PIXART,
-    "sana": {"use_resolution_binning": False},
-    "z_image": {"max_sequence_length": 64},
-}
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,17 @@ LLAVA_TEMPLATE = (
 QWEN_TOKENS = ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>"]
 
 
+PIXART = {"max_sequence_length": 64, "use_resolution_binning": False, "clean_caption": False}
+FAMILIES: dict[str, dict[str, object]] = {
+    "stable_diffusion": {},
+    "flux": {"max_sequence_length": 64},
+    "pixart": PIXART,
+    "sana": {"use_resolution_binning": False},
+    "z_image": {"max_sequence_length": 64},
+}
+"""Families that draw from text, and what their calls need beside a prompt."""
+
+
 def byte_tokenizer(special: tuple[str, ...] = (), **settings: Any) -> Any:
     """Every byte is a token: any text can be encoded, with no vocabulary file."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers

@@ -63,7 +63,7 @@ Wave = Annotated[
     int,
     typer.Option(
         metavar="N",
-        help="Prompts that advance together, drawn in one go and judged in one.",
+        help="Prompts that advance together: all are drawn, then all are judged.",
         min=1,
         rich_help_panel=BATCH,
     ),

@@ -1,0 +1,39 @@
+"""The tool in this process, on fakes, for every test of its commands."""
+
+import logging
+import sys
+
+import pytest
+from fakes import SCORES, FakeCritic, FakeGenerator
+
+from gcr import assembly
+from gcr.__main__ import main
+
+
+class Ran:
+    """One call of the tool: exit code, stdout, stderr."""
+
+    def __init__(self, code, captured):
+        self.code = code
+        self.out = captured.out
+        self.err = captured.err
+
+
+@pytest.fixture
+def cli(monkeypatch, tmp_path, capsys):
+    """Run the tool in this process, on fakes, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    models = {"generator": FakeGenerator(), "critic": FakeCritic(SCORES)}
+    monkeypatch.setattr(
+        assembly, "load_models", lambda *_, **__: (models["generator"], models["critic"])
+    )
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["gcr", *arguments])
+        code = main()
+        logging.captureWarnings(capture=False)
+        return Ran(code, capsys.readouterr())
+
+    call.models = models
+    return call
