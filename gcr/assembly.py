@@ -45,6 +45,11 @@ class Parts:
     rule: StopRule
     revisions: Mapping[str, str | None]
 
+    @property
+    def overlap(self) -> bool:
+        """Whether the critic is to judge some runs while images of others are drawn."""
+        return self.settings.overlap and self.critic.can_overlap()
+
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C after the run's folder was made. outcome: what there is."""

@@ -7,6 +7,7 @@ numbers, is marked so. What differs between pipelines is in `gcr.pipelines`; wha
 
 from __future__ import annotations
 
+import copy
 import itertools
 import logging
 from functools import partial
@@ -110,7 +111,9 @@ class DiffusersGenerator:
         self._takes = pipelines.takes(type(pipeline))
         self._arguments = pipelines.arguments(pipeline, sampling, edit=edit)
         self._editor = editing.Editor(self._name, self._takes, (sampling.width, sampling.height))
-        self._readers = pipelines.reading_limits(pipeline, sampling.call)
+        # Copies: while one thread draws, the guards may measure prompts in another, and a tokenizer
+        # can be asked by one at a time.
+        self._readers = copy.deepcopy(pipelines.reading_limits(pipeline, sampling.call))
         self._edit = edit
         self._start: starting.Start | None = None  # made when it is needed first
         # Every pipeline tells its steps to its progress bar; not all of them take a callback.

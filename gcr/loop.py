@@ -7,6 +7,9 @@ that images are drawn and judged in batches and two models can take turns on one
           ▲                                                                 │
           └───────────────────────── runs that go on ───────────────────────┘
 
+Where both models can work at once, a wave goes in two halves: while one is judged, the next is
+drawn.
+
 The loop knows nothing of disk, terminal or models. Whoever consumes its steps saves them, shows
 them, and may stop asking for more. To resume is to pass in runs that already have rounds.
 """
@@ -14,10 +17,13 @@ them, and may stop asking for more. To resume is to pass in runs that already ha
 from __future__ import annotations
 
 import time
+from collections import deque
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from gcr.aside import aside
 from gcr.records import (
     Attempt,
     Candidate,
@@ -36,7 +42,7 @@ from gcr.records import (
 from gcr.spread import incumbent, ordered
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from PIL.Image import Image
 
@@ -63,6 +69,8 @@ def refine(  # noqa: PLR0913 - what takes part, each for itself
     rule: StopRule,
     *,
     gallery: Gallery | None = None,
+    overlap: bool = False,
+    pause: Callable[[], bool] = lambda: False,
 ) -> Iterator[Step]:
     """Advance a wave of runs round by round; yield each round as it is finished.
 
@@ -70,30 +78,86 @@ def refine(  # noqa: PLR0913 - what takes part, each for itself
     tells its consumer why. The `stop` of a run passed in is not looked at, so that an interrupted
     run simply goes on. gallery: where a run's images are found; needed only for requests that edit
     a source, and for a strategy that starts from images of rounds that were yielded before.
+    overlap: draw for one half of the runs while the other is judged; the critic then works in
+    threads of its own. pause: asked before each drawing whether to begin no more of them: what is
+    drawn is then judged and yielded, and the loop ends with runs that have no `stop`.
 
     What is edited is the source each time, round 0 by the user's own words and every later round
     by a rewrite of them: an edit of an edit would keep the faults of the first.
     """
-    live = [run for run in runs if rule.reason(run) is None]
-    while live:
-        proposals = [_propose(strategy, run, rule.room(run)) for run in live]
-        wave = [(run, c) for run, proposal in zip(live, proposals, strict=True) for c in proposal]
-        sources = _sources(gallery, live, proposals)
-        drawings, draw_seconds = _draw(generator, wave, sources, gallery)
-        requests = [run.request for run, _ in wave]
-        critiques, judge_seconds = _judge(critic, requests, drawings, sources)
+    waiting = deque(_parts([run for run in runs if rule.reason(run) is None], halve=overlap))
+    judging: Callable[[], list[Step]] | None = None
+    while True:
+        drawn = None
+        try:
+            if waiting and not pause():
+                drawn = _drawn(waiting.popleft(), generator, strategy, rule, gallery)
+        except Exception:
+            if judging is not None:
+                yield from judging()  # what was drawn before is not lost
+            raise
+        if judging is not None:
+            steps = judging()
+            yield from steps
+            going = [step.run for step in steps if step.run.stop is None]
+            waiting.extend(_parts(going, halve=overlap and drawn is None))
+        elif drawn is None:
+            return
+        judging = None
+        if drawn is not None:
+            judge = partial(_judged, drawn, critic, rule)
+            judging = aside(judge) if overlap else judge
 
-        tried = zip((candidate for _, candidate in wave), drawings, critiques, strict=True)
-        steps = []
-        for run, proposal in zip(live, proposals, strict=True):
-            share = list(islice(tried, len(proposal)))
-            new = _round(len(run.rounds), share, draw_seconds, judge_seconds)
-            longer = replace(run, rounds=(*run.rounds, new))
-            longer = replace(longer, stop=rule.reason(longer))
-            steps.append(Step(longer, tuple(drawing.image for _, drawing, _ in share)))
-        steps = _reworded(critic, steps)
-        yield from steps
-        live = [step.run for step in steps if step.run.stop is None]
+
+def _parts(runs: list[Run], *, halve: bool) -> Iterator[list[Run]]:
+    """The runs that go on together; none that is empty."""
+    middle = (len(runs) + 1) // 2 if halve else len(runs)
+    return filter(None, (runs[:middle], runs[middle:]))
+
+
+class _Drawn(NamedTuple):
+    """The next round of some runs, before it is judged.
+
+    shares: candidates of each run. wave: all candidates with their runs, and for each one a
+    drawing, and a source or None. seconds: per image.
+    """
+
+    runs: list[Run]
+    shares: list[int]
+    wave: list[tuple[Run, Candidate]]
+    sources: list[Image | None]
+    drawings: list[Drawing]
+    seconds: float
+
+
+def _drawn(
+    runs: list[Run],
+    generator: Generator,
+    strategy: Strategy,
+    rule: StopRule,
+    gallery: Gallery | None,
+) -> _Drawn:
+    proposals = [_propose(strategy, run, rule.room(run)) for run in runs]
+    wave = [(run, c) for run, proposal in zip(runs, proposals, strict=True) for c in proposal]
+    sources = _sources(gallery, runs, proposals)
+    drawings, seconds = _draw(generator, wave, sources, gallery)
+    return _Drawn(runs, [len(own) for own in proposals], wave, sources, drawings, seconds)
+
+
+def _judged(drawn: _Drawn, critic: Critic, rule: StopRule) -> list[Step]:
+    """The finished round of each run, with what the critic would draw next."""
+    requests = [run.request for run, _ in drawn.wave]
+    critiques, seconds = _judge(critic, requests, drawn.drawings, drawn.sources)
+    candidates = (candidate for _, candidate in drawn.wave)
+    tried = zip(candidates, drawn.drawings, critiques, strict=True)
+    steps = []
+    for run, count in zip(drawn.runs, drawn.shares, strict=True):
+        share = list(islice(tried, count))
+        new = _round(len(run.rounds), share, drawn.seconds, seconds)
+        longer = replace(run, rounds=(*run.rounds, new))
+        longer = replace(longer, stop=rule.reason(longer))
+        steps.append(Step(longer, tuple(drawing.image for _, drawing, _ in share)))
+    return _reworded(critic, steps)
 
 
 def _propose(strategy: Strategy, run: Run, room: int | None) -> tuple[Candidate, ...]:

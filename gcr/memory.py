@@ -4,19 +4,26 @@ On a GPU a model at work needs its weights there and room to work. Which weights
 before each piece of work, by `gcr.residency`, from what is measured: the weights, the most that
 work took so far, and what is free. On any other device there is nothing to gain by moving, and
 nothing moves.
+
+Models may be put to work from several threads. They work one at a time, unless there is room for
+all of them at work and it was measured what each takes.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Condition
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from gcr import profiles, residency
 from gcr.errors import ModelError
 from gcr.residency import GIB, MODES, WORKING_BYTES, Footprint, Mode, Plan, Residency
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
 Result = TypeVar("Result")
 
@@ -42,8 +49,8 @@ class Movable(Protocol):
     def by_parts(self, device: str) -> None: ...
 
 
-class Meter(Protocol):
-    """What a device says of its memory, in bytes."""
+class Card(Protocol):
+    """A device's memory, in bytes, and its queues of work."""
 
     def room(self) -> int:
         """What this process could have in all, with what it has already."""
@@ -54,20 +61,26 @@ class Meter(Protocol):
     def peak(self) -> int:
         """The most that this process had since then."""
 
+    def queue(self, number: int) -> AbstractContextManager[None]:
+        """What is done inside need not wait for what is done inside another number's."""
+
 
 class SharedDevice:
-    """A torch device and the models that work on it, one at a time."""
+    """A torch device and the models that work on it."""
 
-    def __init__(self, name: str, wanted: Residency = "auto", meter: Meter | None = None) -> None:
-        """name: as torch spells it. wanted: what stays there. meter: by default torch is asked."""
+    def __init__(self, name: str, wanted: Residency = "auto", card: Card | None = None) -> None:
+        """name: as torch spells it. wanted: what stays there. card: by default that of torch."""
         self.name = name
         self._modes: Sequence[Mode] = MODES if wanted == "auto" else (wanted,)
         self.limited = name.partition(":")[0] == "cuda"
-        self._meter = meter or _TorchMeter(name)
+        self._card = card or _TorchCard(name)
         self._models: list[Movable] = []
         self._resident: dict[int, str] = {}  # how each model is there: in whole, or by parts
         self._working: dict[int, int] = {}  # bytes, measured
         self.peak_bytes = 0  # the most that was ever taken
+        self._changed = Condition()
+        self._at_work: list[_Turn] = []
+        self._crowded = False  # two at work once had too little memory
 
     def join(self, model: Movable, *, resident: bool = False) -> None:
         """Make a model known. resident: whether its weights are on the device already."""
@@ -84,16 +97,68 @@ class SharedDevice:
         """
         if not self.limited:
             return work()
+        import torch
+
         self.join(model)
-        self._bring(model)
-        self._meter.begin()
-        result = work()
-        here = (m.weight_bytes if how == "whole" else m.part_bytes for m, how in self._here())
-        peak = self._meter.peak()
+        while True:
+            with self._turn(model) as turn:
+                try:
+                    return self._measured(turn, work)
+                except torch.OutOfMemoryError:
+                    if not turn.shared:
+                        raise
+            self._crowded = True
+            logger.warning("out of memory: the models work one at a time from here on")
+            torch.cuda.empty_cache()
+
+    def side_by_side(self) -> bool:
+        """Whether models can work at the same time: there is room, as far as that is known."""
+        if not self.limited or self._crowded or self.plan().mode != "both":
+            return False
+        models = [self.footprint(model) for model in self._models]
+        return residency.needs_at_once(models) <= self._card.room()
+
+    @contextmanager
+    def _turn(self, model: Movable) -> Iterator[_Turn]:
+        """The time in which a model is at work: its weights are there, and so may others be."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._may_work(model))
+            turn = _Turn(model, shared=bool(self._at_work))
+            if not turn.shared:
+                self._bring(model)
+                self._card.begin()
+            for other in self._at_work:
+                other.shared = True
+            self._at_work.append(turn)
+        try:
+            yield turn
+        finally:
+            with self._changed:
+                self._at_work.remove(turn)
+                self._changed.notify_all()
+
+    def _may_work(self, model: Movable) -> bool:
+        """Now: alone, or where it and all that are at work are known to fit beside each other."""
+        if not self._at_work:
+            return True
+        known = all(id(m) in self._working for m in self._models)
+        there = all(self._resident.get(id(m)) == "whole" for m in self._models)
+        itself = any(turn.model is model for turn in self._at_work)
+        return known and there and not itself and self.side_by_side()
+
+    def _measured(self, turn: _Turn, work: Callable[[], Result]) -> Result:
+        with self._card.queue(self._number(turn.model)):
+            result = work()
+        peak = self._card.peak()
         self.peak_bytes = max(self.peak_bytes, peak)
-        measured = max(0, peak - sum(here))
-        self._working[id(model)] = max(measured, self._working.get(id(model), 0))
+        if not turn.shared:
+            here = (m.weight_bytes if how == "whole" else m.part_bytes for m, how in self._here())
+            taken = max(0, peak - sum(here), self._working.get(id(turn.model), 0))
+            self._working[id(turn.model)] = taken
         return result
+
+    def _number(self, model: Movable) -> int:
+        return next(i for i, known in enumerate(self._models) if known is model)
 
     def clear(self) -> None:
         """Move every model out: one that loads straight onto the device needs the room."""
@@ -102,7 +167,7 @@ class SharedDevice:
     def plan(self) -> Plan:
         """What stays on the device, for the models that are known."""
         models = [self.footprint(model) for model in self._models]
-        return residency.plan(self._modes, models, self._meter.room())
+        return residency.plan(self._modes, models, self._card.room())
 
     def footprint(self, model: Movable) -> Footprint:
         working = self._working.get(id(model), WORKING_BYTES)
@@ -180,11 +245,20 @@ class SharedDevice:
         return [(m, self._resident[id(m)]) for m in self._models if id(m) in self._resident]
 
 
-class _TorchMeter:
-    """The memory of a GPU, as torch tells it."""
+@dataclass(eq=False, slots=True)
+class _Turn:
+    """shared: whether another model was at work for a part of it."""
+
+    model: Movable
+    shared: bool
+
+
+class _TorchCard:
+    """A GPU, as torch tells it."""
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._streams: dict[int, Any] = {}
 
     def room(self) -> int:
         import torch
@@ -201,6 +275,21 @@ class _TorchMeter:
         import torch
 
         return torch.cuda.max_memory_allocated(self._name)
+
+    @contextmanager
+    def queue(self, number: int) -> Iterator[None]:
+        """The first is torch's default stream, on which weights are brought, too."""
+        if number == 0:
+            yield
+            return
+        import torch
+
+        if number not in self._streams:
+            self._streams[number] = torch.cuda.Stream(self._name)  # type: ignore[no-untyped-call]
+        stream = self._streams[number]
+        stream.wait_stream(torch.cuda.default_stream(self._name))
+        with torch.cuda.stream(stream):
+            yield
 
 
 def default_device() -> str:

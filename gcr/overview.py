@@ -1,11 +1,12 @@
 """What a person sees on stderr while a batch goes on: a line for each prompt that is done.
 
-On a terminal two live lines stand below: how far the batch is, and what the models are doing.
+On a terminal live lines stand below: how far the batch is, and what each model is doing.
 """
 
 from __future__ import annotations
 
 import time
+from threading import RLock
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -30,7 +31,8 @@ class BatchTerminal:
         self._terminal = Terminal(console=self.console)  # for what is not of the batch alone
         self._live: Progress | None = None
         self._batch: TaskID | None = None
-        self._work: tuple[str, TaskID] | None = None
+        self._work: dict[str, TaskID] = {}  # what models do, each by its phase
+        self._lock = RLock()  # two models may be at work
         self._total = self._done = self._failed = self._new = 0
         self._began = time.monotonic()
 
@@ -41,18 +43,19 @@ class BatchTerminal:
         self._terminal.say(words)
 
     def loading(self, what: str) -> None:
-        self._show(f"loading {plain(what)}", 0, None)
+        self._show("loading", f"loading {plain(what)}", 0, None)
 
     def begin(self, total: int, done: int) -> None:
         self._total, self._done, self._began = total, done, time.monotonic()
         before = f", {done} of them done before" if done else ""
         self.say(f"{total} {'prompt' if total == 1 else 'prompts'}{before}")
-        if self._work is not None and self._live is not None:
-            self._live.remove_task(self._work[1])  # loading is over
-            self._work = None
+        self._hide("loading")
 
     def progress(self, phase: str, done: int, total: int) -> None:
-        self._show(PHASES.get(phase, phase), done, total)
+        known = phase in PHASES
+        self._show(phase if known else "other", PHASES.get(phase, phase), done, total)
+        if known and done == total:
+            self._hide(phase)
 
     def result(self, result: Result) -> None:
         self._done += 1
@@ -68,20 +71,28 @@ class BatchTerminal:
         """Take the live lines away."""
         if self._live is not None:
             self._live.stop()
-        self._live = self._batch = self._work = None
+        self._live = self._batch = None
+        self._work.clear()
 
-    def _show(self, what: str, done: int, total: int | None) -> None:
+    def _show(self, phase: str, words: str, done: int, total: int | None) -> None:
         if not self.console.is_terminal:
             return
-        if self._live is None:
-            self._live = _live(self.console)
-            self._live.start()
-        if self._work is None or self._work[0] != what:
-            if self._work is not None:
-                self._live.remove_task(self._work[1])
-            self._work = (what, self._live.add_task(what, total=total))
-        self._live.update(self._work[1], completed=done, total=total)
-        self._update()
+        with self._lock:
+            if self._live is None:
+                self._live = _live(self.console)
+                self._live.start()
+            if phase not in self._work:
+                self._work[phase] = self._live.add_task(words, total=total)
+            row = self._work[phase]
+            self._live.update(row, description=words, completed=done, total=total)
+            self._update()
+
+    def _hide(self, phase: str) -> None:
+        """Take away the line of what is over."""
+        with self._lock:
+            row = self._work.pop(phase, None)
+            if row is not None and self._live is not None:
+                self._live.remove_task(row)
 
     def _update(self) -> None:
         """Show how far the batch is."""

@@ -283,6 +283,10 @@ class Generator(Protocol):
 class Critic(Protocol):
     """Judges images against requests, one critique for each pair, in order."""
 
+    def can_overlap(self) -> bool:
+        """Whether it can work while a generator draws: elsewhere, or with room for both."""
+        ...
+
     def judge(
         self,
         requests: Sequence[Request],

@@ -29,6 +29,9 @@ class Relay:
 
     critic: Critic
 
+    def can_overlap(self) -> bool:
+        return self.critic.can_overlap()
+
     def judge(
         self,
         requests: Sequence[Request],

@@ -51,12 +51,17 @@ class Plan(NamedTuple):
 
 
 def needs(mode: Mode, models: Sequence[Footprint]) -> int:
-    """Bytes on the device in a mode, at most. Models work one at a time."""
+    """Bytes on the device in a mode, at most, where models work one at a time."""
     if mode == "both":
         return sum(m.weights for m in models) + max((m.working for m in models), default=0)
     if mode == "swap":
         return max((m.weights + m.working for m in models), default=0)
     return max((m.part + m.working for m in models), default=0)
+
+
+def needs_at_once(models: Sequence[Footprint]) -> int:
+    """Bytes on the device, at most, where all models are there and at work."""
+    return sum(m.weights + m.working for m in models)
 
 
 def plan(modes: Sequence[Mode], models: Sequence[Footprint], free: int) -> Plan:

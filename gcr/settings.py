@@ -67,6 +67,7 @@ class Settings(BaseModel):
     max_images, max_seconds: budgets; None: no limit. With one, rounds is lifted, unless given too.
     history: whether the critic, after each round, words a prompt with all in view that was tried.
     residency: what stays on a GPU, as `gcr.residency` explains; it changes no image.
+    overlap: whether one prompt may be drawn for while another's images are judged; nor does this.
     compile, step_cache: to draw faster, as `gcr.faster` explains; they change images a little.
     compare: whether the critic sees the best image beside the first at the end, without scores.
     call, dtype, draw_batch, judge_batch: as in a profile, which alone can set them.
@@ -101,6 +102,7 @@ class Settings(BaseModel):
     history: bool = True
     compare: bool = True
     residency: Residency = "auto"
+    overlap: bool = True
     compile: bool = False
     step_cache: bool = False
     output: Path = Path("outputs")
@@ -117,9 +119,10 @@ class Settings(BaseModel):
         before there was such a thing.
         """
         off = {name for name in ("compile", "step_cache") if not getattr(self, name)}
-        return self.model_dump(mode="json", exclude={"output", "residency", *off})
+        return self.model_dump(mode="json", exclude={"output", *OF_THE_MACHINE, *off})
 
 
+OF_THE_MACHINE = ("residency", "overlap")
 NOT_GIVEN_BY_HAND = ("spread", "call", "dtype", "draw_batch", "judge_batch", "chosen")
 KEYS = tuple(name for name in Settings.model_fields if name not in NOT_GIVEN_BY_HAND)
 
@@ -185,8 +188,8 @@ def traced(
 def recalled(recorded: Mapping[str, object], residency: str | None = None) -> Settings:
     """The settings that `recorded` gave, as a folder keeps them.
 
-    residency: the one setting that a folder does not keep, as it is for this machine to say; None:
-        as the environment and the config files have it.
+    What a folder does not keep is for this machine to say: the environment and the config files.
+    residency: is stronger than these.
     Raises GcrError where they are not what this version can go on with, UsageError for a residency
     that there is not.
     """
@@ -200,9 +203,8 @@ def recalled(recorded: Mapping[str, object], residency: str | None = None) -> Se
         message = f"this version of gcr cannot read the recorded setting {key}: {problem['msg']}"
         raise GcrError(message, "go on with the version that began it, or start anew") from error
     given = _given({"residency": residency}, Path(), os.environ)
-    if "residency" not in given:
-        return settings
-    return _validated({**settings.model_dump(), "residency": given["residency"].value}, given)
+    here = {name: given[name].value for name in OF_THE_MACHINE if name in given}
+    return _validated({**settings.model_dump(), **here}, given) if here else settings
 
 
 def _given(

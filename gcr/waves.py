@@ -104,7 +104,7 @@ def opened(
 class Waves:
     """Works through jobs, so many at a time.
 
-    stopping: asked after each round whether to stop there.
+    stopping: asked before each drawing whether to stop there, where all rounds are saved.
     failures: how many prompts failed. busy: ids of the jobs that were left to other processes.
     """
 
@@ -172,7 +172,6 @@ class Waves:
                         break
                 if not wave or self.stopped:
                     return
-                self._stop_if_asked()
                 yield wave
 
     def _member(self, job: Job) -> Member | None:
@@ -213,7 +212,10 @@ class Waves:
         return [member for member in wave if member.job.id not in self._ended]
 
     def _advance(self, wave: Sequence[Member]) -> None:
-        """Run the loop until all runs stop. Rounds are on disk before anything is said of them."""
+        """Run the loop until all runs stop. Rounds are on disk before anything is said of them.
+
+        Raises KeyboardInterrupt where it was asked to stop before.
+        """
         members = {member.folder.run.id: member for member in wave}
         going = 0
         for member in wave:
@@ -221,7 +223,6 @@ class Waves:
             going += reason is None
             if reason is not None:
                 self._finish(member, reason)
-        due = going
         apart = Apart(self._parts.strategy, self._parts.generator, self._parts.rule)
         for step in loop.refine(
             [member.folder.run for member in wave],
@@ -230,20 +231,15 @@ class Waves:
             apart,
             self._parts.rule,
             gallery=lambda run, name: members[run.id].folder.gallery(run, name),
+            overlap=self._parts.overlap,
+            pause=self._stopping,
         ):
             member = members[step.run.id]
             member.folder.save(step.run, step.images)
-            due -= 1
             if step.run.stop is not None:
                 going -= 1
                 self._finish(member, step.run.stop)
-            if due == 0 and going:
-                self._stop_if_asked()
-                due = going
-
-    def _stop_if_asked(self) -> None:
-        """Stop here, where all rounds are saved, if that was asked for."""
-        if self._stopping():
+        if going:
             raise KeyboardInterrupt
 
     def _finish(self, member: Member, stop: StopReason) -> None:

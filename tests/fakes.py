@@ -90,6 +90,10 @@ class FakeCritic:
         self.calls: list[list[tuple[Request, int]]] = []
         self.sources: list[Image.Image | None] = []
         """What each image was judged or objected to beside."""
+        self.overlaps = False
+
+    def can_overlap(self) -> bool:
+        return self.overlaps
 
     def judge(
         self,

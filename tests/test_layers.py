@@ -56,7 +56,7 @@ LAYERS = (
     ("claims", "wording", "profiles", "weights", "ladder", "given", "faster"),
     ("notebook",),
     ("view", "plaintext", "files", "offline", "earlier", "statistics"),
-    ("pinned", "residency", "stopwatch", "tuning"),
+    ("pinned", "residency", "stopwatch", "tuning", "aside"),
     ("errors", "records"),
 )
 PLACES = {part: height for height, layer in enumerate(LAYERS) for part in layer}

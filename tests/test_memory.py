@@ -1,5 +1,7 @@
 """Two models on one device, with a device that only counts bytes."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
@@ -23,6 +25,9 @@ class Card:
 
     def peak(self):
         return self.working + sum(model.there() for model in self.models)
+
+    def queue(self, number):
+        return nullcontext()
 
 
 class Model:
@@ -102,7 +107,7 @@ def test_a_residency_that_is_asked_for_is_what_happens(wanted, places):
 def test_a_model_that_was_loaded_onto_the_device_makes_room_too():
     generator, critic = Model(8), Model(4)
     critic.place = "cuda"
-    device = SharedDevice("cuda", meter=Card(12 * GIB, generator, critic))
+    device = SharedDevice("cuda", card=Card(12 * GIB, generator, critic))
     device.join(critic, resident=True)
     device.join(generator)
     assert device.run(generator, lambda: critic.place) == "cpu"
@@ -121,7 +126,7 @@ def test_clear_moves_every_model_out():
 def test_what_work_takes_is_measured_and_planned_with():
     generator, critic = Model(8), Model(4)
     device = shared(20 * GIB, generator, critic)
-    device._meter.working = 9 * GIB
+    device._card.working = 9 * GIB
     assert device.plan().mode == "both"
     device.run(generator, lambda: None)
     assert device.footprint(generator).working == 9 * GIB

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gcr.cli import options, table
-from gcr.cli.flags import with_settings
+from gcr.cli.flags import settings_but
 
 if TYPE_CHECKING:
     from gcr.bench import Bench
@@ -24,7 +24,7 @@ Prompt = Annotated[
 Most = Annotated[int, typer.Option(metavar="N", help="Images at once, at most.", min=1)]
 
 
-@with_settings
+@settings_but("overlap")
 def bench(
     prompt: Prompt = None,
     *,

@@ -16,6 +16,7 @@ OPTIONS: Mapping[str, Any] = {
     "score": options.Score,
     "judges": options.Judges,
     "residency": options.Residency,
+    "overlap": options.Overlap,
     "compile": options.Compile,
     "step_cache": options.StepCache,
     "seed": options.Seed,

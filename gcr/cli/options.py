@@ -98,6 +98,16 @@ Residency = Annotated[
         rich_help_panel=MODELS,
     ),
 ]
+Overlap = Annotated[
+    bool | None,
+    typer.Option(
+        "--overlap/--no-overlap",
+        metavar="",
+        help="Draw for one half of the prompts while images of the other are judged, where the "
+        "critic is on a server or a GPU has room for both models at work (default: overlap).",
+        rich_help_panel=MODELS,
+    ),
+]
 Compile = Annotated[
     bool | None,
     typer.Option(

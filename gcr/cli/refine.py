@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from gcr.cli import forecast, options
-from gcr.cli.flags import with_settings
+from gcr.cli.flags import settings_but
 from gcr.errors import GcrError, UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gcr.view import View
 
 
-@with_settings
+@settings_but("overlap")
 def refine(
     prompt: options.Prompt,
     *,

@@ -126,6 +126,9 @@ class EndpointSpeaker:
         self._progress = progress
         self._done = self._total = 0
 
+    def can_overlap(self) -> bool:
+        return True
+
     def begin(self) -> None:
         """Count the progress of the next replies from nothing."""
         self._done = self._total = 0

@@ -91,6 +91,9 @@ class ModelCritic:
         """What it talks with."""
         return self._speaker
 
+    def can_overlap(self) -> bool:
+        return self._speaker.can_overlap()
+
     def judge(
         self,
         requests: Sequence[Request],

@@ -57,6 +57,10 @@ class Speaker(Protocol):
     The images of a chat are parts `{"type": "image", "image": Image}` of its messages.
     """
 
+    def can_overlap(self) -> bool:
+        """As `gcr.records.Critic` has it."""
+        ...
+
     def begin(self) -> None:
         """Count the progress of the next replies from nothing."""
         ...

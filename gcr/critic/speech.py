@@ -55,6 +55,9 @@ class LocalSpeaker:
         device.join(self.weights, resident=True)
         _forget_sampling(model, processor.tokenizer)
 
+    def can_overlap(self) -> bool:
+        return self._device.side_by_side()
+
     def begin(self) -> None:
         """Count the progress of the next replies from nothing."""
         self._tokens_done = self._tokens_total = 0
@@ -68,6 +71,8 @@ class LocalSpeaker:
             said = self._device.run(self.weights, partial(self._speak, list(batch), manner))
             # Most replies end long before the limit.
             self._tokens_done = start + manner.limit * len(batch)
+            if self.progress is not None:
+                self.progress("judge", self._tokens_done, self._tokens_total)
             return said
 
         return [reply for said in self.ladder.each(chats, work) for reply in said]
