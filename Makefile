@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 REQUEST := two red circles, a blue star and a green square
 
-.PHONY: demo test test-slow test-ray lint format wheel-check bench null help-time batch-figures ray-time clean
+.PHONY: demo test test-slow test-ray lint format wheel-check bench null help-time batch-figures overlap-time ray-time clean
 
 demo: .venv/installed  ## run the main job on the embedded pair
 	$(BIN)/gcr refine "$(REQUEST)" --profile pocket
@@ -46,6 +46,9 @@ help-time: .venv/installed  ## gcr --help against importing its two libraries
 
 batch-figures: .venv/installed  ## kills, memory, time per prompt and throughput of batches
 	$(BIN)/python tests/batch_figures.py
+
+overlap-time: .venv/installed  ## a batch that draws while a server judges, and one that does not
+	$(BIN)/python tests/overlap_time.py
 
 ray-time: .venv/with-ray  ## 40 requests on two workers of Ray, and in one process
 	$(BIN)/python tests/ray_time.py

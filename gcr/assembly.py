@@ -24,7 +24,7 @@ from gcr.stopping import StopRule
 from gcr.view import Enough, Silent, View, Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from PIL.Image import Image
 
@@ -206,7 +206,7 @@ def drive(folder: store.RunFolder, parts: Parts, strategy: Strategy, view: View)
             folder.save(step.run, step.images)
             stop = step.run.stop
             view.round(folder.run, best_scored(folder.run))
-        preference = compared(folder, parts)
+        (preference,) = compared([folder], parts)
     except Enough as enough:
         stop = StopReason.CHOSEN
         folder.keep(enough.kept)
@@ -222,17 +222,30 @@ def drive(folder: store.RunFolder, parts: Parts, strategy: Strategy, view: View)
         view.end(folder.run, best, folder.path)
 
 
-def compared(folder: store.RunFolder, parts: Parts) -> Preference | None:
-    """The critic's blind choice between the request as it is (first) and the best image (second).
+def compared(folders: Sequence[store.RunFolder], parts: Parts) -> list[Preference | None]:
+    """For each run the critic's blind choice between the request as it is (first) and the best
+    image (second).
 
     None where they are one, where nothing is scored, where the critic's reply says neither, and
     where the settings want none.
     """
+    wanted = {i: _pair(folder) for i, folder in enumerate(folders) if parts.settings.compare}
+    pairs = {i: pair for i, pair in wanted.items() if pair}
+    if not pairs:
+        return [None] * len(folders)
+    requests = [folders[i].run.request for i in pairs]
+    firsts, seconds = zip(*pairs.values(), strict=True)
+    said = comparison.blind(parts.critic, requests, firsts, seconds)
+    found = dict(zip(pairs, said, strict=True))
+    return [found.get(i) for i in range(len(folders))]
+
+
+def _pair(folder: store.RunFolder) -> tuple[Image, Image] | None:
+    """The run's first image and its best, where there are two to be compared."""
     run, best = folder.run, best_scored(folder.run)
-    if not parts.settings.compare or best is None or best == loop.raw(run) or run.request.source:
+    if best is None or best == loop.raw(run) or run.request.source:
         return None
-    images = (folder.gallery(run, attempt.image) for attempt in (loop.raw(run), best))
-    return comparison.blind(parts.critic, run.request, *images)
+    return folder.gallery(run, loop.raw(run).image), folder.gallery(run, best.image)
 
 
 def _strategy(settings: Settings, generator: Generator, view: Watcher) -> strategies.Named:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from gcr.records import Preference
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from PIL.Image import Image
 
     from gcr.records import Critic, Request
@@ -44,12 +46,22 @@ def read(text: str) -> Preference | None:
     return _WORDS.get(verdicts[-1], Preference.TIE) if verdicts else None
 
 
-def blind(critic: Critic, request: Request, first: Image, second: Image) -> Preference | None:
-    """Which image is better, asked in both orders; a split verdict is a tie.
+def blind(
+    critic: Critic, requests: Sequence[Request], firsts: Sequence[Image], seconds: Sequence[Image]
+) -> list[Preference | None]:
+    """For each request which of its two images is better, asked in both orders and all at once.
 
-    None where either reply cannot be read.
+    A split verdict is a tie. None where either reply cannot be read.
     """
-    one, other = critic.compare([request, request], [first, second], [second, first])
+    said = critic.compare([*requests, *requests], [*firsts, *seconds], [*seconds, *firsts])
+    return [
+        _settled(one, other)
+        for one, other in zip(said[: len(requests)], said[len(requests) :], strict=True)
+    ]
+
+
+def _settled(one: Preference | None, other: Preference | None) -> Preference | None:
+    """The verdict of two in both orders."""
     if one is None or other is None:
         return None
     return one if one is _SWAPPED[other] else Preference.TIE

@@ -55,10 +55,12 @@ class Step:
 
     run: the run with the new round last; `run.stop` is set when it is the run's last round.
     images: the new round's images, in the order of its attempts.
+    last: whether it is the last of those that were judged together.
     """
 
     run: Run
     images: tuple[Image, ...]
+    last: bool = False
 
 
 def refine(  # noqa: PLR0913 - what takes part, each for itself
@@ -157,7 +159,8 @@ def _judged(drawn: _Drawn, critic: Critic, rule: StopRule) -> list[Step]:
         longer = replace(run, rounds=(*run.rounds, new))
         longer = replace(longer, stop=rule.reason(longer))
         steps.append(Step(longer, tuple(drawing.image for _, drawing, _ in share)))
-    return _reworded(critic, steps)
+    *before, last = _reworded(critic, steps)
+    return [*before, replace(last, last=True)]
 
 
 def _propose(strategy: Strategy, run: Run, room: int | None) -> tuple[Candidate, ...]:

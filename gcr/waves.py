@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from gcr.assembly import Parts
     from gcr.batchfolder import BatchFolder
     from gcr.jobs import Job
+    from gcr.records import Preference
     from gcr.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -104,7 +105,7 @@ def opened(
 class Waves:
     """Works through jobs, so many at a time.
 
-    stopping: asked before each drawing whether to stop there, where all rounds are saved.
+    stopping: asked before each wave and drawing whether to stop there, where all rounds are saved.
     failures: how many prompts failed. busy: ids of the jobs that were left to other processes.
     """
 
@@ -172,6 +173,8 @@ class Waves:
                         break
                 if not wave or self.stopped:
                     return
+                if self._stopping():
+                    raise KeyboardInterrupt
                 yield wave
 
     def _member(self, job: Job) -> Member | None:
@@ -217,19 +220,16 @@ class Waves:
         Raises KeyboardInterrupt where it was asked to stop before.
         """
         members = {member.folder.run.id: member for member in wave}
-        going = 0
-        for member in wave:
-            reason = self._parts.rule.reason(member.folder.run)
-            going += reason is None
-            if reason is not None:
-                self._finish(member, reason)
-        apart = Apart(self._parts.strategy, self._parts.generator, self._parts.rule)
+        rule = self._parts.rule
+        self._finish([(one, why) for one in wave if (why := rule.reason(one.folder.run))])
+        apart = Apart(self._parts.strategy, self._parts.generator, rule)
+        stopped: list[tuple[Member, StopReason]] = []
         for step in loop.refine(
             [member.folder.run for member in wave],
             apart,
             self._parts.critic,
             apart,
-            self._parts.rule,
+            rule,
             gallery=lambda run, name: members[run.id].folder.gallery(run, name),
             overlap=self._parts.overlap,
             pause=self._stopping,
@@ -237,21 +237,36 @@ class Waves:
             member = members[step.run.id]
             member.folder.save(step.run, step.images)
             if step.run.stop is not None:
-                going -= 1
-                self._finish(member, step.run.stop)
-        if going:
+                stopped.append((member, step.run.stop))
+            if step.last:
+                self._finish(stopped)
+                stopped = []
+        if self._unfinished(wave):
             raise KeyboardInterrupt
 
-    def _finish(self, member: Member, stop: StopReason) -> None:
-        folder = member.folder
+    def _finish(self, stopped: Sequence[tuple[Member, StopReason]]) -> None:
+        """Compare raw images with the best, for all in one; where that raises, for each alone."""
         try:
-            preference = compared(folder, self._parts)
-            best = best_scored(folder.run)
-            folder.finish(stop, best, preference)
+            preferences = compared([member.folder for member, _ in stopped], self._parts)
+        except Exception as error:
+            if len(stopped) == 1:
+                self._fail(*stopped[0][0], error)
+                return
+            logger.info("comparisons failed; they go on one by one", exc_info=error)
+            for one in stopped:
+                self._finish([one])
+            return
+        for (member, stop), preference in zip(stopped, preferences, strict=True):
+            self._close(member, stop, preference)
+
+    def _close(self, member: Member, stop: StopReason, preference: Preference | None) -> None:
+        best = best_scored(member.folder.run)
+        try:
+            member.folder.finish(stop, best, preference)
         except Exception as error:  # noqa: BLE001 - one failed prompt fails alone
             self._fail(*member, error)
             return
-        self._note(member.job, folder, "" if best else "no image could be scored")
+        self._note(member.job, member.folder, "" if best else "no image could be scored")
 
     def _fail(self, job: Job, folder: RunFolder | None, error: Exception) -> None:
         logger.info("prompt %s failed", job.id, exc_info=error)

@@ -1,63 +1,60 @@
 """How much sooner a batch is done that draws while a server judges: `make overlap-time`.
 
-The embedded critic runs behind `transformers serve` on one core, and gcr draws on another. The same
-prompts go through with and without `--overlap`, in turn.
+The embedded critic runs behind `transformers serve` on one core of this machine, and this process
+draws on another. The same prompts go through with and without overlapping, in turn.
 """
 
-import json
 import os
-import subprocess
-import sys
-import tempfile
-import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
 
 import serving
+import typer
 
-GCR = Path(sys.executable).with_name("gcr")
-PROMPTS = 16
-TIMES = 3
+import gcr
+from gcr.store import RunFolder
 
+# How many threads torch has decides how it rounds on a CPU.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-def batch(prompts, critic, into, overlap):
-    """Seconds of a batch, by its own account: loading is left out of it on both sides."""
-    command = [GCR, "batch", prompts, "--critic", critic, "--rubric", "pocket", "--into", into]
-    command += ["--rounds", "3", "--target", "1", "--json", "--quiet", overlap]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    started = time.monotonic()
-    subprocess.run(["taskset", "-c", "0", *command], env=environment, check=True, stdout=-3)
-    return time.monotonic() - started
+REQUESTS = Path(__file__).parent.parent / "examples" / "held-out.txt"
 
 
-def models(folder):
-    """Seconds of drawing, and of the critic."""
-    rounds = [
-        json.loads(line)
-        for path in folder.glob("runs/*/rounds.jsonl")
-        for line in path.read_text().splitlines()
-    ]
-    tried = [attempt for one in rounds for attempt in one["attempts"]]
-    return [sum(attempt[name] for attempt in tried) for name in ("draw_seconds", "judge_seconds")]
+def models(outcome: gcr.BatchOutcome) -> tuple[float, float]:
+    """Seconds of drawing and of judging."""
+    runs = [RunFolder.open(outcome.folder / result.folder).run for result in outcome.results]
+    tried = [attempt for run in runs for attempt in run.attempts]
+    return sum(one.draw_seconds for one in tried), sum(one.judge_seconds for one in tried)
 
 
-def main():
-    with tempfile.TemporaryDirectory() as place:
+def main(
+    count: Annotated[int, typer.Option(help="Requests.")] = 16,
+    rounds: Annotated[int, typer.Option(help="Rounds at most.")] = 3,
+    times: Annotated[int, typer.Option(help="Batches of each kind.")] = 3,
+) -> None:
+    """Compare times of a batch with and without overlapping."""
+    prompts = REQUESTS.read_text().splitlines()[:count]
+    first, second, *_ = sorted(os.sched_getaffinity(0))
+    with TemporaryDirectory() as place:
         home = Path(place)
-        prompts = home / "prompts.txt"
-        given = (Path(__file__).parent.parent / "examples" / "held-out.txt").read_text()
-        prompts.write_text("\n".join(given.splitlines()[:PROMPTS]))
-        with serving.transformers_serve(home, before=("taskset", "-c", "1")) as url:
-            for turn in range(TIMES):
-                took = {}
-                for overlap in ("--no-overlap", "--overlap"):
-                    folder = home / f"{turn}{overlap}"
-                    took[overlap] = batch(prompts, url, folder, overlap)
-                    draw, judge = models(folder)
-                    print(
-                        f"{overlap:12} {took[overlap]:5.1f} s: drawing {draw:.1f}, judging {judge:.1f}"
+        os.sched_setaffinity(0, {second})
+        with serving.transformers_serve(home) as url:
+            os.sched_setaffinity(0, {first})
+            for turn in range(times):
+                took = []
+                for overlap in (False, True):
+                    folder = home / f"{turn}-{overlap}"
+                    options = {"critic": url, "rubric": "pocket", "rounds": rounds}
+                    outcome = gcr.batch(prompts, into=folder, overlap=overlap, **options)
+                    draw, judge = models(outcome)
+                    took.append(outcome.seconds)
+                    typer.echo(
+                        f"{'overlapped' if overlap else 'in turn':>10}: {outcome.seconds:.1f} s, "
+                        f"{draw:.1f} of drawing and {judge:.1f} of judging"
                     )
-                print(f"ratio {took['--overlap'] / took['--no-overlap']:.2f}")
+                typer.echo(f"{'ratio':>10}: {took[1] / took[0]:.2f}")
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -29,16 +29,12 @@ def fill_cache(home):
 
 
 @contextmanager
-def transformers_serve(home, before=()):
-    """`transformers serve` with the embedded critic, on a port of its own; gives its URL.
-
-    before: words of a command that starts the server.
-    """
+def transformers_serve(home):
+    """`transformers serve` with the embedded critic, on a port of its own; gives its URL."""
     fill_cache(home)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    transformers = Path(sys.executable).with_name("transformers")
-    command = [*before, transformers, "serve", NAME, "--device", "cpu"]
+    command = [Path(sys.executable).with_name("transformers"), "serve", NAME, "--device", "cpu"]
     command += ["--dtype", "float32", "--host", "127.0.0.1", "--port", str(port)]
     environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
     with (

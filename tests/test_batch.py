@@ -495,7 +495,7 @@ def test_a_summary_that_cannot_be_written_ends_the_batch(tool, monkeypatch):
     assert [line["id"] for line in lines()] == ["1"]
     assert len(tool(rounds=2).results) == 3
     again = len(tool.generator.drawn) - len(set(tool.generator.drawn)) - 4  # rewrites are alike
-    assert again == 2  # the round in flight of the third
+    assert again == 0
 
 
 def test_unreadable_batches_are_refused(tool, tmp_path):
@@ -526,3 +526,26 @@ def test_what_was_measured_since_keeps_no_batch_from_being_gone_on_with(tool):
         assert store.begun(path)[0].settings == record
     with pytest.raises(UsageError, match="other prompts or settings \\(steps"):
         tool(PROMPTS, rounds=1, steps=3)
+
+
+def test_what_stopped_together_is_compared_together(tool):
+    asked = []
+    compare = tool.critic.compare
+    tool.critic.compare = lambda *given: asked.append(len(given[0])) or compare(*given)
+    tool(rounds=2)
+    assert asked == [6]  # three prompts, in both orders
+
+
+def test_a_comparison_that_fails_is_the_failure_of_its_prompt_alone(tool):
+    compare = tool.critic.compare
+
+    def fails(requests, firsts, seconds):
+        if any(request.prompt == PROMPTS[1] for request in requests):
+            raise GcrError("it will not say")
+        return compare(requests, firsts, seconds)
+
+    tool.critic.compare = fails
+    outcome = tool(rounds=2)
+    assert [(one.id, one.failure) for one in outcome.failures] == [("2", "it will not say")]
+    runs = [store.RunFolder.open(Path("b/runs") / id_) for id_ in "13"]
+    assert all(json.loads((one.path / "run.json").read_text())["comparison"] for one in runs)

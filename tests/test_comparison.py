@@ -57,19 +57,26 @@ class Seeing(FakeCritic):
         ]
 
 
+def blind(critic: FakeCritic, *pairs: tuple[int, int]) -> list[Preference | None]:
+    requests = [Request("a")] * len(pairs)
+    firsts, seconds = ([paint(pair[i]) for pair in pairs] for i in (0, 1))
+    return comparison.blind(critic, requests, firsts, seconds)
+
+
 def test_a_preference_that_survives_the_exchange_counts() -> None:
-    assert comparison.blind(Seeing({}), Request("a"), paint(1), paint(2)) is SECOND
-    assert comparison.blind(Seeing({}), Request("a"), paint(3), paint(2)) is FIRST
+    assert blind(Seeing({}), (1, 2)) == [SECOND]
+    assert blind(Seeing({}), (3, 2)) == [FIRST]
+    assert blind(Seeing({}), (1, 2), (3, 2)) == [SECOND, FIRST]
 
 
 @pytest.mark.parametrize("always", [FIRST, SECOND, TIE])
 def test_a_judge_that_looks_at_the_order_decides_nothing(always: Preference) -> None:
     critic = Seeing({})
     critic.always = always
-    assert comparison.blind(critic, Request("a"), paint(1), paint(2)) is TIE
+    assert blind(critic, (1, 2)) == [TIE]
 
 
 def test_what_cannot_be_read_is_no_tie() -> None:
     critic = Seeing({})
     critic.mute = True
-    assert comparison.blind(critic, Request("a"), paint(1), paint(2)) is None
+    assert blind(critic, (1, 2)) == [None]

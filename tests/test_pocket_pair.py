@@ -204,10 +204,10 @@ def test_a_checklist_scores_right_pictures_above_wrong_ones(pair, pictures):
 
 def test_the_critic_prefers_the_picture_that_was_asked_for(pair, pictures):
     _, critic = pair
-    verdicts = [
-        comparison.blind(critic, Request(say(spec)), image, pictures[i - 1][0])
-        for i, (image, spec) in enumerate(pictures[:8])
-    ]
+    right = [image for image, _ in pictures[:8]]
+    wrong = [pictures[i - 1][0] for i in range(8)]
+    requests = [Request(say(spec)) for _, spec in pictures[:8]]
+    verdicts = comparison.blind(critic, requests, right, wrong)
     assert verdicts.count(Preference.FIRST) >= 5
     assert verdicts.count(Preference.SECOND) <= 1
 

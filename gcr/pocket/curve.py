@@ -75,7 +75,8 @@ def reported(arm: bench.Arm, critic: Critic) -> dict[str, float]:
         if raw is None or best is None or raw == best:
             continue
         before, after = judged[raw.image], judged[best.image]
-        if comparison.blind(critic, run.request, before.image, after.image) is Preference.SECOND:
+        said = comparison.blind(critic, [run.request], [before.image], [after.image])
+        if said == [Preference.SECOND]:
             told += 1
             equal += after.flaws == before.flaws
             worse += after.flaws > before.flaws
