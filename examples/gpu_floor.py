@@ -14,6 +14,7 @@ It compares, on one device and with the same batch:
     the floor  the pipeline in a bare loop of diffusers + the critic in a bare loop of transformers
     a swap     of each model, with copying as many bytes from pinned memory
     memory     the peak, with the plan
+    overlap    two runs, one drawn while the other is judged, with one after the other
 
 So far this was run with --tiny on a CPU only, and never on a GPU.
 """
@@ -27,18 +28,19 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from gcr import bench, loop, memory, rubric, store, strategies, tuning
+from gcr import bench, loop, memory, residency, rubric, store, strategies, tuning
 from gcr import generator as generators
 from gcr.critic import loading, processor, quantized
 from gcr.critic.speaker import Manner
 from gcr.critic.speech import LocalSpeaker
 from gcr.pipelines import Sampling
-from gcr.records import Candidate, Critique, Request
+from gcr.records import Candidate, Critique, Request, Run
 from gcr.residency import GIB
 from gcr.stopping import StopRule
 
@@ -224,13 +226,16 @@ class Fixed:
 
     def __init__(self, speaker: LocalSpeaker, questions: rubric.Rubric, tokens: int) -> None:
         speaker.model.generation_config.eos_token_id = None
-        self._speaker, self._questions, self._manner = speaker, questions, Manner(tokens)
+        self.speaker, self._questions, self._manner = speaker, questions, Manner(tokens)
 
     def judge(self, requests: Sequence[Request], images: Sequence[Any], *_: Any) -> list[Critique]:
-        self._speaker.begin()
+        self.speaker.begin()
         chats = [chat(self._questions, r, i) for r, i in zip(requests, images, strict=True)]
-        said = self._speaker.replies(chats, self._manner)
+        said = self.speaker.replies(chats, self._manner)
         return [Critique(overall=0.5, raw=reply.text) for reply in said]
+
+    def reword(self, runs: Sequence[Run], *_: Any) -> list[None]:
+        return [None] * len(runs)
 
 
 def chat(questions: rubric.Rubric, request: Request, image: Any) -> list[dict[str, Any]]:
@@ -340,6 +345,7 @@ def with_gcr(places: tuple[Path, Path], device: str, given: argparse.Namespace) 
     a_round = seconds(lambda: one_round(drawer, judge, given), given.times)
     plan = shared.plan() if shared.limited else None
     peak = shared.peak_bytes / GIB
+    at_once = overlapped(shared, drawer, judge, given)
 
     image = drawer.draw([Candidate(PROMPT, 0)])[0].image
 
@@ -356,6 +362,7 @@ def with_gcr(places: tuple[Path, Path], device: str, given: argparse.Namespace) 
     found = {
         "round_seconds": a_round,
         "plan": plan and {"mode": plan.mode, "needs_gib": plan.needs / GIB, "peak_gib": peak},
+        "overlap": at_once,
         "swap": bench.swaps(shared, {"generator": drawer.weights, "critic": speaker.weights}),
         "curves": {
             name: {
@@ -369,6 +376,32 @@ def with_gcr(places: tuple[Path, Path], device: str, given: argparse.Namespace) 
     }
     shared.clear()
     return found
+
+
+def overlapped(
+    shared: memory.SharedDevice, drawer: Any, judge: Any, given: argparse.Namespace
+) -> dict[str, Any]:
+    """What two runs take, with both models at work at once and with one after the other."""
+    rule = StopRule(rounds=3, patience=9)
+    runs = [Run(name, Request(PROMPT)) for name in ("one", "other")]
+
+    def work(*, overlap: bool) -> None:
+        parts = drawer, judge, strategies.BestOfN(given.images, 0), rule
+        for _ in loop.refine(runs, *parts, overlap=overlap):
+            pass
+
+    fits = shared.side_by_side() if shared.limited else True
+    needs = residency.needs_at_once([shared.footprint(m.weights) for m in (drawer, judge.speaker)])
+    in_turn = seconds(partial(work, overlap=False), given.times)
+    at_once = seconds(partial(work, overlap=True), given.times)
+    return {
+        "fits": fits,
+        "needs_gib": needs / GIB if shared.limited else None,
+        "peak_gib": shared.peak_bytes / GIB if shared.limited else None,
+        "in_turn_seconds": in_turn,
+        "at_once_seconds": at_once,
+        "ratio": at_once / in_turn,
+    }
 
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:
