@@ -14,6 +14,7 @@ It compares, on one device and with the same batch:
     the floor  the pipeline in a bare loop of diffusers + the critic in a bare loop of transformers
     a swap     of each model, with copying as many bytes from pinned memory
     memory     the peak, with the plan
+    a start    of the critic that is kept in 4 bits, with the first, which quantizes it
     overlap    two runs, one drawn while the other is judged, with one after the other
 
 So far this was run with --tiny on a CPU only, and never on a GPU.
@@ -24,6 +25,8 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -334,6 +337,22 @@ def copy_rate(device: str) -> float | None:
     return 1 / seconds(lambda: block.to(device, non_blocking=True), 3)
 
 
+def starts(place: Path, device: str, given: argparse.Namespace) -> dict[str, float]:
+    """Seconds to load the critic the first time, when it is quantized, and from then on."""
+    cache = given.folder / "cache"
+    shutil.rmtree(cache, ignore_errors=True)
+    os.environ["GCR_CACHE"] = str(cache)
+    took = []
+    for _ in range(2):
+        started = time.perf_counter()
+        loading.load(str(place), memory.SharedDevice(device))
+        synchronize()
+        took.append(time.perf_counter() - started)
+        freed(device)
+    first, later = took
+    return {"first_seconds": first, "later_seconds": later, "ratio": first / later}
+
+
 def with_gcr(places: tuple[Path, Path], device: str, given: argparse.Namespace) -> dict[str, Any]:
     """What gcr takes: a round, swaps, memory, and both batch curves."""
     shared = memory.SharedDevice(device, given.residency)
@@ -409,6 +428,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     device = memory.default_device()
     places = built(given.folder, given.pair, device, tiny=given.tiny)
     # One after the other, so that none is in another's way.
+    begun = starts(places[1], device, given)
     draw = bare_generator(places[0], device, given)
     freed(device)
     found = with_gcr(places, device, given)
@@ -430,6 +450,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         "floor_draw_seconds": draw,
         "floor_judge_seconds": judge,
         "copy_gib_per_second": rate,
+        "critic_start": begun,
         **found,
         "swap": swaps,
     }

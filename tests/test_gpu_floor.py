@@ -25,6 +25,7 @@ def test_it_runs_with_tiny_models(pair, tmp_path):
         2 * (found["floor_draw_seconds"] + found["floor_judge_seconds"])
     )
     assert found["round_over_floor"] == found["round_seconds"] / found["floor_seconds"] > 0
+    assert found["critic_start"]["ratio"] > 0
     assert found["overlap"]["fits"]
     assert found["overlap"]["ratio"] > 0
     assert [len(curve["points"]) for curve in found["curves"].values()] == [2, 2]
