@@ -37,14 +37,15 @@ from typing import Any
 
 import torch
 
-from gcr import bench, loop, memory, residency, rubric, store, strategies, tuning
-from gcr import generator as generators
+from gcr import bench, loop, rubric, store, strategies, tuning
 from gcr.critic import loading, processor, quantized
 from gcr.critic.speaker import Manner
 from gcr.critic.speech import LocalSpeaker
-from gcr.pipelines import Sampling
+from gcr.device import memory, residency
+from gcr.device.residency import GIB
+from gcr.drawing import generator as generators
+from gcr.drawing.pipelines import Sampling
 from gcr.records import Candidate, Critique, Request, Run
-from gcr.residency import GIB
 from gcr.stopping import StopRule
 
 PROMPT = "two red apples to the left of a glass jug on a wooden table"
@@ -406,10 +407,11 @@ def overlapped(
 
     def work(*, overlap: bool) -> None:
         parts = drawer, judge, strategies.BestOfN(given.images, 0), rule
-        for _ in loop.refine(runs, *parts, overlap=overlap):
+        for _ in loop.refine(runs, *parts, overlap=lambda: overlap):
             pass
 
     fits = shared.side_by_side() if shared.limited else True
+    shared.peak_bytes = 0
     needs = residency.needs_at_once([shared.footprint(m.weights) for m in (drawer, judge.speaker)])
     in_turn = seconds(partial(work, overlap=False), given.times)
     at_once = seconds(partial(work, overlap=True), given.times)

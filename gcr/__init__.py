@@ -19,9 +19,9 @@ from gcr.errors import BatchError, GcrError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from gcr.assembly import refine
-    from gcr.batching import BatchOutcome, batch
-    from gcr.comparing import compare
-    from gcr.measuring import Comparison
+    from gcr.batches.batching import BatchOutcome, batch
+    from gcr.comparisons.comparing import compare
+    from gcr.comparisons.measuring import Comparison
     from gcr.outcome import Outcome
     from gcr.rewards import Reward, reward
     from gcr.store import load_run
@@ -45,12 +45,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BatchOutcome": "gcr.batching",
-    "Comparison": "gcr.measuring",
+    "BatchOutcome": "gcr.batches.batching",
+    "Comparison": "gcr.comparisons.measuring",
     "Outcome": "gcr.outcome",
     "Reward": "gcr.rewards",
-    "batch": "gcr.batching",
-    "compare": "gcr.comparing",
+    "batch": "gcr.batches.batching",
+    "compare": "gcr.comparisons.comparing",
     "load_run": "gcr.store",
     "refine": "gcr.assembly",
     "reward": "gcr.rewards",

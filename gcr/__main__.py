@@ -8,6 +8,19 @@ import sys
 
 def main() -> int:
     """Run the command line; returns the exit code."""
+    from gcr.aside import going_on
+
+    code = _run()
+    if going_on():
+        # A critic that nobody waits for, after Ctrl-C: Python cannot end a thread that is in
+        # torch, and would abort.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _run() -> int:
     from gcr.cli.app import run
     from gcr.errors import GcrError
 

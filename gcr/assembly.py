@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gcr import cautions, comparison, loop, profiles, rubric, source, store, strategies
+from gcr import cautions, loop, profiles, rubric, source, store, strategies
 from gcr.claims import claimed
+from gcr.critic.address import is_address
 from gcr.errors import GcrError, UsageError
 from gcr.guards import lost
 from gcr.history import Unasked
 from gcr.models import load_models, revision
-from gcr.outcome import Outcome, best_scored
+from gcr.outcome import Outcome, best_scored, compared
 from gcr.records import Request, StopReason
 from gcr.settings import Settings, recalled, resolve
 from gcr.stopping import StopRule
@@ -45,10 +46,19 @@ class Parts:
     rule: StopRule
     revisions: Mapping[str, str | None]
 
-    @property
-    def overlap(self) -> bool:
-        """Whether the critic is to judge some runs while images of others are drawn."""
-        return self.settings.overlap and self.critic.can_overlap()
+    def can_overlap(self) -> bool:
+        """Whether the critic is to judge some runs while images of others are drawn, as things are.
+
+        Never under a budget of seconds: those of two models that work at once are no measure.
+        """
+        asked = self.settings.overlap
+        wanted = is_address(self.settings.critic) if asked is None else asked
+        return wanted and self.settings.max_seconds is None and self.critic.can_overlap()
+
+    def compared(self, folders: Sequence[store.RunFolder]) -> list[Preference | None]:
+        """As `gcr.outcome` has it; None for all where the settings want none."""
+        asked = folders if self.settings.compare else ()
+        return compared(asked, self.critic) or [None] * len(folders)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -138,7 +148,7 @@ def resume(path: Path | str, *, residency: str | None = None, view: View | None 
     """
     run_, _ = store.begun(Path(path))
     image = Path(path) / run_.request.source if run_.request.source else None
-    settings = recalled(run_.settings, residency)
+    settings = recalled(run_.settings, residency=residency)
     return run(run_.request.prompt, settings, image=image, resume=path, view=view)
 
 
@@ -206,7 +216,7 @@ def drive(folder: store.RunFolder, parts: Parts, strategy: Strategy, view: View)
             folder.save(step.run, step.images)
             stop = step.run.stop
             view.round(folder.run, best_scored(folder.run))
-        (preference,) = compared([folder], parts)
+        (preference,) = parts.compared([folder])
     except Enough as enough:
         stop = StopReason.CHOSEN
         folder.keep(enough.kept)
@@ -220,32 +230,6 @@ def drive(folder: store.RunFolder, parts: Parts, strategy: Strategy, view: View)
         best = best_scored(folder.run)
         folder.finish(stop, best, preference)
         view.end(folder.run, best, folder.path)
-
-
-def compared(folders: Sequence[store.RunFolder], parts: Parts) -> list[Preference | None]:
-    """For each run the critic's blind choice between the request as it is (first) and the best
-    image (second).
-
-    None where they are one, where nothing is scored, where the critic's reply says neither, and
-    where the settings want none.
-    """
-    wanted = {i: _pair(folder) for i, folder in enumerate(folders) if parts.settings.compare}
-    pairs = {i: pair for i, pair in wanted.items() if pair}
-    if not pairs:
-        return [None] * len(folders)
-    requests = [folders[i].run.request for i in pairs]
-    firsts, seconds = zip(*pairs.values(), strict=True)
-    said = comparison.blind(parts.critic, requests, firsts, seconds)
-    found = dict(zip(pairs, said, strict=True))
-    return [found.get(i) for i in range(len(folders))]
-
-
-def _pair(folder: store.RunFolder) -> tuple[Image, Image] | None:
-    """The run's first image and its best, where there are two to be compared."""
-    run, best = folder.run, best_scored(folder.run)
-    if best is None or best == loop.raw(run) or run.request.source:
-        return None
-    return folder.gallery(run, loop.raw(run).image), folder.gallery(run, best.image)
 
 
 def _strategy(settings: Settings, generator: Generator, view: Watcher) -> strategies.Named:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gcr import loop, measured, store, strategies, tuning
+from gcr.device.residency import GIB
 from gcr.measured import Measured
 from gcr.records import Candidate, Request
 from gcr.relay import Relay
-from gcr.residency import GIB
 from gcr.stopping import StopRule
 from gcr.tuning import Curve
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from gcr.critic.speech import LocalSpeaker
-    from gcr.generator import DiffusersGenerator
-    from gcr.ladder import Ladder
-    from gcr.memory import SharedDevice
+    from gcr.device.ladder import Ladder
+    from gcr.device.memory import SharedDevice
+    from gcr.device.weights import Weights
+    from gcr.drawing.generator import DiffusersGenerator
     from gcr.records import Critic
     from gcr.settings import Settings
     from gcr.stopwatch import Stopwatch
-    from gcr.weights import Weights
 
 REPEATS, ENOUGH = 3, 2.0
 """What is quickly done is measured so many times, or for so many seconds, and the fastest counts:

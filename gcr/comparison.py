@@ -53,6 +53,8 @@ def blind(
 
     A split verdict is a tie. None where either reply cannot be read.
     """
+    if not requests:
+        return []  # a critic is not woken for nothing
     said = critic.compare([*requests, *requests], [*firsts, *seconds], [*seconds, *firsts])
     return [
         _settled(one, other)

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from gcr import earlier, measured, residency
+from gcr import earlier, measured
 from gcr.critic.address import is_address
-from gcr.residency import GIB, MODES
+from gcr.device import residency
+from gcr.device.residency import GIB, MODES
 
 if TYPE_CHECKING:
     from gcr.settings import Resolved, Settings

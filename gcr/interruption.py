@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
-    from gcr.arms import View as ComparisonView
+    from gcr.batches.summary import Result
+    from gcr.batches.waves import Overview
+    from gcr.comparisons.arms import View as ComparisonView
     from gcr.records import Attempt, Run
-    from gcr.summary import Result
-    from gcr.waves import Overview
 
 
 class Ears:

@@ -71,23 +71,24 @@ def refine(  # noqa: PLR0913 - what takes part, each for itself
     rule: StopRule,
     *,
     gallery: Gallery | None = None,
-    overlap: bool = False,
+    overlap: Callable[[], bool] = lambda: False,
     pause: Callable[[], bool] = lambda: False,
 ) -> Iterator[Step]:
     """Advance a wave of runs round by round; yield each round as it is finished.
 
     A run that `rule` already calls finished yields nothing: `rule.reason(run)`, a pure function,
     tells its consumer why. The `stop` of a run passed in is not looked at, so that an interrupted
-    run simply goes on. gallery: where a run's images are found; needed only for requests that edit
-    a source, and for a strategy that starts from images of rounds that were yielded before.
-    overlap: draw for one half of the runs while the other is judged; the critic then works in
-    threads of its own. pause: asked before each drawing whether to begin no more of them: what is
-    drawn is then judged and yielded, and the loop ends with runs that have no `stop`.
+    run simply goes on.
 
-    What is edited is the source each time, round 0 by the user's own words and every later round
-    by a rewrite of them: an edit of an edit would keep the faults of the first.
+    gallery: where a run's images are found; needed only for requests that edit a source, and for a
+        strategy that starts from images of rounds that were yielded before.
+    overlap: whether to judge one half of the runs, in another thread, while the other is drawn;
+        asked each time.
+    pause: whether to draw no more, asked before each drawing. What is drawn is judged and yielded,
+        and the loop ends with runs that have no `stop`.
     """
-    waiting = deque(_parts([run for run in runs if rule.reason(run) is None], halve=overlap))
+    live = [run for run in runs if rule.reason(run) is None]
+    waiting = deque(_parts(live, halve=overlap()))
     judging: Callable[[], list[Step]] | None = None
     while True:
         drawn = None
@@ -96,19 +97,19 @@ def refine(  # noqa: PLR0913 - what takes part, each for itself
                 drawn = _drawn(waiting.popleft(), generator, strategy, rule, gallery)
         except Exception:
             if judging is not None:
-                yield from judging()  # what was drawn before is not lost
+                yield from judging()  # the round of the other half is not lost
             raise
         if judging is not None:
             steps = judging()
             yield from steps
             going = [step.run for step in steps if step.run.stop is None]
-            waiting.extend(_parts(going, halve=overlap and drawn is None))
+            waiting.extend(_parts(going, halve=drawn is None and overlap()))
         elif drawn is None:
             return
         judging = None
         if drawn is not None:
             judge = partial(_judged, drawn, critic, rule)
-            judging = aside(judge) if overlap else judge
+            judging = aside(judge) if waiting and overlap() else judge
 
 
 def _parts(runs: list[Run], *, halve: bool) -> Iterator[list[Run]]:
@@ -173,7 +174,11 @@ def _propose(strategy: Strategy, run: Run, room: int | None) -> tuple[Candidate,
 def _sources(
     gallery: Gallery | None, live: Sequence[Run], proposals: Sequence[Sequence[Candidate]]
 ) -> list[Image | None]:
-    """For each candidate of a wave the image it edits, which is one object for all of a run."""
+    """For each candidate of a wave the image it edits, which is one object for all of a run.
+
+    What is edited is the source each time, round 0 by the user's own words and every later round
+    by a rewrite of them: an edit of an edit would keep the faults of the first.
+    """
     found = [_image(gallery, run, run.request.source) for run in live]
     return [image for image, own in zip(found, proposals, strict=True) for _ in own]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from gcr import notebook
 
 if TYPE_CHECKING:
-    from gcr.residency import Footprint
+    from gcr.device.residency import Footprint
 
 Phase = Literal["draw", "judge"]
 
@@ -34,7 +34,7 @@ class Measured:
     working: int | None = None
 
     def footprint(self) -> Footprint | None:
-        from gcr.residency import Footprint
+        from gcr.device.residency import Footprint
 
         return None if self.working is None else Footprint(self.weights, self.part, self.working)
 

@@ -13,8 +13,8 @@ from gcr.spread import Known
 if TYPE_CHECKING:
     from gcr import rubric
     from gcr.critic.judging import ModelCritic
-    from gcr.generator import DiffusersGenerator
-    from gcr.memory import SharedDevice
+    from gcr.device.memory import SharedDevice
+    from gcr.drawing.generator import DiffusersGenerator
     from gcr.records import Critic
     from gcr.settings import Settings
     from gcr.view import Watcher
@@ -33,8 +33,9 @@ def load_models(
 
     Raises ModelError and UsageError, as each loader does.
     """
-    from gcr import generator, offline
-    from gcr.memory import SharedDevice, default_device
+    from gcr import offline
+    from gcr.device.memory import SharedDevice, default_device
+    from gcr.drawing import generator
 
     offline.obey()
     view.loading(settings.critic)
@@ -66,7 +67,7 @@ def load_critic(settings: Settings, questions: rubric.Rubric, view: Watcher, dev
     Raises ModelError and UsageError, as its loader does.
     """
     from gcr import offline
-    from gcr.memory import SharedDevice
+    from gcr.device.memory import SharedDevice
 
     offline.obey()
     view.loading(settings.critic)

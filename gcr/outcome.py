@@ -6,11 +6,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gcr import loop
+from gcr import comparison, loop
 from gcr.verdict import never_met
 
 if TYPE_CHECKING:
-    from gcr.records import Attempt, Run
+    from collections.abc import Sequence
+
+    from PIL.Image import Image
+
+    from gcr.records import Attempt, Critic, Preference, Run
+    from gcr.store import RunFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +82,28 @@ def best_scored(run: Run) -> Attempt | None:
     """The best of the attempts that have a score, or the one that a person kept."""
     best = loop.best(run)
     return best if best is not None and (best.score is not None or run.kept) else None
+
+
+def compared(folders: Sequence[RunFolder], critic: Critic) -> list[Preference | None]:
+    """For each run the critic's blind choice between the request as it is (first) and the best
+    image (second), asked for all at once.
+
+    None where they are one, where nothing is scored, and where the critic's reply says neither.
+    """
+    pairs = {i: pair for i, folder in enumerate(folders) if (pair := _pair(folder))}
+    said = comparison.blind(
+        critic,
+        [folders[i].run.request for i in pairs],
+        [first for first, _ in pairs.values()],
+        [second for _, second in pairs.values()],
+    )
+    found = dict(zip(pairs, said, strict=True))
+    return [found.get(i) for i in range(len(folders))]
+
+
+def _pair(folder: RunFolder) -> tuple[Image, Image] | None:
+    """A run's first image and its best, where there are two to be compared."""
+    run, best = folder.run, best_scored(folder.run)
+    if best is None or best == loop.raw(run) or run.request.source:
+        return None
+    return folder.gallery(run, loop.raw(run).image), folder.gallery(run, best.image)

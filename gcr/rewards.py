@@ -18,7 +18,8 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gcr import pixels, rubric
+from gcr import rubric
+from gcr.drawing import pixels
 from gcr.errors import GcrError, UsageError
 from gcr.models import load_critic
 from gcr.records import Critique, Request
@@ -60,7 +61,7 @@ class Reward:
     ) -> tuple[list[float], dict[str, object]]:
         """The rewards, and {"critiques": a gcr.records.Critique for each image}.
 
-        images: (batch, 3, height, width) in 0-1, or as `gcr.pixels.drawings` takes them.
+        images: (batch, 3, height, width) in 0-1, or as `gcr.drawing.pixels.drawings` takes them.
         metadata: what the trainer knows of the prompts; never shown to the critic.
         """
         critiques = self.judge(images, prompts)

@@ -15,9 +15,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, V
 
 from gcr import measured, notebook, profiles, spreads, store
 from gcr.critic import address, endpoint
+from gcr.device.residency import Residency
 from gcr.errors import GcrError, UsageError
 from gcr.given import Given, from_environment, from_file, from_flags
-from gcr.residency import Residency
 
 NOT_SETTINGS = frozenset({"GCR_DEBUG", "GCR_CACHE", "GCR_API_KEY", "GCR_OFFLINE"})
 FOR_GENERATOR = (
@@ -66,9 +66,10 @@ class Settings(BaseModel):
     strength: of the strategies that go on from an image; None leaves the choice to each.
     max_images, max_seconds: budgets; None: no limit. With one, rounds is lifted, unless given too.
     history: whether the critic, after each round, words a prompt with all in view that was tried.
-    residency: what stays on a GPU, as `gcr.residency` explains; it changes no image.
-    overlap: whether one prompt may be drawn for while another's images are judged; nor does this.
-    compile, step_cache: to draw faster, as `gcr.faster` explains; they change images a little.
+    residency: what stays on a GPU, as `gcr.device.residency` explains; it changes no image.
+    overlap: whether some prompts are drawn for while images of others are judged, which changes
+        none either; None: where the critic is on a server.
+    compile, step_cache: to draw faster, as in `gcr.drawing.faster`; they change images a little.
     compare: whether the critic sees the best image beside the first at the end, without scores.
     call, dtype, draw_batch, judge_batch: as in a profile, which alone can set them.
     chosen: why `auto` took this profile; empty where a person chose.
@@ -102,7 +103,7 @@ class Settings(BaseModel):
     history: bool = True
     compare: bool = True
     residency: Residency = "auto"
-    overlap: bool = True
+    overlap: bool | None = None
     compile: bool = False
     step_cache: bool = False
     output: Path = Path("outputs")
@@ -185,11 +186,13 @@ def traced(
     return Resolved(settings, origins, profile)
 
 
-def recalled(recorded: Mapping[str, object], residency: str | None = None) -> Settings:
+def recalled(
+    recorded: Mapping[str, object], *, residency: str | None = None, overlap: bool | None = None
+) -> Settings:
     """The settings that `recorded` gave, as a folder keeps them.
 
-    What a folder does not keep is for this machine to say: the environment and the config files.
-    residency: is stronger than these.
+    residency, overlap: which a folder does not keep, as they are for this machine to say; None: as
+        the environment and the config files have them.
     Raises GcrError where they are not what this version can go on with, UsageError for a residency
     that there is not.
     """
@@ -202,7 +205,7 @@ def recalled(recorded: Mapping[str, object], residency: str | None = None) -> Se
         key = ".".join(map(str, problem["loc"]))
         message = f"this version of gcr cannot read the recorded setting {key}: {problem['msg']}"
         raise GcrError(message, "go on with the version that began it, or start anew") from error
-    given = _given({"residency": residency}, Path(), os.environ)
+    given = _given({"residency": residency, "overlap": overlap}, Path(), os.environ)
     here = {name: given[name].value for name in OF_THE_MACHINE if name in given}
     return _validated({**settings.model_dump(), **here}, given) if here else settings
 

@@ -21,7 +21,10 @@ class Enough(Exception):  # noqa: N818 - not an error
 
 
 class Watcher(Protocol):
-    """Told what the models do, whatever they do it for; each call returns at once."""
+    """Told what the models do, whatever they do it for; each call returns at once.
+
+    Where two models work at the same time, `progress` is called from two threads.
+    """
 
     def warn(self, message: str, hint: str) -> None: ...
     def loading(self, what: str) -> None: ...

@@ -7,8 +7,9 @@ import sys
 import pytest
 from fakes import SCORES, FakeCritic, FakeGenerator
 
-from gcr import arms, assembly
+from gcr import assembly
 from gcr.__main__ import main
+from gcr.comparisons import arms
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As a shell starts what runs in the background; tests of Ctrl-C would wait for ever.

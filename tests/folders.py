@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from PIL import Image, ImageDraw
 
-from gcr.batchfolder import BatchFolder
-from gcr.jobs import Job
+from gcr.batches.folder import BatchFolder
+from gcr.batches.jobs import Job
+from gcr.batches.summary import Result, Summary
 from gcr.outcome import best_scored
 from gcr.records import (
     AspectScore,
@@ -23,7 +24,6 @@ from gcr.records import (
     image_name,
 )
 from gcr.store import RunFolder
-from gcr.summary import Result, Summary
 
 SETTINGS = {
     "generator": "pocket:generator",

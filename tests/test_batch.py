@@ -10,11 +10,12 @@ import pytest
 from fakes import FakeCritic, FakeGenerator, seed_of
 
 import gcr
-from gcr import assembly, batching, claims, jobs, measured, spreads, store
+from gcr import assembly, claims, measured, spreads, store
+from gcr.batches import batching, jobs
+from gcr.batches.summary import Summary
 from gcr.errors import GcrError, UsageError
 from gcr.records import Critique, StopReason
 from gcr.settings import resolve
-from gcr.summary import Summary
 
 SCORES = {0: 0.2, 1: 0.4, 2: 0.6, 3: 0.8, 4: 0.7, 5: 0.9}
 PROMPTS = ["a red circle", "two blue stars", "a green square"]

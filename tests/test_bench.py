@@ -13,8 +13,8 @@ import yaml
 from gcr import measured, profiles, settings, tuning
 from gcr.bench import timed
 from gcr.cli.app import run
+from gcr.device.ladder import Ladder
 from gcr.errors import UsageError
-from gcr.ladder import Ladder
 from gcr.measured import Measured
 from gcr.tuning import Curve, Point
 

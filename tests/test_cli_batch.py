@@ -10,10 +10,11 @@ import pytest
 from fakes import SCORES, FakeCritic, FakeGenerator
 from rich.console import Console
 
-from gcr import arms, assembly
+from gcr import assembly
+from gcr.batches.overview import BatchTerminal, duration
+from gcr.batches.summary import Result
+from gcr.comparisons import arms
 from gcr.errors import GcrError
-from gcr.overview import BatchTerminal, duration
-from gcr.summary import Result
 
 
 class Interrupting(FakeCritic):

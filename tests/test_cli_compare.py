@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from fakes import SCORES, FakeCritic, FakeGenerator
 
-from gcr import arms, assembly, evaluators
+from gcr import assembly
+from gcr.comparisons import arms, evaluators
+from gcr.comparisons.statistics import FEWEST
 from gcr.errors import GcrError
-from gcr.statistics import FEWEST
 
 SUSPICION = "on 2 of 2 prompts the critic prefers refine to raw, and the evaluator does not: 1, 2"
 

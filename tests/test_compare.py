@@ -11,14 +11,16 @@ from fakes import SCORES, FakeCritic, FakeGenerator, seed_of
 from PIL import Image
 
 import gcr
-from gcr import arms, assembly, batching, comparing, evaluators, source, store
-from gcr.comparefolder import CompareInterrupted
+from gcr import assembly, source, store
+from gcr.batches import batching
+from gcr.comparisons import arms, comparing, evaluators
+from gcr.comparisons.figures import said
+from gcr.comparisons.folder import CompareInterrupted
+from gcr.comparisons.scores import Scores
+from gcr.comparisons.statistics import FEWEST
 from gcr.errors import GcrError, ModelError, UsageError
-from gcr.figures import said
 from gcr.records import Wording
-from gcr.scores import Scores
 from gcr.settings import MOST_ROUNDS
-from gcr.statistics import FEWEST
 
 PROMPTS = ["a red circle", "two blue stars", "a green square"]
 MANY = [f"prompt {number}" for number in range(FEWEST)]

@@ -10,10 +10,10 @@ import tiny
 import torch
 from PIL import Image
 
-from gcr import editing, generator, pipelines
+from gcr.device.memory import SharedDevice
+from gcr.drawing import editing, generator, pipelines
+from gcr.drawing.generator import DiffusersGenerator, Sampling
 from gcr.errors import ModelError, UsageError
-from gcr.generator import DiffusersGenerator, Sampling
-from gcr.memory import SharedDevice
 from gcr.records import Candidate
 
 CPU = SharedDevice("cpu")

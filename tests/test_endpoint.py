@@ -27,8 +27,8 @@ from gcr import rubric
 from gcr.__main__ import main
 from gcr.critic import address, endpoint, judging, server
 from gcr.critic.speaker import Manner
+from gcr.device.memory import SharedDevice
 from gcr.errors import GcrError, ModelError, UsageError
-from gcr.memory import SharedDevice
 from gcr.pocket import world
 from gcr.records import Objection, Request
 

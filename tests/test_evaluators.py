@@ -10,11 +10,11 @@ import tiny
 from fakes import paint
 from PIL import Image
 
-from gcr import evaluators
+from gcr.comparisons import evaluators
+from gcr.comparisons.evaluators import Choice, clipscore, vqascore
+from gcr.comparisons.evaluators.command import Command
+from gcr.comparisons.evaluators.truth import Truth
 from gcr.errors import GcrError, ModelError, UsageError
-from gcr.evaluators import Choice, clipscore, vqascore
-from gcr.evaluators.command import Command
-from gcr.evaluators.truth import Truth
 from gcr.pocket import world
 from gcr.pocket.world import Scene, Thing
 from gcr.records import Sample

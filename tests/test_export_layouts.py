@@ -9,8 +9,9 @@ import pytest
 from fakes import SCORES, FakeCritic, FakeGenerator, seed_of
 from PIL import Image
 
-from gcr import assembly, exporting
+from gcr import assembly
 from gcr.errors import GcrError, UsageError
+from gcr.exports import exporting
 from gcr.metadata import read
 
 GENEVAL = (

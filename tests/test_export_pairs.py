@@ -12,7 +12,7 @@ from pyarrow import parquet
 import gcr
 from gcr import assembly
 from gcr.errors import GcrError, UsageError
-from gcr.preferences import gather
+from gcr.exports.preferences import gather
 from gcr.records import AspectScore, Critique, Preference
 
 SCORES = {0: 0.2, 1: 0.4, 2: None, 3: 0.8}

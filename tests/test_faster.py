@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from tiny import FAMILIES
 
-from gcr import faster, generator
+from gcr.device.memory import SharedDevice
+from gcr.drawing import faster, generator
+from gcr.drawing.generator import Sampling
 from gcr.errors import UsageError
-from gcr.generator import Sampling
-from gcr.memory import SharedDevice
 from gcr.records import Candidate
 
 CPU = SharedDevice("cpu")

@@ -11,10 +11,10 @@ import torch
 
 from gcr import assembly, earlier, measured
 from gcr.critic import endpoint
+from gcr.device.residency import GIB
 from gcr.forecast import forecast
 from gcr.measured import Measured
 from gcr.records import Wording
-from gcr.residency import GIB
 from gcr.settings import traced
 
 SPY = """

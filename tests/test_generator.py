@@ -14,10 +14,10 @@ import tiny
 import torch
 from tiny import FAMILIES, PIXART
 
-from gcr import generator, pipelines
+from gcr.device.memory import SharedDevice
+from gcr.drawing import generator, pipelines
+from gcr.drawing.generator import DiffusersGenerator, Sampling
 from gcr.errors import ModelError, UsageError
-from gcr.generator import DiffusersGenerator, Sampling
-from gcr.memory import SharedDevice
 from gcr.records import Candidate
 
 CPU = SharedDevice("cpu")
@@ -103,10 +103,10 @@ def test_a_negative_prompt_changes_its_own_image_only(checkpoint):
 def test_libraries_say_nothing(checkpoint, tmp_path):
     # In a process of its own: what is said once, on import, was said here long ago.
     code = f"""if True:
-        from gcr import generator
+        from gcr.drawing import generator
         from gcr.critic import loading
-        from gcr.generator import Sampling
-        from gcr.memory import SharedDevice
+        from gcr.drawing.generator import Sampling
+        from gcr.device.memory import SharedDevice
         from gcr.records import Candidate
 
         cpu = SharedDevice("cpu")

@@ -13,14 +13,15 @@ import pytest
 from fakes import SCORES, FakeCritic, FakeGenerator
 
 import gcr
-from gcr import assembly, batching, claims, cluster, handout, plan
-from gcr.batching import BatchInterrupted
+from gcr import assembly, claims
+from gcr.batches import batching, cluster, handout, plan
+from gcr.batches.batching import BatchInterrupted
+from gcr.batches.handout import WorkerDiedError
+from gcr.batches.waves import Pace
+from gcr.batches.worker import Hand, Worker, environment
 from gcr.critic import endpoint
 from gcr.errors import GcrError, UsageError
-from gcr.handout import WorkerDiedError
 from gcr.settings import resolve
-from gcr.waves import Pace
-from gcr.worker import Hand, Worker, environment
 
 COLOURS = ("red", "blue", "green", "yellow", "purple", "orange", "pink")
 PROMPTS = [f"a {colour} circle" for colour in COLOURS]

@@ -8,12 +8,12 @@ import pytest
 import tiny
 import torch
 
-from gcr import generator
 from gcr.critic import loading, speech
+from gcr.device.ladder import Ladder
+from gcr.device.memory import SharedDevice
+from gcr.drawing import generator
+from gcr.drawing.generator import Sampling
 from gcr.errors import ModelError
-from gcr.generator import Sampling
-from gcr.ladder import Ladder
-from gcr.memory import SharedDevice
 from gcr.records import Candidate
 
 CPU = SharedDevice("cpu")

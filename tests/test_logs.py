@@ -19,14 +19,14 @@ def loggers():
 @pytest.mark.parametrize(("quiet", "shown"), [(False, True), (True, False)])
 def test_our_warnings_are_shown_unless_only_errors_are_wanted(quiet, shown, capsys):
     logs.set_up(verbose=False, quiet=quiet)
-    logging.getLogger("gcr.generator").warning("the negative prompt does nothing")
+    logging.getLogger("gcr.drawing.generator").warning("the negative prompt does nothing")
     assert ("warning: the negative prompt does nothing" in capsys.readouterr().err) is shown
 
 
 def test_a_second_command_in_one_process_shows_a_warning_once(capsys):
     logs.set_up(verbose=False, quiet=False)
     logs.set_up(verbose=False, quiet=False)
-    logging.getLogger("gcr.generator").warning("once")
+    logging.getLogger("gcr.drawing.generator").warning("once")
     assert capsys.readouterr().err.count("once") == 1
 
 

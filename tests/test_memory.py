@@ -5,9 +5,9 @@ from contextlib import nullcontext
 import pytest
 import torch
 
+from gcr.device.memory import SharedDevice
+from gcr.device.residency import GIB, MODES, WORKING_BYTES, Footprint, plan
 from gcr.errors import ModelError
-from gcr.memory import SharedDevice
-from gcr.residency import GIB, MODES, WORKING_BYTES, Footprint, plan
 
 
 class Card:

@@ -8,10 +8,12 @@ import pytest
 from fakes import FakeCritic, FakeGenerator
 
 import gcr
-from gcr import assembly, cluster, generator, promptfile
+from gcr import assembly, promptfile
+from gcr.batches import cluster
+from gcr.batches.worker import Worker
 from gcr.critic import judging
+from gcr.drawing import generator
 from gcr.errors import UsageError
-from gcr.worker import Worker
 
 
 def test_a_row_has_its_own_negative_prompt_and_the_others_that_of_the_settings(

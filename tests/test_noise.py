@@ -8,10 +8,10 @@ import tiny
 import torch
 from tiny import FAMILIES
 
-from gcr import generator, noise
+from gcr.device.memory import SharedDevice
+from gcr.drawing import generator, noise
+from gcr.drawing.generator import DiffusersGenerator, Sampling
 from gcr.errors import UsageError
-from gcr.generator import DiffusersGenerator, Sampling
-from gcr.memory import SharedDevice
 from gcr.records import Candidate
 
 CPU = SharedDevice("cpu")

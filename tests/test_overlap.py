@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import subprocess
+import sys
 import threading
 import time
 from contextlib import nullcontext
@@ -12,15 +15,18 @@ from pathlib import Path
 import pytest
 import torch
 from fakes import SCORES, FakeCritic, FakeGenerator
+from rich.console import Console
 
 import gcr
 from gcr import assembly, rubric
 from gcr.aside import aside
+from gcr.batches import batching
+from gcr.batches.overview import BatchTerminal
+from gcr.device.memory import SharedDevice
+from gcr.device.residency import GIB
 from gcr.loop import refine
-from gcr.memory import SharedDevice
 from gcr.models import load_models
 from gcr.records import Candidate, Request, Run
-from gcr.residency import GIB
 from gcr.settings import resolve
 from gcr.stopping import StopRule
 from gcr.strategies import Refine
@@ -28,6 +34,10 @@ from gcr.view import Silent
 
 LONG = 20  # seconds that nothing takes here
 RULE = StopRule(rounds=3, patience=9)
+
+
+def always():
+    return True
 
 
 def runs(count):
@@ -64,10 +74,10 @@ class Watching(FakeCritic):
     def __init__(self, generator):
         super().__init__({})
         self.generator = generator
-        self.threads = set()
+        self.threads = []
 
     def judge(self, requests, images, sources=()):
-        self.threads.add(threading.current_thread())
+        self.threads.append(threading.current_thread())
         if not self.calls:
             self.generator.drawing.clear()
             assert self.generator.drawing.wait(LONG), "nothing is drawn while one half is judged"
@@ -78,18 +88,20 @@ class Watching(FakeCritic):
 def test_one_half_is_drawn_while_the_other_is_judged():
     generator = Staged()
     critic = Watching(generator)
-    steps = list(refine(runs(4), generator, critic, Refine(2, 0), RULE, overlap=True))
+    steps = list(refine(runs(4), generator, critic, Refine(2, 0), RULE, overlap=always))
     assert [step.run.id for step in steps] == list("abcd" * 3)
     assert [len(call) for call in generator.calls] == [4] * 6
     assert [len(call) for call in critic.calls] == [4] * 6
-    assert threading.current_thread() not in critic.threads
+    *aside_, last = critic.threads
+    assert threading.current_thread() not in aside_
+    assert threading.current_thread() is last  # nothing is left to draw beside it
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_runs_are_the_same_in_halves(count):
     critic = FakeCritic({seed: seed * 0.07 for seed in range(12)})
     found = []
-    for overlap in (False, True):
+    for overlap in (lambda: False, always):
         steps = refine(runs(count), FakeGenerator(), critic, Refine(2, 0), RULE, overlap=overlap)
         found.append(sorted((untimed(s.run) for s in steps), key=lambda r: (len(r.rounds), r.id)))
     assert found[0] == found[1]
@@ -104,7 +116,7 @@ def test_what_is_left_of_two_halves_is_halved_again():
             return (Candidate(run.request.prompt, len(run.rounds) + 10 * (run.id in "cd")),)
 
     generator, critic = FakeGenerator(), FakeCritic({0: 1.0})
-    list(refine(runs(4), generator, critic, Strategy(), RULE, overlap=True))
+    list(refine(runs(4), generator, critic, Strategy(), RULE, overlap=always))
     assert [len(call) for call in generator.calls] == [2, 2, 1, 1, 1, 1]
     assert [len(call) for call in critic.calls] == [2, 2, 1, 1, 1, 1]
 
@@ -116,7 +128,7 @@ def test_a_round_is_not_lost_where_drawing_for_the_other_half_fails():
                 raise RuntimeError("no more paint")
             return super().draw(candidates, starts, sources)
 
-    steps = refine(runs(2), Failing(), FakeCritic({}), Refine(2, 0), RULE, overlap=True)
+    steps = refine(runs(2), Failing(), FakeCritic({}), Refine(2, 0), RULE, overlap=always)
     assert next(steps).run.id == "a"
     with pytest.raises(RuntimeError, match="no more paint"):
         next(steps)
@@ -128,7 +140,7 @@ def test_what_the_critic_raises_is_raised():
             raise RuntimeError("no words")
 
     with pytest.raises(RuntimeError, match="no words"):
-        list(refine(runs(2), FakeGenerator(), Failing({}), Refine(2, 0), RULE, overlap=True))
+        list(refine(runs(2), FakeGenerator(), Failing({}), Refine(2, 0), RULE, overlap=always))
 
 
 @pytest.mark.parametrize("overlap", [False, True])
@@ -141,7 +153,7 @@ def test_a_pause_ends_the_loop_where_all_that_is_drawn_is_judged(overlap):
             critic,
             Refine(2, 0),
             RULE,
-            overlap=overlap,
+            overlap=lambda: overlap,
             pause=lambda: len(generator.calls) == 3,
         )
     )
@@ -164,8 +176,60 @@ def test_ctrl_c_does_not_wait_for_the_critic():
 
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        list(refine(runs(2), Interrupted(), Slow({}), Refine(2, 0), RULE, overlap=True))
+        list(refine(runs(2), Interrupted(), Slow({}), Refine(2, 0), RULE, overlap=always))
     assert time.monotonic() - started < LONG / 2
+
+
+def test_the_loop_asks_each_time_whether_both_can_work():
+    """At first nothing was measured; later memory ran out."""
+    answers = iter([False, True, True, True, False])
+    generator, critic = FakeGenerator(), FakeCritic({})
+    overlap = lambda: next(answers, False)  # noqa: E731
+    steps = list(refine(runs(2), generator, critic, Refine(2, 0), RULE, overlap=overlap))
+    assert [len(call) for call in generator.calls] == [4, 2, 2, 2, 2]
+    assert [step.run.id for step in steps] == list("ababab")
+
+
+def test_python_ends_though_torch_is_at_work_aside(tmp_path):
+    """Torn down under a thread that is in torch, it would abort."""
+    code = """if True:
+        import sys, time
+        import torch
+        from gcr import __main__, aside
+        from gcr.cli import app
+
+        def work():
+            torch.set_num_threads(1)
+            while True:
+                torch.ones(256, 256) @ torch.ones(256, 256)
+
+        def run(_):
+            aside.aside(work)
+            time.sleep(0.5)
+            print("saved")
+            return 130
+
+        app.run = run
+        sys.exit(__main__.main())
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "saved\n", "")
+
+
+def test_the_view_stays_quiet_when_it_is_over():
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    view = BatchTerminal(console)
+    view.begin(2, 0)
+    view.progress("draw", 1, 4)
+    view.progress("judge", 2, 10)
+    assert set(view._work) == {"draw", "judge"}
+    view.progress("draw", 4, 4)
+    assert set(view._work) == {"judge"}
+    view.end()
+    view.progress("judge", 3, 10)  # a critic that nobody waits for
+    assert (view._live, view._work) == (None, {})
 
 
 def images(folder):
@@ -179,15 +243,44 @@ def test_a_batch_is_the_same_with_both_at_work(tmp_path, monkeypatch):
     critic.overlaps = True
     monkeypatch.setattr(assembly, "load_models", lambda *_, **__: (generator, critic))
     prompts = ["a red circle", "two blue stars", "a green square"]
-    gcr.batch(prompts, into="both", rounds=2)
+    gcr.batch(prompts, into="both", rounds=2, overlap=True)
     assert {len(call) for call in critic.calls} == {2, 4}  # of one prompt, and of two
     critic.calls.clear()
-    gcr.batch(prompts, into="turns", rounds=2, overlap=False)
+    gcr.batch(prompts, into="turns", rounds=2)
     assert {len(call) for call in critic.calls} == {6}
     assert images("both") == images("turns")
     recorded = [json.loads(Path(f"{name}/batch.json").read_text()) for name in ("both", "turns")]
     assert "overlap" not in recorded[0]["settings"]
     assert recorded[0]["settings"] == recorded[1]["settings"]
+
+
+def test_seconds_that_are_a_budget_are_measured_one_after_the_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    generator, critic = FakeGenerator(), FakeCritic(SCORES)
+    critic.overlaps = True
+    monkeypatch.setattr(assembly, "load_models", lambda *_, **__: (generator, critic))
+    gcr.batch(["a red circle", "two blue stars"], into="b", max_seconds=60, overlap=True)
+    assert {len(call) for call in critic.calls} == {4}
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_a_batch_that_was_stopped_goes_on_to_the_same_images(tmp_path, monkeypatch, overlap):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    generator, critic = FakeGenerator(), FakeCritic(SCORES)
+    critic.overlaps = True
+    monkeypatch.setattr(assembly, "load_models", lambda *_, **__: (generator, critic))
+    prompts = ["a red circle", "two blue stars", "a green square"]
+    gcr.batch(prompts, into="whole", rounds=3)
+    drawn = sum(map(len, generator.calls))
+    generator.calls.clear()
+    plan = batching.plans.make(prompts, batching.resolve({"rounds": 3, "overlap": overlap}))
+    with pytest.raises(batching.BatchInterrupted):
+        batching.run(plan, Path("b"), batching.Pace(), stopping=lambda: len(generator.calls) >= 2)
+    batching.resume(Path("b"), overlap=overlap)
+    assert images("b") == images("whole")
+    assert sum(map(len, generator.calls)) == drawn  # none of them twice
 
 
 def test_prompts_can_be_measured_while_others_are_drawn():
@@ -274,9 +367,10 @@ def both_at_work(device, first, second):
 
 def test_two_models_work_at_once_where_it_is_known_that_there_is_room():
     device, card, generator, critic = pair()
+    assert not device.side_by_side()  # what they take is not known yet
+    assert not both_at_work(device, generator, critic)
+    assert set(card.queues) == {0}
     assert device.side_by_side()
-    assert not both_at_work(device, generator, critic)  # what they take is not known yet
-    assert device.footprint(critic).working == 3 * GIB
     assert both_at_work(device, generator, critic)
     assert set(card.queues) == {0, 1}
     assert generator.moves == critic.moves == ["cuda"]

@@ -9,7 +9,7 @@ from PIL import Image
 
 from gcr.critic import judging, loading, speech
 from gcr.critic.speaker import Manner
-from gcr.memory import SharedDevice
+from gcr.device.memory import SharedDevice
 from gcr.records import Request
 from gcr.rubric import Rubric
 

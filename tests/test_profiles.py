@@ -13,9 +13,10 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 
 import gcr
-from gcr import pipelines, profiles, rubric
+from gcr import profiles, rubric
+from gcr.drawing import pipelines
+from gcr.drawing.pipelines import Sampling
 from gcr.errors import UsageError
-from gcr.pipelines import Sampling
 from gcr.settings import resolve
 
 ROOT = Path(__file__).parent.parent

@@ -191,7 +191,7 @@ def test_what_is_recorded_decides_the_images(place):
     recorded = place(output=Path("/elsewhere"), residency="swap").recorded()
     assert recorded == place().recorded()
     assert recorded != place(seed=1).recorded()
-    off = {"output", "residency", "chosen", "compile", "step_cache"}
+    off = {"output", "residency", "overlap", "chosen", "compile", "step_cache"}
     assert set(recorded) == set(Settings.model_fields) - off
     assert place(compile=True, step_cache=True).recorded().items() >= {
         ("compile", True),
@@ -208,9 +208,9 @@ def test_where_a_folder_is_gone_on_with_residency_is_for_this_machine_to_say(pla
     assert recalled(before.recorded()) == before
     monkeypatch.setenv("GCR_RESIDENCY", "offload")
     assert recalled(before.recorded()).residency == "offload"
-    assert recalled(before.recorded(), "both").residency == "both"
+    assert recalled(before.recorded(), residency="both").residency == "both"
     with pytest.raises(UsageError, match="--residency should be 'auto', 'both'"):
-        recalled(before.recorded(), "all")
+        recalled(before.recorded(), residency="all")
 
 
 def test_the_users_config_is_in_the_platforms_folder():
@@ -239,7 +239,7 @@ def test_every_option_is_a_setting():
         *("prompt", "image", "approve", "dry_run", "offline"),
         *("as_json", "quiet", "verbose"),
     }
-    assert flags - others == set(KEYS)
+    assert flags - others == set(KEYS) - {"overlap"}  # there is one run only
 
 
 def test_the_helps_defaults_are_the_settings_own():
@@ -249,6 +249,7 @@ def test_the_helps_defaults_are_the_settings_own():
             if default := re.search(r"\(default: (.*)\)", extra.help):
                 key = re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower()
                 shown[key] = re.split("[,;]", default[1])[0]
+    del shown["overlap"]  # not of yes and no
     for switch in ("compare", "history", "compile", "step_cache"):
         shown[switch] = str(not shown[switch].startswith("no-"))
     assert len(shown) == 16

@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 from tiny import FAMILIES, PIXART
 
-from gcr import generator
+from gcr.device.memory import SharedDevice
+from gcr.drawing import generator
+from gcr.drawing.generator import DiffusersGenerator, Sampling
 from gcr.errors import UsageError
-from gcr.generator import DiffusersGenerator, Sampling
-from gcr.memory import SharedDevice
 from gcr.records import Candidate
 
 CPU = SharedDevice("cpu")

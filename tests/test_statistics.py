@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from gcr.comparisons.statistics import FEWEST, Verdict, holm, interval, judge, p_value, sample_size
 from gcr.pocket import null
-from gcr.statistics import FEWEST, Verdict, holm, interval, judge, p_value, sample_size
 
 
 def one(differences):

@@ -5,14 +5,14 @@ import pytest
 import tiny
 import torch
 
-from gcr import generator
 from gcr.critic import loading
-from gcr.generator import Sampling
-from gcr.memory import SharedDevice
-from gcr.pinned import Packed
-from gcr.pipelines import modules
+from gcr.device.memory import SharedDevice
+from gcr.device.pinned import Packed
+from gcr.device.weights import Part, Weights, _tensors
+from gcr.drawing import generator
+from gcr.drawing.generator import Sampling
+from gcr.drawing.pipelines import modules
 from gcr.records import Candidate
-from gcr.weights import Part, Weights, _tensors
 
 CPU = SharedDevice("cpu")
 SMALL = Sampling(width=64, height=64, steps=2, guidance=3.0, batch=2)

@@ -12,10 +12,10 @@ from gcr.cli.flags import with_settings
 from gcr.errors import BatchError, GcrError, UsageError
 
 if TYPE_CHECKING:
-    from gcr.batching import BatchOutcome
-    from gcr.overview import BatchTerminal
-    from gcr.scoreboard import CompareTerminal
-    from gcr.waves import Overview
+    from gcr.batches.batching import BatchOutcome
+    from gcr.batches.overview import BatchTerminal
+    from gcr.batches.waves import Overview
+    from gcr.comparisons.scoreboard import CompareTerminal
 
 BATCH = "Batch"
 
@@ -150,8 +150,9 @@ def batch(
     logs.set_up(verbose=verbose, quiet=quiet)
     if shard and not into:
         raise UsageError("--shard needs --into", "name one folder that all shards share")
-    from gcr import batching, jobs, layouts
-    from gcr import plan as plans
+    from gcr.batches import batching, jobs
+    from gcr.batches import plan as plans
+    from gcr.exports import layouts
     from gcr.settings import resolve
 
     pace = batching.paced(wave, shard, max_failures, ray, workers)
@@ -178,10 +179,10 @@ def work(
     quiet: bool,
 ) -> None:
     """Do a batch under the eyes of whoever is at the terminal, and print what came of it."""
-    from gcr.batching import BatchInterrupted, Unseen
+    from gcr.batches.batching import BatchInterrupted, Unseen
+    from gcr.batches.overview import BatchTerminal
     from gcr.console import failure
     from gcr.interruption import PatientBatch
-    from gcr.overview import BatchTerminal
 
     terminal = None if quiet else BatchTerminal()
     view = PatientBatch(terminal or Unseen())
@@ -237,8 +238,8 @@ def show(folder: Path, what: str, terminal: "BatchTerminal | CompareTerminal | N
 
 def _lay_out(outcome: "BatchOutcome", layout: str | None, *, quiet: bool) -> None:
     """Write the layout, if one is wanted, of what is done, here or elsewhere; of nothing, none."""
-    from gcr import exporting
     from gcr.cli.export import say
+    from gcr.exports import exporting
 
     if layout is None or len(outcome.failures) == len(outcome.results):
         return

@@ -13,8 +13,8 @@ from gcr.cli.flags import settings_but
 from gcr.errors import BatchError
 
 if TYPE_CHECKING:
-    from gcr.arms import View
-    from gcr.measuring import Comparison
+    from gcr.comparisons.arms import View
+    from gcr.comparisons.measuring import Comparison
 
 COMPARISON = "Comparison"
 
@@ -104,9 +104,9 @@ def compare(
     from gcr.cli import logs  # it takes a while, which --help need not wait for
 
     logs.set_up(verbose=verbose, quiet=quiet)
-    from gcr import comparing, drawn
-    from gcr import plan as plans
-    from gcr.arms import USUAL
+    from gcr.batches import plan as plans
+    from gcr.comparisons import comparing, drawn
+    from gcr.comparisons.arms import USUAL
 
     if drawn.are(files):
         given = {**flags, "arm": arms}
@@ -129,11 +129,11 @@ def work(
     act: "Callable[[View, Callable[[], bool]], Comparison]", *, as_json: bool, quiet: bool
 ) -> None:
     """Do a comparison under the eyes of whoever is at the terminal, and print what came of it."""
-    from gcr.arms import Unwatched
-    from gcr.comparefolder import NAME, CompareInterrupted
+    from gcr.comparisons.arms import Unwatched
+    from gcr.comparisons.folder import NAME, CompareInterrupted
+    from gcr.comparisons.scoreboard import CompareTerminal
     from gcr.console import failure
     from gcr.interruption import PatientComparison
-    from gcr.scoreboard import CompareTerminal
 
     terminal = None if quiet else CompareTerminal()
     view = PatientComparison(terminal or Unwatched())

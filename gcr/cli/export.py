@@ -75,8 +75,8 @@ def export(
     from gcr.cli import logs  # it takes a while, which --help need not wait for
 
     logs.set_up(verbose=False, quiet=quiet)
-    from gcr import exporting, pairfiles
-    from gcr.layouts import LAYOUTS
+    from gcr.exports import exporting, pairfiles
+    from gcr.exports.layouts import LAYOUTS
 
     if form not in (known := (*LAYOUTS, *pairfiles.SUFFIXES)):
         raise UsageError(f"no format {form!r}", f"known: {', '.join(known)}")

@@ -103,8 +103,9 @@ Overlap = Annotated[
     typer.Option(
         "--overlap/--no-overlap",
         metavar="",
-        help="Draw for one half of the prompts while images of the other are judged, where the "
-        "critic is on a server or a GPU has room for both models at work (default: overlap).",
+        help="Draw for some prompts while images of others are judged, where the critic is on a "
+        "server or the GPU has room for both models at work (default: with a server; on one GPU it "
+        "has not been timed yet).",
         rich_help_panel=MODELS,
     ),
 ]

@@ -24,6 +24,7 @@ def resume(
     ray: batch.Ray = None,
     workers: batch.Workers = None,
     residency: options.Residency = None,
+    overlap: options.Overlap = None,
     offline: options.Offline = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -39,13 +40,16 @@ def resume(
 
     connections.set_up(forbid=offline)
     logs.set_up(verbose=verbose, quiet=quiet)
-    from gcr import batchfolder, batching, comparefolder, comparing
+    from gcr.batches import batching
+    from gcr.batches import folder as batchfolder
+    from gcr.comparisons import comparing
+    from gcr.comparisons import folder as comparefolder
 
     pace = batching.paced(wave, shard, max_failures, ray, workers)
     if (folder / batchfolder.NAME).exists():
         batch.work(
             lambda view, stopping: batching.resume(
-                folder, pace, residency=residency, view=view, stopping=stopping
+                folder, pace, view=view, stopping=stopping, residency=residency, overlap=overlap
             ),
             as_json=as_json,
             quiet=quiet,
@@ -55,7 +59,7 @@ def resume(
     elif (folder / comparefolder.NAME).exists():
         compare.work(
             lambda view, stopping: comparing.resume(
-                folder, wave, residency=residency, view=view, stopping=stopping
+                folder, wave, view=view, stopping=stopping, residency=residency, overlap=overlap
             ),
             as_json=as_json,
             quiet=quiet,

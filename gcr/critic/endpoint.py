@@ -1,7 +1,6 @@
 """Talks with a vision-language model behind an OpenAI-compatible endpoint: vLLM, llama.cpp, ….
 
-Chats go out as chat completions, several at once; what is told of probabilities comes back as
-`logprobs`, where the server has them.
+Chats go out as chat completions, several at once; probabilities come back as `logprobs`.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from gcr.critic.speaker import Reply, Speaker
-    from gcr.memory import SharedDevice
+    from gcr.device.memory import SharedDevice
     from gcr.records import (
         Critique,
         Objection,

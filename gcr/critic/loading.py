@@ -13,7 +13,7 @@ from gcr.critic.processor import image_processor
 from gcr.errors import ModelError
 
 if TYPE_CHECKING:
-    from gcr.memory import SharedDevice
+    from gcr.device.memory import SharedDevice
 
 logger = logging.getLogger(__name__)
 

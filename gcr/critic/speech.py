@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 from gcr.checkpoint import first_line
 from gcr.critic.prefix import Prefix
 from gcr.critic.speaker import NUMBER, SPACES, Manner, Number, Reply
+from gcr.device.ladder import Ladder
+from gcr.device.weights import Weights
 from gcr.errors import ModelError
-from gcr.ladder import Ladder
 from gcr.stopwatch import Stopwatch
-from gcr.weights import Weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import torch
 
-    from gcr.memory import SharedDevice
+    from gcr.device.memory import SharedDevice
     from gcr.records import Progress
     from gcr.rubric import Message
 

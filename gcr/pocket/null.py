@@ -14,12 +14,13 @@ from typing import Annotated
 
 import typer
 
-from gcr import rubric, statistics
+from gcr import rubric
+from gcr.comparisons import statistics
+from gcr.comparisons.statistics import Verdict
 from gcr.models import load_models
 from gcr.pocket import bench, truth
 from gcr.pocket.language import parse
 from gcr.records import Candidate, Request
-from gcr.statistics import Verdict
 from gcr.view import Silent
 
 DECLARED = {Verdict.BETTER, Verdict.WORSE}

@@ -10,7 +10,7 @@ import logging
 from contextlib import nullcontext
 from pathlib import Path
 
-from gcr.batchfolder import RUNS
+from gcr.batches.folder import RUNS
 from gcr.claims import turn
 from gcr.errors import GcrError, UsageError
 from gcr.files import write

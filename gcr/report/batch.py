@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from gcr.batchfolder import BatchFolder
+from gcr.batches.folder import BatchFolder
+from gcr.batches.summary import Result, Summary
 from gcr.records import StopReason, image_name
 from gcr.report.page import NAME, names, render
 from gcr.report.pictures import Picture, Pictures
-from gcr.summary import Result, Summary
 from gcr.wording import STOPPED, described
 
 GAIN = 0.005

@@ -1,0 +1,1 @@
+"""Many prompts: jobs, waves of runs, the batch folder, and workers on Ray."""

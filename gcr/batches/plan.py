@@ -1,0 +1,103 @@
+"""What a batch is to do: its prompts read, its wildcards chosen, its settings settled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gcr import assembly, cautions, store
+from gcr.batches import jobs
+from gcr.errors import UsageError
+from gcr.guards import lost
+from gcr.records import Request
+from gcr.settings import Settings
+from gcr.view import Watcher
+from gcr.wildcards import Wildcards
+
+if TYPE_CHECKING:
+    from gcr import rubric
+    from gcr.batches.jobs import Job
+    from gcr.records import Generator
+
+
+MEASURED = ("spread", "draw_batch", "judge_batch")
+"""Settings that gcr bench and gcr calibrate find, and nobody gives by hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done. files: what the prompts were read from. recorded: JSON values."""
+
+    jobs: tuple[Job, ...]
+    files: tuple[str, ...]
+    settings: Settings
+    questions: rubric.Rubric
+    recorded: dict[str, object]
+
+    @property
+    def negative(self) -> bool:
+        """Whether any prompt has a negative one of its own."""
+        return any(job.negative for job in self.jobs)
+
+    def new_folder(self) -> Path:
+        """Make a folder for it, named after its first file."""
+        name = Path(self.files[0]).absolute().stem if self.files else ""
+        return store.new_folder(self.settings.output, name, datetime.now().astimezone())
+
+    def as_begun(self, recorded: Mapping[str, object]) -> Plan:
+        """Itself with what was measured when it was begun: what was since is for other batches.
+
+        recorded: the settings it was begun with.
+        """
+        before = {key: recorded[key] for key in MEASURED if key in recorded}
+        settings = self.settings.model_copy(update=before)
+        return replace(self, settings=settings, recorded={**self.recorded, **before})
+
+    def caution(self, view: Watcher) -> None:
+        """Say what the embedded pair cannot do with its prompts."""
+        cautions.of_choice(self.settings, view)
+        found = cautions.Gathering()
+        for job in self.jobs:
+            found.place = job.place
+            negative = job.negative or self.settings.negative
+            cautions.of_words(Request(job.prompt, negative), self.settings, found)
+        found.give(view)
+
+    def caution_of_length(self, generator: Generator, view: Watcher) -> None:
+        """Say which prompts will be judged, but not drawn, to their ends."""
+        found = cautions.Gathering()
+        for job in self.jobs:
+            found.place = job.place
+            cautions.of_length(Request(job.prompt), generator, found)
+        found.give(view)
+
+
+def make(
+    prompts: Path | str | Sequence[Path | str],
+    settings: Settings,
+    *,
+    wildcards: Path | None = None,
+    literal: bool = False,
+    skip_bad: bool = False,
+) -> Plan:
+    """Read the prompts and choose their wildcards, as in `batch`. Raises UsageError."""
+    entries = jobs.read(prompts, skip_bad=skip_bad)
+    chooser = None if literal else Wildcards(wildcards)
+    files = tuple(dict.fromkeys(entry.source for entry in entries))
+    return planned(jobs.of_entries(entries, settings.seed, chooser), files, settings)
+
+
+def planned(found: Sequence[Job], files: Sequence[str], settings: Settings) -> Plan:
+    """The plan for jobs that are known. Raises UsageError for words to keep that none has."""
+    for span in settings.keep:
+        if all(list(lost([span], job.prompt)) for job in found):
+            raise UsageError(
+                f"--keep {span!r} is in none of the prompts",
+                "copy the words as the prompts have them",
+            )
+    settings, questions = assembly.ruled(settings)
+    recorded = {**settings.recorded(), "rubric_sha256": questions.sha256}
+    return Plan(tuple(found), tuple(files), settings, questions, recorded)

@@ -1,0 +1,122 @@
+"""Evaluators: what measures the results of a comparison, and never the critic that steered.
+
+    truth              reads the embedded world's pictures: 1 right, 0 wrong
+    vqascore:MODEL     probability of "yes", from another vision-language model (Lin et al., 2024)
+    clipscore:MODEL    cosine of image and text, by a CLIP or SigLIP (Hessel et al., 2021)
+    command:LINE       whatever the user's own program prints
+
+Nothing the loop or the critic can reach may import this.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gcr import checkpoint, offline, profiles
+from gcr.critic import address
+from gcr.errors import UsageError
+
+if TYPE_CHECKING:
+    from gcr.records import Evaluator
+    from gcr.view import Watcher
+
+TRUTH, VQASCORE, CLIPSCORE, COMMAND = "truth", "vqascore", "clipscore", "command"
+NAMES = (TRUTH, VQASCORE, CLIPSCORE, COMMAND)
+CHOICES = (
+    "vqascore:MODEL, clipscore:MODEL, command:LINE, or truth, which knows the embedded world only"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An evaluator that was asked for. model: or a command line; empty for truth."""
+
+    name: str
+    model: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.model}" if self.model else self.name
+
+    def as_json(self) -> dict[str, str | None]:
+        return {"name": self.name, "model": self.model or None}
+
+
+def choose(text: str | None, generators: Iterable[str]) -> Choice:
+    """The evaluator that a user named, or `truth` for images of the embedded generator alone.
+
+    generators: that draw what is measured. Raises UsageError where there is no such evaluator.
+    """
+    foreign = [model for model in generators if not model.startswith(f"{profiles.EMBEDDED}:")]
+    if text is None:
+        if not foreign:
+            return Choice(TRUTH)
+        raise UsageError("no evaluator says which arm is better", f"--evaluator {CHOICES}")
+    name, _, model = (part.strip() for part in text.partition(":"))
+    if name not in NAMES:
+        nearest = difflib.get_close_matches(name, NAMES, n=1)
+        hint = f"did you mean {nearest[0]}? " if nearest else ""
+        raise UsageError(f"no evaluator named {name!r}", f"{hint}there are {CHOICES}")
+    if bool(model) == (name == TRUTH):
+        raise UsageError(f"--evaluator {text!r} is not whole", f"there are {CHOICES}")
+    if name == TRUTH and foreign:
+        raise UsageError(f"truth cannot read what {foreign[0]} draws", f"--evaluator {CHOICES}")
+    return Choice(name, model)
+
+
+def check(
+    choice: Choice, prompts: Iterable[str], critics: Iterable[str], *, force: bool = False
+) -> None:
+    """Raise what can be known to be wrong before anything is drawn.
+
+    prompts: that are to be measured. critics: models that steered. force: let one of them measure.
+    Raises UsageError; ModelError for a model that is nowhere.
+    """
+    if choice.name == TRUTH:
+        from gcr.comparisons.evaluators import truth
+
+        truth.check(prompts)
+    elif choice.name != COMMAND:
+        offline.obey()
+        place = _same(choice.model)
+        if any(place == _same(critic) for critic in critics) and not force:
+            raise UsageError(
+                f"{choice.model} is the critic that steers: it would praise its own taste",
+                "name another model with --evaluator; --force measures with it all the same",
+            )
+        with checkpoint.named_errors(choice.model):
+            checkpoint.version(place)  # now, and not when all is drawn
+
+
+def _same(model: str) -> str:
+    """The same text for every spelling of a model, behind a server or not."""
+    if address.is_address(model):
+        model = address.parse(model).model
+        if "/" not in model:
+            return model
+    place = checkpoint.locate(model)
+    return str(Path(place).resolve()) if checkpoint.is_local(place) else place
+
+
+def load(choice: Choice, view: Watcher) -> Evaluator:
+    """Load it. Raises ModelError and UsageError, as each does."""
+    if choice.name == TRUTH:
+        from gcr.comparisons.evaluators.truth import Truth
+
+        return Truth()
+    if choice.name == COMMAND:
+        from gcr.comparisons.evaluators.command import Command
+
+        return Command(choice.model)
+    offline.obey()
+    view.loading(choice.model)
+    if choice.name == VQASCORE:
+        from gcr.comparisons.evaluators import vqascore
+
+        return vqascore.load(choice.model)
+    from gcr.comparisons.evaluators import clipscore
+
+    return clipscore.load(choice.model)

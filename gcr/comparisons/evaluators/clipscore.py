@@ -1,0 +1,93 @@
+"""CLIPScore: the cosine between an image and a prompt, as a CLIP or SigLIP sees both.
+
+After Hessel et al., 2021, without their factor and clipping. A CLIP reads the first 77 tokens of a
+prompt, a SigLIP 64.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gcr import checkpoint
+from gcr.checkpoint import named_errors
+from gcr.device.memory import default_device
+from gcr.errors import ModelError
+
+if TYPE_CHECKING:
+    from gcr.records import Sample
+
+logger = logging.getLogger(__name__)
+
+BATCH = 16
+
+
+def load(model: str) -> ClipScore:
+    """Load a model of transformers that embeds images and texts alike. Raises ModelError."""
+    from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+
+    checkpoint.quiet_libraries()
+    with named_errors(model):
+        folder = checkpoint.fetch(checkpoint.locate(model))
+        loaded, report = AutoModel.from_pretrained(
+            folder, use_safetensors=True, output_loading_info=True
+        )
+        if not (hasattr(loaded, "get_image_features") and hasattr(loaded, "get_text_features")):
+            raise ModelError(
+                f"{model} does not put images and texts into one space",
+                "give a CLIP or SigLIP, such as openai/clip-vit-large-patch14",
+            )
+        if missing := sorted(report["missing_keys"]):
+            raise ModelError(
+                f"{model} lacks {len(missing)} of its weights, such as {missing[0]}",
+                "download it again",
+            )
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        images = AutoImageProcessor.from_pretrained(folder, backend="pil")
+    return ClipScore(loaded.eval().to(default_device()), tokenizer, images)
+
+
+class ClipScore:
+    """The cosine, from -1 to 1."""
+
+    def __init__(self, model: Any, tokenizer: Any, images: Any) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._images = images
+        self._limit = model.config.text_config.max_position_embeddings
+
+    def score(self, samples: Sequence[Sample]) -> Iterator[tuple[str, float]]:
+        self._warn_of_length([sample.prompt for sample in samples])
+        for start in range(0, len(samples), BATCH):
+            batch = samples[start : start + BATCH]
+            cosines = self._cosines(batch)
+            yield from ((sample.id, c) for sample, c in zip(batch, cosines, strict=True))
+
+    def _cosines(self, samples: Sequence[Sample]) -> list[float]:
+        import torch
+        from PIL import Image
+
+        shown = []
+        for sample in samples:
+            with Image.open(sample.image) as image:
+                shown.append(image.convert("RGB"))
+        pixels = self._images(images=shown, return_tensors="pt")
+        # SigLIP was trained on texts that are padded to their full length.
+        tokens = self._tokenizer(
+            [sample.prompt for sample in samples],
+            padding="max_length",
+            max_length=self._limit,
+            truncation=True,
+            return_tensors="pt",
+        )
+        device = self._model.device
+        with torch.inference_mode():
+            seen = self._model(**pixels.to(device), **tokens.to(device))
+        cosines = torch.cosine_similarity(seen.image_embeds, seen.text_embeds)
+        return [float(cosine) for cosine in cosines]
+
+    def _warn_of_length(self, prompts: Sequence[str]) -> None:
+        read = self._tokenizer(list(dict.fromkeys(prompts))).input_ids
+        if over := sum(len(tokens) > self._limit for tokens in read):
+            logger.warning("%d prompts are measured to their %dth token only", over, self._limit)

@@ -1,0 +1,247 @@
+"""Two models on one device: both stay there when they fit, else they take turns.
+
+On a GPU a model at work needs its weights there and room to work. Which weights stay is planned
+before each piece of work, by `residency`, from what is measured: the weights, the most that work
+took so far, and what is free. On any other device there is nothing to gain by moving, and
+nothing moves.
+
+Models may be put to work from several threads. They work one at a time, unless all are there, it
+was measured what the work of each takes, and there is room for all of that.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Condition
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from gcr import profiles
+from gcr.device import residency
+from gcr.device.card import Card, TorchCard
+from gcr.device.residency import GIB, MODES, WORKING_BYTES, Footprint, Mode, Plan, Residency
+from gcr.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+Result = TypeVar("Result")
+
+logger = logging.getLogger(__name__)
+
+TURNS = {
+    "swap": "the two models take turns on the GPU",
+    "offload": "the parts of the generator take turns on the GPU",
+}
+
+
+class Movable(Protocol):
+    """Weights that can wait in the machine's memory: `gcr.device.weights.Weights`."""
+
+    @property
+    def weight_bytes(self) -> int: ...
+    @property
+    def part_bytes(self) -> int: ...
+    @property
+    def several(self) -> bool: ...
+    def bring(self, device: str) -> None: ...
+    def release(self) -> None: ...
+    def by_parts(self, device: str) -> None: ...
+
+
+class SharedDevice:
+    """A torch device and the models that work on it."""
+
+    def __init__(self, name: str, wanted: Residency = "auto", card: Card | None = None) -> None:
+        """name: as torch spells it. wanted: what stays there. card: by default that of torch."""
+        self.name = name
+        self._modes: Sequence[Mode] = MODES if wanted == "auto" else (wanted,)
+        self.limited = name.partition(":")[0] == "cuda"
+        self._card = card or TorchCard(name)
+        self._models: list[Movable] = []
+        self._resident: dict[int, str] = {}  # how each model is there: in whole, or by parts
+        self._working: dict[int, int] = {}  # bytes, measured
+        self.peak_bytes = 0  # the most that was ever taken
+        self._changed = Condition()
+        self._at_work: list[_Turn] = []
+        self._crowded = False  # two at work once had too little memory
+
+    def join(self, model: Movable, *, resident: bool = False) -> None:
+        """Make a model known. resident: whether its weights are on the device already."""
+        if self.limited and not any(known is model for known in self._models):
+            self._models.append(model)
+            if resident:
+                self._resident[id(model)] = "whole"
+
+    def run(self, model: Movable, work: Callable[[], Result]) -> Result:
+        """Call `work` with the model's weights on the device; it is over when this returns.
+
+        Raises ModelError when there is no room for the weights, torch.OutOfMemoryError when there
+        is none for the work.
+        """
+        if not self.limited:
+            return work()
+        import torch
+
+        self.join(model)
+        while True:
+            with self._turn(model) as turn:
+                try:
+                    return self._measured(turn, work)
+                except torch.OutOfMemoryError:
+                    if not turn.shared:
+                        raise
+            self._crowded = True
+            logger.warning("out of memory: the models work one at a time from here on")
+            torch.cuda.empty_cache()
+
+    def side_by_side(self) -> bool:
+        """Whether models can work at the same time from now on."""
+        if not self.limited or self._crowded or self.plan().mode != "both":
+            return False
+        there = all(self._resident.get(id(model)) == "whole" for model in self._models)
+        known = all(id(model) in self._working for model in self._models)
+        models = [self.footprint(model) for model in self._models]
+        return there and known and residency.needs_at_once(models) <= self._card.room()
+
+    @contextmanager
+    def _turn(self, model: Movable) -> Iterator[_Turn]:
+        """The time in which a model is at work: its weights are there, and so may others be."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._may_work(model))
+            turn = _Turn(model, shared=bool(self._at_work))
+            if not turn.shared:
+                self._bring(model)
+                self._card.begin()
+            turn.queue = self._number(model) if self.side_by_side() else 0
+            for other in self._at_work:
+                other.shared = True
+            self._at_work.append(turn)
+        try:
+            yield turn
+        finally:
+            with self._changed:
+                self._at_work.remove(turn)
+                self._changed.notify_all()
+
+    def _may_work(self, model: Movable) -> bool:
+        """Now: alone, or beside others where none of them is itself."""
+        if not self._at_work:
+            return True
+        itself = any(turn.model is model for turn in self._at_work)
+        return not itself and self.side_by_side()
+
+    def _measured(self, turn: _Turn, work: Callable[[], Result]) -> Result:
+        with self._card.queue(turn.queue):
+            result = work()
+        peak = self._card.peak()
+        self.peak_bytes = max(self.peak_bytes, peak)
+        if not turn.shared:
+            here = (m.weight_bytes if how == "whole" else m.part_bytes for m, how in self._here())
+            taken = max(0, peak - sum(here), self._working.get(id(turn.model), 0))
+            self._working[id(turn.model)] = taken
+        return result
+
+    def _number(self, model: Movable) -> int:
+        return next(i for i, known in enumerate(self._models) if known is model)
+
+    def clear(self) -> None:
+        """Move every model out: one that loads straight onto the device needs the room."""
+        self._clear(besides=None)
+
+    def plan(self) -> Plan:
+        """What stays on the device, for the models that are known."""
+        models = [self.footprint(model) for model in self._models]
+        return residency.plan(self._modes, models, self._card.room())
+
+    def footprint(self, model: Movable) -> Footprint:
+        working = self._working.get(id(model), WORKING_BYTES)
+        return Footprint(model.weight_bytes, model.part_bytes, working)
+
+    def measure_anew(self, model: Movable) -> None:
+        """Forget what this model's work took so far."""
+        self._working.pop(id(model), None)
+
+    def tighten(self, model: Movable) -> str:
+        """Have less on the device, so that this model has more room to work; says what changes.
+
+        Says nothing where nothing can change, or where the user decided otherwise.
+        """
+        if not self.limited:
+            return ""
+        helps = {"swap": len(self._models) > 1, "offload": model.several}
+        after = self._modes[self._modes.index(self.plan().mode) + 1 :]
+        mode = next((mode for mode in after if helps[mode]), None)
+        if mode is None:
+            return ""
+        self._modes = self._modes[self._modes.index(mode) :]
+        return TURNS[mode]
+
+    def hint(self) -> str:
+        """What would fit, for one who has no room."""
+        if not self.limited:
+            return "draw smaller images (-W, -H)"
+        smaller = profiles.automatic(self.plan().free / GIB).profile
+        fits = (
+            f"; --profile {smaller.name} needs {smaller.vram_gb:g} GiB" if smaller.vram_gb else ""
+        )
+        return f"draw smaller images (-W, -H), or take smaller models{fits}"
+
+    def _bring(self, model: Movable) -> None:
+        import torch
+
+        while True:
+            try:
+                return self._settle(model)
+            except torch.OutOfMemoryError as error:
+                said = str(error).partition("\n")[0]
+            self.clear()
+            if step := self.tighten(model):
+                logger.warning("out of memory: %s from here on", step)
+            else:
+                raise ModelError(f"the GPU's memory is too small: {said}", self.hint())
+
+    def _settle(self, model: Movable) -> None:
+        """Have the weights where the plan wants them."""
+        mode = self.plan().mode
+        if mode != "both":
+            self._clear(besides=model)
+        how = "parts" if mode == "offload" and model.several else "whole"
+        if self._resident.get(id(model)) != how:
+            # Noted first: a move that runs out of memory half-way has to be undone as well.
+            self._resident[id(model)] = how
+            if how == "parts":
+                model.by_parts(self.name)
+            else:
+                model.bring(self.name)
+
+    def _clear(self, besides: Movable | None) -> None:
+        leaving = [model for model, _ in self._here() if model is not besides]
+        for model in leaving:
+            model.release()
+            del self._resident[id(model)]
+        if leaving:
+            import torch
+
+            torch.cuda.empty_cache()
+
+    def _here(self) -> list[tuple[Movable, str]]:
+        """The models that are on the device, and how."""
+        return [(m, self._resident[id(m)]) for m in self._models if id(m) in self._resident]
+
+
+@dataclass(eq=False, slots=True)
+class _Turn:
+    """shared: whether another model was at work for a part of it. queue: its number."""
+
+    model: Movable
+    shared: bool
+    queue: int = 0
+
+
+def default_device() -> str:
+    """`cuda` where there is one, else `cpu`."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,1 @@
+"""Candidates in, images out: any pipeline of diffusers, and what sets pipelines apart."""

@@ -1,0 +1,1 @@
+"""What is written for others: the layouts of benchmarks, and preference pairs."""
