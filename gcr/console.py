@@ -79,7 +79,9 @@ class Terminal:
                 if attempt.candidate.negative != run.request.negative:
                     self._indented(Text(f"without: {plain(attempt.candidate.negative)}", "dim"), 2)
             self._attempt(attempt, is_best=best is not None and attempt.image == best.image)
-        self._rejected(finished.wording.rejected if finished.wording else (), 2)
+        if finished.wording:
+            self._rejected(finished.wording.rejected, 2)
+            self._raw(finished.wording.raw, 2)
 
     def end(self, run: Run, best: Attempt | None, folder: Path) -> None:
         self.close()
@@ -136,8 +138,11 @@ class Terminal:
             words = f"not met: {plain(requirement.question)} (yes: {requirement.chance or 0:.0%})"
             self._indented(Text(words, "red"), 15)
         self._rejected(critique.rejected, 15)
-        if self.verbose and critique.raw:
-            self._indented(Text(plain(critique.raw, keep_lines=True), "dim"), 15)
+        self._raw(critique.raw, 15)
+
+    def _raw(self, reply: str, left: int) -> None:
+        if self.verbose and reply:
+            self._indented(Text(plain(reply, keep_lines=True), "dim"), left)
 
     def _work(self, what: str, done: int, total: int | None) -> None:
         if not self.console.is_terminal:
@@ -186,9 +191,8 @@ def _prompt(request: str, prompt: str) -> Text:
 
 
 def _heading(finished: Round) -> Text:
-    drawing = sum(attempt.draw_seconds for attempt in finished.attempts)
-    judging = sum(attempt.judge_seconds for attempt in finished.attempts)
-    seconds = f"  drawn in {drawing:.1f} s, judged in {judging:.1f} s"
+    drawn, judged = finished.draw_seconds, finished.judge_seconds
+    seconds = f"  drawn in {drawn:.1f} s, judged in {judged:.1f} s"
     return Text.assemble((f"round {finished.index}", "bold"), (seconds, "dim"))
 
 

@@ -189,10 +189,20 @@ class Round:
     wording: Wording | None = None
 
     @property
+    def draw_seconds(self) -> float:
+        """Of the generator."""
+        return sum(attempt.draw_seconds for attempt in self.attempts)
+
+    @property
+    def judge_seconds(self) -> float:
+        """Of the critic, with what it took to word the next prompt."""
+        judging = sum(attempt.judge_seconds for attempt in self.attempts)
+        return judging + (self.wording.seconds if self.wording else 0.0)
+
+    @property
     def seconds(self) -> float:
         """Spent in the models."""
-        spent = sum(attempt.draw_seconds + attempt.judge_seconds for attempt in self.attempts)
-        return spent + (self.wording.seconds if self.wording else 0.0)
+        return self.draw_seconds + self.judge_seconds
 
 
 @dataclass(frozen=True, slots=True)

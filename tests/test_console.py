@@ -18,6 +18,7 @@ from gcr.records import (
     Round,
     Run,
     StopReason,
+    Wording,
 )
 
 ASPECTS = (AspectScore("Text Faithfulness", 2.5), AspectScore("Text Rendering", None))
@@ -97,6 +98,16 @@ def test_verbose_shows_replies_as_they_came():
     one = attempt(0, SCORED)
     text = shown(lambda view: view.round(run_of(one), one), verbose=True)
     assert "# Summary: raw" in text
+
+
+def test_what_the_critic_words_after_a_round_is_a_part_of_judging():
+    run = run_of(attempt(0, SCORED))
+    last = replace(run.rounds[0], wording=Wording("a blue star", raw="# Refined: x", seconds=2.5))
+    run = replace(run, rounds=(last,))
+    text = shown(lambda view: view.round(run, None), verbose=True)
+    assert "judged in 3.5 s" in text
+    assert "# Refined: x" in text
+    assert "# Refined: x" not in shown(lambda view: view.round(run, None))
 
 
 def test_a_rewritten_prompt_is_shown_once_with_its_new_words_marked():

@@ -288,8 +288,9 @@ def test_a_negative_prompt_without_guidance_is_a_warning(checkpoint, caplog):
     assert "without guidance: the negative prompt does nothing" in caplog.text
 
 
-def test_what_a_pipeline_refuses_is_a_model_error():
-    _, drawer = staged([], error=ValueError("steps must be even\nmore"))
+@pytest.mark.parametrize("kind", [ValueError, IndexError])
+def test_what_a_pipeline_refuses_is_a_model_error(kind):
+    _, drawer = staged([], error=kind("steps must be even\nmore"))
     with pytest.raises(ModelError, match="Staged cannot draw this: steps must be even"):
         drawer.draw([Candidate("a", 0)])
 

@@ -157,6 +157,18 @@ def test_the_prompts_of_a_dead_worker_go_on_from_their_saved_rounds(tool):
     ]  # fmt: skip
 
 
+def test_what_workers_log_as_a_warning_is_told_once(tool):
+    class Full(Deadly):
+        def draw(self, candidates, starts=(), sources=()):
+            logging.getLogger("gcr.device.ladder").warning("out of memory: 1 image at once")
+            logging.getLogger("gcr.device.ladder").info("a detail")
+            return super().draw(candidates, starts, sources)
+
+    tool.generator = Full()
+    tool(rounds=1)
+    assert tool.view.warned == [("out of memory: 1 image at once", "")]
+
+
 def test_a_prompt_that_kills_its_workers_ends_the_batch_when_all_others_are_done(tool):
     tool.generator = Deadly(PROMPTS[1], times=99)
     with pytest.raises(GcrError, match="no worker is left, each died 3 times in a row") as caught:

@@ -6,6 +6,7 @@ nothing.
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import threading
@@ -13,7 +14,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from gcr import assembly, cautions
 from gcr.batches.folder import BatchFolder
@@ -66,12 +67,25 @@ class Done:
     warnings: Warned
 
 
-class Notes:
-    """An overview that keeps what is to be told elsewhere."""
+class Notes(logging.Handler):
+    """An overview that keeps what is to be told elsewhere, and what gcr logs as a warning inside
+    a `with` block.
+    """
 
     def __init__(self) -> None:
+        super().__init__(logging.WARNING)
         self.warnings: list[tuple[str, str]] = []
         self.results: list[Result] = []
+
+    def __enter__(self) -> Self:
+        logging.getLogger("gcr").addHandler(self)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        logging.getLogger("gcr").removeHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.warn(record.getMessage(), "")
 
     def warn(self, message: str, hint: str) -> None:
         self.warnings.append((message, hint))
@@ -101,26 +115,27 @@ class Worker:
         if not near.is_dir():
             raise _unseen(near)
         os.environ.update(environ)  # torch, which reads some, is not imported yet
-        notes = Notes()
-        self._parts = assembly.load(plan.settings, plan.questions, notes, negative=plan.negative)
-        plan.caution_of_length(self._parts.generator, notes)
+        with Notes() as notes:
+            settings, questions = plan.settings, plan.questions
+            self._parts = assembly.load(settings, questions, notes, negative=plan.negative)
+            plan.caution_of_length(self._parts.generator, notes)
         return Loaded(self._parts.revisions, tuple(notes.warnings))
 
     def work(self, path: Path, hand: Hand) -> Done:
         """Do prompts of the batch in a folder, as one wave. Raises as `Waves.work` does."""
-        notes = Notes()
-        batch, summary = self._opened(path, notes), Summary(path)
-        left = summary.left(hand.jobs)
-        pace = Pace(len(hand.jobs), most_failures=hand.most_failures)
-        waves = Waves(batch, self._parts, summary, notes, pace, self._stop.is_set)
-        until = time.monotonic() + hand.patience
-        try:
-            waves.work(left)  # of these, what is written down from here on is done
-            while waves.busy and time.monotonic() < until and not self._stop.wait(1.0):
-                waves.work([job for job in hand.jobs if job.id in waves.busy])
-        except KeyboardInterrupt:
-            if not self._stop.is_set():
-                raise
+        with Notes() as notes:
+            batch, summary = self._opened(path, notes), Summary(path)
+            left = summary.left(hand.jobs)
+            pace = Pace(len(hand.jobs), most_failures=hand.most_failures)
+            waves = Waves(batch, self._parts, summary, notes, pace, self._stop.is_set)
+            until = time.monotonic() + hand.patience
+            try:
+                waves.work(left)  # of these, what is written down from here on is done
+                while waves.busy and time.monotonic() < until and not self._stop.wait(1.0):
+                    waves.work([job for job in hand.jobs if job.id in waves.busy])
+            except KeyboardInterrupt:
+                if not self._stop.is_set():
+                    raise
         return Done(tuple(notes.results), waves.busy, tuple(notes.warnings))
 
     def stop(self) -> None:

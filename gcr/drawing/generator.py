@@ -244,7 +244,7 @@ class DiffusersGenerator:
             else:
                 with noise.mutated(self._pipeline, candidates), self.inside:
                     output = self._pipeline(**self._arguments, **call)
-        except ValueError as error:
+        except (ValueError, IndexError) as error:  # PixArt's of a single step
             raise ModelError(
                 f"{self._name} cannot draw this: {first_line(error)}",
                 "check the size, the steps and the guidance",

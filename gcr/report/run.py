@@ -83,8 +83,8 @@ def page(folder: Path, pictures: Pictures, back: str = "") -> bytes:
         "chart": charts.scores(run, bests),
         "chart_name": "Score by round; best so far: " + ", ".join(map(number, bests)),
         "seconds": {
-            "drawing": sum(a.draw_seconds for a in run.attempts),
-            "judging": sum(a.judge_seconds for a in run.attempts),
+            "drawing": sum(finished.draw_seconds for finished in run.rounds),
+            "judging": sum(finished.judge_seconds for finished in run.rounds),
         },
         "groups": {
             "Settings": run.settings,
@@ -113,8 +113,8 @@ def _round(
     return ShownRound(
         finished.index,
         attempts,
-        sum(attempt.draw_seconds for attempt in finished.attempts),
-        sum(attempt.judge_seconds for attempt in finished.attempts),
+        finished.draw_seconds,
+        finished.judge_seconds,
         finished.wording,
         pieces(request, proposed) if (proposed := _proposed(finished)) else (),
     )
