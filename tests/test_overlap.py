@@ -232,16 +232,23 @@ def test_the_view_stays_quiet_when_it_is_over():
     assert (view._live, view._work) == (None, {})
 
 
-def images(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in Path(folder).rglob("*.png")}
-
-
-def test_a_batch_is_the_same_with_both_at_work(tmp_path, monkeypatch):
+@pytest.fixture
+def fakes(tmp_path, monkeypatch):
+    """A generator and a critic that can work at once, for all that is run in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     generator, critic = FakeGenerator(), FakeCritic(SCORES)
     critic.overlaps = True
     monkeypatch.setattr(assembly, "load_models", lambda *_, **__: (generator, critic))
+    return generator, critic
+
+
+def images(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in Path(folder).rglob("*.png")}
+
+
+def test_a_batch_is_the_same_with_both_at_work(fakes):
+    _, critic = fakes
     prompts = ["a red circle", "two blue stars", "a green square"]
     gcr.batch(prompts, into="both", rounds=2, overlap=True)
     assert {len(call) for call in critic.calls} == {2, 4}  # of one prompt, and of two
@@ -254,23 +261,15 @@ def test_a_batch_is_the_same_with_both_at_work(tmp_path, monkeypatch):
     assert recorded[0]["settings"] == recorded[1]["settings"]
 
 
-def test_seconds_that_are_a_budget_are_measured_one_after_the_other(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    generator, critic = FakeGenerator(), FakeCritic(SCORES)
-    critic.overlaps = True
-    monkeypatch.setattr(assembly, "load_models", lambda *_, **__: (generator, critic))
+def test_seconds_that_are_a_budget_are_measured_one_after_the_other(fakes):
+    _, critic = fakes
     gcr.batch(["a red circle", "two blue stars"], into="b", max_seconds=60, overlap=True)
     assert {len(call) for call in critic.calls} == {4}
 
 
 @pytest.mark.parametrize("overlap", [False, True])
-def test_a_batch_that_was_stopped_goes_on_to_the_same_images(tmp_path, monkeypatch, overlap):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    generator, critic = FakeGenerator(), FakeCritic(SCORES)
-    critic.overlaps = True
-    monkeypatch.setattr(assembly, "load_models", lambda *_, **__: (generator, critic))
+def test_a_batch_that_was_stopped_goes_on_to_the_same_images(fakes, overlap):
+    generator, _ = fakes
     prompts = ["a red circle", "two blue stars", "a green square"]
     gcr.batch(prompts, into="whole", rounds=3)
     drawn = sum(map(len, generator.calls))
