@@ -14,7 +14,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gcr import loop, measured, store, strategies, tuning
+from gcr import loop, measured, overlaps, store, strategies, tuning
 from gcr.device.residency import GIB
 from gcr.measured import Measured
 from gcr.records import Candidate, Request
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from gcr.device.memory import SharedDevice
     from gcr.device.weights import Weights
     from gcr.drawing.generator import DiffusersGenerator
-    from gcr.records import Critic
+    from gcr.overlaps import Overlap
+    from gcr.records import Critic, Critique
     from gcr.settings import Settings
     from gcr.stopwatch import Stopwatch
 
@@ -62,6 +63,7 @@ class Bench:
 
     draw, judge: seconds for one image, by batch; judge: None of a critic on another machine.
     tokens: that the critic wrote in a second, all chats of a batch together.
+    overlap: None where both models cannot work at once.
     overhead: seconds for each image of a round, outside of both models: pixels, prompts, files.
     peak_gib: memory at most: of the GPU, or of the whole process where there is none.
     swap: of each model; empty where there is no GPU to swap on.
@@ -74,6 +76,7 @@ class Bench:
     draw: Curve
     judge: Curve | None
     tokens: float | None
+    overlap: Overlap | None
     overhead: float
     peak_gib: float
     swap: dict[str, Swap]
@@ -95,12 +98,15 @@ def measure(
     speaker = _speaker(critic)
     drawn, images = _drawing(request, drawer, settings, most)
 
-    def judge(count: int) -> None:
-        critic.judge([request] * count, list(islice(cycle(images), count)))
+    def judge(count: int) -> list[Critique]:
+        return critic.judge([request] * count, list(islice(cycle(images), count)))
 
     judge(1)  # the first time is slower
     judged, tokens = _judging(judge, drawer.device, speaker, most) if speaker else (None, None)
     models: dict[str, Timed] = {"generator": drawer, **({"critic": speaker} if speaker else {})}
+    asked = _seeds(request, settings, len(images))
+    both = (lambda: drawer.draw(asked)), (lambda: judge(len(images)))
+    overlap = overlaps.tried(*both) if critic.can_overlap() else None
     return Bench(
         device=measured.device_name(),
         generator=settings.generator,
@@ -109,6 +115,7 @@ def measure(
         draw=drawn,
         judge=judged,
         tokens=tokens,
+        overlap=overlap,
         overhead=_overhead(request, drawer, critic, settings, list(models.values())),
         peak_gib=_peak(drawer.device) / GIB,
         swap=swaps(drawer.device, {name: model.weights for name, model in models.items()}),

@@ -13,23 +13,14 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
-from gcr import measured, notebook, profiles, spreads, store
+from gcr import measured, notebook, overlaps, profiles, spreads, store
 from gcr.critic import address, endpoint
 from gcr.device.residency import Residency
 from gcr.errors import GcrError, UsageError
 from gcr.given import Given, from_environment, from_file, from_flags
 
 NOT_SETTINGS = frozenset({"GCR_DEBUG", "GCR_CACHE", "GCR_API_KEY", "GCR_OFFLINE"})
-FOR_GENERATOR = (
-    "generator",
-    "width",
-    "height",
-    "steps",
-    "guidance",
-    "call",
-    "dtype",
-    "draw_batch",
-)
+FOR_GENERATOR = ("generator", "width", "height", "steps", "guidance", "call", "dtype", "draw_batch")
 FOR_CRITIC = ("critic", "rubric", "judge_batch")
 MOST_ROUNDS = 100
 GOOD_CHANCE = 0.95
@@ -68,7 +59,7 @@ class Settings(BaseModel):
     history: whether the critic, after each round, words a prompt with all in view that was tried.
     residency: what stays on a GPU, as `gcr.device.residency` explains; it changes no image.
     overlap: whether some prompts are drawn for while images of others are judged, which changes
-        none either; None: where the critic is on a server.
+        none either; None: as `gcr bench` found, or else where the critic is on a server.
     compile, step_cache: to draw faster, as in `gcr.drawing.faster`; they change images a little.
     compare: whether the critic sees the best image beside the first at the end, without scores.
     call, dtype, draw_batch, judge_batch: as in a profile, which alone can set them.
@@ -207,7 +198,8 @@ def recalled(
         raise GcrError(message, "go on with the version that began it, or start anew") from error
     given = _given({"residency": residency, "overlap": overlap}, Path(), os.environ)
     here = {name: given[name].value for name in OF_THE_MACHINE if name in given}
-    return _validated({**settings.model_dump(), **here}, given) if here else settings
+    here.setdefault("overlap", _overlap(settings, os.environ))
+    return _validated({**settings.model_dump(), **here}, given)
 
 
 def _given(
@@ -270,7 +262,15 @@ def _measured(
         found["draw_batch"] = Given(drawn.batch, "gcr bench")
     if judged := measured.here(environ, "judge", settings.critic, size):
         found["judge_batch"] = Given(judged.batch, "gcr bench")
+    if settings.overlap is None:
+        found["overlap"] = Given(_overlap(settings, environ), "gcr bench")
     return {key: item for key, item in found.items() if item.value is not None}
+
+
+def _overlap(settings: Settings, environ: Mapping[str, str]) -> bool | None:
+    """As it was found on this machine."""
+    pair = settings.generator, settings.critic
+    return overlaps.here(environ, pair, (settings.width, settings.height))
 
 
 def user_config(environ: Mapping[str, str]) -> Path:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import tiny
 import torch
 import yaml
 
-from gcr import measured, profiles, settings, tuning
+from gcr import measured, overlaps, profiles, settings, tuning
 from gcr.bench import timed
 from gcr.cli.app import run
 from gcr.device.ladder import Ladder
@@ -140,3 +141,55 @@ def test_measurements_are_kept_beside_those_that_are_known(place):
         path.write_text(damage)
         with pytest.raises(UsageError, match="holds no measurements"):
             measured.known(os.environ)
+
+
+class Tried:
+    """Two models that take so long, and of which the second may do worse beside the first."""
+
+    def __init__(self, *, disturbed=False, fickle=False):
+        self.disturbed, self.fickle = disturbed, fickle
+        self.drawing = False
+        self.count = 0
+
+    def draw(self):
+        self.drawing = True
+        time.sleep(0.05)
+        self.drawing = False
+        return "image"
+
+    def judge(self):
+        beside = self.drawing
+        time.sleep(0.03)
+        self.count += 1
+        return "critique", self.disturbed and (beside or self.drawing), self.fickle and self.count
+
+
+def test_drawing_and_judging_at_once_pays_where_it_saves_time():
+    models = Tried()
+    found = overlaps.tried(models.draw, models.judge)
+    assert 0.4 < found.ratio < 0.9
+    assert found.same
+    assert found.pays
+    assert not overlaps.Overlap(0.95, same=True).pays
+
+
+def test_nor_does_it_pay_where_results_differ_that_are_the_same_in_turn():
+    models = Tried(disturbed=True)
+    assert not overlaps.tried(models.draw, models.judge).same
+    models = Tried(fickle=True)
+    assert overlaps.tried(models.draw, models.judge).same
+
+
+def test_runs_overlap_as_bench_found(place):
+    chosen = settings.resolve({})
+    assert chosen.overlap is None
+    pair, device = (chosen.generator, chosen.critic), measured.device_name()
+    of = overlaps.key(pair, (chosen.width, chosen.height), device)
+    for pays in (True, False):
+        overlaps.keep(os.environ, of, pays=pays)
+        traced = settings.traced({})
+        assert (traced.settings.overlap, traced.origins["overlap"]) == (pays, "gcr bench")
+        assert settings.recalled(chosen.recorded()).overlap is pays
+        assert settings.recalled(chosen.recorded(), overlap=not pays).overlap is not pays
+        assert settings.resolve({"overlap": not pays}).overlap is not pays
+    assert settings.resolve({"width": 128}).overlap is None  # another size

@@ -23,7 +23,7 @@ from PIL import Image
 from replies import REPLY
 from serving import completion
 
-from gcr import rubric
+from gcr import overlaps, rubric
 from gcr.__main__ import main
 from gcr.critic import address, endpoint, judging, server
 from gcr.critic.speaker import Manner
@@ -31,6 +31,7 @@ from gcr.device.memory import SharedDevice
 from gcr.errors import GcrError, ModelError, UsageError
 from gcr.pocket import world
 from gcr.records import Objection, Request
+from gcr.settings import resolve
 
 CPU = SharedDevice("cpu")
 POCKET = rubric.load("pocket")
@@ -112,6 +113,19 @@ def test_a_run_with_a_real_server_records_which_critic_it_was_and_no_key(
     everything = [path.read_bytes() for path in record.parent.iterdir()]
     assert not any(b"very-secret" in content for content in everything)
     assert "very-secret" not in captured.out + captured.err
+
+
+def test_bench_finds_whether_to_draw_while_a_server_judges(served, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    given = {"critic": served, "rubric": "pocket", "steps": 2}
+    options = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    monkeypatch.setattr(sys, "argv", ["gcr", "bench", *options, "--most", "2"])
+    assert main() == 0
+    assert "both at once" in capsys.readouterr().out
+    found = resolve(given)
+    kept = overlaps.here(os.environ, (found.generator, found.critic), (found.width, found.height))
+    assert found.overlap is kept is not None
 
 
 def test_a_real_server_that_tells_no_probabilities_is_turned_down_before_the_loop(served):

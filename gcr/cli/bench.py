@@ -14,6 +14,7 @@ from gcr.cli.flags import settings_but
 if TYPE_CHECKING:
     from gcr.bench import Bench
     from gcr.console import Terminal
+    from gcr.overlaps import Overlap
     from gcr.settings import Settings
     from gcr.tuning import Curve
 
@@ -67,13 +68,17 @@ def _measured(
 ) -> tuple["Bench", Path]:
     """What was measured, and the file it is kept in."""
     from gcr import bench as benches
-    from gcr import measured, rubric
+    from gcr import measured, overlaps, rubric
     from gcr.models import load_models
     from gcr.view import Silent
 
     questions = rubric.load(settings.rubric)
     drawer, critic = load_models(settings, questions, terminal or Silent())
     found = benches.measure(prompt, drawer, critic, settings, most)
+    if found.overlap is not None:
+        size = settings.width, settings.height
+        of = overlaps.key((settings.generator, settings.critic), size, found.device)
+        overlaps.keep(os.environ, of, pays=found.overlap.pays)
     return found, measured.keep(os.environ, benches.notes(found, drawer, critic, settings))
 
 
@@ -85,6 +90,8 @@ def _rows(found: "Bench") -> list[tuple[str, str, str]]:
     if found.judge is not None:
         rows += _curve("judge", found.critic, found.judge)
         rows.append(("tokens", f"{found.tokens:.1f} a second", "of all replies together"))
+    if found.overlap is not None:
+        rows.append(_overlap(found.overlap))
     rows.append(("overhead", f"{found.overhead:.4f} s an image", "outside of the models"))
     rows.append(("peak memory", f"{found.peak_gib:.2f} GiB", what))
     rows += [
@@ -96,6 +103,15 @@ def _rows(found: "Bench") -> list[tuple[str, str, str]]:
         for name, one in found.swap.items()
     ]
     return rows if found.swap else [*rows, ("swap", "–", "no GPU: nothing moves")]
+
+
+def _overlap(found: "Overlap") -> tuple[str, str, str]:
+    """Of drawing and judging at the same time."""
+    if not found.same:
+        verdict = "not used: results differ"
+    else:
+        verdict = "◂ used from now on" if found.pays else "not used: too small a gain"
+    return "both at once", f"{found.ratio:.2f} times as long", verdict
 
 
 def _curve(what: str, model: str, curve: "Curve") -> list[tuple[str, str, str]]:

@@ -104,8 +104,8 @@ Overlap = Annotated[
         "--overlap/--no-overlap",
         metavar="",
         help="Draw for some prompts while images of others are judged, where the critic is on a "
-        "server or the GPU has room for both models at work (default: with a server; on one GPU it "
-        "has not been timed yet).",
+        "server or the GPU has room for both models at work (default: as gcr bench found, or else "
+        "where the critic is on a server).",
         rich_help_panel=MODELS,
     ),
 ]

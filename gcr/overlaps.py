@@ -1,0 +1,97 @@
+"""Whether it is worth it to draw and judge at the same time: tried, and kept for later runs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gcr import measured, notebook, tuning
+from gcr.aside import aside
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+Size = tuple[int | None, int | None]
+"""Width and height in pixels; None: the pipeline's own."""
+
+REPEATS = 3
+"""The fastest counts: whatever else the machine does can only make it slower."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """ratio: of the seconds for both at the same time to those for one after the other.
+
+    same: whether all came out the same.
+    """
+
+    ratio: float
+    same: bool
+
+    @property
+    def pays(self) -> bool:
+        return self.same and self.ratio <= 1 / (1 + tuning.GAIN)
+
+
+def tried(draw: Callable[[], object], judge: Callable[[], object]) -> Overlap:
+    """Do both at the same time, and one after the other."""
+
+    def at_once() -> tuple[object, object]:
+        judging = aside(judge)
+        return draw(), judging()
+
+    in_turn, usual = _fastest(lambda: (draw(), judge()))
+    together, found = _fastest(at_once)
+    # Some models never do the same twice: that is no fault of working at once.
+    steady = all(one == usual[0] for one in usual)
+    same = not steady or all(one == usual[0] for one in found)
+    return Overlap(together / in_turn, same)
+
+
+def _fastest(work: Callable[[], object]) -> tuple[float, list[object]]:
+    """The least seconds that work takes, and what came of it each time."""
+    took: list[float] = []
+    came: list[object] = []
+    while len(took) < REPEATS:
+        started = time.perf_counter()
+        came.append(work())
+        took.append(time.perf_counter() - started)
+    return min(took), came
+
+
+def key(pair: tuple[str, str], size: Size, device: str) -> str:
+    """What a finding belongs to. pair: generator and critic. device: as `gcr.measured` calls it."""
+    return f"{_models(pair, size)} on {device}"
+
+
+def here(environ: Mapping[str, str], pair: tuple[str, str], size: Size) -> bool | None:
+    """Whether it was worth it on this machine; None where it was not tried."""
+    entries = _read(store(environ))
+    if not any(of.startswith(f"{_models(pair, size)} on ") for of in entries):
+        return None  # and torch need not be imported to tell
+    return entries.get(key(pair, size, measured.device_name()))
+
+
+def keep(environ: Mapping[str, str], of: str, *, pays: bool) -> Path:
+    """Write whether it is worth it to the user's config folder; returns the file."""
+    path = store(environ)
+    return notebook.keep(path, {**_read(path), of: pays})
+
+
+def store(environ: Mapping[str, str]) -> Path:
+    """The file of what was found."""
+    return notebook.place(environ, "overlaps.yaml")
+
+
+def _models(pair: tuple[str, str], size: Size) -> str:
+    width, height = size
+    return f"{' + '.join(pair)} {width or 'any'}x{height or 'any'}"
+
+
+def _read(path: Path) -> dict[str, bool]:
+    def pays(value: Any) -> bool:
+        return bool(value)
+
+    return notebook.read(path, pays, "findings", "gcr bench")
