@@ -125,11 +125,14 @@ def _device() -> Iterator[Finding]:
     else:
         yield _no_gpu(f"torch {torch.__version__}", torch.version.cuda)
     yield _four_bit("cuda" if free else "cpu")
-    for profile in sorted(map(profiles.load, profiles.known()), key=lambda one: one.vram_gb):
+    found, broken = profiles.everything()
+    for profile in found:
         fits = profile.vram_gb <= free
         need = f"does not fit: it needs a GPU with {profile.vram_gb:g} GiB free"
         said = f"fits: {profile.description}" if fits else need
         yield Finding(f"profile {profile.name}", "ok" if fits else "note", said)
+    for error in broken:
+        yield Finding("profiles", "broken", error.message, error.hint)
 
 
 def _no_gpu(torch: str, cuda: str | None) -> Finding:
@@ -227,21 +230,22 @@ def _configuration(flags: Mapping[str, object]) -> Iterator[Finding]:
         critic = settings.critic
         said = f"{settings.generator}, judged by {critic}"
         yield Finding("settings", "ok", said)
-        if address.is_address(critic):
-            yield _endpoint(critic)
     except GcrError as error:
         yield Finding("settings", "broken", error.message, error.hint)
+        return
+    if address.is_address(critic):
+        yield _endpoint(critic)
 
 
 def _endpoint(critic: str) -> Finding:
-    """Raises GcrError where the server does not do what a critic needs."""
+    """Whether a server does what a critic needs."""
     try:
-        endpoint.connect(critic, likely=True)
-    except UsageError:
-        endpoint.connect(critic)
-        return Finding(
-            "endpoint",
-            "note",
-            "sees images; tells no probabilities: no soft scores and no checklists",
-        )
+        try:
+            endpoint.connect(critic, likely=True)
+        except UsageError:
+            endpoint.connect(critic)
+            said = "sees images; tells no probabilities: no soft scores and no checklists"
+            return Finding("endpoint", "note", said)
+    except GcrError as error:
+        return Finding("endpoint", "broken", error.message, error.hint)
     return Finding("endpoint", "ok", "sees images, and tells probabilities")

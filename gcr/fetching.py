@@ -47,11 +47,18 @@ def named(names: Iterable[str]) -> list[str]:
     for name in names:
         if name == profiles.AUTO or ("/" not in name and ":" not in name):
             auto = name == profiles.AUTO
-            profile = profiles.automatic().profile if auto else profiles.load(name)
+            profile = profiles.automatic().profile if auto else _profile(name)
             models += [profile.generator, profile.critic]
         else:
             models.append(name)
     return list(dict.fromkeys(models))
+
+
+def _profile(name: str) -> profiles.Profile:
+    try:
+        return profiles.load(name)
+    except UsageError as error:
+        raise UsageError(error.message, f"{error.hint}; or a model as owner/name") from error
 
 
 def is_here(model: str) -> bool:

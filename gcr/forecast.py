@@ -88,7 +88,10 @@ def _memory(resolved: Resolved) -> Memory:
     alone = is_address(settings.critic)  # a server takes nothing here
     if not torch.cuda.is_available():
         stay = "the generator stays" if alone else "both models stay"
-        return Memory(device, None, None, "", f"no GPU: {stay} in the machine's memory")
+        said = f"no GPU: {stay} in the machine's memory"
+        if profile.vram_gb and settings.generator == profile.generator:
+            said += f"; profile {profile.name} is for a GPU with {profile.vram_gb:g} GiB"
+        return Memory(device, None, None, "", said)
     free = torch.cuda.mem_get_info()[0]
     size = (settings.width, settings.height)
     found = [measured.here(os.environ, "draw", settings.generator, size)]

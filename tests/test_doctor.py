@@ -121,6 +121,10 @@ def test_an_endpoint_is_asked_what_it_can_do():
             "settings": "ok",
             "endpoint": "ok",
         }
+        stage.answer = lambda body: (404, {}, {"detail": "Not Found"})
+        unknown = {"critic": f"{stage.url}#nope", "rubric": "pocket"}
+        *_, last = doctor._configuration(unknown)
+        assert (last.name, last.state) == ("endpoint", "broken")
     finally:
         stage.close()
     (broken,) = doctor._configuration(flags)

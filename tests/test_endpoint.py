@@ -160,6 +160,11 @@ def test_a_bad_url_is_said_to_be_one(bad):
         address.parse(bad)
 
 
+def test_a_url_of_another_kind_is_no_name_of_a_model():
+    with pytest.raises(UsageError, match="a URL of ftp, not of http"):
+        resolve({"critic": "ftp://host/v1#m"})
+
+
 @pytest.mark.parametrize("secret", ["http://me:hush@host/v1#m", "https://host/v1?key=hush#m"])
 def test_a_url_with_a_secret_is_turned_down_and_not_repeated(secret):
     with pytest.raises(UsageError, match="holds more than") as caught:

@@ -13,7 +13,7 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 
 import gcr
-from gcr import profiles, rubric
+from gcr import doctor, profiles, rubric
 from gcr.drawing import pipelines
 from gcr.drawing.pipelines import Sampling
 from gcr.errors import UsageError
@@ -136,7 +136,7 @@ def test_users_can_add_profiles_of_their_own(place):
     folder, environ = place
     (folder / "mine.yaml").write_text(spelled(steps=3, vram_gb=9))
     assert profiles.load("mine", environ).steps == 3
-    names = [profile.name for profile in profiles.everything(environ)]
+    names = [profile.name for profile in profiles.everything(environ)[0]]
     assert names == ["pocket", "8gb", "mine", "12gb", "16gb", "24gb", "80gb"]
     assert resolve({"profile": "mine"}, environ=environ, folder=folder).steps == 3
     with pytest.raises(UsageError) as caught:
@@ -149,6 +149,24 @@ def test_a_profile_of_a_user_cannot_take_the_name_of_one_of_ours(place):
     (folder / "24gb.yaml").write_text(spelled())
     with pytest.raises(UsageError, match="has the name of a profile of gcr's own"):
         profiles.load("pocket", environ)
+
+
+def test_one_that_is_broken_hides_no_other(place, cli, monkeypatch):
+    folder, environ = place
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    values = yaml.safe_load(spelled())
+    del values["steps"], values["vram_gb"]
+    (folder / "bad.yaml").write_text(yaml.safe_dump(values))
+    (folder / "good.yaml").write_text(spelled())
+    ran = cli("profiles")
+    assert ran.code == 2
+    assert all(name in ran.out for name in [*CLASSES, "good"])
+    assert f"the profile {folder / 'bad.yaml'} lacks vram_gb" in ran.err
+    told = [one for one in doctor._device() if one.state == "broken"]
+    assert [one.name for one in told] == ["profiles"]
+    (folder / "24gb.yaml").write_text(spelled())
+    assert "has the name of a profile" in str(profiles.everything()[1][0])
 
 
 def test_a_profile_by_its_path(tmp_path):
@@ -186,9 +204,10 @@ def test_an_unknown_profile_names_the_nearest_and_all():
     ("text", "message", "hint"),
     [
         ("stepps: 3", "stepps", "did you mean 'steps'?"),
-        ("width: many", "width", ""),
-        ("width: 0", "width", ""),
-        ("- a list", "not a mapping", "gcr/profiles/"),
+        ("generatr: a/b", "has a key 'generatr', which there is not", "did you mean 'generator'?"),
+        ("width: many", "width should be a valid integer, .* not 'many'", ""),
+        ("width: 0", "width should be greater than or equal to 1, not 0", ""),
+        ("- a list", "not a mapping", "gcr profiles --json"),
         ("'open", "not a mapping", ""),
     ],
 )

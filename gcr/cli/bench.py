@@ -22,7 +22,9 @@ Prompt = Annotated[
     str | None,
     typer.Argument(metavar="[PROMPT]", help="What to draw and judge (default: one of ours)."),
 ]
-Most = Annotated[int, typer.Option(metavar="N", help="Images at once, at most.", min=1)]
+Most = Annotated[
+    int, typer.Option(metavar="N", help="Images at once, at most, here and in later runs.", min=1)
+]
 
 
 @settings_but("overlap")

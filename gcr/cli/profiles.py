@@ -24,11 +24,13 @@ def profiles(*, as_json: options.Listed = False) -> None:
     """
     from gcr import profiles as known
 
-    found = known.everything()
+    found, broken = known.everything()
     if as_json:
         typer.echo(json.dumps([profile.model_dump(mode="json") for profile in found]))
     else:
         table.show(HEADINGS, [_row(profile) for profile in found])
+    if broken:
+        raise broken[0]
 
 
 def _row(profile: "Profile") -> tuple[str, ...]:

@@ -33,7 +33,7 @@ class Address(NamedTuple):
 
 def is_address(critic: str) -> bool:
     """Whether a critic is a server, and not a checkpoint."""
-    return critic.casefold().startswith(("http://", "https://"))
+    return "://" in critic
 
 
 def parse(text: str) -> Address:
@@ -51,6 +51,8 @@ def parse(text: str) -> Address:
             f"the URL of the critic at {host} holds more than a host, a path and a model",
             "give the API key as GCR_API_KEY: the URL is kept in every run",
         )
+    if parts.scheme not in {"http", "https"}:
+        raise UsageError(f"--critic is a URL of {parts.scheme}, not of http", f"such as {EXAMPLE}")
     if not host or re.search(r"\s", parts.netloc + parts.path):
         raise UsageError(f"--critic is a bad URL: {text}", f"such as {EXAMPLE}")
     place = f"[{host}]" if ":" in host else host

@@ -245,9 +245,12 @@ class DiffusersGenerator:
                 with noise.mutated(self._pipeline, candidates), self.inside:
                     output = self._pipeline(**self._arguments, **call)
         except (ValueError, IndexError) as error:  # PixArt's of a single step
+            only = self._arguments.get("num_inference_steps") == 1
             raise ModelError(
                 f"{self._name} cannot draw this: {first_line(error)}",
-                "check the size, the steps and the guidance",
+                "take more steps than one"
+                if only
+                else "check the size, the steps and the guidance",
             ) from error
         if any(getattr(output, "nsfw_content_detected", None) or ()):
             logger.warning("the safety checker of %s blacked out an image", self._name)

@@ -89,11 +89,21 @@ def own(environ: Mapping[str, str]) -> dict[str, Path]:
     return found
 
 
-def everything(environ: Mapping[str, str] | None = None) -> list[Profile]:
-    """All profiles, the least demanding first, the user's own among them."""
-    environ = os.environ if environ is None else environ
-    names = [*known(), *own(environ)]
-    return sorted((load(name, environ) for name in names), key=lambda one: (one.vram_gb, one.name))
+def everything(
+    environ: Mapping[str, str] | None = None,
+) -> tuple[list[Profile], list[UsageError]]:
+    """All profiles, the least demanding first, and what is wrong with others of the user's own."""
+    found, broken = [load(name, {}) for name in known()], []
+    try:
+        files = own(os.environ if environ is None else environ)
+    except UsageError as error:
+        files, broken = {}, [error]
+    for path in files.values():
+        try:
+            found.append(_read(path))
+        except UsageError as error:
+            broken.append(error)
+    return sorted(found, key=lambda one: (one.vram_gb, one.name)), broken
 
 
 def load(name: str, environ: Mapping[str, str] | None = None) -> Profile:
@@ -118,27 +128,46 @@ def load(name: str, environ: Mapping[str, str] | None = None) -> Profile:
 
 def _read(path: Path) -> Profile:
     try:
-        return parse(path.stem, path.read_text(encoding="utf-8"))
+        return parse(path.stem, path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         message = f"cannot read the profile {path}: {error}"
         raise UsageError(message, "gcr profiles lists those there are") from error
 
 
-def parse(name: str, text: str) -> Profile:
-    """A profile from the text of its file. Raises UsageError for what a profile cannot hold."""
+def parse(name: str, text: str, place: str = "") -> Profile:
+    """A profile from the text of its file. place: the file, for messages.
+
+    Raises UsageError for what a profile cannot hold.
+    """
     import yaml
+
+    where = f"the profile {place or name}"
 
     try:
         return Profile.model_validate({"name": name, **yaml.safe_load(text)})
     except (TypeError, yaml.YAMLError) as error:
-        raise UsageError(f"profile {name} is not a mapping of YAML", "see gcr/profiles/") from error
+        hint = "gcr profiles --json shows some that are"
+        raise UsageError(f"{where} is not a mapping of YAML", hint) from error
     except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        keys = list(Profile.model_fields)
+        raise _misspelt(where, error) from error
+
+
+def _misspelt(where: str, error: ValidationError) -> UsageError:
+    """What is wrong, and first of all a key that there is not: another may only seem to lack."""
+    problems = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+    problem = problems[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    keys = [name for name in Profile.model_fields if name != "name"]
+    hint = f"its keys: {', '.join(keys)}"
+    if problem["type"] == "extra_forbidden":
         nearest = difflib.get_close_matches(key, keys, n=1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"its keys: {', '.join(keys)}"
-        raise UsageError(f"profile {name}: {key}: {problem['msg']}", hint) from error
+        hint = f"did you mean {nearest[0]!r}? {hint}" if nearest else hint
+        return UsageError(f"{where} has a key {key!r}, which there is not", hint)
+    if problem["type"] == "missing":
+        return UsageError(f"{where} lacks {key}", hint)
+    said = problem["msg"].removeprefix("Input ")
+    hint = "gcr profiles --json shows values that are right"
+    return UsageError(f"{where}: {key} {said}, not {problem['input']!r}", hint)
 
 
 def automatic(free_gb: float | None = None) -> Choice:
