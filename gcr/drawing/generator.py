@@ -245,13 +245,10 @@ class DiffusersGenerator:
                 with noise.mutated(self._pipeline, candidates), self.inside:
                     output = self._pipeline(**self._arguments, **call)
         except (ValueError, IndexError) as error:  # PixArt's of a single step
-            only = self._arguments.get("num_inference_steps") == 1
-            raise ModelError(
-                f"{self._name} cannot draw this: {first_line(error)}",
-                "take more steps than one"
-                if only
-                else "check the size, the steps and the guidance",
-            ) from error
+            few = self._arguments.get("num_inference_steps") == 1
+            hint = "take more steps" if few else "check the size, the steps and the guidance"
+            message = f"{self._name} cannot draw this: {first_line(error)}"
+            raise ModelError(message, hint) from error
         if any(getattr(output, "nsfw_content_detected", None) or ()):
             logger.warning("the safety checker of %s blacked out an image", self._name)
         # Kandinsky's output has another name for them.
