@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from gcr import notebook
 
 if TYPE_CHECKING:
     from gcr.device.residency import Footprint
 
-Phase = Literal["draw", "judge"]
+Phase = Literal["draw", "judge", "overlap"]
+Size = tuple[int | None, int | None]
+"""Width and height in pixels; None: the pipeline's own."""
+
+Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +43,8 @@ class Measured:
         return None if self.working is None else Footprint(self.weights, self.part, self.working)
 
 
-def key(phase: Phase, model: str, device: str, size: tuple[int | None, int | None]) -> str:
-    """What a measurement belongs to. size: width and height in pixels; None: the pipeline's own."""
+def key(phase: Phase, model: str, device: str, size: Size) -> str:
+    """What a measurement belongs to."""
     return f"{_model(phase, model, size)} on {device}"
 
 
@@ -64,14 +68,13 @@ def store(environ: Mapping[str, str]) -> Path:
     return notebook.place(environ, "measured.yaml")
 
 
-def here(
-    environ: Mapping[str, str],
-    phase: Phase,
-    model: str,
-    size: tuple[int | None, int | None],
-) -> Measured | None:
+def here(environ: Mapping[str, str], phase: Phase, model: str, size: Size) -> Measured | None:
     """What was measured of a model on this machine's device; None where nothing was."""
-    entries = known(environ)
+    return of_here(known(environ), phase, model, size)
+
+
+def of_here(entries: Mapping[str, Entry], phase: Phase, model: str, size: Size) -> Entry | None:
+    """Of entries by their keys the one for this machine's device."""
     if not any(of.startswith(f"{_model(phase, model, size)} on ") for of in entries):
         return None  # and torch need not be imported to tell
     return entries.get(key(phase, model, device_name(), size))
@@ -84,6 +87,6 @@ def device_name() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
-def _model(phase: Phase, model: str, size: tuple[int | None, int | None]) -> str:
+def _model(phase: Phase, model: str, size: Size) -> str:
     width, height = size
     return f"{phase} {model} {width or 'any'}x{height or 'any'}"

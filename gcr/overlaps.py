@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-Size = tuple[int | None, int | None]
-"""Width and height in pixels; None: the pipeline's own."""
+    from gcr.measured import Size
 
 REPEATS = 3
 """The fastest counts: whatever else the machine does can only make it slower."""
@@ -61,17 +60,15 @@ def _fastest(work: Callable[[], object]) -> tuple[float, list[object]]:
     return min(took), came
 
 
-def key(pair: tuple[str, str], size: Size, device: str) -> str:
-    """What a finding belongs to. pair: generator and critic. device: as `gcr.measured` calls it."""
-    return f"{_models(pair, size)} on {device}"
+def key(generator: str, critic: str, device: str, size: Size) -> str:
+    """What a finding belongs to. device, size: as in `gcr.measured`."""
+    return measured.key("overlap", _pair(generator, critic), device, size)
 
 
-def here(environ: Mapping[str, str], pair: tuple[str, str], size: Size) -> bool | None:
+def here(environ: Mapping[str, str], generator: str, critic: str, size: Size) -> bool | None:
     """Whether it was worth it on this machine; None where it was not tried."""
     entries = _read(store(environ))
-    if not any(of.startswith(f"{_models(pair, size)} on ") for of in entries):
-        return None  # and torch need not be imported to tell
-    return entries.get(key(pair, size, measured.device_name()))
+    return measured.of_here(entries, "overlap", _pair(generator, critic), size)
 
 
 def keep(environ: Mapping[str, str], of: str, *, pays: bool) -> Path:
@@ -85,9 +82,8 @@ def store(environ: Mapping[str, str]) -> Path:
     return notebook.place(environ, "overlaps.yaml")
 
 
-def _models(pair: tuple[str, str], size: Size) -> str:
-    width, height = size
-    return f"{' + '.join(pair)} {width or 'any'}x{height or 'any'}"
+def _pair(generator: str, critic: str) -> str:
+    return f"{generator} + {critic}"
 
 
 def _read(path: Path) -> dict[str, bool]:

@@ -183,7 +183,7 @@ def recalled(
     """The settings that `recorded` gave, as a folder keeps them.
 
     residency, overlap: which a folder does not keep, as they are for this machine to say; None: as
-        the environment and the config files have them.
+        the environment and the config files have them, or as gcr bench found.
     Raises GcrError where they are not what this version can go on with, UsageError for a residency
     that there is not.
     """
@@ -269,8 +269,8 @@ def _measured(
 
 def _overlap(settings: Settings, environ: Mapping[str, str]) -> bool | None:
     """As it was found on this machine."""
-    pair = settings.generator, settings.critic
-    return overlaps.here(environ, pair, (settings.width, settings.height))
+    size = settings.width, settings.height
+    return overlaps.here(environ, settings.generator, settings.critic, size)
 
 
 def user_config(environ: Mapping[str, str]) -> Path:

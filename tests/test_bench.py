@@ -183,8 +183,8 @@ def test_nor_does_it_pay_where_results_differ_that_are_the_same_in_turn():
 def test_runs_overlap_as_bench_found(place):
     chosen = settings.resolve({})
     assert chosen.overlap is None
-    pair, device = (chosen.generator, chosen.critic), measured.device_name()
-    of = overlaps.key(pair, (chosen.width, chosen.height), device)
+    size, device = (chosen.width, chosen.height), measured.device_name()
+    of = overlaps.key(chosen.generator, chosen.critic, device, size)
     for pays in (True, False):
         overlaps.keep(os.environ, of, pays=pays)
         traced = settings.traced({})

@@ -124,7 +124,8 @@ def test_bench_finds_whether_to_draw_while_a_server_judges(served, tmp_path, mon
     assert main() == 0
     assert "both at once" in capsys.readouterr().out
     found = resolve(given)
-    kept = overlaps.here(os.environ, (found.generator, found.critic), (found.width, found.height))
+    size = found.width, found.height
+    kept = overlaps.here(os.environ, found.generator, found.critic, size)
     assert found.overlap is kept is not None
 
 

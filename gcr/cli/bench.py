@@ -79,7 +79,7 @@ def _measured(
     found = benches.measure(prompt, drawer, critic, settings, most)
     if found.overlap is not None:
         size = settings.width, settings.height
-        of = overlaps.key((settings.generator, settings.critic), size, found.device)
+        of = overlaps.key(settings.generator, settings.critic, found.device, size)
         overlaps.keep(os.environ, of, pays=found.overlap.pays)
     return found, measured.keep(os.environ, benches.notes(found, drawer, critic, settings))
 

@@ -149,10 +149,10 @@ def parse(name: str, text: str, place: str = "") -> Profile:
         hint = "gcr profiles --json shows some that are"
         raise UsageError(f"{where} is not a mapping of YAML", hint) from error
     except ValidationError as error:
-        raise _misspelt(where, error) from error
+        raise _mistake(where, error) from error
 
 
-def _misspelt(where: str, error: ValidationError) -> UsageError:
+def _mistake(where: str, error: ValidationError) -> UsageError:
     """What is wrong, and first of all a key that there is not: another may only seem to lack."""
     problems = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     problem = problems[0]
