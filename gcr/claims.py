@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
 from gcr.errors import UsageError
-from gcr.files import writing
+from gcr.files import opened, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ def take(folder: Path) -> Claim | None:
     """
     path = folder / NAME
     with writing(path):
-        file = path.open("ab")
+        file = opened(path)
         if _locked(file, wait=False):
             return Claim(file)
         file.close()
@@ -62,7 +62,7 @@ def turn(folder: Path) -> Iterator[None]:
     """Wait until nobody else is at the files of a folder, and hold them for a moment."""
     path = folder / ".turn"
     with writing(path):
-        file = path.open("ab")
+        file = opened(path)
         _locked(file, wait=True)
     with file:
         yield

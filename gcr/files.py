@@ -1,16 +1,35 @@
-"""Files that are there whole or not at all, whatever happens while they are written."""
+"""Files that are there whole or not at all, whatever happens while they are written.
+
+A folder may come from elsewhere, with whatever its sender put into it. So nothing is written
+through a link, temporary names cannot be guessed, and only regular files are read: a pipe or a
+device would be waited for.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import secrets
+import stat
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 from gcr.errors import GcrError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+IRREGULAR = "it is not a regular file"
+LINKED = "it is a link, and gcr writes through none"
+# Windows has neither; O_BINARY is Windows' own.
+SAFELY = (
+    getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
 
 
 @contextmanager
@@ -21,23 +40,126 @@ def writing(
     try:
         yield
     except OSError as error:
-        message = f"cannot write {path}: {error.strerror or error}"
-        raise GcrError(message, hint) from error
+        reason = error.strerror or str(error)
+        if error.errno == errno.ELOOP:
+            reason, hint = LINKED, "remove the link, unless you made it yourself"
+        raise GcrError(f"cannot write {path}: {reason}", hint) from error
+
+
+def read(path: Path) -> bytes:
+    """All of a regular file. Raises OSError for any other kind, rather than wait for it."""
+    with reading(path) as file:
+        return file.read()
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[IO[bytes]]:
+    """A regular file, open for reading; links are followed. Raises OSError for any other kind."""
+    flags = os.O_RDONLY | SAFELY & ~getattr(os, "O_NOFOLLOW", 0)
+    with os.fdopen(_regular(path, flags), "rb") as file:
+        yield file
 
 
 def write(path: Path, content: bytes) -> None:
-    """All of the file or none of it, also after a crash."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    """All of the file or none of it, also after a crash. Raises GcrError."""
+    with replacing(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def replacing(
+    path: Path, *, near: Path | None = None, durable: bool = True
+) -> Iterator[IO[bytes]]:
+    """A file to write to, which takes its place under `path` when all of it is on the disk.
+
+    near: the folder of the temporary file, on the same file system; None: beside `path`.
+    durable: whether it must outlive a crash of the machine, which takes a while.
+    What is at `path` is replaced; a link is, too, and not what it names. Raises GcrError.
+    """
+    temporary = _temporary(path, near or path.parent)
     with writing(path):
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, IRREGULAR)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | SAFELY
+        with os.fdopen(os.open(temporary, flags, 0o666), "wb") as file, _removed(temporary):
+            yield file
+            file.flush()
+            if durable:
                 os.fsync(file.fileno())
+            file.close()  # Windows renames no open file
             temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        if durable:
+            sync_folder(path.parent)
+
+
+def duplicate(source: Path, path: Path, *, near: Path) -> None:
+    """Put a copy of a file at `path`, as a hard link where the file system has them.
+
+    near: as in `replacing`. Raises GcrError.
+    """
+    temporary = _temporary(path, near)
+    if not source.is_symlink():  # of which a hard link would be another link
+        try:
+            os.link(source, temporary)
+        except OSError:  # another file system, or one without links
+            pass
+        else:
+            with writing(path), _removed(temporary):
+                temporary.replace(path)
+            return
+    with replacing(path, near=near) as file:
+        file.write(read(source))
+
+
+def append(path: Path, content: bytes, *, after: int | None = None) -> None:
+    """Add to the end of a file; it is on the disk when this returns.
+
+    after: how many bytes of the file count; None: all. Raises GcrError, also for a link.
+    """
+    with writing(path), opened(path, os.O_WRONLY | os.O_APPEND) as file:
+        size = os.fstat(file.fileno()).st_size
+        if after is not None and after < size:
+            os.ftruncate(file.fileno(), after)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+        if not size:
+            sync_folder(path.parent)  # it may be new
+
+
+def cut(path: Path, size: int) -> None:
+    """Leave only the first `size` bytes of a file. Raises GcrError, also for a link."""
+    with writing(path), opened(path, os.O_WRONLY) as file:
+        os.ftruncate(file.fileno(), size)
+        os.fsync(file.fileno())
+
+
+def opened(path: Path, flags: int = os.O_WRONLY) -> IO[bytes]:
+    """A regular file, made if it is not there, to be written in place. Raises OSError, also for a
+    link.
+    """
+    return os.fdopen(_regular(path, flags | os.O_CREAT | SAFELY), "wb")
+
+
+def sweep(folder: Path, names: str) -> None:
+    """Remove what writers left that died before a file was whole.
+
+    names: a pattern of the files they were to become, which nobody else may be writing now.
+    """
+    left = re.compile(rf"\.(?:{names})\.(?:[0-9a-f]{{16}}\.)?tmp")
+    with writing(folder):
+        for path in folder.iterdir():
+            if left.fullmatch(path.name) and not path.is_dir():
+                path.unlink(missing_ok=True)
+
+
+def check_inside(folder: Path, path: Path) -> None:
+    """Raise GcrError where a link below `folder` would lead a writer of `path` out of it."""
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise GcrError(
+            f"{path} leads out of {folder}",
+            "gcr writes nothing there: put a folder in the place of the link",
+        )
 
 
 def sync_folder(path: Path) -> None:
@@ -49,3 +171,38 @@ def sync_folder(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _temporary(path: Path, folder: Path) -> Path:
+    name = path.name.encode()[:200].decode(errors="ignore")  # file systems take 255 bytes
+    return folder / f".{name}.{secrets.token_hex(8)}.tmp"
+
+
+@contextmanager
+def _removed(temporary: Path) -> Iterator[None]:
+    """Remove a temporary file where it did not get its place."""
+    try:
+        yield
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _regular(path: Path, flags: int) -> int:
+    """The handle of a regular file. Raises OSError for any other kind."""
+    try:
+        handle = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a pipe that nobody reads
+            raise OSError(errno.EINVAL, IRREGULAR, str(path)) from error
+        raise
+    try:
+        mode = os.fstat(handle).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, IRREGULAR, str(path))
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle

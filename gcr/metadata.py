@@ -15,6 +15,8 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from gcr import imagefile
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -41,9 +43,7 @@ def png(image: Image, texts: Mapping[str, str]) -> bytes:
 
 def read(path: Path) -> dict[str, str]:
     """The texts inside a PNG file."""
-    from PIL import Image
-
-    with Image.open(path) as image:
+    with imagefile.opened(path) as image:
         image.load()  # a text chunk may stand behind the pixels
         texts = getattr(image, "text", {})
         return {str(key): str(text) for key, text in texts.items()}

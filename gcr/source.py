@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import struct
-import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gcr import imagefile
 from gcr.errors import GcrError, UsageError
+from gcr.imagefile import DAMAGE, TooLargeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,10 +33,10 @@ MOST_PIXELS = 2048 * 2048
 scale the source to that themselves; a critic reads a token for every 28 or 32 pixels squared, so
 a photo of twelve megapixels would cost it more than 10,000."""
 
-LEAST_SIDE = 16  # pixels: less is not a picture, and some processors fail on it
+MOST_RATIO = 64
+"""Of the longer side to the shorter: critics' processors fail beyond 200, and no picture is so."""
 
-# What Pillow's readers raise about damaged files, beside OSError.
-DAMAGE = (EOFError, IndexError, SyntaxError, ValueError, struct.error)
+LEAST_SIDE = 16  # pixels: less is not a picture, and some processors fail on it
 
 
 def read(given: Path | str | Image) -> Image:
@@ -53,23 +53,20 @@ def read(given: Path | str | Image) -> Image:
     if isinstance(given, Image.Image):
         name = "the image given"
         with _readable(name):
+            imagefile.check_size(given)
+            _check_shape(given, name)
             image = _upright(given)
     elif isinstance(given, str | Path):
         path = Path(given).expanduser()
         name = str(path)
-        with _readable(name), Image.open(path) as opened:
+        with _readable(name), imagefile.opened(path) as opened:
+            _check_shape(opened, name)
             image = _upright(opened)
     else:
         raise UsageError(
             f"an image cannot be a {type(given).__name__}", "give a path or an image of Pillow"
         )
-    image = _opaque(_in_8_bits(image, name))
-    if min(image.size) < LEAST_SIDE:
-        raise UsageError(
-            f"{name} has only {image.width}×{image.height} pixels",
-            f"give an image of at least {LEAST_SIDE}×{LEAST_SIDE}",
-        )
-    return _bounded(image, name)
+    return _bounded(_opaque(_in_8_bits(image, name)), name)
 
 
 def digest(image: Image) -> str:
@@ -81,11 +78,9 @@ def digest(image: Image) -> str:
 
 def check(path: Path, expected: str) -> None:
     """Raise GcrError unless the file holds the pixels of the digest `expected`."""
-    from PIL import Image
-
     hint = "put the file back, or start a new run"
     try:
-        with Image.open(path) as image:
+        with imagefile.opened(path) as image:
             found = digest(image.convert("RGB"))
     except (OSError, *DAMAGE) as error:
         problem = "is missing" if not path.is_file() else "cannot be read"
@@ -97,24 +92,31 @@ def check(path: Path, expected: str) -> None:
 @contextmanager
 def _readable(name: str) -> Iterator[None]:
     """Turn what goes wrong while an image file is read into a message with a hint."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import UnidentifiedImageError
 
     hint = "name a PNG, JPEG or WebP file with --image"
     try:
-        with warnings.catch_warnings():
-            # Pillow's own limit, against files that are small and unpack to gigabytes.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            yield
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        most = (Image.MAX_IMAGE_PIXELS or 0) / 1e6
-        raise UsageError(
-            f"{name} has more than {most:.0f} megapixels", "scale it down first"
-        ) from error
+        yield
+    except TooLargeError as error:
+        raise UsageError(f"{name} has {error}", "scale it down first") from error
     except UnidentifiedImageError as error:
         raise UsageError(f"{name} is not an image", hint) from error
     except (OSError, *DAMAGE) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise UsageError(f"cannot read {name}: {reason}", hint) from error
+
+
+def _check_shape(image: Image, name: str) -> None:
+    """Raise UsageError for what is no picture, before it is decoded."""
+    size, least, most = f"{image.width}×{image.height} pixels", min(image.size), max(image.size)
+    if least < LEAST_SIDE:
+        raise UsageError(
+            f"{name} has only {size}", f"give an image of at least {LEAST_SIDE}×{LEAST_SIDE}"
+        )
+    if most > MOST_RATIO * least:
+        raise UsageError(
+            f"{name} has {size}: one side is more than {MOST_RATIO} times the other", "crop it first"
+        )
 
 
 def _upright(image: Image) -> Image:

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
+import tempfile
 import unicodedata
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -26,9 +26,9 @@ from importlib import metadata as packages
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gcr import metadata, roundfile, source
+from gcr import imagefile, metadata, roundfile, runfile, source
 from gcr.errors import GcrError, UsageError
-from gcr.files import sync_folder, write, writing
+from gcr.files import read, sweep, sync_folder, write, writing
 from gcr.records import Attempt, Preference, Request, Run, StopReason
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SLUG_LENGTH = 40
+OWN_FILES = r"run\.json|source\.png|best\.png|\d+-\d+\.png"
+"""Names of what only the process that is at work in the folder writes."""
 RESULTS = ("stop", "best", "comparison", "kept")  # of run.json, not there while a run goes on
 UNRECORDED = {"history": False}
 """What older versions did, and did not record: settings of folders that say nothing of them."""
@@ -103,9 +105,10 @@ class RunFolder:
         """
         run, story = begun(path)
         kept = {key: value for key, value in story.items() if key not in RESULTS}
-        roundfile.mend(path)
         folder = cls(path, replace(run, rounds=roundfile.read(path)), kept)
         folder._check_images()
+        roundfile.mend(path)
+        sweep(path, OWN_FILES)
         return folder
 
     def check(self, request: Request, settings: Mapping[str, object]) -> None:
@@ -130,16 +133,13 @@ class RunFolder:
             for attempt, image in zip(finished.attempts, images, strict=True)
         )
         saved = replace(finished, attempts=attempts)
-        sync_folder(self.path)
         roundfile.append(self.path, saved)
         self.run = replace(run, rounds=(*self.run.rounds, saved))
         return self.run
 
     def gallery(self, _run: Run, name: str) -> Image:
         """An image of this folder's run, by its name in the records."""
-        from PIL import Image
-
-        with Image.open(self.path / name) as image:
+        with imagefile.opened(self.path / name) as image:
             return image.convert("RGB")
 
     def keep(self, attempt: Attempt | None) -> None:
@@ -152,7 +152,7 @@ class RunFolder:
         """Record why the run ended and what was best; copy the best image to best.png."""
         self.run = replace(self.run, stop=stop, comparison=comparison)
         if best is not None:
-            write(self.path / "best.png", (self.path / best.image).read_bytes())
+            write(self.path / "best.png", read(self.path / best.image))
         self._write_run(best)
 
     def _save_image(self, run: Run, index: int, attempt: Attempt, image: Image) -> Attempt:
@@ -172,20 +172,23 @@ class RunFolder:
             "best": best and {"image": best.image, "sha256": best.sha256, "score": best.score},
         }
         content = json.dumps(record, ensure_ascii=False, allow_nan=False, indent=2)
-        write(self.path / "run.json", content.encode() + b"\n")
+        write(self.path / runfile.NAME, content.encode() + b"\n")
 
     def _check_images(self) -> None:
         if self.run.request.source:
             source.check(self.path / self.run.request.source, self.run.request.source_sha256)
         for attempt in self.run.attempts:
             path = self.path / attempt.image
-            if not path.is_file():
-                problem = "is missing"
-            elif hashlib.sha256(path.read_bytes()).hexdigest() != attempt.sha256:
-                problem = "was changed since it was written"
-            else:
-                continue
-            raise GcrError(f"{path} {problem}", "put the file back, or start a new run")
+            hint = "put the file back as it was, or start a new run"
+            try:
+                content = read(path)
+            except FileNotFoundError as error:
+                raise GcrError(f"{path} is missing", hint) from error
+            except OSError as error:
+                message = f"{path} cannot be read: {error.strerror or error}"
+                raise GcrError(message, hint) from error
+            if hashlib.sha256(content).hexdigest() != attempt.sha256:
+                raise GcrError(f"{path} was changed since it was written", hint)
 
 
 def begun(path: Path) -> tuple[Run, dict[str, Any]]:
@@ -193,49 +196,48 @@ def begun(path: Path) -> tuple[Run, dict[str, Any]]:
 
     Raises UsageError where there is none, GcrError where it cannot be read.
     """
-    story = _read_story(path)
-    try:
-        asked = story.pop("request")
-        request = Request(**{**asked, "keep": tuple(asked.get("keep", ()))})
-        run = Run(id=str(story.pop("id")), request=request, settings=story.pop("settings"))
-    except (KeyError, TypeError) as error:
-        raise _damaged(path, error) from error
-    return run, story
+    return runfile.read(path)
 
 
 def load_run(folder: Path | str) -> Run:
     """The run of a folder as far as it is on disk, which may be in progress; changes nothing.
 
     `gcr.load_run(folder).attempts` is all that was drawn, with images named as in the folder.
-    Raises UsageError where there is no run, GcrError where it cannot be read.
+    What is damaged is left out, with a warning. Raises UsageError where there is no run, GcrError
+    where nothing can be read.
     """
     return look(Path(folder))[0]
 
 
 def look(path: Path) -> tuple[Run, dict[str, Any]]:
     """As `load_run`, and all else that run.json holds."""
-    run, story = begun(path)
+    rounds = roundfile.readable(path)
+    try:
+        run, story = runfile.read(path)
+    except UsageError:
+        raise
+    except GcrError as error:
+        run, story = runfile.recovered(path, rounds, error)
     try:
         stop, comparison = story["stop"], story["comparison"]
         run = replace(
             run,
-            rounds=roundfile.read(path),
+            rounds=rounds,
             stop=stop and StopReason(stop),
             comparison=comparison and Preference(comparison),
-            kept=str(story.get("kept", "")),
+            kept=str(story.get("kept") or ""),
         )
     except (KeyError, ValueError) as error:
-        raise _damaged(path, error) from error
+        raise runfile.damaged(path / runfile.NAME, error) from error
     return run, story
 
 
 def check_writable(output: Path) -> None:
     """Raise UsageError where no run folder can be made; cheap, so done before models load."""
-    probe = output / f".gcr-{os.getpid()}"
     try:
         output.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=output):
+            pass
     except OSError as error:
         message = f"cannot write to {output}: {error.strerror or error}"
         raise UsageError(message, "name another folder with --output") from error
@@ -275,19 +277,3 @@ def new_folder(output: Path, prompt: str, now: datetime) -> Path:
         sync_folder(day)
         return path
     raise GcrError(f"{day} is full of runs of this second", "name another folder with --output")
-
-
-def _damaged(path: Path, error: Exception) -> GcrError:
-    message = f"{path / 'run.json'} is not the record of a run: {error}"
-    return GcrError(message, "name a folder that `gcr refine` made")
-
-
-def _read_story(path: Path) -> dict[str, Any]:
-    try:
-        story = json.loads((path / "run.json").read_bytes())
-    except OSError as error:
-        message = f"no run in {path}: {error.strerror or error}"
-        raise UsageError(message, "name a folder that `gcr refine` made") from error
-    except ValueError as error:
-        raise GcrError(f"{path / 'run.json'} is damaged: {error}", "start a new run") from error
-    return dict(story)

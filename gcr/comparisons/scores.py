@@ -11,7 +11,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from gcr import source
+from gcr import imagefile, source
 from gcr.claims import turn
 from gcr.errors import GcrError
 from gcr.files import writing
@@ -75,11 +75,9 @@ class Scores:
 
 def pixels(path: Path) -> str:
     """What an image is known by. Raises GcrError for a file that holds none."""
-    from PIL import Image
-
     try:
-        with Image.open(path) as image:
+        with imagefile.opened(path) as image:
             return source.digest(image.convert("RGB"))
-    except OSError as error:
+    except (OSError, *imagefile.DAMAGE) as error:
         message = f"{path} cannot be read: {error}"
         raise GcrError(message, "put the file back, or start a new comparison") from error

@@ -11,8 +11,6 @@ The layout of a batch that goes on is added to when it is exported again: what i
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +21,7 @@ from gcr.batches.summary import Result, Summary
 from gcr.claims import turn
 from gcr.errors import GcrError, UsageError
 from gcr.exports.layouts import LAYOUTS, check
-from gcr.files import write, writing
+from gcr.files import check_inside, duplicate, read, write, writing
 from gcr.records import image_name
 
 RAW, REFINED = "raw", "refined"
@@ -120,7 +118,7 @@ def _check_ours(folder: Path, form: str, batches: Sequence[BatchFolder]) -> None
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     try:
-        record = json.loads((folder / NAME).read_bytes())
+        record = json.loads(read(folder / NAME))
         ours = (record["format"], record["batches"]) == (form, _names(batches))
     except (OSError, ValueError, KeyError, TypeError):
         ours = False
@@ -157,6 +155,7 @@ def _write(
             _link(batch.path / result.best_image, folder / REFINED / below, folder)
     for side in (RAW, REFINED):
         for below, content in layout.texts(folder / side, done).items():
+            check_inside(folder, (folder / side / below).parent)
             write(folder / side / below, _json(content))
     return Exported(form, folder, len(done), len(batches), left_out)
 
@@ -180,22 +179,17 @@ def _reason(result: Result | None) -> str:
 def _link(image: Path, target: Path, folder: Path) -> None:
     """Put an image in its place, whole or not at all; one that is there already stays."""
     try:
-        content = image.read_bytes()
+        content = read(image)
     except OSError as error:
         message = f"cannot read {image}: {error.strerror or error}"
         raise GcrError(message, "put the file back, or draw the batch anew") from error
-    if target.is_file() and target.read_bytes() == content:
+    if target.is_file() and read(target) == content:
         return
-    # Not beside the target: scorers read every file that they find there.
-    temporary = folder / ".image"
+    check_inside(folder, target.parent)
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)
-        try:
-            os.link(image, temporary)
-        except OSError:  # another file system, or one without links
-            shutil.copyfile(image, temporary)
-        temporary.replace(target)
+    # Not beside the target: scorers read every file that they find there.
+    duplicate(image, target, near=folder)
 
 
 def _json(content: object) -> bytes:

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from gcr.errors import GcrError, UsageError
 from gcr.exports.preferences import Pair, Preferences, gather
-from gcr.files import write, writing
+from gcr.files import read, replacing, write, writing
 
 if TYPE_CHECKING:
     from gcr.records import Attempt
@@ -132,16 +132,10 @@ def _save_parquet(pairs: Sequence[Pair], form: str, path: Path) -> None:
 
     schema = _schema() if form == "preference" else _pick_a_pic_schema()
     row = _row if form == "preference" else _pick_a_pic_row
-    temporary = path.with_name(f".{path.name}.tmp")
     waiting = iter(pairs)
-    with writing(path):
-        try:
-            with parquet.ParquetWriter(temporary, schema) as file:
-                while some := list(islice(waiting, ROWS)):
-                    file.write_table(Table.from_pylist([row(pair) for pair in some], schema=schema))
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with replacing(path) as file, parquet.ParquetWriter(file, schema) as writer:
+        while some := list(islice(waiting, ROWS)):
+            writer.write_table(Table.from_pylist([row(pair) for pair in some], schema=schema))
 
 
 def _row(pair: Pair) -> dict[str, object]:
@@ -166,7 +160,7 @@ def _pick_a_pic_row(pair: Pair) -> dict[str, object]:
 
 
 def _content(pair: Pair, attempt: Attempt) -> bytes:
-    return (pair.folder / attempt.image).read_bytes()
+    return read(pair.folder / attempt.image)
 
 
 def _schema() -> Any:

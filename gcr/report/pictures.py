@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from gcr import imagefile
 from gcr.errors import UsageError
-from gcr.files import writing
-from gcr.source import DAMAGE
+from gcr.files import check_inside, read, replacing, writing
+from gcr.imagefile import DAMAGE
 
 FOLDER = "thumbnails"
 SIDE = 384  # pixels of a thumbnail's longer side: sharp at 190 CSS pixels on a dense screen
@@ -54,12 +55,10 @@ class Pictures:
 
     def whole(self, path: Path) -> Picture:
         """The image as it is."""
-        from PIL import Image
-
         try:
-            with Image.open(path) as image:
+            with imagefile.opened(path) as image:
                 size = image.size
-            src = _embedded(path.read_bytes()) if self._embed else self.link(path)
+            src = _embedded(read(path)) if self._embed else self.link(path)
         except (*DAMAGE, OSError) as error:
             return Picture(problem=_problem(path, error))
         return Picture(src, self.link(path), *size)
@@ -87,10 +86,8 @@ class Pictures:
         return quote(Path(relative).as_posix())
 
     def _small(self, path: Path) -> Picture:
-        from PIL import Image
-
         try:
-            with Image.open(path) as image:
+            with imagefile.opened(path) as image:
                 size = image.size
                 if max(size) <= SIDE:
                     return self.whole(path)
@@ -107,18 +104,16 @@ class Pictures:
         made = self._folder / FOLDER / f"{name}.jpg"
         if not made.exists() or made.stat().st_mtime < path.stat().st_mtime:
             content = _thumbnail(path)
-            temporary = made.with_suffix(f".{os.getpid()}.tmp")
+            check_inside(self._folder, made)
             with writing(made):
                 made.parent.mkdir(parents=True, exist_ok=True)
-                temporary.write_bytes(content)
-                temporary.replace(made)
+            with replacing(made, durable=False) as file:
+                file.write(content)
         return made
 
 
 def _thumbnail(path: Path) -> bytes:
-    from PIL import Image
-
-    with Image.open(path) as image:
+    with imagefile.opened(path) as image:
         small = image.convert("RGB")
     small.thumbnail((SIDE, SIDE), reducing_gap=2.0)
     file = io.BytesIO()

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gcr import checkpoint
+from gcr import checkpoint, imagefile
 from gcr.checkpoint import named_errors
 from gcr.device.memory import default_device
 from gcr.errors import ModelError
@@ -66,11 +66,10 @@ class ClipScore:
 
     def _cosines(self, samples: Sequence[Sample]) -> list[float]:
         import torch
-        from PIL import Image
 
         shown = []
         for sample in samples:
-            with Image.open(sample.image) as image:
+            with imagefile.opened(sample.image) as image:
                 shown.append(image.convert("RGB"))
         pixels = self._images(images=shown, return_tensors="pt")
         # SigLIP was trained on texts that are padded to their full length.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from gcr import imagefile
 from gcr.errors import GcrError, UsageError
 
 if TYPE_CHECKING:
@@ -30,14 +31,12 @@ class Truth:
 
     def score(self, samples: Sequence[Sample]) -> Iterator[tuple[str, float]]:
         """Raises GcrError for an image that is no picture of the embedded world."""
-        from PIL import Image
-
         from gcr.pocket import truth
         from gcr.pocket.language import parse
 
         for sample in samples:
             spec = parse(sample.prompt)
-            with Image.open(sample.image) as image:
+            with imagefile.opened(sample.image) as image:
                 try:
                     right = truth.shows(image, spec)
                 except ValueError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from gcr import imagefile
 from gcr.critic.loading import load as load_model
 from gcr.critic.speech import LocalSpeaker
 from gcr.device.memory import SharedDevice, default_device
@@ -40,9 +41,7 @@ class VqaScore:
 
 
 def _chat(sample: Sample) -> list[dict[str, object]]:
-    from PIL import Image
-
-    with Image.open(sample.image) as image:
+    with imagefile.opened(sample.image) as image:
         shown = {"type": "image", "image": image.convert("RGB")}
     asked = {"type": "text", "text": QUESTION.format(sample.prompt)}
     return [{"role": "user", "content": [shown, asked]}]

@@ -1,0 +1,101 @@
+"""run.json: what a run was begun with, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import fields
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from gcr import metadata, source
+from gcr.errors import GcrError, UsageError
+from gcr.files import read as read_file
+from gcr.imagefile import DAMAGE
+from gcr.records import Request, Round, Run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydantic import TypeAdapter
+
+logger = logging.getLogger(__name__)
+
+NAME = "run.json"
+
+
+def read(folder: Path) -> tuple[Run, dict[str, Any]]:
+    """The run of a folder as it was begun, without its rounds, and all else that run.json holds.
+
+    Raises UsageError where there is none, GcrError where it cannot be read.
+    """
+    path = folder / NAME
+    try:
+        story = json.loads(read_file(path))
+    except OSError as error:
+        message = f"no run in {folder}: {error.strerror or error}"
+        raise UsageError(message, "name a folder that `gcr refine` made") from error
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, error) from error
+    try:
+        run = _run(story)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise damaged(path, error) from error
+    return run, {key: value for key, value in story.items() if key not in BEGINNING}
+
+
+BEGINNING = ("id", "request", "settings")
+
+
+def recovered(folder: Path, rounds: tuple[Round, ...], error: GcrError) -> tuple[Run, dict[str, Any]]:
+    """As `read`, from what an image says of its run, where run.json itself is damaged.
+
+    error: that is raised again where no image says anything.
+    """
+    for finished in rounds:
+        for attempt in finished.attempts:
+            try:
+                story = json.loads(metadata.read(folder / attempt.image)["gcr"])
+                run = _run({**story, "id": folder.absolute().name})
+            except (OSError, KeyError, TypeError, AttributeError, RecursionError, *DAMAGE):
+                continue  # the next one may
+            logger.warning("%s; request and settings are those in %s", error.message, attempt.image)
+            return run, {"stop": None, "comparison": None}
+    raise error
+
+
+def _run(story: Any) -> Run:
+    """Raises AttributeError, KeyError, TypeError and ValueError for what is no run."""
+    values = dict(story["request"])
+    if unknown := values.keys() - {field.name for field in fields(Request)}:
+        raise ValueError(f"this version of gcr knows no {min(unknown)!r} of a request")
+    request = _adapter().validate_python(values)
+    if request.source not in ("", source.NAME):
+        raise ValueError(f"the image to edit is called {request.source!r}")
+    if not isinstance(story["settings"], dict):
+        raise TypeError("its settings are no object")
+    return Run(id=str(story["id"]), request=request, settings=story["settings"])
+
+
+def damaged(path: Path, error: Exception) -> GcrError:
+    """With the place in the file, where there is one."""
+    place, problem = "", str(error)
+    if isinstance(error, json.JSONDecodeError):
+        place, problem = f", line {error.lineno}", f"{error.msg}, column {error.colno}"
+    elif isinstance(error, KeyError):
+        problem = f"it has no {error}"
+    elif isinstance(error, RecursionError):
+        problem = "too many brackets in each other"
+    elif isinstance(error, ValueError):
+        problem = " ".join(problem.split())
+    return GcrError(
+        f"{path}{place}, is damaged: {problem}",
+        f"put it back as it was, or start a new run; gcr report {path.parent} shows what was drawn",
+    )
+
+
+@cache
+def _adapter() -> TypeAdapter[Request]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Request)
