@@ -67,9 +67,7 @@ def write(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def replacing(
-    path: Path, *, near: Path | None = None, durable: bool = True
-) -> Iterator[IO[bytes]]:
+def replacing(path: Path, *, near: Path | None = None, durable: bool = True) -> Iterator[IO[bytes]]:
     """A file to write to, which takes its place under `path` when all of it is on the disk.
 
     near: the folder of the temporary file, on the same file system; None: beside `path`.
@@ -196,13 +194,10 @@ def _regular(path: Path, flags: int) -> int:
         if error.errno == errno.ENXIO:  # a pipe that nobody reads
             raise OSError(errno.EINVAL, IRREGULAR, str(path)) from error
         raise
-    try:
-        mode = os.fstat(handle).st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, IRREGULAR, str(path))
-    except BaseException:
-        os.close(handle)
-        raise
-    return handle
+    mode = os.fstat(handle).st_mode
+    if stat.S_ISREG(mode):
+        return handle
+    os.close(handle)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.EINVAL, IRREGULAR, str(path))

@@ -1,4 +1,4 @@
-"""Words of users and models, made fit for a terminal, and which of them are new."""
+"""Words of users and models, made fit for wherever they are shown, and which of them are new."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ ESCAPES = re.compile(
     r"|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # OSC: titles, links, clipboard
     r"|\x1b[ -/]*[0-~]"  # all other two-character sequences
 )
+UNSEEN = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What spreadsheets begin a formula with, also in its full width, or skip before one."""
 DIRECTIONS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -30,6 +33,33 @@ def plain(text: str, *, keep_lines: bool = False) -> str:
         elif sign not in DIRECTIONS and unicodedata.category(sign) != "Cs":
             cleaned.append(sign)
     return "".join(cleaned).strip()
+
+
+def visible(text: str) -> str:
+    """The text with signs in the place of what would act unseen: control characters, and the marks
+    that turn the direction of all that follows. For pages; lines stay lines.
+    """
+    return UNSEEN.sub(lambda found: _sign(ord(found[0])), text)
+
+
+def _sign(code: int) -> str:
+    """Unicode's picture of a control character where there is one, or its number."""
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "\u2421" if code == 0x7F else f"[U+{code:04X}]"
+
+
+def cell(value: object) -> object:
+    """A cell of a table that spreadsheets read: a text that they would take for a formula gets an
+    apostrophe in front, as OWASP advises. Numbers, also as texts, stay as they are.
+    """
+    if not isinstance(value, str) or not value.startswith(FORMULA):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def changed(before: str, after: str) -> list[tuple[str, bool]]:

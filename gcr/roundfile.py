@@ -47,7 +47,7 @@ def read(folder: Path) -> tuple[Round, ...]:
 
 
 def readable(folder: Path) -> tuple[Round, ...]:
-    """The rounds that can be read; damage is a warning. Raises GcrError where it is all there is."""
+    """The rounds that can be read; damage is a warning. Raises GcrError where no round can be."""
     rounds, damage = _parsed(folder)
     if not rounds:
         return read(folder)

@@ -47,7 +47,9 @@ def read(folder: Path) -> tuple[Run, dict[str, Any]]:
 BEGINNING = ("id", "request", "settings")
 
 
-def recovered(folder: Path, rounds: tuple[Round, ...], error: GcrError) -> tuple[Run, dict[str, Any]]:
+def recovered(
+    folder: Path, rounds: tuple[Round, ...], error: GcrError
+) -> tuple[Run, dict[str, Any]]:
     """As `read`, from what an image says of its run, where run.json itself is damaged.
 
     error: that is raised again where no image says anything.
@@ -78,20 +80,18 @@ def _run(story: Any) -> Run:
 
 
 def damaged(path: Path, error: Exception) -> GcrError:
-    """With the place in the file, where there is one."""
-    place, problem = "", str(error)
+    """The error for a record in JSON that cannot be read, with the place in it where there is one."""
+    place, problem = "", " ".join(str(error).split())
     if isinstance(error, json.JSONDecodeError):
         place, problem = f", line {error.lineno}", f"{error.msg}, column {error.colno}"
     elif isinstance(error, KeyError):
         problem = f"it has no {error}"
     elif isinstance(error, RecursionError):
         problem = "too many brackets in each other"
-    elif isinstance(error, ValueError):
-        problem = " ".join(problem.split())
-    return GcrError(
-        f"{path}{place}, is damaged: {problem}",
-        f"put it back as it was, or start a new run; gcr report {path.parent} shows what was drawn",
-    )
+    hint = "put the file back as it was, or start anew"
+    if path.name == NAME:
+        hint += f"; gcr report {path.parent} shows what was drawn"
+    return GcrError(f"{path}{place}, is damaged: {problem}", hint)
 
 
 @cache

@@ -115,7 +115,8 @@ def _check_shape(image: Image, name: str) -> None:
         )
     if most > MOST_RATIO * least:
         raise UsageError(
-            f"{name} has {size}: one side is more than {MOST_RATIO} times the other", "crop it first"
+            f"{name} has {size}: one side is more than {MOST_RATIO} times the other",
+            "crop it first",
         )
 
 

@@ -204,7 +204,7 @@ def test_a_prompt_that_fails_fails_alone(tool, wave):
     outcome = tool(rounds=2, wave=wave, view=view)
     assert sorted(view.told[1:4]) == ["1 rounds", "2 cannot draw two blue stars", "3 rounds"]
     assert [failed.id for failed in outcome.failures] == ["2"]
-    assert store._read_story(outcome.folder / "runs" / "2")["stop"] == "failed"
+    assert store.begun(outcome.folder / "runs" / "2")[1]["stop"] == "failed"
     tool.generator = Picky()
     tool(["a red circle", "a green square"], into="c", rounds=2)
     assert images("b/runs/1") == images("c/runs/1")
@@ -227,7 +227,7 @@ def test_what_failed_is_tried_again_and_its_last_line_counts(tool):
     outcome = tool(rounds=1)
     assert outcome.failures == ()
     assert {prompt for prompt, _ in tool.generator.drawn} == {"two blue stars"}
-    assert [line["id"] for line in lines()] == ["1", "2", "3", "2"]
+    assert [line["id"] for line in lines()] == ["1", "3", "2"]  # one for each, at the end
     assert [(row["id"], row["failure"]) for row in table()] == [("1", ""), ("2", ""), ("3", "")]
 
 
@@ -439,7 +439,7 @@ def test_stopping_waits_for_the_round_of_the_wave(tool):
         )
     assert caught.value.outcome.results == ()
     assert [len(store.RunFolder.open(Path("b/runs") / id_).run.rounds) for id_ in "12"] == [1, 1]
-    assert store._read_story(Path("b/runs/1"))["stop"] == "interrupted"
+    assert store.begun(Path("b/runs/1"))[1]["stop"] == "interrupted"
     batching.resume(Path("b"))
     gcr.batch(PROMPTS, into="c", rounds=3)
     assert images("b") == images("c")

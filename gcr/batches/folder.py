@@ -18,8 +18,9 @@ from pathlib import Path
 from gcr import store
 from gcr.batches.jobs import Job
 from gcr.claims import turn
-from gcr.errors import GcrError, UsageError
-from gcr.files import sync_folder, write, writing
+from gcr.errors import UsageError
+from gcr.files import read, sync_folder, write, writing
+from gcr.runfile import damaged
 
 NAME = "batch.json"
 RUNS = "runs"
@@ -86,14 +87,14 @@ class BatchFolder:
     def open(cls, path: Path) -> BatchFolder:
         """Find a batch again. Raises UsageError where there is none, GcrError for damage."""
         try:
-            record = json.loads((path / NAME).read_bytes())
+            record = json.loads(read(path / NAME))
             jobs = [Job.from_json(values) for values in record.pop("entries")]
             return cls(path, jobs, record.pop("settings"), record)
         except OSError as error:
             message = f"no batch in {path}: {error.strerror or error}"
             raise UsageError(message, "name a folder that `gcr batch` made") from error
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise GcrError(f"{path / NAME} is damaged: {error}", "start a new batch") from error
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise damaged(path / NAME, error) from error
 
     def checked(self, jobs: Sequence[Job], settings: Mapping[str, object]) -> BatchFolder:
         """Itself, unless it was begun with other prompts or settings: then UsageError says which

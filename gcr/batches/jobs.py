@@ -48,9 +48,12 @@ class Job:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Job:
-        """Raises TypeError and KeyError for what is no job."""
+        """Raises TypeError, KeyError and ValueError for what is no job."""
         choices = (Choice(c["wildcard"], tuple(c["chosen"])) for c in values["choices"])
-        return cls(**{**values, "choices": tuple(choices)})
+        job = cls(**{**values, "choices": tuple(choices)})
+        if job.folder in ("", ".", "..") or Path(job.folder).name != job.folder:
+            raise ValueError(f"the folder {job.folder!r} is not in the batch's own")
+        return job
 
 
 def read(prompts: Path | str | Sequence[Path | str], *, skip_bad: bool = False) -> list[Entry]:

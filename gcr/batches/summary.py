@@ -1,7 +1,8 @@
 """What came of the prompts of a batch: a line for each in summary.jsonl, and a table at the end.
 
 Several processes may add lines; each line is whole, because they take turns. Where a prompt that
-failed is tried again, its later line counts.
+failed is tried again, its later line counts, and when a process ends, the earlier ones are removed:
+then there is one line for each prompt.
 """
 
 from __future__ import annotations
@@ -9,15 +10,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from gcr.claims import turn
 from gcr.errors import GcrError
-from gcr.files import write, writing
+from gcr.files import append, read, reading, sweep, write
 from gcr.outcome import best_scored
+from gcr.plaintext import cell
 from gcr.records import StopReason
 
 if TYPE_CHECKING:
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 
     from gcr.batches.jobs import Job
     from gcr.records import Run
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,32 +89,52 @@ class Summary:
     """The summary of a batch folder, as far as it was read.
 
     results: the last line of each prompt, by its id.
+    tolerant: whether a damaged line is left out with a warning, for who only looks at the rest.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, tolerant: bool = False) -> None:
         self.folder = folder
         self.path = folder / "summary.jsonl"
         self.table = folder / "summary.csv"
         self.results: dict[str, Result] = {}
+        self._tolerant = tolerant
         self._read = 0  # bytes
+        self._ids: list[str] = []  # of the prompts of the lines that were read
+        self._last = b""  # of these lines
 
     def refresh(self) -> None:
         """Read what was added since the last time, by whomever. Raises GcrError for damage."""
         if not self.path.exists():
             return
         # Opened first: what another machine wrote to a network file system is seen from then on.
-        with self.path.open("rb") as file:
-            file.seek(self._read)
+        with reading(self.path) as file:
+            file.seek(self._read - len(self._last))
+            if file.read(len(self._last)) != self._last:  # lines were removed since
+                self._ids, self._read, self._last = [], 0, b""
+                file.seek(0)
             added = file.read()
         whole = added[: added.rfind(b"\n") + 1]
-        for line in whole.splitlines():
-            try:
-                result = Result(**json.loads(line))
-            except (TypeError, ValueError) as error:
-                hint = "remove the line: its prompt is then looked at again"
-                raise GcrError(f"{self.path} has a damaged line: {error}", hint) from error
-            self.results[result.id] = result
+        found: dict[str, Result] = {}
+        for self._last in whole.splitlines(keepends=True):
+            if result := self._result(self._last, len(self._ids) + 1):
+                found[result.id] = result
+            self._ids.append(result.id if result else "")
+        # One that was known stays the same object: that tells it from one that is new.
+        known = self.results
+        self.results |= {i: one for i, one in found.items() if known.get(i) != one}
         self._read += len(whole)
+
+    def _result(self, line: bytes, number: int) -> Result | None:
+        """What a line says; None for a damaged one, where that is no error."""
+        try:
+            return _checked(json.loads(line))
+        except (TypeError, ValueError, RecursionError) as error:
+            message = f"{self.path}, line {number}, is a damaged line: {error}"
+            if self._tolerant:
+                logger.warning("%s", message)
+                return None
+            hint = "remove the line: its prompt is then looked at again"
+            raise GcrError(message, hint) from error
 
     def left(self, jobs: Iterable[Job]) -> list[Job]:
         """Those that are not done, as of now. One that failed is not."""
@@ -123,31 +149,61 @@ class Summary:
             if self.results.get(result.id) == result:
                 return
             content = json.dumps(asdict(result), ensure_ascii=False, allow_nan=False)
-            with writing(self.path), self.path.open("ab") as file:
-                # Nobody else is writing: what has no end was left by a process that died.
-                file.truncate(self._read)
-                file.write(content.encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
+            # Nobody else is writing: what has no end was left by a process that died.
+            append(self.path, content.encode() + b"\n", after=self._read)
             self.refresh()
 
     def tabulate(self, order: Iterable[str]) -> None:
-        """Write summary.csv, a row for each prompt that is done. order: of the ids."""
+        """Leave one line for each prompt, and write summary.csv, a row for each prompt that is
+        done. order: of the ids.
+        """
         with turn(self.folder):
             self.refresh()
+            sweep(self.folder, r"summary\.(?:csv|jsonl)|batch\.json")
+            self._remove_earlier()
             results = [self.results[id_] for id_ in order if id_ in self.results]
             extra = dict.fromkeys(name for result in results for name in result.extra)
             names = {name: f"extra.{name}" if name in COLUMNS else name for name in extra}
             text = io.StringIO()
             rows = csv.writer(text, lineterminator="\n")
-            rows.writerow([*COLUMNS, *names.values()])
+            rows.writerow([*COLUMNS, *map(cell, names.values())])
             for result in results:
                 own = [getattr(result, name) for name in COLUMNS]
-                rows.writerow([*own, *(_cell(result.extra.get(name)) for name in names)])
+                own += [_as_json(result.extra.get(name)) for name in names]
+                rows.writerow(map(cell, own))
             write(self.table, text.getvalue().encode())
 
+    def _remove_earlier(self) -> None:
+        """Remove the lines of prompts that have a later one. Only in turn."""
+        last = {id_: place for place, id_ in enumerate(self._ids) if id_}
+        kept = [place for place, id_ in enumerate(self._ids) if last.get(id_, place) == place]
+        if len(kept) < len(self._ids):
+            lines = read(self.path)[: self._read].splitlines(keepends=True)
+            write(self.path, b"".join(lines[place] for place in kept))
+            self.refresh()
 
-def _cell(value: object) -> object:
+
+def _checked(values: Any) -> Result:
+    """Raises TypeError and ValueError for what is no result, or leads out of its batch."""
+    result = Result(**values)
+    texts = (result.id, result.prompt, result.folder, result.stop, result.best_image)
+    counts = (result.seed, result.rounds, result.images)
+    if not all(isinstance(text, str) for text in (*texts, result.failure)):
+        raise TypeError("a text is missing")
+    if not all(isinstance(count, int) for count in counts):
+        raise TypeError("a number is missing")
+    if not (isinstance(result.seconds, int | float) and isinstance(result.extra, Mapping)):
+        raise TypeError("seconds or columns are missing")
+    for score in (result.raw, result.best):
+        if score is not None and not 0 <= score <= 1:
+            raise ValueError(f"a score of {score}, which is not in 0-1")
+    for path in (result.folder, result.best_image):
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+            raise ValueError(f"the path {path!r} leads out of the batch")
+    return result
+
+
+def _as_json(value: object) -> object:
     """Lists and objects as JSON; None as an empty cell, which csv makes of it."""
     if isinstance(value, dict | list | tuple):
         return json.dumps(value, ensure_ascii=False)

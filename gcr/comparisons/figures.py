@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gcr.comparisons import statistics
 from gcr.comparisons.statistics import Finding, Verdict
 from gcr.errors import UsageError
+from gcr.plaintext import cell
 
 if TYPE_CHECKING:
     from gcr.comparisons.arms import Arm
@@ -261,7 +262,6 @@ def table(prompts: Sequence[PromptFigures]) -> bytes:
     rows.writerow(COLUMNS)
     for prompt in prompts:
         for name, shown in prompt.arms.items():
-            rows.writerow(
-                [prompt.id, prompt.prompt, prompt.category, name, *asdict(shown).values()]
-            )
+            row = [prompt.id, prompt.prompt, prompt.category, name, *asdict(shown).values()]
+            rows.writerow(map(cell, row))
     return text.getvalue().encode()

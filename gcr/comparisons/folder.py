@@ -23,10 +23,12 @@ from gcr.batches.folder import NAME as BATCH
 from gcr.batches.folder import BatchFolder
 from gcr.batches.jobs import Job
 from gcr.claims import turn
+from gcr.comparisons.arms import NAMES
 from gcr.comparisons.evaluators import Choice
 from gcr.comparisons.figures import Asked, category
-from gcr.errors import GcrError, UsageError
-from gcr.files import write, writing
+from gcr.errors import UsageError
+from gcr.files import read, sweep, write, writing
+from gcr.runfile import damaged
 from gcr.settings import recalled
 
 if TYPE_CHECKING:
@@ -82,6 +84,7 @@ def begin(path: Path, contest: Contest) -> dict[str, Any]:
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
     with turn(path):
+        sweep(path, r"arms\.json")
         story: dict[str, Any] = {
             "id": f"{now:%Y%m%d}-{path.absolute().name}",
             "started": now.isoformat(),
@@ -122,15 +125,21 @@ def found(path: Path, **here: Any) -> Contest:
 def _read(path: Path) -> tuple[dict[str, Any], list[Job]]:
     """What arms.json holds, and its prompts."""
     try:
-        record = dict(json.loads((path / NAME).read_bytes()))
+        record = dict(json.loads(read(path / NAME)))
         jobs = [Job.from_json(values) for values in record["entries"]]
-        missing = [key for key in KEYS if key not in record]
+        _check(record)
     except OSError as error:
         message = f"no comparison in {path}: {error.strerror or error}"
         raise UsageError(message, "name a folder that `gcr compare` made") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise GcrError(f"{path / NAME} is damaged: {error}", "start a new comparison") from error
-    if missing:
-        problem = f"it has no {missing[0]}"
-        raise GcrError(f"{path / NAME} is damaged: {problem}", "start a new comparison")
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise damaged(path / NAME, error) from error
     return record, jobs
+
+
+def _check(record: dict[str, Any]) -> None:
+    """Raise KeyError and ValueError for what is no comparison, or would lead out of its folder."""
+    if missing := [key for key in KEYS if key not in record]:
+        raise KeyError(missing[0])
+    for name in record["arms"]:
+        if name not in NAMES:
+            raise ValueError(f"there is no arm {name!r}")

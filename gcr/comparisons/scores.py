@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from gcr import imagefile, source
 from gcr.claims import turn
 from gcr.errors import GcrError
-from gcr.files import writing
+from gcr.files import append, cut, read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,28 +48,28 @@ class Scores:
                 f"the prompt was {key.prompt!r}; nothing can be compared with that",
             )
         line = json.dumps({**asdict(key), "score": score}, ensure_ascii=False)
-        with turn(self._folder), writing(self._path), self._path.open("ab") as file:
-            file.write(line.encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        with turn(self._folder):
+            append(self._path, line.encode() + b"\n")
         self.all[key] = score
 
     def _read(self) -> None:
         if not self._path.exists():
             return
-        content = self._path.read_bytes()
+        content = read(self._path)
         whole = content[: content.rfind(b"\n") + 1]
         if len(whole) < len(content):  # left by a process that died
-            with writing(self._path):
-                os.truncate(self._path, len(whole))
-        for line in whole.splitlines():
+            cut(self._path, len(whole))
+        for number, line in enumerate(whole.splitlines(), start=1):
             try:
                 record = json.loads(line)
                 score = float(record.pop("score"))
+                if not math.isfinite(score):
+                    raise ValueError(f"a score of {score}")  # noqa: TRY301 - as for any other
                 self.all[Key(**record)] = score
-            except (AttributeError, KeyError, TypeError, ValueError) as error:
+            except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
                 hint = "remove the line: its image is then measured again"
-                raise GcrError(f"{self._path} has a damaged line: {error}", hint) from error
+                message = f"{self._path}, line {number}, is a damaged line: {error}"
+                raise GcrError(message, hint) from error
 
 
 def pixels(path: Path) -> str:

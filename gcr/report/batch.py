@@ -86,7 +86,7 @@ def runs(folder: Path) -> list[Path]:
 
 def _results(batch: BatchFolder) -> list[Result]:
     """What came of the prompts that are done, in order."""
-    summary = Summary(batch.path)
+    summary = Summary(batch.path, tolerant=True)
     summary.refresh()
     return [summary.results[job.id] for job in batch.jobs if job.id in summary.results]
 
