@@ -18,11 +18,12 @@ from gcr.errors import GcrError, UsageError
 from gcr.guards import lost
 from gcr.history import Unasked
 from gcr.models import load_models, revision
-from gcr.outcome import Outcome, best_scored, compared
+from gcr.outcome import Interrupted, Outcome, Unreported, best_scored, compared
+from gcr.recorded import as_begun, recorded
 from gcr.records import Request, StopReason
 from gcr.settings import Settings, recalled, resolve
 from gcr.stopping import StopRule
-from gcr.view import Enough, Silent, View, Watcher
+from gcr.view import Enough, Silent, View, Watcher, after_an_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,24 +62,6 @@ class Parts:
         return compared(asked, self.critic) or [None] * len(folders)
 
 
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C after the run's folder was made. outcome: what there is."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__()
-        self.outcome = outcome
-
-
-class Unreported(GcrError):  # noqa: N818 - the run itself is no error
-    """A run is done and saved, but its page could not be written. outcome: what there is."""
-
-    def __init__(self, error: GcrError, outcome: Outcome) -> None:
-        super().__init__(
-            error.message, f"the run is saved; gcr report {outcome.folder} tries again"
-        )
-        self.outcome = outcome
-
-
 def refine(
     prompt: str,
     *,
@@ -114,31 +97,56 @@ def run(  # noqa: PLR0913 - each for itself
     edited = None if image is None else source.read(image)
     request = requested(checked(prompt), settings, edited)
     settings, questions = ruled(settings)
-    recorded = {**settings.recorded(), "rubric_sha256": questions.sha256}
     with ExitStack() as held:
         if resume is None:
             store.check_writable(settings.output)
         else:
             folder = _reopened(Path(resume), held)
-            folder.check(request, recorded)
+            settings = as_begun(settings, folder.run.settings)
+            folder.check(request, recorded(settings, questions))
         cautions.of_pocket(request, settings, view)
         parts = load(settings, questions, view, edit=edited is not None)
         cautions.of_length(request, parts.generator, view)
         if resume is None:
             folder = store.RunFolder.create(
-                settings.output, request, recorded, parts.revisions, edited
+                settings.output, request, recorded(settings, questions), parts.revisions, edited
             )
             held.enter_context(claimed(folder.path))
         else:
             cautions.of_changes(folder, parts.revisions, view)
         loading_seconds = time.perf_counter() - started
+        strategy = around(parts.strategy) if around else parts.strategy
+        return _played(
+            folder, parts, strategy, view, lambda: _outcome(folder, started, loading_seconds)
+        )
+
+
+def _played(
+    folder: store.RunFolder,
+    parts: Parts,
+    strategy: Strategy,
+    view: View,
+    outcome: Callable[[], Outcome],
+) -> Outcome:
+    """Run the loop, and leave a page to look at, whatever came of it. Raises as `refine` does."""
+    from gcr.report import report
+
+    try:
+        drive(folder, parts, strategy, view)
+    except BaseException as error:
+        with after_an_error(view):
+            report(folder.path)
+        if isinstance(error, KeyboardInterrupt):
+            raise Interrupted(outcome()) from error
+        raise
+    else:
         try:
-            drive(folder, parts, around(parts.strategy) if around else parts.strategy, view)
-        except KeyboardInterrupt as interruption:
-            raise Interrupted(_outcome(folder, started, loading_seconds)) from interruption
-        finally:
-            _report(folder, started, loading_seconds)
-        return _outcome(folder, started, loading_seconds)
+            report(folder.path)
+        except GcrError as error:
+            raise Unreported(error, outcome()) from error
+        return outcome()
+    finally:
+        view.end(folder.run, best_scored(folder.run), folder.path)
 
 
 def resume(path: Path | str, *, residency: str | None = None, view: View | None = None) -> Outcome:
@@ -201,7 +209,10 @@ def _reopened(path: Path, held: ExitStack) -> store.RunFolder:
 
 
 def drive(folder: store.RunFolder, parts: Parts, strategy: Strategy, view: View) -> None:
-    """Run the loop on the folder's run until it stops. Rounds are on disk before they are shown."""
+    """Run the loop on the folder's run until it stops. Rounds are on disk before they are shown.
+
+    `view.end` is left to the caller, who may have more to do.
+    """
     stop, preference = parts.rule.reason(folder.run), None
     view.begin(folder.run)
     try:
@@ -220,16 +231,13 @@ def drive(folder: store.RunFolder, parts: Parts, strategy: Strategy, view: View)
     except Enough as enough:
         stop = StopReason.CHOSEN
         folder.keep(enough.kept)
-    except KeyboardInterrupt:
-        stop = StopReason.INTERRUPTED
+    except BaseException as error:
+        interrupted = isinstance(error, KeyboardInterrupt)
+        stop = StopReason.INTERRUPTED if interrupted else StopReason.FAILED
+        with after_an_error(view):
+            folder.finish(stop, best_scored(folder.run))
         raise
-    except Exception:
-        stop = StopReason.FAILED
-        raise
-    finally:
-        best = best_scored(folder.run)
-        folder.finish(stop, best, preference)
-        view.end(folder.run, best, folder.path)
+    folder.finish(stop, best_scored(folder.run), preference)
 
 
 def _strategy(settings: Settings, generator: Generator, view: Watcher) -> strategies.Named:
@@ -281,16 +289,6 @@ def requested(prompt: str, settings: Settings, edited: Image | None) -> Request:
                 "name an editing pipeline with -m and a vision-language model with --critic",
             )
     return Request(prompt, settings.negative, settings.keep, source.NAME, source.digest(edited))
-
-
-def _report(folder: store.RunFolder, started: float, loading_seconds: float) -> None:
-    """Leave a page to look at, whatever came of the run. Raises Unreported."""
-    from gcr.report import report
-
-    try:
-        report(folder.path)
-    except GcrError as error:
-        raise Unreported(error, _outcome(folder, started, loading_seconds)) from error
 
 
 def _outcome(folder: store.RunFolder, started: float, loading_seconds: float) -> Outcome:

@@ -105,8 +105,10 @@ class Terminal:
                     (f"  (yes: {requirement.chance or 0:.0%} at most)", "dim"),
                 )
             )
-        saved = Text.assemble(("saved in ", "dim"), plain(str(folder)))
-        self._print(saved.append(", where index.html shows it", "dim"))
+        if run.rounds:
+            saved = Text.assemble(("saved in ", "dim"), plain(str(folder)))
+            shown = (folder / "index.html").exists()
+            self._print(saved.append(", where index.html shows it" if shown else "", "dim"))
 
     def next(self, request: str, prompts: Sequence[str]) -> None:
         """Show what would be drawn next."""

@@ -13,13 +13,13 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gcr import imagefile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from PIL.Image import Image
 
@@ -73,7 +73,7 @@ def parameters(run: Run, attempt: Attempt, size: tuple[int, int]) -> str:
         "CFG scale": run.settings.get("guidance"),
         "Seed": candidate.seed,
         "Size": f"{size[0]}x{size[1]}",
-        "Model": run.settings.get("generator"),
+        "Model": _shared(run.settings).get("generator"),
         "Denoising strength": candidate.strength if candidate.start else None,
         "Start image": candidate.start or None,
         "Mutation seeds": " ".join(map(str, candidate.mutations)) or None,
@@ -118,7 +118,18 @@ def _story(run: Run, round_index: int, attempt: Attempt) -> dict[str, object]:
         "candidate": _told(attempt.candidate),
         "score": attempt.score,
         "critique": critique,
-        "settings": dict(run.settings),
+        "settings": _shared(run.settings),
+    }
+
+
+def _shared(settings: Mapping[str, object]) -> dict[str, object]:
+    """Settings without the folders of this machine, which nobody else need know of."""
+    names = ("generator", "critic", "rubric")
+    return {
+        key: Path(value).name
+        if key in names and isinstance(value, str) and Path(value).is_absolute()
+        else value
+        for key, value in settings.items()
     }
 
 

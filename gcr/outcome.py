@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gcr import comparison, loop
+from gcr.errors import GcrError
 from gcr.verdict import never_met
 
 if TYPE_CHECKING:
@@ -76,6 +77,24 @@ class Outcome:
             "draw_seconds": round(attempt.draw_seconds, 4),
             "judge_seconds": round(attempt.judge_seconds, 4),
         }
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C after the run's folder was made. outcome: what there is."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__()
+        self.outcome = outcome
+
+
+class Unreported(GcrError):  # noqa: N818 - the run itself is no error
+    """A run is done and saved, but its page could not be written. outcome: what there is."""
+
+    def __init__(self, error: GcrError, outcome: Outcome) -> None:
+        super().__init__(
+            error.message, f"the run is saved; gcr report {outcome.folder} tries again"
+        )
+        self.outcome = outcome
 
 
 def best_scored(run: Run) -> Attempt | None:

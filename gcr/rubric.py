@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from gcr import files
 from gcr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -216,10 +217,15 @@ def load(name_or_path: str | Path) -> Rubric:
     """
     path = _find(name_or_path)
     try:
-        content = path.read_bytes()
+        content = files.read(path)
     except OSError as error:
         raise UsageError(f"cannot read the rubric {path}: {error.strerror}", _choices()) from error
     return _parse(content, path)
+
+
+def is_path(text: str) -> bool:
+    """Whether a rubric is given by the path of its file, and not by its name."""
+    return re.search(r"[/\\]|\.ya?ml$", text) is not None
 
 
 def _folder() -> Path:
@@ -230,7 +236,7 @@ def _folder() -> Path:
 
 def _find(name_or_path: str | Path) -> Path:
     text = str(name_or_path)
-    if isinstance(name_or_path, Path) or re.search(r"[/\\]|\.ya?ml$", text):
+    if isinstance(name_or_path, Path) or is_path(text):
         path = Path(name_or_path).expanduser()
         if not path.is_file():
             raise UsageError(f"no rubric file {path}", _choices())

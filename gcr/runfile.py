@@ -80,7 +80,7 @@ def _run(story: Any) -> Run:
 
 
 def damaged(path: Path, error: Exception) -> GcrError:
-    """The error for a record in JSON that cannot be read, with the place in it where there is one."""
+    """The error for a record in JSON that cannot be read, with the place in it if there is one."""
     place, problem = "", " ".join(str(error).split())
     if isinstance(error, json.JSONDecodeError):
         place, problem = f", line {error.lineno}", f"{error.msg}, column {error.colno}"

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import tempfile
 import unicodedata
@@ -26,7 +27,7 @@ from importlib import metadata as packages
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gcr import imagefile, metadata, roundfile, runfile, source
+from gcr import imagefile, metadata, roundfile, rubric, runfile, source
 from gcr.errors import GcrError, UsageError
 from gcr.files import read, sweep, sync_folder, write, writing
 from gcr.records import Attempt, Preference, Request, Run, StopReason
@@ -114,7 +115,7 @@ class RunFolder:
     def check(self, request: Request, settings: Mapping[str, object]) -> None:
         """Refuse to go on with another request or other settings than the run began with."""
         before, now = (
-            json.loads(json.dumps({**asdict(asked), **UNRECORDED, **how}))
+            json.loads(json.dumps({**asdict(asked), **UNRECORDED, **lasting(how)}))
             for asked, how in ((self.run.request, self.run.settings), (request, settings))
         )
         keys = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
@@ -241,6 +242,19 @@ def check_writable(output: Path) -> None:
     except OSError as error:
         message = f"cannot write to {output}: {error.strerror or error}"
         raise UsageError(message, "name another folder with --output") from error
+
+
+def lasting(settings: Mapping[str, object]) -> dict[str, object]:
+    """Settings in which models and rubric that are files are named from the root, so that a run can
+    be gone on with from any working folder.
+    """
+    named = dict(settings)
+    for key in ("generator", "critic", "rubric"):
+        name = named.get(key)
+        if isinstance(name, str) and (key != "rubric" or rubric.is_path(name)):
+            path = Path(name).expanduser()
+            named[key] = str(path.absolute()) if os.path.exists(path) else name  # noqa: PTH110 - never raises
+    return named
 
 
 def versions() -> dict[str, str]:

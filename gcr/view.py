@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from gcr.errors import GcrError
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from gcr.records import Attempt, Run
@@ -18,6 +22,17 @@ class Enough(Exception):  # noqa: N818 - not an error
     def __init__(self, kept: Attempt | None = None) -> None:
         super().__init__()
         self.kept = kept
+
+
+@contextmanager
+def after_an_error(view: Watcher) -> Iterator[None]:
+    """What is left to do once something has failed: where that fails, too, it is a warning, so that
+    the first error is the one that is shown.
+    """
+    try:
+        yield
+    except GcrError as later:
+        view.warn(later.message, later.hint)
 
 
 class Watcher(Protocol):

@@ -32,7 +32,7 @@ LAYERS = (
     ("assembly", "rewards"),
     ("models", "doctor", "forecast"),
     ("calibration", "cautions", "fetching", "bench"),
-    ("batches.overview",),
+    ("batches.overview", "recorded"),
     ("settings", "console"),
     ("exports.exporting", "exports.pairfiles"),
     ("exports.preferences", "exports.layouts"),

@@ -100,7 +100,10 @@ class BatchFolder:
         """Itself, unless it was begun with other prompts or settings: then UsageError says which
         differ.
         """
-        before, now = {**store.UNRECORDED, **self.settings}, json.loads(json.dumps(settings))
+        before, now = (
+            json.loads(json.dumps({**store.UNRECORDED, **store.lasting(known)}))
+            for known in (self.settings, settings)
+        )
         keys = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
         changes = [f"{key}: {before.get(key)!r} → {now.get(key)!r}" for key in keys]
         changes += _differences(self.jobs, jobs)

@@ -12,6 +12,8 @@ from gcr import assembly, cautions, store
 from gcr.batches import jobs
 from gcr.errors import UsageError
 from gcr.guards import lost
+from gcr.recorded import as_begun
+from gcr.recorded import recorded as record
 from gcr.records import Request
 from gcr.settings import Settings
 from gcr.view import Watcher
@@ -21,10 +23,6 @@ if TYPE_CHECKING:
     from gcr import rubric
     from gcr.batches.jobs import Job
     from gcr.records import Generator
-
-
-MEASURED = ("spread", "draw_batch", "judge_batch")
-"""Settings that gcr bench and gcr calibrate find, and nobody gives by hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +50,8 @@ class Plan:
 
         recorded: the settings it was begun with.
         """
-        before = {key: recorded[key] for key in MEASURED if key in recorded}
-        settings = self.settings.model_copy(update=before)
-        return replace(self, settings=settings, recorded={**self.recorded, **before})
+        settings = as_begun(self.settings, recorded)
+        return replace(self, settings=settings, recorded=record(settings, self.questions))
 
     def caution(self, view: Watcher) -> None:
         """Say what the embedded pair cannot do with its prompts."""
@@ -99,5 +96,5 @@ def planned(found: Sequence[Job], files: Sequence[str], settings: Settings) -> P
                 "copy the words as the prompts have them",
             )
     settings, questions = assembly.ruled(settings)
-    recorded = {**settings.recorded(), "rubric_sha256": questions.sha256}
+    recorded = record(settings, questions)
     return Plan(tuple(found), tuple(files), settings, questions, recorded)

@@ -70,9 +70,9 @@ def work(
     as_json: bool,
 ) -> None:
     """Do a run under the eyes of whoever is at the terminal, and print what came of it."""
-    from gcr.assembly import Interrupted, Unreported
     from gcr.console import failure
     from gcr.interruption import Patient
+    from gcr.outcome import Interrupted, Unreported
 
     try:
         outcome = act(Patient(view))

@@ -170,10 +170,12 @@ def run(
 
 
 def _joined(contest: Contest, into: Path | None) -> Contest:
-    """The contest with the arms that its folder has already."""
+    """The contest with the arms that its folder has already, and what was measured at its start."""
     if into is not None and (into / comparefolder.NAME).exists():
-        before = comparefolder.found(into).arms
-        contest = replace(contest, arms=tuple(dict.fromkeys([*before, *contest.arms])))
+        before = comparefolder.found(into)
+        names = tuple(dict.fromkeys([*before.arms, *contest.arms]))
+        plan = contest.plan.as_begun(before.plan.recorded)
+        contest = replace(contest, arms=names, plan=plan)
     if len(contest.arms) < 2:
         raise UsageError("one arm has nothing to be compared with", "name two with --arm")
     return contest

@@ -64,6 +64,8 @@ def choose(text: str | None, generators: Iterable[str]) -> Choice:
         raise UsageError(f"--evaluator {text!r} is not whole", f"there are {CHOICES}")
     if name == TRUTH and foreign:
         raise UsageError(f"truth cannot read what {foreign[0]} draws", f"--evaluator {CHOICES}")
+    if name in {VQASCORE, CLIPSCORE} and (path := Path(model).expanduser()).is_dir():
+        model = str(path.absolute())  # a comparison may be gone on with from elsewhere
     return Choice(name, model)
 
 
