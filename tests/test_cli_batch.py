@@ -129,7 +129,7 @@ def test_where_the_gallery_cannot_be_written_the_rest_is_done_and_said(cli):
     arguments = ("batch", "p.txt", "--into", "b", "--rounds", "1", "--layout", "t2i-compbench")
     ran = cli(*arguments)
     assert_refused(ran, 3, "1 prompt failed (2: no stars tonight)")
-    assert "error: b/index.html is a folder" in ran.err
+    assert "warning: b/index.html is a folder" in ran.err
     assert "its scorer's folders are in " in ran.err
     cli.models["generator"] = FakeGenerator()
     assert_refused(cli(*arguments), 2, "b/index.html is a folder")

@@ -119,7 +119,7 @@ def test_results_that_are_missing_are_exit_code_3(cli):
     Path("c/index.html").mkdir(parents=True)  # that there is no page hides nothing
     ran = cli("compare", "p.csv", "--into", "c", "--max-images", "2")
     assert_refused(ran, 3, "3 of 6 results are missing")
-    assert "error: c/index.html is a folder" in ran.err
+    assert "warning: c/index.html is a folder" in ran.err
     assert ran.out == "c/compare.json\n"
     assert "no stars tonight" in Path("c/compare.csv").read_text()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,6 +22,7 @@ from gcr.batches.summary import Result, Summary
 from gcr.batches.waves import SIZE, Overview, Pace, Waves
 from gcr.errors import UsageError
 from gcr.settings import recalled, resolve
+from gcr.view import after_an_error
 
 if TYPE_CHECKING:
     from gcr.assembly import Parts
@@ -209,8 +210,8 @@ def run(  # noqa: PLR0913 - each for itself
         try:
             view.begin(len(share), len(share) - len(left))
             busy = force.work(folder, summary, left)
-        except KeyboardInterrupt as interruption:
-            raise BatchInterrupted(_outcome(path, plan, share, started)) from interruption
+        except KeyboardInterrupt as stop:
+            raise BatchInterrupted(_outcome(path, plan, share, started, interrupted=view)) from stop
         finally:
             view.end()
     return _outcome(path, plan, share, started, busy)
@@ -277,22 +278,24 @@ def _force(  # noqa: PLR0913, PLR0917 - each for itself
         yield Handout(crew, view, pace, stopping)
 
 
-def _outcome(
+def _outcome(  # noqa: PLR0913 - each for itself
     path: Path,
     plan: Plan,
     share: Sequence[Job],
     started: float,
     busy: frozenset[str] = frozenset(),
+    *,
+    interrupted: Watcher | None = None,
 ) -> BatchOutcome:
-    """What there is, also as a table. busy: ids of the prompts that other processes are at."""
+    """What there is, also as a table. busy: ids of the prompts that other processes are at.
+    interrupted: warned where there can be no table, which else raises GcrError.
+    """
     summary = Summary(path)
-    summary.tabulate(job.id for job in plan.jobs)
+    with after_an_error(interrupted) if interrupted else nullcontext():
+        summary.tabulate(job.id for job in plan.jobs)
     # One that failed before and is tried again elsewhere has an old result.
-    results = tuple(
-        result
-        for job in share
-        if (result := summary.results.get(job.id)) and not (result.failure and job.id in busy)
-    )
+    known = (summary.results.get(job.id) for job in share)
+    results = tuple(one for one in known if one and not (one.failure and one.id in busy))
     elsewhere = len(busy - {result.id for result in results})
     unfinished = len(share) - len(results) - elsewhere
     return BatchOutcome(path, results, elsewhere, unfinished, time.perf_counter() - started)

@@ -19,12 +19,12 @@ from gcr.batches.apart import Apart
 from gcr.batches.summary import Result, Summary, result_of
 from gcr.claims import take
 from gcr.errors import GcrError
-from gcr.files import sync_folder, writing
+from gcr.files import check_inside, sync_folder, writing
 from gcr.guards import lost
 from gcr.outcome import best_scored
 from gcr.records import Request, Run, StopReason
 from gcr.store import RunFolder
-from gcr.view import Watcher
+from gcr.view import Watcher, after_an_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -75,10 +75,14 @@ class Member(NamedTuple):
     job: Job
     folder: RunFolder
 
+    def interrupt(self) -> None:
+        self.folder.finish(StopReason.INTERRUPTED, best_scored(self.folder.run))
+
 
 def prepared(batch: BatchFolder, job: Job) -> Path:
     """The folder of a job's run, which is there from now on."""
     path = batch.run_path(job)
+    check_inside(batch.path, path)
     if not path.is_dir():
         with writing(path):
             path.mkdir(parents=True, exist_ok=True)
@@ -192,9 +196,13 @@ class Waves:
     def _advance_all(self, wave: Sequence[Member]) -> None:
         try:
             self._advance_or_part(wave)
-        finally:
+        except BaseException:
             for member in self._unfinished(wave):
-                member.folder.finish(StopReason.INTERRUPTED, best_scored(member.folder.run))
+                with after_an_error(self._view):
+                    member.interrupt()
+            raise
+        for member in self._unfinished(wave):
+            member.interrupt()
 
     def _advance_or_part(self, wave: Sequence[Member]) -> None:
         """Advance a wave to its end; where that raises, each of its runs alone."""
@@ -270,11 +278,18 @@ class Waves:
     def _fail(self, job: Job, folder: RunFolder | None, error: Exception) -> None:
         logger.info("prompt %s failed", job.id, exc_info=error)
         if folder is not None:
-            folder.finish(StopReason.FAILED, best_scored(folder.run))
+            with after_an_error(self._view):
+                folder.finish(StopReason.FAILED, best_scored(folder.run))
         reason = (
             error.message if isinstance(error, GcrError) else f"{type(error).__name__}: {error}"
         )
-        self._note(job, folder, reason)
+        try:
+            self._note(job, folder, reason)
+        except GcrError as later:
+            if not isinstance(error, GcrError):
+                raise
+            self._view.warn(later.message, later.hint)
+            raise error from later
 
     def _note(self, job: Job, folder: RunFolder | None, failure: str) -> None:
         path = self._batch.run_path(job).relative_to(self._batch.path)

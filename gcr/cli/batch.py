@@ -205,15 +205,15 @@ def work(
     if terminal:
         terminal.say(said(outcome))
     each_of(
+        lambda: _check(outcome),
         lambda: show(outcome.folder, "all of them", terminal),
         lambda: _lay_out(outcome, layout, quiet=quiet),
-        lambda: _check(outcome),
     )
 
 
 def each_of(*steps: "Callable[[], None]") -> None:
-    """Do all steps, also after one that fails. Raises the last error; those before it are said."""
-    from gcr.console import failure
+    """Do all steps, also after one that fails. Raises the first error; later ones are warnings."""
+    from gcr.console import Terminal
 
     failed: GcrError | None = None
     for step in steps:
@@ -221,8 +221,8 @@ def each_of(*steps: "Callable[[], None]") -> None:
             step()
         except GcrError as error:
             if failed:
-                failure(failed.message, failed.hint)
-            failed = error
+                Terminal().warn(error.message, error.hint)
+            failed = failed or error
     if failed:
         raise failed
 

@@ -154,8 +154,8 @@ def work(
     if terminal:
         terminal.tell(comparison)
     batch.each_of(
-        lambda: batch.show(comparison.path.parent, "all of it", terminal),
         lambda: _check(comparison),
+        lambda: batch.show(comparison.path.parent, "all of it", terminal),
     )
 
 

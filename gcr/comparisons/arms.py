@@ -19,6 +19,7 @@ from gcr.batches.summary import Result, Summary
 from gcr.batches.waves import Overview, opened, prepared
 from gcr.claims import take
 from gcr.errors import UsageError
+from gcr.files import check_inside
 from gcr.models import load_models
 from gcr.records import Round
 from gcr.store import RunFolder
@@ -137,6 +138,7 @@ def play(  # noqa: PLR0913, PLR0917 - each for itself
     first, *others = sorted(own, key=lambda name: (name == RAW, not own[name].settings.history))
     for name in (first, *others):
         view.arm(name)
+        check_inside(folder, folder / name)
         if name != first and (folder / first / NAME).exists():
             _inherit(own[name], folder / name, Arm.read(first, folder / first))
         batching.run(
