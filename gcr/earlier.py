@@ -8,6 +8,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
+from gcr.files import read
+
 MOST = 200
 """Runs that are looked at, the latest first."""
 
@@ -74,10 +76,10 @@ def _runs(output: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]
     found = [path for place in places for path in output.glob(place)]
     for path in sorted(found, reverse=True)[:MOST]:
         try:
-            story = json.loads(path.read_bytes())
-            lines = path.with_name("rounds.jsonl").read_bytes().splitlines()
+            story = json.loads(read(path))
+            lines = read(path.with_name("rounds.jsonl")).splitlines()
             yield dict(story), _attempts([json.loads(line) for line in lines])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gcr.errors import UsageError
+from gcr.files import read
 
 PREFIX = "GCR_"
 
@@ -54,12 +55,12 @@ def from_file(path: Path, keys: Collection[str]) -> dict[str, Given]:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(read(path).decode("utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {path}: {error}", "mend or remove the file") from error
-    except yaml.YAMLError as error:
+    except (RecursionError, yaml.YAMLError) as error:
         said = " ".join(str(error).split())
         raise UsageError(f"{path} is not YAML: {said}", "mend or remove the file") from error
     if content is None:

@@ -50,17 +50,15 @@ def key(phase: Phase, model: str, device: str, size: Size) -> str:
 
 def known(environ: Mapping[str, str]) -> dict[str, Measured]:
     """All measurements, by their keys."""
-
-    def measured(values: Any) -> Measured:
-        return Measured(**values)
-
-    return notebook.read(store(environ), measured, "measurements", "gcr bench")
+    return notebook.read(store(environ), KIND)
 
 
 def keep(environ: Mapping[str, str], found: Mapping[str, Measured]) -> Path:
     """Write measurements beside those that are known; returns the file."""
-    entries = {of: asdict(one) for of, one in {**known(environ), **found}.items()}
-    return notebook.keep(store(environ), entries)
+    path = store(environ)
+    with notebook.changing(path, KIND) as entries:
+        entries.update({of: asdict(one) for of, one in found.items()})
+    return path
 
 
 def store(environ: Mapping[str, str]) -> Path:
@@ -90,3 +88,13 @@ def device_name() -> str:
 def _model(phase: Phase, model: str, size: Size) -> str:
     width, height = size
     return f"{phase} {model} {width or 'any'}x{height or 'any'}"
+
+
+def _measured(values: Any) -> Measured:
+    found = Measured(**values)
+    if not (isinstance(found.batch, int) and found.batch >= 1 and found.seconds >= 0):
+        raise ValueError(f"{found.batch} images at once in {found.seconds} s")
+    return found
+
+
+KIND = notebook.Kind(_measured, "measurements", "gcr bench")

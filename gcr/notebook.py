@@ -1,17 +1,52 @@
-"""Files of entries in the user's config folder, by their keys: what was measured here."""
+"""Files of entries in the user's config folder, by their keys: what was measured here.
+
+Several processes may write at the same time: they take turns, and each adds to what is there. A
+file that is damaged is put aside, with a warning: what was measured can be measured again.
+"""
 
 from __future__ import annotations
 
+import logging
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from gcr.errors import UsageError
-from gcr.files import writing
+from gcr.claims import turn
+from gcr.errors import GcrError
+from gcr.files import read as read_file
+from gcr.files import write, writing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+
+logger = logging.getLogger(__name__)
 
 Entry = TypeVar("Entry")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[Entry]):
+    """What a file holds.
+
+    entry: makes one of a value in YAML; raises ValueError, TypeError or AttributeError for what is
+        none. what: the entries are called. again: the command that makes them.
+    """
+
+    entry: Callable[[Any], Entry]
+    what: str
+    again: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Page(Generic[Entry]):
+    """What was read. values: as they are in YAML. damage: what is wrong with the rest, if anything
+    is.
+    """
+
+    values: dict[str, object]
+    entries: dict[str, Entry]
+    damage: str = ""
 
 
 def place(environ: Mapping[str, str], name: str) -> Path:
@@ -20,31 +55,81 @@ def place(environ: Mapping[str, str], name: str) -> Path:
     return Path(base) / "gcr" / name
 
 
-def read(path: Path, entry: Callable[[object], Entry], what: str, again: str) -> dict[str, Entry]:
-    """The entries of a file; none where there is no file.
-
-    what: the entries are, again: the command that makes them; for UsageError, where they cannot be
-    read.
-    """
-    import yaml
-
+def read(path: Path, kind: Kind[Entry]) -> dict[str, Entry]:
+    """The entries of a file that can be read; the rest is a warning."""
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        return {str(of): entry(value) for of, value in found.items()}
-    except FileNotFoundError:
+        page = _parsed(path, kind)
+        if page.damage:
+            with turn(path.parent):
+                page = _mended(path, kind)
+    except OSError as error:
+        logger.warning("cannot read %s, so it is not used: %s", path, error.strerror or error)
         return {}
-    except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError) as error:
-        said = " ".join(str(error).split())
-        raise UsageError(
-            f"{path} holds no {what}: {said}", f"remove it and run {again} again"
-        ) from error
+    except GcrError as error:
+        logger.warning("%s is damaged (%s), and is not mended: %s", path, page.damage, error)
+    return page.entries
 
 
-def keep(path: Path, entries: Mapping[str, object]) -> Path:
-    """Write all entries; returns the file. Raises GcrError."""
+@contextmanager
+def changing(path: Path, kind: Kind[Any]) -> Iterator[dict[str, object]]:
+    """The entries of a file as values for YAML, to be changed; what they are then is written.
+
+    Nobody else changes them in between. Raises GcrError where they cannot be written.
+    """
     import yaml
 
     with writing(path, "make it writable"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(dict(entries)), encoding="utf-8")
-    return path
+        with turn(path.parent):
+            values = _mended(path, kind).values
+            yield values
+            # Config files are often links into a folder that is kept elsewhere.
+            write(path.resolve(), yaml.safe_dump(values).encode())
+
+
+def _mended(path: Path, kind: Kind[Entry]) -> _Page[Entry]:
+    """What a file holds; a damaged one is put aside, and what can be read takes its place. Only in
+    turn.
+    """
+    import yaml
+
+    page = _parsed(path, kind)
+    if page.damage:
+        aside = path.with_name(f"{path.name}.damaged")
+        with writing(path, "make it writable"):
+            path.replace(aside)
+            if page.values:
+                write(path, yaml.safe_dump(page.values).encode())
+        logger.warning(
+            "%s was damaged (%s), and is now %s; %s measures %s again",
+            path,
+            page.damage,
+            aside,
+            kind.again,
+            kind.what,
+        )
+    return page
+
+
+def _parsed(path: Path, kind: Kind[Entry]) -> _Page[Entry]:
+    """What a file holds. Raises OSError where it cannot be opened."""
+    import yaml
+
+    page: _Page[Entry] = _Page({}, {})
+    try:
+        loaded = yaml.safe_load(read_file(path)) or {}
+    except FileNotFoundError:
+        return page
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        return _Page({}, {}, " ".join(str(error).split()))
+    if not isinstance(loaded, dict):
+        return _Page({}, {}, "it holds no entries")
+    damage = ""
+    for key, value in loaded.items():
+        try:
+            page.entries[str(key)] = kind.entry(value)
+        except (ValueError, TypeError, AttributeError) as error:
+            damage = damage or f"{key}: {error}"
+        else:
+            page.values[str(key)] = value
+    return _Page(page.values, page.entries, damage)

@@ -67,14 +67,16 @@ def key(generator: str, critic: str, device: str, size: Size) -> str:
 
 def here(environ: Mapping[str, str], generator: str, critic: str, size: Size) -> bool | None:
     """Whether it was worth it on this machine; None where it was not tried."""
-    entries = _read(store(environ))
+    entries = notebook.read(store(environ), KIND)
     return measured.of_here(entries, "overlap", _pair(generator, critic), size)
 
 
 def keep(environ: Mapping[str, str], of: str, *, pays: bool) -> Path:
     """Write whether it is worth it to the user's config folder; returns the file."""
     path = store(environ)
-    return notebook.keep(path, {**_read(path), of: pays})
+    with notebook.changing(path, KIND) as entries:
+        entries[of] = pays
+    return path
 
 
 def store(environ: Mapping[str, str]) -> Path:
@@ -86,8 +88,10 @@ def _pair(generator: str, critic: str) -> str:
     return f"{generator} + {critic}"
 
 
-def _read(path: Path) -> dict[str, bool]:
-    def pays(value: Any) -> bool:
-        return bool(value)
+def _pays(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} is neither true nor false")
+    return value
 
-    return notebook.read(path, pays, "findings", "gcr bench")
+
+KIND = notebook.Kind(_pays, "findings", "gcr bench")

@@ -251,7 +251,7 @@ def _parse(content: bytes, path: Path) -> Rubric:
 
     try:
         loaded = yaml.safe_load(content)
-    except yaml.YAMLError as error:
+    except (RecursionError, yaml.YAMLError) as error:
         line = getattr(error, "problem_mark", None)
         where = f"{path}, line {line.line + 1}" if line else str(path)
         raise UsageError(

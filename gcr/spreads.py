@@ -18,13 +18,15 @@ def key(critic: str, rubric: str, score: str) -> str:
 
 def known(environ: Mapping[str, str], of: str) -> float | None:
     """The spread that was measured for a key; None where none was."""
-    return _read(store(environ)).get(of)
+    return notebook.read(store(environ), KIND).get(of)
 
 
 def keep(environ: Mapping[str, str], of: str, spread: float) -> Path:
     """Write a spread to the user's config folder; returns the file."""
     path = store(environ)
-    return notebook.keep(path, {**_read(path), of: round(spread, 6)})
+    with notebook.changing(path, KIND) as entries:
+        entries[of] = round(spread, 6)
+    return path
 
 
 def store(environ: Mapping[str, str]) -> Path:
@@ -32,8 +34,11 @@ def store(environ: Mapping[str, str]) -> Path:
     return notebook.place(environ, "spreads.yaml")
 
 
-def _read(path: Path) -> dict[str, float]:
-    def spread(value: Any) -> float:
-        return float(value)
+def _spread(value: Any) -> float:
+    spread = float(value)
+    if not 0 <= spread <= 1:
+        raise ValueError(f"{spread} is not in 0-1")
+    return spread
 
-    return notebook.read(path, spread, "spreads", "gcr calibrate")
+
+KIND = notebook.Kind(_spread, "spreads", "gcr calibrate")

@@ -15,7 +15,6 @@ from gcr import measured, overlaps, profiles, settings, tuning
 from gcr.bench import timed
 from gcr.cli.app import run
 from gcr.device.ladder import Ladder
-from gcr.errors import UsageError
 from gcr.measured import Measured
 from gcr.tuning import Curve, Point
 
@@ -137,10 +136,12 @@ def test_measurements_are_kept_beside_those_that_are_known(place):
     assert other.footprint() is None
     assert measured.here(os.environ, "judge", "a", size) is None
     path = measured.store(os.environ)
-    for damage in ("- a", "a: b", "a: {batch: 1}", "{"):
+    good = path.read_text()
+    for damage in ("- a", "a: b", "a: {batch: 1}", "a: {batch: x, seconds: 1}", "{"):
         path.write_text(damage)
-        with pytest.raises(UsageError, match="holds no measurements"):
-            measured.known(os.environ)
+        assert measured.known(os.environ) == {}
+    path.write_text(f"{good}c: broken\n")  # what can be read stays
+    assert set(measured.known(os.environ).values()) == {one, other}
 
 
 class Tried:

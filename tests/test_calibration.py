@@ -53,13 +53,18 @@ def test_what_was_measured_is_found_again_for_the_same_critic_and_rubric_alone(e
     assert resolved(environ, judges=3).spread is None  # then it is measured in the run itself
 
 
-def test_a_damaged_store_is_named(environ):
+def test_a_damaged_store_is_told_once_and_stops_nothing(environ, caplog):
     path = spreads.store(environ)
     path.parent.mkdir(parents=True)
-    for damage in ("- a", "a: b", "{"):
+    for damage in ("- a", "a: b", "a: 7", "a: .nan", "{", "\0", "[" * 50_000):
         path.write_text(damage)
-        with pytest.raises(UsageError, match="holds no spreads"):
-            resolved(environ)
+        assert resolved(environ).spread is None
+        assert resolved(environ).spread is None
+        (warning,) = caplog.messages
+        assert warning.startswith(f"{path} was damaged (")
+        assert "gcr calibrate measures spreads again" in warning
+        assert path.with_name("spreads.yaml.damaged").read_text() == damage
+        caplog.clear()
 
 
 def test_several_judges_of_a_checklist_are_refused(environ):

@@ -56,8 +56,8 @@ LAYERS = (
     ("formats", "imagefile"),
     ("wording", "profiles", "device.weights", "device.ladder", "given", "drawing.faster"),
     ("notebook",),
-    ("claims",),
-    ("view", "plaintext", "files", "offline", "earlier", "comparisons.statistics"),
+    ("claims", "earlier"),
+    ("view", "plaintext", "files", "offline", "comparisons.statistics"),
     ("device.pinned", "device.residency", "device.card", "stopwatch", "tuning", "aside"),
     ("errors", "records"),
     ("batches", "comparisons", "device", "drawing", "exports"),  # of these no more than the name

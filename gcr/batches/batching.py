@@ -287,13 +287,12 @@ def _outcome(  # noqa: PLR0913 - each for itself
     *,
     interrupted: Watcher | None = None,
 ) -> BatchOutcome:
-    """What there is, also as a table. busy: ids of the prompts that other processes are at.
-    interrupted: warned where there can be no table, which else raises GcrError.
+    """What there is, also as a table. busy: ids of the prompts that other processes are at, whose
+    earlier failures are no results. interrupted: warned where there can be no table.
     """
     summary = Summary(path)
     with after_an_error(interrupted) if interrupted else nullcontext():
         summary.tabulate(job.id for job in plan.jobs)
-    # One that failed before and is tried again elsewhere has an old result.
     known = (summary.results.get(job.id) for job in share)
     results = tuple(one for one in known if one and not (one.failure and one.id in busy))
     elsewhere = len(busy - {result.id for result in results})

@@ -16,12 +16,12 @@ def show(flags: Mapping[str, object], prompts: int = 1, *, edit: bool, as_json: 
     """Print what runs of so many prompts under these flags would do."""
     from gcr import assembly
     from gcr.forecast import forecast
+    from gcr.recorded import recorded
     from gcr.settings import traced
 
     resolved = traced(flags, edit=edit)
     settings, questions = assembly.ruled(resolved.settings)
-    recorded = {**settings.recorded(), "rubric_sha256": questions.sha256}
-    found = forecast(resolved._replace(settings=settings), recorded, prompts)
+    found = forecast(resolved._replace(settings=settings), recorded(settings, questions), prompts)
     if as_json:
         typer.echo(json.dumps(found.as_json()))
         return

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gcr import assembly, loop, profiles, rubric, settings
+from gcr.files import write
 from gcr.models import load_models
 from gcr.pocket import WEIGHTS, truth, world
 from gcr.pocket.language import parse, say
@@ -208,7 +209,7 @@ def main(
     for key, value in told.items():
         typer.echo(f"{key}: {value}")
     if output is not None:
-        output.write_text(json.dumps(told, indent=1) + "\n")
+        write(output, json.dumps(told, indent=1).encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gcr import comparison, loop, rubric
+from gcr.files import write
 from gcr.models import load_models
 from gcr.pocket import bench
 from gcr.records import Preference, Run
@@ -120,7 +121,7 @@ def main(  # noqa: PLR0913, PLR0917 - one parameter for each option
         told[strategy] = found
         typer.echo(f"{strategy}: {json.dumps(found)}")
         if output is not None:
-            output.write_text(json.dumps(told, indent=1) + "\n")
+            write(output, json.dumps(told, indent=1).encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import typer
 from gcr import rubric
 from gcr.comparisons import statistics
 from gcr.comparisons.statistics import Verdict
+from gcr.files import write
 from gcr.models import load_models
 from gcr.pocket import bench, truth
 from gcr.pocket.language import parse
@@ -67,7 +68,7 @@ def main(
         told[f"{name}: declared different"] = share
         typer.echo(f"by {name}: {share:.1%} of {repeats} comparisons declared different")
     if output is not None:
-        output.write_text(json.dumps(told, indent=1) + "\n")
+        write(output, json.dumps(told, indent=1).encode() + b"\n")
 
 
 if __name__ == "__main__":

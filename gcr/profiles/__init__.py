@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from gcr import notebook
 from gcr.errors import UsageError
+from gcr.files import read
 
 AUTO = "auto"
 EMBEDDED = "pocket"
@@ -128,7 +129,7 @@ def load(name: str, environ: Mapping[str, str] | None = None) -> Profile:
 
 def _read(path: Path) -> Profile:
     try:
-        return parse(path.stem, path.read_text(encoding="utf-8"), str(path))
+        return parse(path.stem, read(path).decode(), str(path))
     except (OSError, UnicodeDecodeError) as error:
         message = f"cannot read the profile {path}: {error}"
         raise UsageError(message, "gcr profiles lists those there are") from error
@@ -145,7 +146,7 @@ def parse(name: str, text: str, place: str = "") -> Profile:
 
     try:
         return Profile.model_validate({"name": name, **yaml.safe_load(text)})
-    except (TypeError, yaml.YAMLError) as error:
+    except (TypeError, RecursionError, yaml.YAMLError) as error:
         hint = "gcr profiles --json shows some that are"
         raise UsageError(f"{where} is not a mapping of YAML", hint) from error
     except ValidationError as error:
