@@ -28,12 +28,12 @@ def _run() -> int:
         return run(sys.argv[1:])
     except GcrError as error:
         if _debugging():
-            raise
+            _show_traceback()
         _say(error.message, error.hint)
         return error.exit_code
-    except Exception as error:  # a defect of ours: nobody above could say it better
+    except Exception as error:  # noqa: BLE001 - a defect of ours: nobody above could say it better
         if _debugging():
-            raise
+            _show_traceback()
         hint = "this is a defect of gcr; GCR_DEBUG=1 shows where it happened"
         _say(f"{type(error).__name__}: {error}", hint)
         return 1
@@ -41,6 +41,15 @@ def _run() -> int:
 
 def _debugging() -> bool:
     return os.environ.get("GCR_DEBUG", "") not in ("", "0")
+
+
+def _show_traceback() -> None:
+    """The exception in hand, fit for a terminal: its message may hold anybody's words."""
+    import traceback
+
+    from gcr.plaintext import plain
+
+    sys.stderr.write(f"{plain(traceback.format_exc(), keep_lines=True)}\n")
 
 
 def _say(message: str, hint: str) -> None:

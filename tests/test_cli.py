@@ -204,11 +204,26 @@ def test_a_defect_of_ours_is_one_line_too(cli, monkeypatch):
 
 def test_debugging_shows_the_traceback(cli, monkeypatch):
     monkeypatch.setenv("GCR_DEBUG", "1")
-    with pytest.raises(GcrError, match="no profile"):
-        refine(cli, "--profile", "x")
+    ran = refine(cli, "--profile", "\x1b]0;title\x07\x1b[31mx\u202ey")
+    assert ran.code == 2
+    assert "Traceback" in ran.err
+    assert "gcr.errors.UsageError: no profile named" in ran.err
+    assert not {"\x1b", "\x07", "\u202e"} & set(ran.err)
     monkeypatch.setattr(assembly, "load_models", lambda *_, **__: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        refine(cli)
+    ran = refine(cli)
+    assert ran.code == 1
+    assert "ZeroDivisionError" in ran.err
+
+
+def test_a_traceback_holds_no_escape_sequences(cli, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("\x1b[2J\u202egone\x9b1m")
+
+    monkeypatch.setenv("GCR_DEBUG", "1")
+    monkeypatch.setattr(assembly, "load_models", fail)
+    ran = refine(cli)
+    assert "RuntimeError: gone" in ran.err
+    assert not {"\x1b", "\x9b", "\u202e"} & set(ran.err)
 
 
 def test_an_image_to_edit(cli, tmp_path):

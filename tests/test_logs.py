@@ -34,3 +34,14 @@ def test_what_libraries_log_is_not_shown(capsys):
     logs.set_up(verbose=False, quiet=False)
     logging.getLogger("diffusers").warning("a token was cut off")
     assert capsys.readouterr().err == ""
+
+
+def test_what_is_shown_of_records_is_fit_for_a_terminal(capsys):
+    logging.getLogger().handlers = []
+    logs.set_up(verbose=True, quiet=False)
+    logging.captureWarnings(capture=False)
+    error = ValueError("\x1b[2J\u202egone")
+    logging.getLogger("gcr.batches.waves").warning("\x1b]0;title\x07two\nlines", exc_info=error)
+    shown = capsys.readouterr().err
+    assert "WARNING gcr.batches.waves: two\nlines\nValueError: gone" in shown
+    assert not {"\x1b", "\x07", "\u202e"} & set(shown)

@@ -17,6 +17,7 @@ from folders import (
 
 import gcr
 from gcr.errors import GcrError, UsageError
+from gcr.plaintext import visible
 from gcr.records import Attempt, Candidate, Critique, Preference, Request, Round, Run, StopReason
 from gcr.report import charts, page, report
 from gcr.report.diff import pieces
@@ -114,7 +115,28 @@ def test_everything_a_critique_holds_is_shown_as_it_is(tmp_path):
     critic = ("seen: ", "advice: ", "rejected: ", "complaint: ", "# Summary: ")
     rewriter = ("avoid: ", "reply: ", "at first: ", "objection: ")
     for said in critic + rewriter:
-        assert flat(said + HOSTILE) in shown.text
+        assert flat(said + visible(HOSTILE)) in shown.text
+
+
+@pytest.mark.parametrize("name", HOSTILE_KINDS)
+def test_nothing_in_a_page_acts_unseen(tmp_path, name):
+    """Control characters and marks that turn the direction are shown as signs."""
+    text = report(HOSTILE_KINDS[name](tmp_path / name)).read_text()
+    assert not re.search("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("\x1b[31mred", "␛[31mred"),
+        ("a\x07b\x7f", "a␇b␡"),
+        ("\u202etxt\u202c", "[U+202E]txt[U+202C]"),
+        ("\x9b1m", "[U+009B]1m"),
+        ("two\n\tlines, \u200fשלום", "two\n\tlines, \u200fשלום"),
+    ],
+)
+def test_what_would_act_unseen_is_made_visible(words, shown):
+    assert visible(words) == shown
 
 
 def test_only_our_own_scripts_may_run(kind):

@@ -16,7 +16,9 @@ def set_up(*, verbose: bool, quiet: bool) -> None:
     if quiet:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     if verbose:
-        logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+        shown = logging.StreamHandler()
+        shown.setFormatter(_Plain("%(levelname)s %(name)s: %(message)s"))
+        logging.basicConfig(level=logging.INFO, handlers=[shown])
         logging.captureWarnings(capture=True)
         return
     warnings.simplefilter("ignore")
@@ -24,6 +26,15 @@ def set_up(*, verbose: bool, quiet: bool) -> None:
     logging.getLogger().addHandler(logging.NullHandler())
     if not quiet:
         ours.addHandler(_Warnings(logging.WARNING))
+
+
+class _Plain(logging.Formatter):
+    """Makes records fit for a terminal, tracebacks and all: they may hold anybody's words."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        from gcr.plaintext import plain
+
+        return plain(super().format(record), keep_lines=True)
 
 
 class _Warnings(logging.Handler):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gcr
+from gcr.plaintext import visible
 from gcr.wording import count, duration
 
 if TYPE_CHECKING:
@@ -82,12 +83,18 @@ def moment(iso: object) -> str:
     return str(iso or "")[:16].replace("T", " ")
 
 
+def _shown(value: object) -> object:
+    """What stands in a page for a value: of a text, nothing acts unseen. Markup is ours."""
+    return value if not isinstance(value, str) or hasattr(value, "__html__") else visible(value)
+
+
 @cache
 def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
         autoescape=True,
+        finalize=_shown,
         loader=FileSystemLoader(HERE / "templates"),
         undefined=StrictUndefined,
         trim_blocks=True,
