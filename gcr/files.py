@@ -161,14 +161,18 @@ def check_inside(folder: Path, path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Make the names in a folder last; a no-op where folders cannot be opened (Windows)."""
+    """Make the names in a folder last; a no-op where folders cannot be opened (Windows).
+
+    Raises GcrError.
+    """
     if os.name == "nt":
         return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with writing(path):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _temporary(path: Path, folder: Path) -> Path:

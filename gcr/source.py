@@ -83,7 +83,7 @@ def check(path: Path, expected: str) -> None:
         with imagefile.opened(path) as image:
             found = digest(image.convert("RGB"))
     except (OSError, *DAMAGE) as error:
-        problem = "is missing" if not path.is_file() else "cannot be read"
+        problem = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read"
         raise GcrError(f"{path} {problem}", hint) from error
     if found != expected:
         raise GcrError(f"{path} was changed since it was written", hint)

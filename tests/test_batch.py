@@ -1,9 +1,10 @@
 """Batches on fakes: what a prompt gets, what one failure does, and what is found again."""
 
 import csv
+import errno
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ from fakes import FakeCritic, FakeGenerator, seed_of
 import gcr
 from gcr import assembly, claims, measured, spreads, store
 from gcr.batches import batching, jobs
+from gcr.batches.batching import BatchInterrupted
 from gcr.batches.summary import Summary
 from gcr.errors import GcrError, UsageError
 from gcr.records import Critique, StopReason
+from gcr.report import report
 from gcr.settings import resolve
 
 SCORES = {0: 0.2, 1: 0.4, 2: 0.6, 3: 0.8, 4: 0.7, 5: 0.9}
@@ -550,3 +553,108 @@ def test_a_comparison_that_fails_is_the_failure_of_its_prompt_alone(tool):
     assert [(one.id, one.failure) for one in outcome.failures] == [("2", "it will not say")]
     runs = [store.RunFolder.open(Path("b/runs") / id_) for id_ in "13"]
     assert all(json.loads((one.path / "run.json").read_text())["comparison"] for one in runs)
+
+
+# Folders from elsewhere, and summaries that were damaged
+
+
+def test_what_failed_before_has_one_line_whoever_reads_at_the_same_time(tool):
+    """Another process keeps its place in the file, though lines before it are removed."""
+    tool.generator = Picky("two blue stars")
+    tool(rounds=1)
+    other = Summary(Path("b"))
+    other.refresh()
+    before = dict(other.results)
+    tool.generator = Picky()
+    tool(rounds=1)
+    other.refresh()
+    assert [line["id"] for line in lines()] == ["1", "3", "2"]
+    assert not other.results["2"].failure
+    assert all(other.results[id_] is before[id_] for id_ in "13")  # not taken for new ones
+    other.add(replace(other.results["1"], failure="later"))
+    assert [line["id"] for line in lines()] == ["1", "3", "2", "1"]
+    other.tabulate("123")
+    left = [(line["id"], line["failure"]) for line in lines()]
+    assert left == [("3", ""), ("2", ""), ("1", "later")]
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"folder": "../../home"}, "leads out of the batch"),
+        ({"best_image": "/etc/passwd"}, "leads out of the batch"),
+        ({"best": 7}, "a score of 7"),
+        ({"prompt": None}, "a text is missing"),
+        ({"images": "x"}, "a number is missing"),
+        ({"new": 1}, "unexpected keyword"),
+    ],
+)
+def test_a_line_that_cannot_be_is_refused_by_its_number(tool, values, problem, caplog):
+    tool(rounds=1)
+    path = Path("b/summary.jsonl")
+    first, second, third = path.read_text().splitlines()
+    path.write_text("\n".join([first, json.dumps({**json.loads(second), **values}), third, ""]))
+    with pytest.raises(GcrError, match=f"line 2, is a damaged line: .*{problem}"):
+        tool(rounds=1)
+    report(Path("b"))  # the rest can be looked at
+    assert "line 2, is a damaged line" in caplog.text
+
+
+def test_spreadsheets_find_no_formula_in_a_table(tool, tmp_path):
+    hostile = ["=cmd|' /C calc'!A0", "+1+cmd", "@SUM(1)", "-2+3", "\t=1", "\uff1d1"]
+    rows = [{"prompt": "a red circle", "=name": one, "x": "-0.5"} for one in hostile]
+    rows = [{**row, "id": f"={number}"} for number, row in enumerate(rows)]
+    (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    tool(Path("p.jsonl"), rounds=1)
+    found = table()
+    assert [row["'=name"] for row in found] == [f"'{one}" for one in hostile]
+    assert [row["id"] for row in found] == [f"'={i}" for i in range(6)]
+    assert {row["x"] for row in found} == {"-0.5"}
+    assert {row["raw"] for row in found} == {"0.2"}
+    assert lines()[0]["id"] == "=0"
+
+
+def test_a_batch_from_elsewhere_writes_nothing_outside_of_its_folder(tool, tmp_path):
+    tool(rounds=1)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    Path("b/runs/2").rename(tmp_path / "theirs")
+    Path("b/runs/2").symlink_to(elsewhere)
+    Path("b/summary.jsonl").unlink()
+    with pytest.raises(GcrError, match="runs/2 leads out of b"):
+        batching.resume(Path("b"))
+    assert list(elsewhere.iterdir()) == []
+    record = json.loads(Path("b/batch.json").read_text())
+    record["entries"][0]["folder"] = "../../elsewhere"
+    Path("b/batch.json").write_text(json.dumps(record))
+    with pytest.raises(GcrError, match="is not in the batch's own"):
+        batching.resume(Path("b"))
+
+
+def test_on_a_full_disk_the_first_error_is_the_one_that_is_raised(tool, monkeypatch):
+    """And later ones are warnings."""
+    write = os.fsync
+
+    def full(handle):
+        name = Path(f"/proc/self/fd/{handle}").resolve().name
+        if name == "summary.jsonl" or name.startswith((".run.json", ".summary")):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    view = Seen()
+    with pytest.raises(GcrError, match=r"cannot write b/runs/1/run\.json: No space left"):
+        tool(rounds=1, wave=1, view=view)
+    assert "warn cannot write b/summary.jsonl: No space left on device" in view.told
+
+
+def test_an_interruption_stays_one_where_no_table_can_be_written(tool, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    tool.generator.draw = interrupt
+    Path("b/summary.csv").mkdir(parents=True)
+    view = Seen()
+    with pytest.raises(BatchInterrupted):
+        tool(rounds=1, view=view)
+    assert any("cannot write b/summary.csv" in told for told in view.told)

@@ -368,7 +368,11 @@ def test_a_prompt_that_fails_in_one_arm_is_not_compared_there(tool):
     ]  # fmt: skip
     assert record()["prompts"][0]["arms"]["refine"]["failure"] == "no such prompt"
     tool.generator = FakeGenerator()
-    assert [arm.failed for arm in comparing.resume(Path("c")).arms] == [0, 0, 0]
+    assert [arm.failed for arm in comparing.resume(Path("c"), evaluator="command:x").arms] == [
+        0,
+        0,
+        0,
+    ]
 
 
 # Going on
@@ -390,7 +394,7 @@ def test_a_stopped_comparison_goes_on_where_it_was(tool, judged):
     tool.generator.calls.clear()
     tool.critic.calls.clear()
     interrupted(tool, judged)
-    found = comparing.resume(Path("c"))
+    found = comparing.resume(Path("c"), evaluator="command:x")
     assert pixels("c") == pixels("whole")
     assert len(tool.drawn) == 3 * (4 + 2)
     whole = record("whole")
@@ -403,7 +407,9 @@ def test_a_comparison_may_get_another_arm(tool):
     drawn = len(tool.drawn)
     assert [arm.name for arm in tool(arms=["refine"]).arms] == list(arms.USUAL)
     assert len(tool.drawn) == drawn + 3 * 2  # the first two of each are there
-    assert [arm.name for arm in comparing.resume(Path("c")).arms] == list(arms.USUAL)
+    assert [arm.name for arm in comparing.resume(Path("c"), evaluator="command:x").arms] == list(
+        arms.USUAL
+    )
 
 
 @pytest.mark.parametrize("order", [("raw", "best-of-n", "refine"), ("best-of-n", "refine")])

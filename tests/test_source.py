@@ -2,10 +2,14 @@
 
 import logging
 import os
+import struct
+import subprocess
+import warnings
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from gcr import source
 from gcr.errors import GcrError, UsageError
@@ -190,3 +194,54 @@ def test_a_copy_that_is_not_what_it_was_is_an_error(tmp_path, ramp, spoil, says)
     spoil(path)
     with pytest.raises(GcrError, match=says):
         source.check(path, source.digest(ramp))
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (tmp_path / "pipe.png", "/dev/zero"):
+        with pytest.raises(UsageError, match="it is not a regular file"):
+            source.read(path)
+    with pytest.raises(UsageError, match="Is a directory"):
+        source.read(tmp_path)
+    with pytest.raises(GcrError, match="cannot be read"):
+        source.check(tmp_path / "pipe.png", "")
+
+
+def claiming(tmp_path, width, height):
+    """A PNG of a few bytes that claims a size."""
+    content = bytearray(saved(tmp_path, Image.new("L", (1, 1))).read_bytes())
+    content[16:24] = struct.pack(">II", width, height)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    path = tmp_path / "claiming.png"
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("size", "says"),
+    [
+        ((9500, 9500), "more than 89 megapixels"),  # Pillow only warns of this one
+        ((60_000, 60_000), "more than 89 megapixels"),
+        ((1_000_000, 16), "1000000×16 pixels: one side is more than 64 times the other"),
+        ((16, 1_000_000), "16×1000000 pixels: one side is more than 64 times the other"),
+        ((15, 15), "has only 15×15 pixels"),
+    ],
+)
+def test_a_size_is_refused_before_anything_is_decoded(tmp_path, size, says, monkeypatch):
+    path = claiming(tmp_path, *size)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("decoded"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as the tool has it
+        with pytest.raises(UsageError, match=says):
+            source.read(path)
+    with pytest.raises(UsageError, match="64 times"):
+        source.read(Image.new("L", (2000, 16)))
+
+
+def test_no_other_program_is_run_to_read_an_image(tmp_path, monkeypatch):
+    """Pillow would hand this one to Ghostscript."""
+    path = tmp_path / "in.png"
+    path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n")
+    monkeypatch.setattr(subprocess, "check_call", lambda *_, **__: pytest.fail("ran"))
+    with pytest.raises(UsageError, match="is not an image"):
+        source.read(path)

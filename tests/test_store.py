@@ -266,3 +266,163 @@ def test_an_unwritable_output_is_found_before_any_model_is_loaded(tmp_path):
         store.check_writable(tmp_path / "file" / "outputs")
     assert "--output" in caught.value.hint
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder", "new"]
+
+
+# What was damaged, or comes from elsewhere
+
+
+def three(folder):
+    """The lines of a run of three rounds."""
+    for _ in range(3):
+        folder.save(*next_round(folder.run))
+    return (folder.path / "rounds.jsonl").read_text().splitlines(keepends=True)
+
+
+def state(path):
+    return {file.name: file.read_bytes() for file in path.iterdir() if file.is_file()}
+
+
+def changed(line, **values):
+    """A line whose first attempt has other values, or in `critique` other values of it."""
+    record = json.loads(line)
+    first = record["attempts"][0]
+    first["critique"] |= values.pop("critique", {})
+    first["candidate"] |= values.pop("candidate", {})
+    first |= values
+    return json.dumps(record) + "\n"
+
+
+DAMAGE = {
+    "missing": (lambda one: "", 2, "it holds round 2, where round 1 belongs"),
+    "twice": (lambda one: one + one, 3, "it holds round 1, where round 2 belongs"),
+    "garbage": (lambda one: "{]\n", 2, "Invalid JSON"),
+    "zeros": (lambda one: "\0" * 30 + "\n", 2, "Invalid JSON"),
+    "deep": (lambda one: "[" * 50_000 + "\n", 2, "Invalid JSON: recursion limit"),
+    "path": (
+        lambda one: changed(one, image="../../x.png"),
+        *(2, r"names the image '\.\./\.\./x\.png', which has to be 01-0\.png"),
+    ),
+    "other": (lambda one: changed(one, image="00-0.png"), 2, "names the image '00-0.png'"),
+    "digest": (lambda one: changed(one, sha256=""), 2, "it has no sha256 of 01-0.png"),
+    "score": (lambda one: changed(one, critique={"overall": 7}), 2, "a score of 7, which is not"),
+    "nan": (lambda one: changed(one, critique={"overall": float("nan")}), 2, "a score of nan"),
+    "aspect": (
+        lambda one: changed(one, critique={"aspects": [{"aspect": "Quality", "score": 40}]}),
+        *(2, "a score of Quality of 40"),
+    ),
+    "needs": (
+        lambda one: changed(one, critique={"requirements": [{"question": "?", "needs": [4]}]}),
+        *(2, "a requirement that needs one that is not there"),
+    ),
+    "start": (
+        lambda one: changed(one, candidate={"start": "/etc/x.png"}),
+        2,
+        "is no earlier image",
+    ),
+    "empty": (lambda one: '{"index": 1, "attempts": []}\n', 2, "its round has no images"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_run_whose_rounds_are_damaged_is_not_gone_on_with(folder, kind, caplog):
+    """The message names file and line, nothing is written, and the rest can be looked at."""
+    lines = three(folder)
+    spoil, number, problem = DAMAGE[kind]
+    path = folder.path / "rounds.jsonl"
+    path.write_text(lines[0] + spoil(lines[1]) + lines[2])
+    before = state(folder.path)
+    message = f"rounds.jsonl, line {number}, is damaged: .*{problem}"
+    with pytest.raises(GcrError, match=message) as caught:
+        store.RunFolder.open(folder.path)
+    assert "put the file back as it was" in caught.value.hint
+    assert "alone this run goes on from there" in caught.value.hint
+    assert state(folder.path) == before
+    read = [round_.index for round_ in store.load_run(folder.path).rounds]
+    assert read == ([0, 1, 2] if kind == "twice" else [0, 2])
+    assert re.search(message, caplog.text)
+
+
+def test_what_the_message_says_can_be_done_helps(folder):
+    lines = three(folder)
+    path = folder.path / "rounds.jsonl"
+    path.write_text(lines[0] + lines[2])
+    with pytest.raises(GcrError) as caught:
+        store.RunFolder.open(folder.path)
+    assert "with its first line alone" in caught.value.hint
+    path.write_text(lines[0])
+    again = store.RunFolder.open(folder.path)
+    again.save(*next_round(again.run))
+    assert [round_.index for round_ in store.RunFolder.open(folder.path).run.rounds] == [0, 1]
+
+
+def test_a_line_without_its_end_is_told_of(folder, caplog):
+    lines = three(folder)
+    path = folder.path / "rounds.jsonl"
+    path.write_text("".join(lines)[:-9])
+    assert len(store.load_run(folder.path).rounds) == 2
+    assert caplog.text == ""  # it may be being written
+    assert len(store.RunFolder.open(folder.path).run.rounds) == 2
+    assert f"{path}, line 3, has no end: its round is drawn again" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ('{\n  "id": "x",\n  oops', r", line 3, is damaged: Expecting property name"),
+        ("", ", line 1, is damaged: Expecting value"),
+        ("[" * 50_000, " is damaged: too many brackets in each other"),
+        ('{"id": "x"}', " is damaged: it has no 'request'"),
+        ('{"id": "x", "request": {"prompt": 7}, "settings": {}}', "valid string"),
+        ('{"id": "x", "request": {"prompt": "a", "new": 7}, "settings": {}}', "knows no 'new'"),
+        ('{"id": "x", "request": {"prompt": "a", "source": "/x"}, "settings": {}}', "called '/x'"),
+        ('{"id": "x", "request": {"prompt": "a"}, "settings": []}', "settings are no object"),
+    ],
+)
+def test_a_damaged_run_file_is_named_and_what_was_drawn_is_shown(folder, content, problem, caplog):
+    three(folder)
+    (folder.path / "run.json").write_text(content)
+    with pytest.raises(GcrError, match=r"run\.json.*" + problem) as caught:
+        store.RunFolder.open(folder.path)
+    assert f"gcr report {folder.path} shows what was drawn" in caught.value.hint
+    run = store.load_run(folder.path)
+    assert (run.request, run.settings) == (folder.run.request, folder.run.settings)
+    assert len(run.rounds) == 3
+    assert "request and settings are those in 00-0.png" in caplog.text
+
+
+def test_a_folder_from_elsewhere_has_nothing_written_through_its_links(folder, tmp_path):
+    """Each file that a run writes, as a link to one of the user's own."""
+    folder.save(*next_round(folder.run))
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    names = [
+        "best.png",
+        "01-0.png",
+        "01-1.png",
+        ".run.json.tmp",
+        ".best.png.tmp",
+        ".claim",
+        ".turn",
+    ]
+    for name in names:
+        (folder.path / name).symlink_to(victim)
+    again = store.RunFolder.open(folder.path)
+    again.save(*next_round(again.run))
+    again.finish(StopReason.ROUNDS, again.run.attempts[0])
+    assert victim.read_text() == "mine"
+    lines = folder.path / "rounds.jsonl"
+    content = lines.read_bytes()
+    lines.rename(tmp_path / "theirs")
+    lines.symlink_to(tmp_path / "theirs")
+    with pytest.raises(GcrError, match="it is a link"):
+        again.save(*next_round(again.run))
+    assert (tmp_path / "theirs").read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["run.json", "rounds.jsonl", "00-0.png"])
+def test_a_pipe_in_a_folder_is_not_waited_for(folder, name):
+    folder.save(*next_round(folder.run))
+    (folder.path / name).unlink()
+    os.mkfifo(folder.path / name)
+    with pytest.raises((GcrError, OSError), match="not a regular file"):
+        store.RunFolder.open(folder.path)

@@ -23,6 +23,7 @@ def resume(
     max_failures: batch.MaxFailures = None,
     ray: batch.Ray = None,
     workers: batch.Workers = None,
+    evaluator: compare.Evaluator = None,
     residency: options.Residency = None,
     overlap: options.Overlap = None,
     offline: options.Offline = False,
@@ -32,7 +33,8 @@ def resume(
 ) -> None:
     """Go on with what is in FOLDER, with the prompts and settings it was begun with.
 
-    Rounds that are on disk are not drawn again. Prompts of a batch that failed are tried again.
+    Rounds that are on disk are not drawn again. Prompts of a batch that failed are tried again. An
+    evaluator that is a command line has to be given again.
 
     Prints what gcr refine, gcr batch or gcr compare prints.
     """
@@ -59,7 +61,13 @@ def resume(
     elif (folder / comparefolder.NAME).exists():
         compare.work(
             lambda view, stopping: comparing.resume(
-                folder, wave, view=view, stopping=stopping, residency=residency, overlap=overlap
+                folder,
+                wave,
+                evaluator=evaluator,
+                view=view,
+                stopping=stopping,
+                residency=residency,
+                overlap=overlap,
             ),
             as_json=as_json,
             quiet=quiet,

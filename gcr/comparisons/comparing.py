@@ -5,6 +5,7 @@ Everything that can be wrong with prompts, settings and evaluator is said before
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -185,13 +186,25 @@ def resume(
     path: Path,
     wave: int = SIZE,
     *,
+    evaluator: str | None = None,
     view: View | None = None,
     stopping: Callable[[], bool] = lambda: False,
     **here: Any,
 ) -> Comparison:
     """Go on with the comparison of a folder, as it was begun. here: what `recalled` takes besides.
 
+    evaluator: the one it was begun with has to be given again where it is a command line: a folder
+        may come from anywhere, and is not to say what is run.
     Raises as `compare` does.
     """
     contest = comparefolder.found(path, **here)
+    known = contest.evaluator
+    if evaluator is not None:
+        given = evaluators.choose(evaluator, [contest.plan.settings.generator])
+        contest = replace(contest, evaluator=given)
+    elif known.name == evaluators.COMMAND:
+        raise UsageError(
+            f"{path} measures with a command line: {known.model}",
+            f"if it is yours: gcr resume {path} --evaluator {shlex.quote(str(known))}",
+        )
     return run(contest, path, wave, view=view, stopping=stopping)
