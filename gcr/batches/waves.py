@@ -166,11 +166,11 @@ class Waves:
                     if claim is None:
                         busy.append(job)
                         continue
+                    held.callback(claim.release)
                     member = self._member(job)
                     if member is None:
                         claim.release()
                     else:
-                        held.callback(claim.release)
                         wave.append(member)
                     if len(wave) == self._pace.wave or self.stopped:
                         break
