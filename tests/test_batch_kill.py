@@ -1,5 +1,6 @@
 """`kill -9` at random moments: what is on disk is gone on with, and comes to the same images."""
 
+import hashlib
 import json
 import os
 import random
@@ -20,6 +21,7 @@ TOOL = """
 import sys, time
 from fakes import FakeCritic, FakeGenerator
 from gcr import assembly
+from gcr.comparisons import arms
 from gcr.__main__ import main
 
 class Slow(FakeGenerator):
@@ -30,7 +32,7 @@ class Slow(FakeGenerator):
         return super().draw(candidates, starts, sources)
 
 scores = {seed: 0.1 + seed * 37 % 80 / 100 for seed in range(400)}
-assembly.load_models = lambda *_, **__: (Slow(), FakeCritic(scores))
+arms.load_models = assembly.load_models = lambda *_, **__: (Slow(), FakeCritic(scores))
 sys.exit(main())
 """
 
@@ -163,3 +165,73 @@ def test_the_embedded_pair_goes_on_where_it_was_killed(start, tmp_path):
     assert images(tmp_path / "torn") == images(tmp_path / "whole")
     assert summary(tmp_path / "torn") == summary(tmp_path / "whole")
     assert len(summary(tmp_path / "torn")) == 3
+
+
+MOMENTS = 60
+EVALUATOR = ("--evaluator", "command:sed s,.*,0.5,")
+COMMANDS = {
+    "refine": ("refine", "a red circle", "-s", 7, "--rounds", 12, "--patience", 99),
+    "batch": ("batch", "p.csv", "--wave", WAVE, "--rounds", 3, "--patience", 9),
+    "compare": ("compare", "p.csv", "--wave", WAVE, "--max-images", 6, *EVALUATOR),
+}
+
+
+def finished(folder):
+    """The lines of all rounds, by their files, and the images that they name, which are whole."""
+    lines, pictures = {}, {}
+    for path in folder.rglob("rounds.jsonl"):
+        content = path.read_bytes()
+        lines[path] = content[: content.rfind(b"\n") + 1]
+        for line in lines[path].splitlines():
+            for attempt in json.loads(line)["attempts"]:
+                image = path.with_name(attempt["image"])
+                pictures[image] = image.read_bytes()
+                assert hashlib.sha256(pictures[image]).hexdigest() == attempt["sha256"]
+    return lines, pictures
+
+
+def lost(before, now):
+    """Rounds and images that were finished before, and are not what they were."""
+    lines, pictures = now
+    rounds = [path for path, text in before[0].items() if not lines.get(path, b"").startswith(text)]
+    return rounds + [path for path, content in before[1].items() if pictures.get(path) != content]
+
+
+def begun(command, into):
+    """The arguments that begin a command in a folder, and that go on with it."""
+    if command == "refine":
+        runs = [path.parent for path in into.glob("*/*/run.json")]
+        start = (*COMMANDS[command], "--output", into.name)
+        return ("resume", runs[0]) if runs else start
+    there = (into / ("batch.json" if command == "batch" else "arms.json")).exists()
+    again = ("resume", into.name, "--wave", WAVE, *(EVALUATOR if command == "compare" else ()))
+    return again if there else (*COMMANDS[command], "--into", into.name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_killed_at_many_moments_no_command_loses_a_round(command, start, prompts, tmp_path):
+    whole = tmp_path / "whole"
+    finish(start(*begun(command, whole)))
+    rng = random.Random(f"{command} kill")
+    kills = folders = 0
+    while kills < MOMENTS // len(COMMANDS):
+        torn = tmp_path / f"torn{folders}"
+        folders += 1
+        alive = True
+        while alive and kills < MOMENTS // len(COMMANDS):
+            before = finished(torn)
+            calls, wait = rng.randrange(1, 5), rng.uniform(0, 0.08)
+            alive = killed(start(*begun(command, torn)), prompts, calls, wait)
+            kills += alive
+            assert lost(before, finished(torn)) == []
+        finish(start(*begun(command, torn)))
+        assert places(torn) == places(whole)
+        assert not [path for path in torn.rglob(".*.tmp") if "index.html" not in path.name]
+    print(f"{command}: {kills} kills in {folders} folders")  # noqa: T201 - for the record
+
+
+def places(folder):
+    """All images, wherever the folder of a single run is."""
+    runs = list(folder.glob("*/*/run.json"))
+    return images(runs[0].parent if runs and not (folder / "runs").exists() else folder)
