@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 IRREGULAR = "it is not a regular file"
 LINKED = "it is a link, and gcr writes through none"
-# Windows has neither; O_BINARY is Windows' own.
+# Windows has only the last of these, and only Windows has it.
 SAFELY = (
     getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_NONBLOCK", 0)

@@ -236,6 +236,13 @@ def test_the_table_has_a_row_for_each_prompt_and_arm(tool):
     assert [float(row["score"]) for row in rows if row["arm"] == "refine"] == [0.9] * 3
 
 
+def test_spreadsheets_find_no_formula_in_the_table(tool):
+    found = tool(['=cmd|"/C calc"', "-1 dog", "a red circle"])
+    rows = list(csv.DictReader(found.table.read_text().splitlines()))
+    assert {row["prompt"] for row in rows} == {'\'=cmd|"/C calc"', "'-1 dog", "a red circle"}
+    assert found.prompts[0].prompt[0] != "'"
+
+
 def test_what_the_evaluator_prefers_is_called_better(tool):
     found = tool(MANY, arms=["raw", "refine"])
     assert [said(pair) for pair in found.pairs] == ["refine is better than raw"]
