@@ -156,3 +156,19 @@ def test_pages_of_a_batch_link_to_each_other(cli):
     assert 'href="runs/2/index.html"' in page_of("b")
     assert 'href="../../index.html"' in page_of("b/runs/2")
     assert "a blue star" in page_of("b/runs/2")
+
+
+def test_what_can_be_read_of_a_damaged_run_is_shown(cli):
+    folder = Path(cli("refine", "a red circle", "--rounds", "3").out.strip()).parent
+    lines = (folder / "rounds.jsonl").read_text().splitlines(keepends=True)
+    (folder / "rounds.jsonl").write_text(lines[0] + lines[2])
+    (folder / "run.json").write_text("{")
+    ran = cli("report", str(folder))
+    assert (ran.code, ran.out) == (0, f"{folder}/index.html\n")
+    assert f"warning: {folder}/rounds.jsonl, line 2, is damaged: it holds round 2" in ran.err
+    assert f"warning: {folder}/run.json, line 1, is damaged" in ran.err
+    assert "02-1.png" in page_of(folder)
+    assert "a red circle" in page_of(folder)
+    ran = cli("resume", str(folder))
+    assert ran.code == 1
+    assert f"error: {folder}/run.json, line 1, is damaged" in ran.err

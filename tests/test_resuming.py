@@ -95,6 +95,7 @@ def test_a_command_line_in_a_folder_is_not_run_unless_it_is_given(cli):
     assert "gcr resume c --evaluator 'command:touch ran; sed s,.*,1,'" in ran.err
     assert not Path("ran").exists()
     assert cli("resume", "c", "--evaluator", line).code == 0
+    assert cli("resume", "c/raw", "--evaluator", line).code == 2
     assert Path("ran").exists()
 
 

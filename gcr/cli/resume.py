@@ -47,6 +47,8 @@ def resume(
     from gcr.comparisons import comparing
     from gcr.comparisons import folder as comparefolder
 
+    if evaluator and not (folder / comparefolder.NAME).exists():
+        raise UsageError("--evaluator is for comparisons", f"gcr resume {folder} goes on with this")
     pace = batching.paced(wave, shard, max_failures, ray, workers)
     if (folder / batchfolder.NAME).exists():
         batch.work(
