@@ -1,7 +1,7 @@
 """Where a checkpoint is, and what is wrong with one that cannot be loaded.
 
-Knows folders, hub ids and the names of the embedded pair; knows nothing of what is in a
-checkpoint.
+Knows folders, hub ids, the hub's cache and the names of the embedded pair; what is in a checkpoint
+is looked at by `gcr.vetting`, before anything is loaded from a folder that this module hands out.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gcr import offline
-from gcr.errors import ModelError
+from gcr import offline, vetting
+from gcr.configs import PIPELINE, needs_code
+from gcr.errors import GcrError, ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +27,7 @@ KIND_HINT = "is it complete, and of the right kind?"
 WITHOUT_WEIGHTS = ("*.json", "*.jinja", "*.txt", "*.model")
 LOADED = ("*.safetensors", *WITHOUT_WEIGHTS)
 """What is read of a model of transformers."""
+LINE_MOST = 300  # characters of what a library says
 
 
 def locate(model: str) -> str:
@@ -60,46 +62,107 @@ def is_local(place: str) -> bool:
     return Path(place).is_dir()
 
 
-def fetch(place: str) -> Path:
-    """The folder of a model of transformers, fetched from the hub when it is there."""
-    if is_local(place):
-        return Path(place)
-    from huggingface_hub import snapshot_download
+def fetch(place: str, *, is_pipeline: bool = False) -> Path:
+    """The folder of a checkpoint that may be loaded: fetched where it is on the hub and not whole
+    in the cache, and vetted. Raises ModelError, or what the hub's library does.
+    """
+    folder = Path(place) if is_local(place) else cached(place, is_pipeline=is_pipeline)
+    if folder is None:
+        folder = download(place, is_pipeline=is_pipeline)
+    vetting.check(folder, place, is_pipeline=is_pipeline)
+    return folder
 
-    return Path(snapshot_download(place, allow_patterns=list(LOADED)))
+
+def download(place: str, *, is_pipeline: bool) -> Path:
+    """Fetch what the cache lacks of a model's newest version on the hub; returns its folder."""
+    return _snapshot(place, is_pipeline=is_pipeline, local_files_only=False)
+
+
+def cached(place: str, *, is_pipeline: bool) -> Path | None:
+    """The folder of a hub's model in the cache, if all that is loaded of it is there.
+
+    Makes no connection: what is whole is used as it is, and `gcr pull` fetches newer versions.
+    """
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = _snapshot(place, is_pipeline=is_pipeline, local_files_only=True)
+    except LocalEntryNotFoundError:
+        return None
+    return folder if vetting.has_weights(folder) else None
+
+
+def _snapshot(place: str, *, is_pipeline: bool, local_files_only: bool) -> Path:
+    if is_pipeline:
+        # The pipeline's own loader knows best which of its files it will read.
+        from diffusers import DiffusionPipeline
+
+        folder = DiffusionPipeline.download(
+            place, use_safetensors=True, trust_remote_code=False, local_files_only=local_files_only
+        )
+    else:
+        from huggingface_hub import snapshot_download
+
+        patterns = list(LOADED)
+        folder = snapshot_download(
+            place, allow_patterns=patterns, local_files_only=local_files_only
+        )
+    return Path(folder)
+
+
+def outlined(place: str, name: str) -> Path:
+    """A folder with at least this file of a checkpoint, by which its kind is known: the whole
+    checkpoint where it is on this machine, else only what was fetched of it.
+    """
+    if is_local(place):
+        folder = Path(place)
+    else:
+        from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+        known = try_to_load_from_cache(place, name)
+        folder = Path(known if isinstance(known, str) else hf_hub_download(place, name)).parent
+    vetting.check(folder, place, is_pipeline=name == PIPELINE)
+    return folder
 
 
 def version(place: str) -> str:
     """Text that changes when the checkpoint does. Reads no weights and fetches none."""
-    if is_local(place):
-        files = sorted(Path(place).resolve().iterdir())
-        stats = [(file.name, file.stat()) for file in files]
-        return repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
-    from huggingface_hub import hf_hub_download
-
-    # Its folder is named after the commit; without a connection it is the one fetched last.
-    return f"{place} {Path(hf_hub_download(place, 'config.json')).parent.name}"
+    folder = outlined(place, "config.json")
+    if not is_local(place):
+        return f"{place} {folder.name}"  # which is the commit
+    files = sorted(folder.resolve().iterdir())
+    stats = [(file.name, file.stat()) for file in files if file.exists()]
+    return repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
 
 
 @contextmanager
 def named_errors(model: str) -> Iterator[None]:
-    """Turn what the loaders raise about a checkpoint into a ModelError that names it."""
-    from httpx2 import TransportError
-    from huggingface_hub.errors import HfHubHTTPError
-    from safetensors import SafetensorError
+    """Turn what the loaders raise about a checkpoint into a ModelError that names it.
 
+    Whatever they raise: of a config that makes no sense they make anything, from KeyError to
+    ZeroDivisionError.
+    """
     try:
         yield
-    except (
-        HfHubHTTPError,
-        SafetensorError,
-        TransportError,
-        ImportError,
-        OSError,
-        RuntimeError,
-        ValueError,
-    ) as error:
+    except GcrError:
+        raise
+    except Exception as error:
         raise ModelError(*_described(model, error)) from error
+
+
+@contextmanager
+def reworded(what: str, hint: str) -> Iterator[None]:
+    """Turn whatever a library raises while a model works into a ModelError.
+
+    what: that failed; the first line of what the library says follows it. Goes around a ladder,
+    which has to see errors as they are.
+    """
+    try:
+        yield
+    except GcrError:
+        raise
+    except Exception as error:
+        raise ModelError(f"{what}: {first_line(error)}", hint) from error
 
 
 def _described(model: str, error: Exception) -> tuple[str, str]:
@@ -114,6 +177,9 @@ def _described(model: str, error: Exception) -> tuple[str, str]:
             f"{model} is not in the cache, or not all of it, and offline nothing is fetched",
             f"fetch it while there is a connection: gcr pull {model}",
         )
+    if isinstance(error, ValueError) and "custom code" in str(error):
+        refused = needs_code(model, first_line(error))
+        return refused.message, refused.hint
     said = first_line(error)
     kinds: list[tuple[type[Exception], str, str]] = [
         (errors.GatedRepoError, "{} is given out under a licence", LICENCE_HINT),
@@ -130,9 +196,6 @@ def _described(model: str, error: Exception) -> tuple[str, str]:
     for kind, message, hint in kinds:
         if isinstance(error, kind):
             return message.format(model, said=said), hint
-    if is_local(model) and _only_pickled(Path(model)):
-        hint = "save it again with safe_serialization=True, or take another checkpoint"
-        return f"the weights of {model} are pickled, and loading those can run code", hint
     if is_local(model):
         return f"cannot load {model}: {said}", KIND_HINT
     part = f"if only a part of it is in the cache: gcr pull {model}"
@@ -150,16 +213,14 @@ def _is_absent(error: BaseException | None) -> bool:
     return False
 
 
-def _only_pickled(folder: Path) -> bool:
-    """Whether some part of a checkpoint has pickled weights and no safetensors beside them."""
-    pickled = {
-        path.parent for ending in ("*.bin", "*.ckpt", "*.pt") for path in folder.rglob(ending)
-    }
-    return any(not any(part.glob("*.safetensors")) for part in pickled)
-
-
 def first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).strip()
+    """What an error says, in one line; with its type where that alone makes it readable."""
+    said = next(iter(str(error).strip().splitlines()), "").strip()
+    if len(said) > LINE_MOST:
+        said = f"{said[:LINE_MOST]}…"
+    if not said or isinstance(error, KeyError):  # which says no more than the key
+        return f"{type(error).__name__}: {said}".removesuffix(": ")
+    return said
 
 
 def quiet_libraries() -> None:
@@ -172,9 +233,13 @@ def quiet_libraries() -> None:
         warnings.filterwarnings("ignore", module=rf"{library}(\.|$)")
     # Before the import: it is while being imported that bitsandbytes logs.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    if offline.hub_forbidden():
-        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # that it is offline
+    # That it is offline, and each of its retries: what came of them is said once, by us.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    from transformers import dynamic_module_utils
     from transformers.utils import logging as transformers_logging
+
+    # It asks whether to run a checkpoint's code, in the terminal, wherever nobody told it not to.
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
 
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

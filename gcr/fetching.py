@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gcr import checkpoint, offline, profiles
+from gcr.configs import PIPELINE
 from gcr.critic.address import is_address
 from gcr.errors import GcrError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-PIPELINE = "model_index.json"
 NOT_LOADED = (
     *("*.bin", "*.ckpt", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.onnx", "*.onnx_data", "*.xml"),
     # Weights in another precision, beside those that are loaded.
@@ -159,12 +159,7 @@ def check_room(shipments: Iterable[Shipment]) -> None:
 def fetch(shipment: Shipment) -> Path:
     """Fetch what is missing of a model; returns its folder. Raises ModelError."""
     with checkpoint.named_errors(shipment.model):
-        if not shipment.is_pipeline:
-            return checkpoint.fetch(shipment.model)
-        # The pipeline's own loader knows best which of its files it will read.
-        from diffusers import DiffusionPipeline
-
-        return Path(DiffusionPipeline.download(shipment.model, use_safetensors=True))
+        return checkpoint.download(shipment.model, is_pipeline=shipment.is_pipeline)
 
 
 def free_bytes(folder: Path) -> int:

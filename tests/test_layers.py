@@ -46,6 +46,8 @@ LAYERS = (
     ("stopping", "drawing.generator", "critic", "guards"),
     ("drawing.noise", "drawing.starting", "history"),
     ("device.memory", "checkpoint", "drawing.pipelines", "reply", "checklist", "comparison"),
+    ("vetting",),
+    ("configs",),
     ("spread",),
     ("relay",),
     ("outline", "store"),

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from gcr import checklist, comparison, history, reply, spread
+from gcr.checkpoint import named_errors
 from gcr.critic import address, endpoint, soft
 from gcr.critic.loading import Quantize
 from gcr.critic.loading import load as load_model
@@ -67,7 +68,8 @@ def load(  # noqa: PLR0913 - what to load, how to ask, and where: none follows f
         speaker: Speaker = endpoint.connect(model, batch=batch, likely=likely, progress=progress)
     else:
         loaded, processor = load_model(model, device, quantize)
-        speaker = LocalSpeaker(loaded, processor, device, batch=batch, progress=progress)
+        with named_errors(model):
+            speaker = LocalSpeaker(loaded, processor, device, batch=batch, progress=progress)
     return ModelCritic(speaker, rubric, score, judges)
 
 

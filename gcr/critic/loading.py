@@ -60,6 +60,7 @@ def _load(folder: Path, device: SharedDevice, quantization: Any = None) -> tuple
         dtype=_dtype(device),
         device_map={"": device.name},
         use_safetensors=True,
+        trust_remote_code=False,
         output_loading_info=True,
         **how,
     )
@@ -82,7 +83,8 @@ def _config(model: str, place: str) -> Any:
             f"{model} is not a model of transformers: it has no config.json",
             "give the folder of a vision-language model",
         )
-    config = AutoConfig.from_pretrained(place)
+    folder = checkpoint.outlined(place, "config.json")
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise ModelError(
             f"{model} cannot see images: it is a {config.model_type} model",

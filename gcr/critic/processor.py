@@ -48,7 +48,7 @@ def torchvision_imports() -> bool:
 def _whole(folder: Path) -> Any:
     from transformers import AutoProcessor
 
-    return AutoProcessor.from_pretrained(folder)
+    return AutoProcessor.from_pretrained(folder, trust_remote_code=False)
 
 
 def _without_video(folder: Path) -> Any:
@@ -56,7 +56,8 @@ def _without_video(folder: Path) -> Any:
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
     try:
-        whole = PROCESSOR_MAPPING[type(AutoConfig.from_pretrained(folder))]
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        whole = PROCESSOR_MAPPING[type(config)]
         halves = [name for name in whole.get_attributes() if name != "video_processor"]
         image_only = type(
             whole.__name__, (whole,), {"get_attributes": classmethod(lambda _: halves)}
@@ -64,8 +65,10 @@ def _without_video(folder: Path) -> Any:
         settings, _ = image_only.get_processor_dict(folder)  # type: ignore[attr-defined]
         takes = inspect.signature(whole.__init__).parameters
         return image_only(
-            tokenizer=AutoTokenizer.from_pretrained(folder),
-            image_processor=AutoImageProcessor.from_pretrained(folder, backend="pil"),
+            tokenizer=AutoTokenizer.from_pretrained(folder, trust_remote_code=False),
+            image_processor=AutoImageProcessor.from_pretrained(
+                folder, backend="pil", trust_remote_code=False
+            ),
             **{k: v for k, v in settings.items() if k in takes and k not in whole.get_attributes()},
         )
     except (ImportError, KeyError, TypeError) as error:

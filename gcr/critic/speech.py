@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from gcr.checkpoint import first_line
+from gcr.checkpoint import reworded
 from gcr.critic.prefix import Prefix
 from gcr.critic.speaker import NUMBER, SPACES, Manner, Number, Reply
 from gcr.device.ladder import Ladder
@@ -75,18 +75,20 @@ class LocalSpeaker:
                 self.progress("judge", self._tokens_done, self._tokens_total)
             return said
 
-        return [reply for said in self.ladder.each(chats, work) for reply in said]
+        with reworded("the critic cannot answer", "take another critic"):
+            return [reply for said in self.ladder.each(chats, work) for reply in said]
 
     def yes(self, chats: Sequence[list[Message]]) -> list[float]:
         """For each chat the probability of "yes" against "no" as the reply's first word."""
-        yes, no = _opening_tokens(self.processor.tokenizer)
 
         def work(batch: Sequence[list[Message]]) -> list[float]:
+            yes, no = _opening_tokens(self.processor.tokenizer)
             logits = self._device.run(self.weights, partial(self._first_logits, list(batch)))
             odds = logits[:, yes].logsumexp(-1) - logits[:, no].logsumexp(-1)
             return [float(chance) for chance in odds.sigmoid()]
 
-        return [chance for told in self.ladder.each(chats, work) for chance in told]
+        with reworded("the critic cannot answer", "take another critic"):
+            return [chance for told in self.ladder.each(chats, work) for chance in told]
 
     def _relieve(self) -> str:
         """Have a single chat need less memory; says how, or nothing where there is no way left."""
@@ -188,7 +190,9 @@ class LocalSpeaker:
 
     def _inputs(self, chats: list[list[Message]]) -> Any:
         """Token ids and pixels of a batch, padded on the left."""
-        try:
+        # Its template is a program of the checkpoint, and may fail in any way.
+        hint = "take such marks out of the prompt, or take another critic"
+        with reworded("the critic cannot be asked this", hint):
             inputs = self.processor.apply_chat_template(
                 chats,
                 add_generation_prompt=True,
@@ -199,11 +203,6 @@ class LocalSpeaker:
                 sanitize_control_tokens=True,
                 processor_kwargs={"padding": True, "add_special_tokens": False},
             )
-        except ValueError as error:
-            raise ModelError(
-                f"the critic cannot be asked this: {first_line(error)}",
-                "take such marks out of the prompt, or take another critic",
-            ) from error
         return inputs.to(self._device.name, dtype=self.model.dtype)
 
 

@@ -11,10 +11,10 @@ import copy
 import itertools
 import logging
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gcr.checkpoint import first_line, is_local, locate, named_errors, quiet_libraries
+from gcr import checkpoint
+from gcr.configs import PIPELINE
 from gcr.device.ladder import Ladder
 from gcr.device.weights import Weights
 from gcr.drawing import editing, faster, noise, pipelines, starting
@@ -62,11 +62,14 @@ def load(
     place = check(model, edit=edit)
     from diffusers import DiffusionPipeline
 
-    with named_errors(model):
+    with checkpoint.named_errors(model):
         pipeline = DiffusionPipeline.from_pretrained(
-            place, dtype=_dtype(sampling.dtype, device), use_safetensors=True
+            checkpoint.fetch(place, is_pipeline=True),
+            dtype=_dtype(sampling.dtype, device),
+            use_safetensors=True,
+            trust_remote_code=False,
         )
-    return DiffusersGenerator(pipeline, sampling, device, progress, edit=edit)
+        return DiffusersGenerator(pipeline, sampling, device, progress, edit=edit)
 
 
 def check(model: str, *, edit: bool = False) -> str:
@@ -74,17 +77,13 @@ def check(model: str, *, edit: bool = False) -> str:
 
     Reads no weights: what would be in vain is best found before the other model is loaded.
     """
-    place = locate(model)
-    quiet_libraries()
+    place = checkpoint.locate(model)
+    checkpoint.quiet_libraries()
     from diffusers import DiffusionPipeline
 
-    if is_local(place) and not (Path(place) / "model_index.json").is_file():
-        raise ModelError(
-            f"{model} is not a diffusers pipeline: it has no model_index.json",
-            "give the folder that save_pretrained wrote",
-        )
-    with named_errors(model):
-        pipelines.check_kind(model, DiffusionPipeline.load_config(place), edit=edit)
+    with checkpoint.named_errors(model):
+        folder = checkpoint.outlined(place, PIPELINE)
+        pipelines.check_kind(model, DiffusionPipeline.load_config(folder), edit=edit)
     return place
 
 
@@ -162,8 +161,11 @@ class DiffusersGenerator:
         for _, group in itertools.groupby(asked, key=_likeness):
             alike = list(group)
             most = 1 if self._reuses else self._editor.most(alike[0].source, len(alike))
-            for drawn in self.ladder.each(alike, work, most):
-                drawings += drawn
+            few = self._arguments.get("num_inference_steps") == 1  # PixArt cannot do with one
+            hint = "take more steps" if few else "check the size, the steps and the guidance"
+            with checkpoint.reworded(f"{self._name} cannot draw this", hint):
+                for drawn in self.ladder.each(alike, work, most):
+                    drawings += drawn
             self._editor.check_shape(alike[0].source, drawings[-1].image)
         return drawings
 
@@ -237,18 +239,12 @@ class DiffusersGenerator:
             "output_type": "np",
         }
         images = [asked.start for asked in batch if asked.start is not None]
-        try:
-            if self._start is not None and images:
-                with self.inside:
-                    output = self._start(images, candidates[0].strength, **call)
-            else:
-                with noise.mutated(self._pipeline, candidates), self.inside:
-                    output = self._pipeline(**self._arguments, **call)
-        except (ValueError, IndexError) as error:  # PixArt's of a single step
-            few = self._arguments.get("num_inference_steps") == 1
-            hint = "take more steps" if few else "check the size, the steps and the guidance"
-            message = f"{self._name} cannot draw this: {first_line(error)}"
-            raise ModelError(message, hint) from error
+        if self._start is not None and images:
+            with self.inside:
+                output = self._start(images, candidates[0].strength, **call)
+        else:
+            with noise.mutated(self._pipeline, candidates), self.inside:
+                output = self._pipeline(**self._arguments, **call)
         if any(getattr(output, "nsfw_content_detected", None) or ()):
             logger.warning("the safety checker of %s blacked out an image", self._name)
         # Kandinsky's output has another name for them.

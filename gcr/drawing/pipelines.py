@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+from gcr.configs import needs_code
 from gcr.drawing import editing
 from gcr.errors import ModelError, UsageError
 
@@ -77,14 +78,18 @@ def check_kind(model: str, config: Mapping[str, object], *, edit: bool = False) 
 
     name = config.get("_class_name")
     if not isinstance(name, str):
-        raise ModelError(
-            f"{model} needs code of its own to run", "gcr runs none: take a pipeline of diffusers"
-        )
+        raise needs_code(model, "it names no pipeline of diffusers")
     pipeline_class = getattr(diffusers, name, None)
     if pipeline_class is None:
         raise ModelError(
             f"{model} is a {name}, which diffusers {diffusers.__version__} does not have",
             "install a newer diffusers",
+        )
+    if getattr(pipeline_class, "_load_connected_pipes", False):
+        # Which would be fetched and loaded unseen, from wherever its README.md says.
+        raise ModelError(
+            f"{model} is a {name}, which is made of two checkpoints",
+            "take a pipeline that is in one folder",
         )
     taken = takes(pipeline_class)
     edits = editing.edits(name, taken)

@@ -31,7 +31,7 @@ def load(model: str) -> ClipScore:
     with named_errors(model):
         folder = checkpoint.fetch(checkpoint.locate(model))
         loaded, report = AutoModel.from_pretrained(
-            folder, use_safetensors=True, output_loading_info=True
+            folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True
         )
         if not (hasattr(loaded, "get_image_features") and hasattr(loaded, "get_text_features")):
             raise ModelError(
@@ -43,8 +43,8 @@ def load(model: str) -> ClipScore:
                 f"{model} lacks {len(missing)} of its weights, such as {missing[0]}",
                 "download it again",
             )
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        images = AutoImageProcessor.from_pretrained(folder, backend="pil")
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        images = AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
     return ClipScore(loaded.eval().to(default_device()), tokenizer, images)
 
 
