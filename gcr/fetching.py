@@ -1,21 +1,24 @@
-"""Fetches models from the hub ahead of a run: of each only the files that are loaded."""
+"""Fetches models from the hub, ahead of a run or before it loads them: of each only the files that
+are loaded, and nothing that nobody agreed to.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gcr import checkpoint, offline, profiles
+from gcr import checkpoint, consent, offline, profiles
 from gcr.configs import PIPELINE
 from gcr.critic.address import is_address
 from gcr.errors import GcrError, ModelError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 NOT_LOADED = (
     *("*.bin", "*.ckpt", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.onnx", "*.onnx_data", "*.xml"),
@@ -36,6 +39,110 @@ class Shipment:
     files: int
     size: int
     missing: int
+
+
+def provide(models: Mapping[str, bool], profile: str = "") -> None:
+    """Have models in the cache before they are loaded: fetch what is missing, once the machine is
+    seen to suit it and somebody agrees to the size.
+
+    models: hub ids, folders or servers, and whether each is a pipeline. profile: that they may
+        come from.
+    Raises ModelError for a model that cannot be had, GcrError where the disk is too small, and
+    UsageError where the machine is, or where nobody agrees.
+    """
+    offline.obey()
+    checkpoint.quiet_libraries()
+    missing = [model for model, is_pipeline in models.items() if _is_missing(model, is_pipeline)]
+    if not missing:
+        return
+    chosen = _of_profile(profile, missing)
+    pull = f"gcr pull {chosen.name if chosen else ' '.join(missing)}"
+    if offline.hub_forbidden():
+        raise ModelError(
+            f"{missing[0]} is not in the cache, or not all of it, and offline nothing is fetched",
+            f"fetch it while there is a connection: {pull}",
+        )
+    if chosen:
+        _check_gpu(chosen, pull)
+    try:
+        shipments = [look(model) for model in missing]
+    except ModelError as error:
+        raise ModelError(error.message, f"{error.hint}; then: {pull}") from error
+    for shipment in shipments:
+        _check_kind(shipment, models[shipment.model])
+    check_room(shipments)
+    check_memory([shipment for shipment in shipments if shipment.is_pipeline])
+    _obtain_consent(shipments, pull)
+    for shipment in shipments:
+        fetch(shipment)
+
+
+def _obtain_consent(shipments: Sequence[Shipment], pull: str) -> None:
+    size = gigabytes(sum(shipment.missing for shipment in shipments))
+    names = " and ".join(shipment.model for shipment in shipments)
+    consent.obtain(
+        map(described, shipments),
+        f"fetch {size} into {cache()}?",
+        UsageError(
+            f"{names} would have to be fetched first: {size}",
+            f"{pull} fetches ahead; --yes, or {consent.VARIABLE}=1, fetches now",
+        ),
+    )
+
+
+def _is_missing(model: str, is_pipeline: bool) -> bool:
+    if is_here(model):
+        return False
+    with checkpoint.named_errors(model):
+        return checkpoint.cached(model, is_pipeline=is_pipeline) is None
+
+
+def _check_kind(shipment: Shipment, is_pipeline: bool) -> None:
+    """Raise ModelError for a model of the other kind, before it is fetched in vain."""
+    if is_pipeline and not shipment.is_pipeline:
+        raise ModelError(
+            f"{shipment.model} is not a diffusers pipeline: it has no {PIPELINE}",
+            "give a text-to-image pipeline",
+        )
+    if shipment.is_pipeline and not is_pipeline:
+        raise ModelError(
+            f"{shipment.model} is a pipeline that draws, and no model that sees",
+            "give a vision-language model, such as Qwen/Qwen3-VL-4B-Instruct",
+        )
+
+
+def _of_profile(name: str, models: Iterable[str]) -> profiles.Profile | None:
+    """The profile of this name, if all of the models are its own."""
+    try:
+        profile = profiles.load(name)
+    except UsageError:  # a run that is gone on with may name a profile of another machine
+        return None
+    return profile if {*models} <= {profile.generator, profile.critic} else None
+
+
+def _check_gpu(profile: profiles.Profile, pull: str) -> None:
+    """Raise UsageError where a profile needs a GPU, and none here is large enough."""
+    here = profiles.gpu_gb()
+    if profile.vram_gb > here:
+        size = f"the one here has {here:.1f}" if here else "there is none here"
+        raise UsageError(
+            f"profile {profile.name} needs a GPU with {profile.vram_gb:g} GiB, and {size}",
+            f"--profile auto takes what fits; to have these models all the same: {pull}",
+        )
+
+
+def check_memory(shipments: Iterable[Shipment]) -> None:
+    """Raise UsageError where weights are larger than the machine's memory, which they pass."""
+    if not hasattr(os, "sysconf"):  # Windows does not tell it
+        return
+    here = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for shipment in shipments:
+        if shipment.size > here:
+            raise UsageError(
+                f"{shipment.model} has {gigabytes(shipment.size)}, and this machine "
+                f"{gigabytes(here)} of memory",
+                "take a smaller profile: gcr profiles lists them",
+            )
 
 
 def named(names: Iterable[str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gcr import fetching
 from gcr.checklist import ByChecklist
 from gcr.critic.address import is_address
 from gcr.guards import Guarded
@@ -31,13 +32,12 @@ def load_models(
     """Load both models onto one device. edit: whether the generator is to edit images. negative:
     whether it is to take negative prompts beside that of the settings.
 
-    Raises ModelError and UsageError, as each loader does.
+    Raises ModelError and UsageError, as each loader does, and as `fetching.provide`.
     """
-    from gcr import offline
     from gcr.device.memory import SharedDevice, default_device
     from gcr.drawing import generator
 
-    offline.obey()
+    fetching.provide({settings.generator: True, settings.critic: False}, settings.profile)
     view.loading(settings.critic)
     generator.check(settings.generator, edit=edit)
     device = SharedDevice(default_device(), settings.residency)
@@ -64,12 +64,11 @@ def load_models(
 def load_critic(settings: Settings, questions: rubric.Rubric, view: Watcher, device: str) -> Critic:
     """Load the critic alone, to judge and not to rewrite. device: as torch spells it.
 
-    Raises ModelError and UsageError, as its loader does.
+    Raises ModelError and UsageError, as its loader does, and as `fetching.provide`.
     """
-    from gcr import offline
     from gcr.device.memory import SharedDevice
 
-    offline.obey()
+    fetching.provide({settings.critic: False}, settings.profile)
     view.loading(settings.critic)
     return _scoring(_judge(settings, questions, view, SharedDevice(device)), settings)
 

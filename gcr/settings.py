@@ -19,7 +19,7 @@ from gcr.device.residency import Residency
 from gcr.errors import GcrError, UsageError
 from gcr.given import Given, from_environment, from_file, from_flags
 
-NOT_SETTINGS = frozenset({"GCR_DEBUG", "GCR_CACHE", "GCR_API_KEY", "GCR_OFFLINE"})
+NOT_SETTINGS = frozenset({"GCR_DEBUG", "GCR_CACHE", "GCR_API_KEY", "GCR_OFFLINE", "GCR_YES"})
 FOR_GENERATOR = ("generator", "width", "height", "steps", "guidance", "call", "dtype", "draw_batch")
 FOR_CRITIC = ("critic", "rubric", "judge_batch")
 MOST_ROUNDS = 100

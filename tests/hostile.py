@@ -1,9 +1,10 @@
 """Checkpoints that attack whoever loads them, and the tool run on each in a process of its own.
 
-`python tests/hostile.py FOLDER [CASE]...` makes a tiny pipeline and a tiny critic in FOLDER, of each
-case a copy that is spoilt in one way, and runs `gcr refine` on it: with a stdin that stays open and
-silent, with no way out to a network, with a bound on memory and on time. It prints one line of JSON
-for each case. Whatever runs code of a checkpoint, or unpickles anything, leaves a file: the canary.
+`python tests/hostile.py FOLDER [CASE]...` makes a tiny pipeline and a tiny critic in FOLDER, of
+each case a copy that is spoilt in one way, and runs `gcr refine` on it: with a stdin that stays
+open and silent, with no way out to a network, with a bound on memory and on time. It prints one
+line of JSON for each case. Whatever runs code of a checkpoint, or unpickles anything, leaves a
+file: the canary.
 """
 
 from __future__ import annotations
@@ -116,7 +117,9 @@ def nested(path: Path) -> None:
 def mistyped(path: Path) -> None:
     """Every value of another type."""
     config = json.loads(path.read_text())
-    swapped = {key: [value] if isinstance(value, str) else str(value) for key, value in config.items()}
+    swapped = {
+        key: [value] if isinstance(value, str) else str(value) for key, value in config.items()
+    }
     path.write_text(json.dumps(swapped))
 
 
@@ -620,11 +623,17 @@ def bases(folder: Path) -> dict[str, Path]:
     import torch
 
     torch.manual_seed(0)
-    made = {"pipeline": tiny.pixart, "critic": tiny.llava}
-    for name, make in made.items():
-        if not (folder / name).is_dir():
-            make(folder / name)
-    return {name: folder / name for name in made}
+    pipeline, critic = folder / "pipeline", folder / "critic"
+    if not critic.is_dir():
+        tiny.pixart(pipeline)
+        tiny.llava(critic)
+        # So that its replies end at once: all tokens are as likely, and the first is the end.
+        tensors(
+            critic / "model.safetensors",
+            lambda name, tensor: tensor * ("language_model" not in name or "norm" not in name),
+        )
+        edit(critic / "generation_config.json", eos_token_id=0)
+    return {"pipeline": pipeline, "critic": critic}
 
 
 def run(name: str, base: Path, place: Path) -> dict[str, Any]:
@@ -695,8 +704,8 @@ def _tool(model: str, folder: Path, place: Path, stdin: int) -> int:
     sys.argv = ["gcr", "refine", "a red circle", option, str(folder), *small, *size]
     try:
         code = main()
-    except BaseException as error:
-        print(f"RAW {type(error).__name__}: {error}", file=sys.stderr)
+    except BaseException as error:  # noqa: BLE001 - which the tool never lets out
+        sys.stderr.write(f"RAW {type(error).__name__}: {error}\n")
         code = 70
     sys.stdout.flush()
     sys.stderr.flush()
@@ -734,7 +743,8 @@ def main_() -> None:
     names = [n for n in CASES if not pattern or any(part in n for part in pattern)]
     made = warmed_up(names, folder)
     for number, name in enumerate(names):
-        print(json.dumps(run(name, made[name], folder / f"case{number}")), flush=True)
+        sys.stdout.write(f"{json.dumps(run(name, made[name], folder / f'case{number}'))}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

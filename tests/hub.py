@@ -3,10 +3,35 @@
 import hashlib
 import json
 import threading
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+import huggingface_hub
+
+from gcr import consent, offline
+
 COMMIT = "a" * 40
+
+
+@contextmanager
+def served(repos, cache, monkeypatch):
+    """A hub that the libraries take for the real one, an empty cache, and nothing that forbids to
+    fetch or agrees to it.
+    """
+    hub = Hub(repos)
+    files = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", hub.url)
+    for name in (offline.VARIABLE, offline.HUB_VARIABLE, consent.VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    try:
+        yield hub
+    finally:
+        hub.close()
 
 
 class Hub:

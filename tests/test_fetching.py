@@ -9,7 +9,7 @@ import huggingface_hub
 import pytest
 import tiny
 import torch
-from hub import COMMIT, Hub
+from hub import COMMIT, served
 
 from gcr import checkpoint, fetching, offline, pocket
 from gcr.__main__ import main
@@ -30,17 +30,10 @@ def pipeline(tmp_path_factory):
 
 @pytest.fixture
 def hub(pipeline, tmp_path, monkeypatch):
-    """A hub, an empty cache, and nothing that forbids to fetch."""
-    served = Hub({"us/pipeline": pipeline, "us/critic": pocket.CRITIC})
-    files = served.url + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", served.url)
-    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
-    monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", served.url)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    for name in (offline.VARIABLE, offline.HUB_VARIABLE):
-        monkeypatch.delenv(name, raising=False)
-    yield served
-    served.close()
+    with served(
+        {"us/pipeline": pipeline, "us/critic": pocket.CRITIC}, tmp_path / "hub", monkeypatch
+    ) as hub:
+        yield hub
 
 
 def pull(monkeypatch, capsys, *arguments):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PASSED = (
     *("GCR_OFFLINE", "HF_HUB_OFFLINE", "GCR_API_KEY", "OPENAI_API_KEY", "GCR_CACHE"),
-    "OMP_NUM_THREADS",
+    *("GCR_YES", "OMP_NUM_THREADS"),
 )
 """Variables that are to hold for workers, too. How many threads torch has on a CPU decides how sums
 are rounded, and with it the last bit of a few pixels."""

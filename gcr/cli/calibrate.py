@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from gcr import consent
 from gcr import offline as connections
 from gcr.cli import options
 
@@ -29,6 +30,7 @@ def calibrate(
     judges: Judges = 5,
     images: Images = 2,
     offline: options.Offline = False,
+    yes: options.Yes = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -40,6 +42,7 @@ def calibrate(
     from gcr.cli import logs  # it takes a while, which --help need not wait for
 
     connections.set_up(forbid=offline)
+    consent.set_up(agreed=yes, quiet=quiet)
     logs.set_up(verbose=False, quiet=quiet)
     from gcr import assembly, calibration, spreads
     from gcr import rubric as rubrics

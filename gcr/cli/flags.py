@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
-from gcr import offline
+from gcr import consent, offline
 from gcr.cli import options
 
 OPTIONS: Mapping[str, Any] = {
@@ -44,8 +44,8 @@ OPTIONS: Mapping[str, Any] = {
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     """A command with an option for each setting, whose values it is called with as `flags`.
 
-    A setting that was not given is None. --offline comes with them, though it is none. Typer reads
-    the signature, so that is what is made here.
+    A setting that was not given is None. --offline and --yes come with them, though they are none.
+    Typer reads the signature, so that is what is made here.
     """
     return settings_but()(command)
 
@@ -66,14 +66,16 @@ def _taking(command: Callable[..., None], offered: Mapping[str, Any]) -> Callabl
     ]
     first = [one for one in own.values() if one.kind is not keyword]
     rest = [one for one in own.values() if one.kind is keyword]
-    settings.append(
-        inspect.Parameter("offline", keyword, default=False, annotation=options.Offline)
-    )
+    settings += [
+        inspect.Parameter(name, keyword, default=False, annotation=option)
+        for name, option in (("offline", options.Offline), ("yes", options.Yes))
+    ]
     signature = inspect.Signature([*first, *settings, *rest], return_annotation=None)
 
     @wraps(command)
     def taking(*arguments: Any, **given: Any) -> None:
         offline.set_up(forbid=given.pop("offline", False))
+        consent.set_up(agreed=given.pop("yes", False), quiet=given["quiet"])
         flags = {name: given.pop(name, None) for name in offered}
         command(*arguments, **given, flags={**flags, "keep": flags["keep"] or None})
 

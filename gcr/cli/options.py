@@ -312,6 +312,17 @@ Offline = Annotated[
     ),
 ]
 
+Yes = Annotated[
+    bool,
+    typer.Option(
+        "-y",
+        "--yes",
+        metavar="",
+        help="Fetch models that are not here, however large, without asking.",
+        rich_help_panel=MODELS,
+    ),
+]
+
 DryRun = Annotated[
     bool,
     typer.Option(

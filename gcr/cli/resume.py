@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from gcr import consent
 from gcr import offline as connections
 from gcr.cli import batch, compare, options, refine
 from gcr.errors import UsageError
@@ -27,6 +28,7 @@ def resume(
     residency: options.Residency = None,
     overlap: options.Overlap = None,
     offline: options.Offline = False,
+    yes: options.Yes = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -41,6 +43,7 @@ def resume(
     from gcr.cli import logs  # it takes a while, which --help need not wait for
 
     connections.set_up(forbid=offline)
+    consent.set_up(agreed=yes, quiet=quiet)
     logs.set_up(verbose=verbose, quiet=quiet)
     from gcr.batches import batching
     from gcr.batches import folder as batchfolder

@@ -191,6 +191,15 @@ def automatic(free_gb: float | None = None) -> Choice:
     return Choice(best, f"the largest that fits in the {free:.1f} GiB that the GPU has free")
 
 
+def gpu_gb() -> float:
+    """Memory of the GPU in GiB; 0 where there is none."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return 0.0
+    return torch.cuda.mem_get_info()[1] / 1024**3
+
+
 def _free_gb() -> float:
     """Free memory of the GPU in GiB; 0 where there is none."""
     import torch

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gcr import checkpoint, offline, profiles
+from gcr import checkpoint, fetching, profiles
 from gcr.critic import address
 from gcr.errors import UsageError
 
@@ -82,15 +82,15 @@ def check(
 
         truth.check(prompts)
     elif choice.name != COMMAND:
-        offline.obey()
         place = _same(choice.model)
         if any(place == _same(critic) for critic in critics) and not force:
             raise UsageError(
                 f"{choice.model} is the critic that steers: it would praise its own taste",
                 "name another model with --evaluator; --force measures with it all the same",
             )
+        fetching.provide({choice.model: False})  # now, and not when all is drawn
         with checkpoint.named_errors(choice.model):
-            checkpoint.version(place)  # now, and not when all is drawn
+            checkpoint.outlined(place, "config.json")
 
 
 def _same(model: str) -> str:
@@ -113,7 +113,7 @@ def load(choice: Choice, view: Watcher) -> Evaluator:
         from gcr.comparisons.evaluators.command import Command
 
         return Command(choice.model)
-    offline.obey()
+    fetching.provide({choice.model: False})
     view.loading(choice.model)
     if choice.name == VQASCORE:
         from gcr.comparisons.evaluators import vqascore
