@@ -23,7 +23,8 @@ COUNT_MOST = 2048
 EDGE_MOST = 8192  # pixels
 AREA_MOST = 1 << 28  # pixels; Qwen-VL names areas where others name edges
 COUNTS = re.compile(r"(layers|blocks|depths?|stages|layers_per_block)$|num_(layers|blocks|stages)")
-EDGES = frozenset(("height", "width", "size", "image_size", "sample_size", "crop_size"))
+EDGES = frozenset(("height", "width", "size", "image_size", "crop_size"))
+SAMPLE_MOST = 2048  # pixels of latents, for each of which a transformer makes a place
 AREAS = frozenset(("shortest_edge", "longest_edge", "min_pixels", "max_pixels"))
 UNLIMITED = "model_max_length"  # 10 ** 30 in many a tokenizer_config.json
 
@@ -112,6 +113,8 @@ def _excess(key: str, value: object) -> str:
         return "which is no size of anything"
     if COUNTS.search(key):
         most = COUNT_MOST
+    elif key == "sample_size":
+        most = SAMPLE_MOST
     elif key in EDGES:
         most = EDGE_MOST
     else:

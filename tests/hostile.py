@@ -461,7 +461,8 @@ def _add_templates() -> None:
     templates = {
         "range": "{% for i in range(10**9) %}{% endfor %}",
         "loops": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
-        "memory": "{{ 'a' * 10**12 }}",
+        "long range": "{% for i in range(1000000000) %}{% endfor %}",
+        "memory": "{{ 'a' * 1000000000000 }}",
         "doubled": "{% set n = namespace(x='a' * 99999) %}"
         "{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
         "power": "{{ 9**9**9 }}",

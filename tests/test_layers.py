@@ -60,7 +60,7 @@ LAYERS = (
     ("wording", "profiles", "device.weights", "device.ladder", "given", "drawing.faster"),
     ("notebook",),
     ("claims", "earlier", "consent"),
-    ("view", "plaintext", "files", "offline", "comparisons.statistics"),
+    ("view", "plaintext", "files", "offline", "templates", "comparisons.statistics"),
     ("device.pinned", "device.residency", "device.card", "stopwatch", "tuning", "aside"),
     ("errors", "records"),
     ("batches", "comparisons", "device", "drawing", "exports"),  # of these no more than the name

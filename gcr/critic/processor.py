@@ -10,6 +10,7 @@ import inspect
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from gcr import templates
 from gcr.errors import ModelError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def image_processor(folder: Path) -> Any:
             f"{folder} has no chat template, so nobody can talk to it",
             "take an instruction-tuned vision-language model",
         )
+    templates.check(processor.chat_template, str(folder))
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -16,6 +16,7 @@ from gcr.device.ladder import Ladder
 from gcr.device.weights import Weights
 from gcr.errors import ModelError
 from gcr.stopwatch import Stopwatch
+from gcr.templates import bounded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -192,7 +193,7 @@ class LocalSpeaker:
         """Token ids and pixels of a batch, padded on the left."""
         # Its template is a program of the checkpoint, and may fail in any way.
         hint = "take such marks out of the prompt, or take another critic"
-        with reworded("the critic cannot be asked this", hint):
+        with reworded("the critic cannot be asked this", hint), bounded():
             inputs = self.processor.apply_chat_template(
                 chats,
                 add_generation_prompt=True,

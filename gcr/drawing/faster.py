@@ -7,6 +7,8 @@ import logging
 from collections import OrderedDict
 from typing import Any
 
+from gcr.templates import bounded
+
 logger = logging.getLogger(__name__)
 
 PROMPTS = 16
@@ -34,7 +36,8 @@ def encode_once(pipeline: Any) -> None:
         except TypeError:
             return encode(*args, **kwargs)
         if key not in known:
-            known[key] = encode(*args, **kwargs)
+            with bounded():  # some tokenizers have a chat template
+                known[key] = encode(*args, **kwargs)
         known.move_to_end(key)
         if len(known) > PROMPTS:
             known.popitem(last=False)

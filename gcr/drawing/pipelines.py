@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+from gcr import templates
 from gcr.configs import needs_code
 from gcr.drawing import editing
 from gcr.errors import ModelError, UsageError
@@ -175,6 +176,8 @@ def reading_limits(pipeline: Any, call: Mapping[str, object]) -> list[tuple[str,
     found = []
     for name, part in pipeline.components.items():
         if isinstance(part, PreTrainedTokenizerBase):
+            if template := getattr(part, "chat_template", None):
+                templates.check(template, type(pipeline).__name__)
             limit = part.model_max_length
             if isinstance(most, int) and limit > CLIP_TOKENS:
                 limit = min(limit, most)

@@ -1,0 +1,84 @@
+"""Chat templates: programs that come with a checkpoint, kept within bounds.
+
+transformers runs them in a sandbox that lets them do nothing but compute. How long and how much it
+does not bound: two loops inside each other can go on for years, and a text can double until memory
+is full.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from gcr.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+LINES_MOST = 1_000_000
+BYTES_MOST = 1 << 30
+COMPILED = "<template>"
+"""What Jinja calls the file of compiled templates."""
+
+HINT = "take another checkpoint"
+
+
+def check(template: object, model: str) -> None:
+    """Raise ModelError for what cannot be a template, and for powers: Jinja would compute them
+    while it compiles, and no template has a use for them.
+
+    template: a text, or several by their names.
+    """
+    from jinja2 import Environment, TemplateSyntaxError
+
+    texts = [*template.values()] if isinstance(template, dict) else [template]
+    for text in texts:
+        if not isinstance(text, str):
+            raise ModelError(f"a chat template of {model} is no text", HINT)
+        try:
+            tokens = list(Environment(autoescape=True).lex(text))
+        except TemplateSyntaxError as error:
+            raise ModelError(f"a chat template of {model} is damaged: {error}", HINT) from error
+        signs = [sign for _, kind, sign in tokens if kind != "whitespace"]
+        for before, sign in pairwise(["", *signs]):
+            if sign == "**" and before not in ("(", ","):  # where it passes arguments
+                raise ModelError(f"a chat template of {model} computes powers", HINT)
+
+
+@contextmanager
+def bounded() -> Iterator[None]:
+    """End a template that runs in this block of this thread once it is out of all bounds.
+
+    Raises ModelError.
+    """
+    lines, most = 0, _peak() + BYTES_MOST
+
+    def on_line(_: FrameType, event: str, __: Any) -> Any:
+        nonlocal lines
+        lines += event == "line"
+        if lines > LINES_MOST or _peak() > most:
+            raise ModelError("a chat template does not come to an end", HINT)
+        return on_line
+
+    def on_call(frame: FrameType, _: str, __: Any) -> Any:
+        return on_line if frame.f_code.co_filename == COMPILED else None
+
+    before = sys.gettrace()
+    sys.settrace(on_call)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+def _peak() -> int:
+    """The most memory that this process ever had, in bytes; 0 where nothing tells it."""
+    try:
+        from resource import RUSAGE_SELF, getrusage
+    except ImportError:  # Windows
+        return 0
+    kilobyte = 1 if sys.platform == "darwin" else 1024
+    return getrusage(RUSAGE_SELF).ru_maxrss * kilobyte
