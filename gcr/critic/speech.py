@@ -192,7 +192,7 @@ class LocalSpeaker:
     def _inputs(self, chats: list[list[Message]]) -> Any:
         """Token ids and pixels of a batch, padded on the left."""
         # Its template is a program of the checkpoint, and may fail in any way.
-        hint = "take such marks out of the prompt, or take another critic"
+        hint = "take another critic; or, if the prompt has marks such as <image>, take them out"
         with reworded("the critic cannot be asked this", hint), bounded():
             inputs = self.processor.apply_chat_template(
                 chats,
