@@ -13,7 +13,7 @@ from tiny import FAMILIES
 from gcr.device.memory import SharedDevice
 from gcr.drawing import faster, generator
 from gcr.drawing.generator import Sampling
-from gcr.errors import UsageError
+from gcr.errors import ModelError, UsageError
 from gcr.records import Candidate
 
 CPU = SharedDevice("cpu")
@@ -163,7 +163,7 @@ def test_a_drawing_that_failed_leaves_nothing_to_reuse(checkpoint, monkeypatch):
     image = drawn(drawer, CIRCLES[:1])
     with monkeypatch.context() as patch:
         patch.setattr(drawer._pipeline, "vae", None)
-        with pytest.raises(AttributeError):
+        with pytest.raises(ModelError, match="cannot draw this"):
             drawer.draw(CIRCLES[1:2])
     assert drawn(drawer, CIRCLES[:1]) == image
 

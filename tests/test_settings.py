@@ -236,7 +236,7 @@ def test_a_small_budget_of_images_leaves_room_for_a_rewritten_prompt(place):
 def test_every_option_is_a_setting():
     flags = set(inspect.signature(refine).parameters)
     others = {
-        *("prompt", "image", "approve", "dry_run", "offline"),
+        *("prompt", "image", "approve", "dry_run", "offline", "yes"),
         *("as_json", "quiet", "verbose"),
     }
     assert flags - others == set(KEYS) - {"overlap"}  # there is one run only
