@@ -34,6 +34,7 @@ LAYERS = (
     ("calibration", "cautions", "fetching", "bench"),
     ("batches.overview", "recorded"),
     ("settings", "console"),
+    ("trust",),
     ("exports.exporting", "exports.pairfiles"),
     ("exports.preferences", "exports.layouts"),
     ("report",),
