@@ -88,7 +88,8 @@ class Line:
                 raise
             if deadline.passed:  # a body without a length just seems to end there
                 raise SlowError
-        return Answer(response.status_code, response.reason_phrase, response.headers, content)
+        headers = {name.lower(): text for name, text in response.headers.items()}
+        return Answer(response.status_code, response.reason_phrase, headers, content)
 
 
 def _read(response: httpx2.Response) -> bytes:

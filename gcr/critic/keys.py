@@ -43,7 +43,7 @@ def check(address: Address, origin: str, environ: Mapping[str, str]) -> None:
 
 def advice(address: Address, environ: Mapping[str, str]) -> str:
     """What to do where a server wants a key and was sent none."""
-    if _value(OPENAI, environ) and not address.is_openai:
+    if environ.get(OPENAI) and not address.is_openai:
         return f"set {OURS} ({OPENAI} goes to api.openai.com alone)"
     return f"set {OURS}"
 

@@ -131,7 +131,7 @@ class Server:
             return refusals.large(self.address, exchange.MOST_BYTES)
         except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as error:
             return refusals.unreached(self.address, error)
-        answer = answer._replace(content=self._masked(answer.content))
+        answer = self._masked(answer)
         if 200 <= answer.status < 300:
             return self._read(answer, kind)
         return self._refused(answer)
@@ -166,11 +166,14 @@ class Server:
         has_key = bool(self._key)
         return refusals.refused(self.address, answer, said, self._environ, has_key=has_key)
 
-    def _masked(self, content: bytes) -> bytes:
-        """A body without the key: what a server repeats would end in logs and runs."""
+    def _masked(self, answer: exchange.Answer) -> exchange.Answer:
+        """An answer without the key: what a server repeats would end in logs and runs."""
         if len(self._key) < SHORTEST_SECRET:
-            return content
-        return content.replace(self._key.encode(), "…".encode())
+            return answer
+        headers = {name: text.replace(self._key, "…") for name, text in answer.headers.items()}
+        content = answer.content.replace(self._key.encode(), "…".encode())
+        reason = answer.reason.replace(self._key, "…")
+        return answer._replace(headers=headers, content=content, reason=reason)
 
     def _back(self) -> None:
         with self._lock:
