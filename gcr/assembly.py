@@ -9,16 +9,16 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gcr import cautions, loop, profiles, rubric, source, store, strategies
 from gcr.claims import claimed
 from gcr.critic.address import is_address
-from gcr.errors import GcrError, UsageError
+from gcr.errors import GcrError, UnavailableError, UsageError
 from gcr.guards import lost
 from gcr.history import Unasked
 from gcr.models import load_models, revision
-from gcr.outcome import Interrupted, Outcome, Unreported, best_scored, compared
+from gcr.outcome import Interrupted, Outcome, Unreported, best_scored, compared, uncompared
 from gcr.recorded import as_begun, recorded
 from gcr.records import Request, StopReason
 from gcr.settings import Settings, recalled, resolve
@@ -56,10 +56,12 @@ class Parts:
         wanted = is_address(self.settings.critic) if asked is None else asked
         return wanted and self.settings.max_seconds is None and self.critic.can_overlap()
 
-    def compared(self, folders: Sequence[store.RunFolder]) -> list[Preference | None]:
+    def compared(
+        self, folders: Sequence[store.RunFolder], view: Watcher
+    ) -> list[Preference | None]:
         """As `gcr.outcome` has it; None for all where the settings want none."""
         asked = folders if self.settings.compare else ()
-        return compared(asked, self.critic) or [None] * len(folders)
+        return compared(asked, self.critic, view) or [None] * len(folders)
 
 
 def refine(
@@ -74,9 +76,8 @@ def refine(
 
     image: what the prompt says how to edit, as a path or as an image of Pillow.
     resume: the folder of a run to go on with, under the settings it was begun with.
-    flags: settings by the names of their options, such as `images=4`.
-    Raises GcrError, of which Unreported still has the outcome; on Ctrl-C Interrupted, which is a
-    KeyboardInterrupt.
+    flags: settings by the names of their options, such as `images=4`, and `trust_endpoint`.
+    Raises GcrError (Unreported has an outcome); on Ctrl-C Interrupted, a KeyboardInterrupt.
     """
     settings = resolve(flags, edit=image is not None)
     return run(prompt, settings, image=image, resume=resume, view=view)
@@ -149,14 +150,14 @@ def _played(
         view.end(folder.run, best_scored(folder.run), folder.path)
 
 
-def resume(path: Path | str, *, residency: str | None = None, view: View | None = None) -> Outcome:
+def resume(path: Path | str, *, view: View | None = None, **here: Any) -> Outcome:
     """Go on with the run of a folder, under the settings it was begun with; `gcr resume FOLDER`.
 
-    residency: as in `recalled`. Raises as `refine` does.
+    here: what `recalled` takes besides. Raises as `refine` does.
     """
     run_, _ = store.begun(Path(path))
     image = Path(path) / run_.request.source if run_.request.source else None
-    settings = recalled(run_.settings, residency=residency)
+    settings = recalled(run_.settings, **here)
     return run(run_.request.prompt, settings, image=image, resume=path, view=view)
 
 
@@ -213,21 +214,20 @@ def drive(folder: store.RunFolder, parts: Parts, strategy: Strategy, view: View)
 
     `view.end` is left to the caller, who may have more to do.
     """
-    stop, preference = parts.rule.reason(folder.run), None
+    rule, preference = parts.rule, None
+    stop = rule.reason(folder.run)
     view.begin(folder.run)
     try:
         for step in loop.refine(
-            [folder.run],
-            parts.generator,
-            parts.critic,
-            strategy,
-            parts.rule,
-            gallery=folder.gallery,
+            [folder.run], parts.generator, parts.critic, strategy, rule, gallery=folder.gallery
         ):
             folder.save(step.run, step.images)
             stop = step.run.stop
             view.round(folder.run, best_scored(folder.run))
-        (preference,) = parts.compared([folder])
+        try:
+            (preference,) = parts.compared([folder], view)
+        except UnavailableError as error:
+            uncompared(folder, error, view)
     except Enough as enough:
         stop = StopReason.CHOSEN
         folder.keep(enough.kept)

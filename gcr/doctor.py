@@ -10,6 +10,7 @@ import platform
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -234,18 +235,23 @@ def _configuration(flags: Mapping[str, object]) -> Iterator[Finding]:
         yield Finding("settings", "broken", error.message, error.hint)
         return
     if address.is_address(critic):
-        yield _endpoint(critic)
+        yield from _endpoint(critic, trusted=settings.trusted)
 
 
-def _endpoint(critic: str) -> Finding:
-    """Whether a server does what a critic needs."""
+def _endpoint(critic: str, *, trusted: bool) -> Iterator[Finding]:
+    """Whether a server does what a critic needs, and what is doubtful about it."""
+    doubts: dict[str, str] = {}  # with what to do
+    connect = partial(endpoint.connect, critic, trusted=trusted, warn=doubts.__setitem__)
     try:
         try:
-            endpoint.connect(critic, likely=True)
+            connect(likely=True)
         except UsageError:
-            endpoint.connect(critic)
+            connect()
             said = "sees images; tells no probabilities: no soft scores and no checklists"
-            return Finding("endpoint", "note", said)
+            finding = Finding("endpoint", "note", said)
+        else:
+            finding = Finding("endpoint", "ok", "sees images, and tells probabilities")
     except GcrError as error:
-        return Finding("endpoint", "broken", error.message, error.hint)
-    return Finding("endpoint", "ok", "sees images, and tells probabilities")
+        finding = Finding("endpoint", "broken", error.message, error.hint)
+    yield from (Finding("endpoint", "note", said, hint) for said, hint in doubts.items())
+    yield finding

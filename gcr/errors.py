@@ -3,6 +3,7 @@
 GcrError                1  the run failed
 ├── UsageError          2  wrong usage or configuration
 ├── ModelError          1  a model could not be loaded or used
+│   └── UnavailableError  1  a server answers nobody any more
 └── BatchError          3  a batch ended, and some of its prompts failed
 """
 
@@ -26,6 +27,10 @@ class UsageError(GcrError):
 
 class ModelError(GcrError):
     """A generator or critic could not be loaded, or cannot do what was asked of it."""
+
+
+class UnavailableError(ModelError):
+    """A server that had answered is gone, or refuses all: no other question would fare better."""
 
 
 class BatchError(GcrError):

@@ -14,10 +14,14 @@ PREFIX = "GCR_"
 
 
 class Given(NamedTuple):
-    """A value somebody set, and where: what an error message names."""
+    """A value somebody set, and where: what an error message names.
+
+    by_user: whether it is the user's own word, and not that of a file which came from elsewhere.
+    """
 
     value: object
     origin: str
+    by_user: bool = False
 
 
 def from_flags(flags: Mapping[str, object], keys: Collection[str]) -> dict[str, Given]:
@@ -25,7 +29,7 @@ def from_flags(flags: Mapping[str, object], keys: Collection[str]) -> dict[str, 
     for key in flags:
         _check_known(key, keys, f"no setting {key!r}")
     return {
-        key: Given(value, f"--{key.replace('_', '-')}")
+        key: Given(value, f"--{key.replace('_', '-')}", by_user=True)
         for key, value in flags.items()
         if value is not None
     }
@@ -44,14 +48,17 @@ def from_environment(
             continue
         key = name.removeprefix(PREFIX).lower()
         if key in keys:
-            found[key] = Given(value, name)
+            found[key] = Given(value, name, by_user=True)
         elif _nearest(key, keys):
             _check_known(key, keys, f"unknown environment variable {name}", PREFIX)
     return found
 
 
-def from_file(path: Path, keys: Collection[str]) -> dict[str, Given]:
-    """Values of a YAML file; none where there is no file. Raises UsageError for what is no such."""
+def from_file(path: Path, keys: Collection[str], *, by_user: bool = False) -> dict[str, Given]:
+    """Values of a YAML file; none where there is no file. by_user: whether the file is the user's.
+
+    Raises UsageError for what is no such file.
+    """
     import yaml
 
     try:
@@ -71,7 +78,7 @@ def from_file(path: Path, keys: Collection[str]) -> dict[str, Given]:
     for written, value in content.items():
         key = str(written).replace("-", "_")
         _check_known(key, keys, f"unknown setting {str(written)!r} in {path}")
-        found[key] = Given(value, f"{key} in {path}")
+        found[key] = Given(value, f"{key} in {path}", by_user)
     return {key: item for key, item in found.items() if item.value is not None}
 
 

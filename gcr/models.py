@@ -41,7 +41,7 @@ def load_models(
     view.loading(settings.critic)
     generator.check(settings.generator, edit=edit)
     device = SharedDevice(default_device(), settings.residency)
-    judge = _judge(settings, questions, view, device)
+    judge = _judge(settings, questions, view, device, edit=edit)
     view.loading(settings.generator)
     sampling = generator.Sampling(
         width=settings.width,
@@ -74,9 +74,14 @@ def load_critic(settings: Settings, questions: rubric.Rubric, view: Watcher, dev
 
 
 def _judge(
-    settings: Settings, questions: rubric.Rubric, view: Watcher, device: SharedDevice
+    settings: Settings,
+    questions: rubric.Rubric,
+    view: Watcher,
+    device: SharedDevice,
+    *,
+    edit: bool = False,
 ) -> ModelCritic:
-    from gcr.critic import judging
+    from gcr.critic import judging, probe
 
     return judging.load(
         settings.critic,
@@ -86,6 +91,13 @@ def _judge(
         score=settings.score,
         judges=settings.judges,
         progress=view.progress,
+        use=probe.Use(
+            size=(settings.width, settings.height),
+            edit=edit,
+            compare=settings.compare,
+            trusted=settings.trusted,
+            warn=view.warn,
+        ),
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gcr import comparison, loop
-from gcr.errors import GcrError
+from gcr.errors import GcrError, UnavailableError
 from gcr.verdict import never_met
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
     from gcr.records import Attempt, Critic, Preference, Run
     from gcr.store import RunFolder
+    from gcr.view import Watcher
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +107,38 @@ def best_scored(run: Run) -> Attempt | None:
     return best if best is not None and (best.score is not None or run.kept) else None
 
 
-def compared(folders: Sequence[RunFolder], critic: Critic) -> list[Preference | None]:
+def compared(
+    folders: Sequence[RunFolder], critic: Critic, view: Watcher
+) -> list[Preference | None]:
     """For each run the critic's blind choice between the request as it is (first) and the best
-    image (second), asked for all at once.
+    image (second), asked for all at once, and where that fails for each alone.
 
-    None where they are one, where nothing is scored, and where the critic's reply says neither.
+    None where they are one, where nothing is scored, where the critic's reply says neither, and
+    where it fails, of which is warned: the results stand without it.
+    Raises UnavailableError where nothing more can be asked at all.
     """
+    try:
+        return _compared(folders, critic)
+    except UnavailableError:
+        raise
+    except Exception as error:
+        if len(folders) > 1:
+            logger.info("comparisons failed; they go on one by one", exc_info=error)
+            return [said for folder in folders for said in compared([folder], critic, view)]
+        logger.info("a comparison failed", exc_info=error)
+        uncompared(folders[0], error, view)
+        return [None]
+
+
+def uncompared(folder: RunFolder, error: Exception, view: Watcher) -> None:
+    """Say that there is no comparison at the end, and why."""
+    why, hint = f"{type(error).__name__}: {error}", ""
+    if isinstance(error, GcrError):
+        why, hint = error.message, error.hint
+    view.warn(f"the best image in {folder.path} was not compared with the first: {why}", hint)
+
+
+def _compared(folders: Sequence[RunFolder], critic: Critic) -> list[Preference | None]:
     pairs = {i: pair for i, folder in enumerate(folders) if (pair := _pair(folder))}
     said = comparison.blind(
         critic,

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gcr import rubric
+from gcr import rubric, trust
 from gcr.drawing import pixels
 from gcr.errors import GcrError, UsageError
 from gcr.models import load_critic
@@ -29,7 +29,7 @@ from gcr.view import Silent
 if TYPE_CHECKING:
     from gcr.records import Critic
 
-FLAGS = ("profile", "critic", "rubric", "score", "judges")
+FLAGS = ("profile", "critic", "rubric", "score", "judges", trust.FLAG)
 
 
 class Reward:
@@ -39,7 +39,8 @@ class Reward:
         critic's reply could not be read twice; None: it is an error.
     device: as torch spells it, such as `cuda:1`; None: the GPU that this process is set to, where
         there is one.
-    flags: settings by the names of their options: profile, critic, rubric, score, judges.
+    flags: settings by the names of their options: profile, critic, rubric, score, judges,
+        trust_endpoint.
 
     May be called from several threads, which take turns. Raises GcrError.
     """

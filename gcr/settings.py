@@ -13,8 +13,8 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
-from gcr import measured, notebook, overlaps, profiles, spreads, store
-from gcr.critic import address, endpoint
+from gcr import measured, notebook, overlaps, profiles, spreads, store, trust
+from gcr.critic import address
 from gcr.device.residency import Residency
 from gcr.errors import GcrError, UsageError
 from gcr.given import Given, from_environment, from_file, from_flags
@@ -64,6 +64,7 @@ class Settings(BaseModel):
     compare: whether the critic sees the best image beside the first at the end, without scores.
     call, dtype, draw_batch, judge_batch: as in a profile, which alone can set them.
     chosen: why `auto` took this profile; empty where a person chose.
+    trusted: whether the user named the server that the critic is on, as `gcr.trust` has it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -103,6 +104,7 @@ class Settings(BaseModel):
     draw_batch: int = 1
     judge_batch: int = 2
     chosen: Annotated[str, Field(exclude=True)] = ""
+    trusted: Annotated[bool, Field(exclude=True)] = False
 
     def recorded(self) -> dict[str, object]:
         """The settings as JSON values, without those that change no image.
@@ -115,7 +117,7 @@ class Settings(BaseModel):
 
 
 OF_THE_MACHINE = ("residency", "overlap")
-NOT_GIVEN_BY_HAND = ("spread", "call", "dtype", "draw_batch", "judge_batch", "chosen")
+NOT_GIVEN_BY_HAND = ("spread", "call", "dtype", "draw_batch", "judge_batch", "chosen", "trusted")
 KEYS = tuple(name for name in Settings.model_fields if name not in NOT_GIVEN_BY_HAND)
 
 
@@ -160,14 +162,14 @@ def traced(
         profile, chosen = profiles.load(str(named.value), environ), ""
     settled = {
         **{key: Given(None, "default") for key in Settings.model_fields},
-        **_from_profile(profile, given),
+        **_from_profile(profile, given, by_user=not profiles.is_file(str(named.value))),
         **_implied(given, edit=edit),
         **given,
         "profile": Given(profile.name, named.origin),
         "chosen": Given(chosen, named.origin),
     }
     if address.is_address(str(settled["critic"].value)):
-        settled |= _endpoint(settled["critic"])
+        settled |= trust.settled(settled["critic"], environ, trust=bool(flags.get(trust.FLAG)))
     values = {key: item.value for key, item in settled.items() if item.origin != "default"}
     values["profile"] = profile.name
     settings = _validated(values, given)
@@ -178,14 +180,19 @@ def traced(
 
 
 def recalled(
-    recorded: Mapping[str, object], *, residency: str | None = None, overlap: bool | None = None
+    recorded: Mapping[str, object],
+    *,
+    residency: str | None = None,
+    overlap: bool | None = None,
+    trust_endpoint: bool = False,
 ) -> Settings:
     """The settings that `recorded` gave, as a folder keeps them.
 
     residency, overlap: which a folder does not keep, as they are for this machine to say; None: as
         the environment and the config files have them, or as gcr bench found.
+    trust_endpoint: whether the server that the folder names may have the API key.
     Raises GcrError where they are not what this version can go on with, UsageError for a residency
-    that there is not.
+    that there is not, and for a server that nobody vouches for.
     """
     values = {**store.UNRECORDED, **recorded}
     values.pop("rubric_sha256", None)
@@ -199,6 +206,8 @@ def recalled(
     given = _given({"residency": residency, "overlap": overlap}, Path(), os.environ)
     here = {name: given[name].value for name in OF_THE_MACHINE if name in given}
     here.setdefault("overlap", _overlap(settings, os.environ))
+    critic = given.get("critic")
+    here["trusted"] = trust.of_record(settings.critic, critic, os.environ, trust=trust_endpoint)
     return _validated({**settings.model_dump(), **here}, given)
 
 
@@ -207,10 +216,10 @@ def _given(
 ) -> dict[str, Given]:
     """What somebody set, wherever they did, where the strongest place has it."""
     return {
-        **from_file(user_config(environ), KEYS),
+        **from_file(user_config(environ), KEYS, by_user=True),
         **from_file(folder / "gcr.yaml", KEYS),
         **from_environment(environ, KEYS, besides=NOT_SETTINGS),
-        **from_flags(flags, KEYS),
+        **from_flags({key: flags[key] for key in flags if key != trust.FLAG}, KEYS),
     }
 
 
@@ -239,14 +248,6 @@ def _implied(given: Mapping[str, Given], *, edit: bool) -> dict[str, Given]:
     if edit:
         found["rubric"] = Given(EDITING, "an image is edited")
     return found
-
-
-def _endpoint(critic: Given) -> dict[str, Given]:
-    """What an address settles: which model is there, and how many requests it gets at once."""
-    return {
-        "critic": Given(endpoint.settled(str(critic.value)), critic.origin),
-        "judge_batch": Given(endpoint.AT_ONCE, "requests at once"),
-    }
 
 
 def _measured(
@@ -278,12 +279,15 @@ def user_config(environ: Mapping[str, str]) -> Path:
     return notebook.place(environ, "config.yaml")
 
 
-def _from_profile(profile: profiles.Profile, given: Mapping[str, Given]) -> dict[str, Given]:
+def _from_profile(
+    profile: profiles.Profile, given: Mapping[str, Given], *, by_user: bool
+) -> dict[str, Given]:
     keys = (
         *(() if "generator" in given else FOR_GENERATOR),
         *(() if "critic" in given else FOR_CRITIC),
     )
-    return {key: Given(getattr(profile, key), f"profile {profile.name}") for key in keys}
+    origin = f"profile {profile.name}"
+    return {key: Given(getattr(profile, key), origin, by_user) for key in keys}
 
 
 def _out_of_range(error: ValidationError, given: Mapping[str, Given]) -> UsageError:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -80,14 +81,18 @@ def completion(text, tokens=None, finish="stop", prompt_tokens=None):
 class Staged:
     """A server that answers as it is told: with a status, headers and a body.
 
-    answer: called with the body of each chat completion; may return the body alone.
+    answer: called with the body of each chat completion; may return the body alone, None to hang
+    up, or what is called with the handler and writes as it likes. listing: the same for the list
+    of models. port: to be at; 0: any. tls: (certificate, key), as files in PEM form.
     """
 
-    def __init__(self):
+    def __init__(self, port=0, tls=None):  # noqa: C901 - a server in one piece
+        self.listing = lambda: {"data": [{"id": name} for name in self.models]}
         self.answer = lambda body: completion("hm", prompt_tokens=len(str(body)))
         self.models = ["staged"]
         self.asked = []  # bodies
         self.headers = []
+        self.looked = []  # headers of those who asked for the models
         self.busy = self.busiest = 0
         self._lock = threading.Lock()
         stage = self
@@ -100,7 +105,8 @@ class Staged:
 
             def do_GET(self):
                 if self.path == "/v1/models":
-                    self.reply({"data": [{"id": name} for name in stage.models]})
+                    stage.looked.append(dict(self.headers))
+                    self.reply(stage.listing())
                 else:
                     self.reply((404, {}, {"detail": "Not Found"}))
 
@@ -119,24 +125,34 @@ class Staged:
                 finally:
                     with stage._lock:
                         stage.busy -= 1
-                if answer is None:
-                    self.close_connection = True  # without a word
-                else:
-                    self.reply(answer)
+                self.reply(answer)
 
             def reply(self, answer):
+                if answer is None:
+                    self.close_connection = True  # without a word
+                    return
+                if callable(answer):
+                    self.close_connection = True
+                    answer(self)
+                    return
                 status, headers, body = answer if isinstance(answer, tuple) else (200, {}, answer)
-                content = (body if isinstance(body, str) else json.dumps(body)).encode()
+                text = body if isinstance(body, str | bytes) else json.dumps(body)
+                content = text if isinstance(text, bytes) else text.encode()
                 self.send_response(status)
                 for name, value in {**headers, "Content-Length": str(len(content))}.items():
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(content)
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         self._server.handle_error = lambda *_: None  # a client that did not wait
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*tls)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.port = self._server.server_address[1]
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}/v1"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
 

@@ -15,7 +15,7 @@ from gcr import assembly, claims, measured, spreads, store
 from gcr.batches import batching, jobs
 from gcr.batches.batching import BatchInterrupted
 from gcr.batches.summary import Summary
-from gcr.errors import GcrError, UsageError
+from gcr.errors import GcrError, UnavailableError, UsageError
 from gcr.records import Critique, StopReason
 from gcr.report import report
 from gcr.settings import resolve
@@ -262,7 +262,7 @@ def test_a_comparison_that_fails_takes_nobody_along(tool, monkeypatch):
 
     tool.critic.compare = fail
     outcome = tool(rounds=2)
-    assert [failed.id for failed in outcome.failures] == ["1"]
+    assert not outcome.failures
     assert [len(call) for call in tool.generator.calls] == [2] * 6
 
 
@@ -540,7 +540,7 @@ def test_what_stopped_together_is_compared_together(tool):
     assert asked == [6]  # three prompts, in both orders
 
 
-def test_a_comparison_that_fails_is_the_failure_of_its_prompt_alone(tool):
+def test_a_comparison_that_fails_takes_no_result_away_and_is_told_of(tool):
     compare = tool.critic.compare
 
     def fails(requests, firsts, seconds):
@@ -549,10 +549,51 @@ def test_a_comparison_that_fails_is_the_failure_of_its_prompt_alone(tool):
         return compare(requests, firsts, seconds)
 
     tool.critic.compare = fails
-    outcome = tool(rounds=2)
-    assert [(one.id, one.failure) for one in outcome.failures] == [("2", "it will not say")]
-    runs = [store.RunFolder.open(Path("b/runs") / id_) for id_ in "13"]
-    assert all(json.loads((one.path / "run.json").read_text())["comparison"] for one in runs)
+    view = Seen()
+    outcome = tool(rounds=2, view=view)
+    assert [(one.best, one.failure) for one in outcome.results] == [(0.8, "")] * 3
+    (warning,) = [told for told in view.told if told.startswith("warn")]
+    assert "runs/2 was not compared with the first: it will not say" in warning
+    runs = [json.loads(Path(f"b/runs/{id_}/run.json").read_text()) for id_ in "123"]
+    assert [bool(run["comparison"]) for run in runs] == [True, False, True]
+
+
+@pytest.mark.parametrize("wave", [1, 2])
+def test_a_critic_that_is_gone_stops_the_batch_and_nothing_more_is_drawn(tool, wave):
+    judge = tool.critic.judge
+
+    def gone(*given):
+        raise UnavailableError("nothing answers any more", "start it again")
+
+    def once(*given):
+        tool.critic.judge = gone
+        return judge(*given)
+
+    tool.critic.judge = once
+    with pytest.raises(batching.BatchStopped, match="nothing answers any more") as caught:
+        tool(rounds=1, wave=wave)
+    assert caught.value.exit_code == 3
+    assert caught.value.hint == "start it again: gcr resume b"
+    left = 3 - wave
+    drawn = len(tool.generator.drawn)
+    assert drawn == 2 * min(3, 2 * wave)  # the wave that was judged, and the one that was not
+    outcome = caught.value.outcome
+    assert (len(outcome.results), outcome.unfinished, outcome.failures) == (wave, left, ())
+    tool.critic.judge = judge
+    assert len(tool(rounds=1).results) == 3
+
+
+def test_a_critic_that_is_gone_at_the_comparison_leaves_the_results(tool):
+    def gone(*given):
+        raise UnavailableError("nothing answers any more", "start it again")
+
+    compare, tool.critic.compare = tool.critic.compare, gone
+    with pytest.raises(batching.BatchStopped):
+        tool(rounds=2, wave=2)
+    assert [(line["best"], line["failure"]) for line in lines()] == [(0.8, "")] * 2
+    assert len(tool.generator.drawn) == 2 * 4
+    tool.critic.compare = compare
+    assert len(tool(rounds=2).results) == 3
 
 
 # Folders from elsewhere, and summaries that were damaged

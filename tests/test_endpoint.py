@@ -25,7 +25,7 @@ from serving import completion
 
 from gcr import overlaps, rubric
 from gcr.__main__ import main
-from gcr.critic import address, endpoint, judging, server
+from gcr.critic import address, endpoint, judging, keys, server
 from gcr.critic.speaker import Manner
 from gcr.device.memory import SharedDevice
 from gcr.errors import GcrError, ModelError, UsageError
@@ -342,24 +342,35 @@ def test_the_key_is_sent_where_it_belongs_and_never_shown(stage, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "other")
     monkeypatch.setenv("GCR_API_KEY", "top-secret")
     with pytest.raises(UsageError, match="does not accept the API key"):
-        endpoint.connect(stage.url)
+        endpoint.connect(stage.url, trusted=True)
     assert stage.headers[-1]["Authorization"] == "Bearer top-secret"
     stage.answer = lambda _: (400, {}, {"error": {"message": "bad key top-secret"}})
     with pytest.raises(ModelError) as caught:
-        endpoint.connect(stage.url)
+        endpoint.connect(stage.url, trusted=True)
     assert "top-secret" not in caught.value.message
     monkeypatch.setenv("GCR_API_KEY", "top-secret\nX-Header: 1")
     with pytest.raises(UsageError, match="no key has") as caught:
-        endpoint.connect(stage.url)
+        endpoint.connect(stage.url, trusted=True)
     assert "top-secret" not in caught.value.message + caught.value.hint
 
 
 @pytest.mark.parametrize(
     ("url", "sent"),
-    [("https://far/v1", "other"), ("http://127.0.0.1/v1", "other"), ("http://far/v1", "")],
+    [
+        ("https://api.openai.com/v1", "openais"),
+        ("http://api.openai.com/v1", ""),
+        ("https://api.openai.com.example/v1", ""),
+        ("https://far/v1", ""),
+        ("http://127.0.0.1/v1", ""),
+    ],
 )
-def test_the_key_of_another_server_goes_to_no_stranger(url, sent):
-    assert server._key(address.Address(url), {"OPENAI_API_KEY": "other"}) == sent
+def test_the_key_of_openai_goes_to_openai_alone(url, sent):
+    environ = {"OPENAI_API_KEY": "openais"}
+    for trusted in (True, False):
+        assert keys.key_for(address.Address(url), environ, trusted=trusted) == sent
+    both = {**environ, "GCR_API_KEY": "ours"}
+    assert keys.key_for(address.Address(url), both, trusted=True) == "ours"
+    assert keys.key_for(address.Address(url), both, trusted=False) == sent
 
 
 def test_offline_there_is_only_this_machine(stage, monkeypatch):

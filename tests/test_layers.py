@@ -35,6 +35,7 @@ LAYERS = (
     ("fetching",),
     ("batches.overview", "recorded"),
     ("settings", "console"),
+    ("trust",),
     ("exports.exporting", "exports.pairfiles"),
     ("exports.preferences", "exports.layouts"),
     ("report",),

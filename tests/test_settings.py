@@ -191,7 +191,7 @@ def test_what_is_recorded_decides_the_images(place):
     recorded = place(output=Path("/elsewhere"), residency="swap").recorded()
     assert recorded == place().recorded()
     assert recorded != place(seed=1).recorded()
-    off = {"output", "residency", "overlap", "chosen", "compile", "step_cache"}
+    off = {"output", "residency", "overlap", "chosen", "trusted", "compile", "step_cache"}
     assert set(recorded) == set(Settings.model_fields) - off
     assert place(compile=True, step_cache=True).recorded().items() >= {
         ("compile", True),
@@ -236,7 +236,7 @@ def test_a_small_budget_of_images_leaves_room_for_a_rewritten_prompt(place):
 def test_every_option_is_a_setting():
     flags = set(inspect.signature(refine).parameters)
     others = {
-        *("prompt", "image", "approve", "dry_run", "offline", "yes"),
+        *("prompt", "image", "approve", "dry_run", "trust_endpoint", "offline", "yes"),
         *("as_json", "quiet", "verbose"),
     }
     assert flags - others == set(KEYS) - {"overlap"}  # there is one run only

@@ -5,7 +5,6 @@ Everything that can be wrong with prompts and settings is said before a model is
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -20,7 +19,7 @@ from gcr.batches.folder import NAME, BatchFolder
 from gcr.batches.handout import Handout
 from gcr.batches.summary import Result, Summary
 from gcr.batches.waves import SIZE, Overview, Pace, Waves
-from gcr.errors import UsageError
+from gcr.errors import BatchError, UnavailableError, UsageError
 from gcr.settings import recalled, resolve
 from gcr.view import after_an_error
 
@@ -86,6 +85,14 @@ class BatchInterrupted(KeyboardInterrupt):
         self.outcome = outcome
 
 
+class BatchStopped(BatchError):  # noqa: N818 - what is done is no error
+    """The critic's server is gone, and nothing that is left could be judged. outcome: so far."""
+
+    def __init__(self, error: UnavailableError, outcome: BatchOutcome) -> None:
+        super().__init__(error.message, f"{error.hint}: gcr resume {outcome.folder}")
+        self.outcome = outcome
+
+
 class Unseen:
     """An overview that shows nothing."""
 
@@ -118,15 +125,14 @@ def batch(  # noqa: PLR0913 - each for itself
     into: the batch's folder; one that holds this batch already is gone on with. None: a new one.
     wildcards: the folder of wildcard files. literal: leave texts as they are.
     skip_bad: leave out rows that cannot be read. wave: how many runs advance together.
-    shard: `2/3` is the second of three parts of the prompts.
-    max_failures: stop after so many.
+    shard: `2/3` is the second of three parts of the prompts. max_failures: stop after so many.
     ray: do the work on Ray: `local` starts a cluster on this machine, `auto` joins the one that
         runs on it, HOST:PORT one elsewhere. workers: how many on it, each with its own models;
         None: one for each GPU, or for every two CPUs where there is none.
     flags: settings by the names of their options, such as `images=4`.
 
     Prompts that fail raise nothing: see `BatchOutcome.failures`. Raises GcrError for what concerns
-    the whole batch; on Ctrl-C BatchInterrupted, which is a KeyboardInterrupt.
+    all (BatchStopped has an outcome); on Ctrl-C BatchInterrupted, which is a KeyboardInterrupt.
     """
     pace = paced(wave, shard, max_failures, ray, workers)
     folder = None if wildcards is None else Path(wildcards)
@@ -142,15 +148,7 @@ def paced(
         raise UsageError("--workers needs --ray", "--ray local starts a cluster on this machine")
     if workers is not None and workers < 1:
         raise UsageError(f"--workers {workers} is none", "give 1 or more")
-    return Pace(wave, read_shard(shard or "1/1"), max_failures, ray or "", workers)
-
-
-def read_shard(text: str) -> tuple[int, int]:
-    """`2/3` as numbers. Raises UsageError for what is no part of a whole."""
-    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text.strip())
-    if not found or not 1 <= int(found[1]) <= int(found[2]):
-        raise UsageError(f"--shard {text!r} is no part", "2/3 is the second of three parts")
-    return int(found[1]), int(found[2])
+    return Pace(wave, jobs.read_shard(shard or "1/1"), max_failures, ray or "", workers)
 
 
 def resume(
@@ -212,6 +210,8 @@ def run(  # noqa: PLR0913 - each for itself
             busy = force.work(folder, summary, left)
         except KeyboardInterrupt as stop:
             raise BatchInterrupted(_outcome(path, plan, share, started, interrupted=view)) from stop
+        except UnavailableError as error:
+            raise BatchStopped(error, _outcome(path, plan, share, started)) from error
         finally:
             view.end()
     return _outcome(path, plan, share, started, busy)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -128,6 +129,14 @@ def _folder(id_: str) -> str:
         return name
     digest = hashlib.sha256(id_.encode(errors="surrogatepass")).hexdigest()[:8]
     return "-".join(filter(None, (name, digest)))
+
+
+def read_shard(text: str) -> tuple[int, int]:
+    """`2/3` as numbers. Raises UsageError for what is no part of a whole."""
+    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text.strip())
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise UsageError(f"--shard {text!r} is no part", "2/3 is the second of three parts")
+    return int(found[1]), int(found[2])
 
 
 def shard(jobs: Sequence[Job], part: int, parts: int) -> list[Job]:

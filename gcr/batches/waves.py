@@ -18,7 +18,7 @@ from gcr import loop
 from gcr.batches.apart import Apart
 from gcr.batches.summary import Result, Summary, result_of
 from gcr.claims import take
-from gcr.errors import GcrError
+from gcr.errors import GcrError, UnavailableError
 from gcr.files import check_inside, sync_folder, writing
 from gcr.guards import lost
 from gcr.outcome import best_scored
@@ -141,8 +141,8 @@ class Waves:
     def work(self, jobs: Iterable[Job]) -> None:
         """Finish all jobs, but those that other processes are at.
 
-        Raises KeyboardInterrupt when stopping, and GcrError where the batch's own files cannot be
-        written.
+        Raises KeyboardInterrupt when stopping, UnavailableError where the critic is gone, and
+        GcrError where the batch's own files cannot be written.
         """
         left = list(jobs)
         while left:
@@ -208,6 +208,8 @@ class Waves:
         """Advance a wave to its end; where that raises, each of its runs alone."""
         try:
             self._advance(wave)
+        except UnavailableError:
+            raise  # of all prompts that are left, none would fare better
         except Exception as error:
             if len(wave) == 1:
                 self._fail(*wave[0], error)
@@ -252,19 +254,17 @@ class Waves:
             raise KeyboardInterrupt
 
     def _finish(self, stopped: Sequence[tuple[Member, StopReason]]) -> None:
-        """Compare raw images with the best, for all in one; where that raises, for each alone."""
+        """Compare raw images with the best, for all in one.
+
+        Raises UnavailableError where the critic is gone, after the runs are closed without it.
+        """
+        preferences: list[Preference | None] = [None] * len(stopped)
         try:
-            preferences = self._parts.compared([member.folder for member, _ in stopped])
-        except Exception as error:
-            if len(stopped) == 1:
-                self._fail(*stopped[0][0], error)
-                return
-            logger.info("comparisons failed; they go on one by one", exc_info=error)
-            for one in stopped:
-                self._finish([one])
-            return
-        for (member, stop), preference in zip(stopped, preferences, strict=True):
-            self._close(member, stop, preference)
+            folders = [member.folder for member, _ in stopped]
+            preferences = self._parts.compared(folders, self._view)
+        finally:
+            for (member, stop), preference in zip(stopped, preferences, strict=True):
+                self._close(member, stop, preference)
 
     def _close(self, member: Member, stop: StopReason, preference: Preference | None) -> None:
         best = best_scored(member.folder.run)

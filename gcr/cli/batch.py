@@ -12,7 +12,7 @@ from gcr.cli.flags import with_settings
 from gcr.errors import BatchError, GcrError, UsageError
 
 if TYPE_CHECKING:
-    from gcr.batches.batching import BatchOutcome
+    from gcr.batches.batching import BatchOutcome, BatchStopped
     from gcr.batches.overview import BatchTerminal
     from gcr.batches.waves import Overview
     from gcr.comparisons.scoreboard import CompareTerminal
@@ -179,24 +179,25 @@ def work(
     quiet: bool,
 ) -> None:
     """Do a batch under the eyes of whoever is at the terminal, and print what came of it."""
-    from gcr.batches.batching import BatchInterrupted, Unseen
+    from gcr.batches.batching import BatchInterrupted, BatchStopped, Unseen
     from gcr.batches.overview import BatchTerminal
     from gcr.console import failure
     from gcr.interruption import PatientBatch
 
     terminal = None if quiet else BatchTerminal()
     view = PatientBatch(terminal or Unseen())
+    lost: BatchStopped | None = None
     try:
         outcome = act(view, view.asked)
+    except BatchStopped as error:
+        outcome, lost = error.outcome, error
     except KeyboardInterrupt as stopped:
         if not isinstance(stopped, BatchInterrupted):
             failure("interrupted before anything was saved", "")
         else:
             _print(stopped.outcome, as_json=as_json)
             if terminal:
-                terminal.say(f"gcr resume {stopped.outcome.folder} goes on from here")
-                if layout:
-                    terminal.say(f"then gcr export {stopped.outcome.folder} --format {layout}")
+                _say_how(stopped.outcome.folder, layout, terminal)
         raise
     finally:
         if terminal:
@@ -205,10 +206,17 @@ def work(
     if terminal:
         terminal.say(said(outcome))
     each_of(
-        lambda: _check(outcome),
+        lambda: _check(outcome, lost),
         lambda: show(outcome.folder, "all of them", terminal),
         lambda: _lay_out(outcome, layout, quiet=quiet),
     )
+
+
+def _say_how(folder: Path, layout: str | None, terminal: "BatchTerminal") -> None:
+    """How to go on with a batch."""
+    terminal.say(f"gcr resume {folder} goes on from here")
+    if layout:
+        terminal.say(f"then gcr export {folder} --format {layout}")
 
 
 def each_of(*steps: "Callable[[], None]") -> None:
@@ -260,7 +268,9 @@ def _print(outcome: "BatchOutcome", *, as_json: bool) -> None:
     typer.echo(json.dumps(outcome.as_json()) if as_json else outcome.summary)
 
 
-def _check(outcome: "BatchOutcome") -> None:
+def _check(outcome: "BatchOutcome", lost: "BatchStopped | None") -> None:
+    if lost is not None:
+        raise lost
     if not outcome.failures:
         return
     first = outcome.failures[0]

@@ -29,6 +29,7 @@ def calibrate(
     seed: options.Seed = None,
     judges: Judges = 5,
     images: Images = 2,
+    trust_endpoint: options.TrustEndpoint = False,
     offline: options.Offline = False,
     yes: options.Yes = False,
     as_json: options.Json = False,
@@ -59,6 +60,7 @@ def calibrate(
         "score": score,
         "seed": seed,
         "judges": judges,
+        "trust_endpoint": trust_endpoint,
     }
     settings = resolve(flags)
     asked = [assembly.checked(prompt) for prompt in prompts or calibration.prompts(settings)]

@@ -26,6 +26,7 @@ def doctor(
     profile: options.Profile = None,
     generator: options.Generator = None,
     critic: options.Critic = None,
+    trust_endpoint: options.TrustEndpoint = False,
     offline: options.Offline = False,
     as_json: Json = False,
 ) -> None:
@@ -39,7 +40,12 @@ def doctor(
     connections.set_up(forbid=offline)
     from gcr.doctor import examine
 
-    flags = {"profile": profile, "generator": generator, "critic": critic}
+    flags = {
+        "profile": profile,
+        "generator": generator,
+        "critic": critic,
+        "trust_endpoint": trust_endpoint,
+    }
     findings = list(examine(flags))
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings]))

@@ -40,12 +40,20 @@ OPTIONS: Mapping[str, Any] = {
     "output": options.Output,
 }
 
+SWITCHES: Mapping[str, Any] = {
+    "trust_endpoint": options.TrustEndpoint,
+    "offline": options.Offline,
+    "yes": options.Yes,
+}
+"""What goes with settings, and is none: no file may say it."""
+
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     """A command with an option for each setting, whose values it is called with as `flags`.
 
-    A setting that was not given is None. --offline and --yes come with them, though they are none.
-    Typer reads the signature, so that is what is made here.
+    A setting that was not given is None. --trust-endpoint comes with them as a flag, and --offline
+    and --yes besides, though none of them is a setting. Typer reads the signature, so that is what
+    is made here.
     """
     return settings_but()(command)
 
@@ -68,7 +76,7 @@ def _taking(command: Callable[..., None], offered: Mapping[str, Any]) -> Callabl
     rest = [one for one in own.values() if one.kind is keyword]
     settings += [
         inspect.Parameter(name, keyword, default=False, annotation=option)
-        for name, option in (("offline", options.Offline), ("yes", options.Yes))
+        for name, option in SWITCHES.items()
     ]
     signature = inspect.Signature([*first, *settings, *rest], return_annotation=None)
 
@@ -76,8 +84,9 @@ def _taking(command: Callable[..., None], offered: Mapping[str, Any]) -> Callabl
     def taking(*arguments: Any, **given: Any) -> None:
         offline.set_up(forbid=given.pop("offline", False))
         consent.set_up(agreed=given.pop("yes", False), quiet=given["quiet"])
-        flags = {name: given.pop(name, None) for name in offered}
-        command(*arguments, **given, flags={**flags, "keep": flags["keep"] or None})
+        flags = {name: given.pop(name, None) for name in (*offered, "trust_endpoint")}
+        unsaid = {name: flags[name] or None for name in ("keep", "trust_endpoint")}
+        command(*arguments, **given, flags={**flags, **unsaid})
 
     taking.__annotations__ = {name: one.annotation for name, one in signature.parameters.items()}
     taking.__signature__ = signature  # type: ignore[attr-defined]

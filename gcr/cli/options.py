@@ -302,6 +302,16 @@ Approve = Annotated[
     ),
 ]
 
+TrustEndpoint = Annotated[
+    bool,
+    typer.Option(
+        "--trust-endpoint",
+        metavar="",
+        help="Send the API key also to a server that only a file names: gcr.yaml in this folder, "
+        "a profile's file, or the folder of a run.",
+        rich_help_panel=MODELS,
+    ),
+]
 Offline = Annotated[
     bool,
     typer.Option(

@@ -1,7 +1,7 @@
 """`gcr resume FOLDER`: go on with a run, a batch or a comparison."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,6 +27,7 @@ def resume(
     evaluator: compare.Evaluator = None,
     residency: options.Residency = None,
     overlap: options.Overlap = None,
+    trust_endpoint: options.TrustEndpoint = False,
     offline: options.Offline = False,
     yes: options.Yes = False,
     as_json: options.Json = False,
@@ -52,11 +53,12 @@ def resume(
 
     if evaluator and not (folder / comparefolder.NAME).exists():
         raise UsageError("--evaluator is for comparisons", f"gcr resume {folder} goes on with this")
+    here: dict[str, Any] = {"residency": residency, "trust_endpoint": trust_endpoint}
     pace = batching.paced(wave, shard, max_failures, ray, workers)
     if (folder / batchfolder.NAME).exists():
         batch.work(
             lambda view, stopping: batching.resume(
-                folder, pace, view=view, stopping=stopping, residency=residency, overlap=overlap
+                folder, pace, view=view, stopping=stopping, overlap=overlap, **here
             ),
             as_json=as_json,
             quiet=quiet,
@@ -71,18 +73,18 @@ def resume(
                 evaluator=evaluator,
                 view=view,
                 stopping=stopping,
-                residency=residency,
                 overlap=overlap,
+                **here,
             ),
             as_json=as_json,
             quiet=quiet,
         )
     else:
-        _run(folder, residency, as_json=as_json, quiet=quiet, verbose=verbose)
+        _run(folder, here, as_json=as_json, quiet=quiet, verbose=verbose)
 
 
-def _run(folder: Path, residency: str | None, *, as_json: bool, quiet: bool, verbose: bool) -> None:
-    """Go on with a single run."""
+def _run(folder: Path, here: dict[str, Any], *, as_json: bool, quiet: bool, verbose: bool) -> None:
+    """Go on with a single run. here: what is not in its folder."""
     from gcr import assembly
     from gcr.console import Terminal
 
@@ -93,7 +95,7 @@ def _run(folder: Path, residency: str | None, *, as_json: bool, quiet: bool, ver
         )
     terminal = None if quiet else Terminal(verbose=verbose)
     refine.work(
-        lambda view: assembly.resume(folder, residency=residency, view=view),
+        lambda view: assembly.resume(folder, view=view, **here),
         terminal,
         terminal,
         as_json=as_json,

@@ -18,7 +18,7 @@ from gcr.batches.folder import NAME, BatchFolder
 from gcr.batches.summary import Result, Summary
 from gcr.batches.waves import Overview, opened, prepared
 from gcr.claims import take
-from gcr.errors import UsageError
+from gcr.errors import BatchError, UsageError
 from gcr.files import check_inside
 from gcr.models import load_models
 from gcr.records import Round
@@ -141,9 +141,13 @@ def play(  # noqa: PLR0913, PLR0917 - each for itself
         check_inside(folder, folder / name)
         if name != first and (folder / first / NAME).exists():
             _inherit(own[name], folder / name, Arm.read(first, folder / first))
-        batching.run(
-            own[name], folder / name, pace, view=view, stopping=stopping, load=models.parts
-        )
+        try:
+            batching.run(
+                own[name], folder / name, pace, view=view, stopping=stopping, load=models.parts
+            )
+        except batching.BatchStopped as stopped:  # what goes on is the whole comparison
+            hint = f"when that is mended: gcr resume {folder}"
+            raise BatchError(stopped.message, hint) from stopped
 
 
 def _inherit(plan: Plan, into: Path, donor: Arm) -> None:

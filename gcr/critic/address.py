@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from gcr.errors import UsageError
 
 EXAMPLE = "http://localhost:8000/v1#Qwen/Qwen3-VL-8B-Instruct"
+OPENAI_HOST = "api.openai.com"
 LOOPBACK = re.compile(r"localhost|127\.\d+\.\d+\.\d+|::1")
 
 
@@ -27,8 +28,9 @@ class Address(NamedTuple):
         return bool(LOOPBACK.fullmatch(urlsplit(self.url).hostname or ""))
 
     @property
-    def is_encrypted(self) -> bool:
-        return self.url.startswith("https:")
+    def is_openai(self) -> bool:
+        """Whether it is OpenAI's own host, and nobody on the way can read along."""
+        return self.url.startswith("https:") and urlsplit(self.url).hostname == OPENAI_HOST
 
 
 def is_address(critic: str) -> bool:

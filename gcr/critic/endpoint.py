@@ -11,15 +11,16 @@ import math
 from multiprocessing.pool import ThreadPool
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, Field
-
 from gcr.critic import address as addresses
-from gcr.critic.server import TRIES, NotFoundError, Server, blind
+from gcr.critic import probe
+from gcr.critic.answers import CUT_OFF, Choice, Completion, Models, Token
+from gcr.critic.refusals import NotFoundError
+from gcr.critic.server import TRIES, Server
 from gcr.critic.speaker import NUMBER, SPACES, Number, Reply
-from gcr.errors import ModelError, UsageError
+from gcr.errors import GcrError, ModelError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gcr.critic.speaker import Manner
     from gcr.records import Progress
@@ -36,91 +37,61 @@ SLACK = 8
 several tokens are spelled is told in many ways."""
 
 
-class Model(BaseModel):
-    id: str
-
-
-class Models(BaseModel):
-    data: list[Model]
-
-
-class Likely(BaseModel):
-    """A token as text, and the logarithm of its probability."""
-
-    token: str
-    logprob: float
-
-
-class Token(Likely):
-    top_logprobs: list[Likely] = []
-
-
-class Logprobs(BaseModel):
-    content: list[Token] | None = None
-
-
-class Said(BaseModel):
-    content: str | None = None
-
-
-class Choice(BaseModel):
-    message: Said
-    finish_reason: str | None = None
-    logprobs: Logprobs | None = None
-
-    @property
-    def tokens(self) -> list[Token]:
-        """Empty where the server tells no probabilities."""
-        return (self.logprobs and self.logprobs.content) or []
-
-
-class Usage(BaseModel):
-    prompt_tokens: int | None = None
-
-
-class Completion(BaseModel):
-    choices: list[Choice] = Field(min_length=1)
-    usage: Usage | None = None
-
-
-def settled(critic: str) -> str:
+def settled(critic: str, *, trusted: bool = False) -> str:
     """The address with its model, which may be left out where the server has exactly one.
 
-    Raises UsageError for a bad URL and where there is a choice, ModelError where nothing answers.
+    trusted: whether the user named the server. Raises UsageError for a bad URL and where there is
+    a choice, ModelError where nothing answers.
     """
     address = addresses.parse(critic)
     if address.model:
         return str(address)
-    models = _models(Server(address))
+    models = _models(Server(address, trusted=trusted))
     if len(models) != 1:
         raise UsageError(
-            f"{address} has {len(models) or 'no'} models: {', '.join(models)}".rstrip(": "),
+            f"{address} has {len(models) or 'no'} models: {probe.names(models)}".rstrip(": "),
             f"name one: --critic {address}#{models[0] if models else 'MODEL'}",
         )
     return str(address._replace(model=models[0]))
 
 
-def connect(
-    critic: str, *, batch: int = AT_ONCE, likely: bool = False, progress: Progress | None = None
+def connect(  # noqa: PLR0913 - each for itself
+    critic: str,
+    *,
+    batch: int = AT_ONCE,
+    likely: bool = False,
+    sample: probe.Sample | None = None,
+    trusted: bool = False,
+    progress: Progress | None = None,
+    warn: Callable[[str, str], None] | None = None,
 ) -> EndpointSpeaker:
     """Connect to a server, and make sure that it does what will be asked of it.
 
-    likely: whether probabilities are needed. Raises ModelError where nothing answers and for a
-    model that cannot see; UsageError for a key or a model that the server does not know, and where
-    it tells no probabilities.
+    likely: whether probabilities are needed. sample: what will be asked. trusted: whether the user
+    named the server, so that it gets the key. warn: told what is doubtful, and what to do.
+    Raises ModelError where nothing answers, for a model that cannot see, and for questions that
+    are too long or too large; UsageError for a key or a model that the server does not know, and
+    where it tells no probabilities.
     """
-    speaker = EndpointSpeaker(Server(addresses.parse(settled(critic))), batch, progress)
-    speaker.check(likely=likely)
+    address = addresses.parse(settled(critic, trusted=trusted))
+    speaker = EndpointSpeaker(Server(address, trusted=trusted, warn=warn), batch, progress)
+    probe.check(speaker, sample or probe.small(), likely=likely)
     return speaker
 
 
 class EndpointSpeaker:
-    """A model behind a server. batch: requests on their way at once, at most."""
+    """A model behind a server. batch: requests on their way at once, at most.
+
+    likeliest: tokens whose probabilities are asked for. takes_pairs: whether a question may show
+    two images.
+    """
 
     def __init__(
         self, server: Server, batch: int = AT_ONCE, progress: Progress | None = None
     ) -> None:
-        self._server = server
+        self.server = server
+        self.likeliest = LIKELIEST
+        self.takes_pairs = True
         self._batch = batch
         self._progress = progress
         self._done = self._total = 0
@@ -139,12 +110,7 @@ class EndpointSpeaker:
             | {"temperature": manner.temperature, "seed": manner.draw}
             for chat in chats
         ]
-        replies = []
-        for choice in self._choices(bodies):
-            text = (choice.message.content or "").strip()
-            numbers = _numbers(text, self._told(choice)) if manner.numbers else ()
-            replies.append(Reply(text, choice.finish_reason == "length", numbers))
-        return replies
+        return [self._reply(choice, manner) for choice in self._choices(bodies)]
 
     def yes(self, chats: Sequence[list[Message]]) -> list[float]:
         """For each chat the probability of "yes" against "no" as the reply's first word.
@@ -155,34 +121,23 @@ class EndpointSpeaker:
         choices = self._choices([self._body(chat, 1, likely=True) for chat in chats])
         return [self._chance(self._told(choice)[0]) for choice in choices]
 
-    def check(self, *, likely: bool) -> None:
-        """Ask about a small picture, to find out before the loop what it would stumble over."""
-        from PIL import Image
+    def ask(self, chat: list[Message], *, limit: int = 1, likely: bool = False) -> Completion:
+        """What comes of one question, with so many tokens as its answer."""
+        return self._complete(self._body(chat, limit, likely=likely), tries=2)
 
-        picture: Message = {"type": "image", "image": Image.new("RGB", (64, 64), "red")}
-        words: Message = {"type": "text", "text": "What is this?"}
-        seen, unseen = (self._probe(parts).usage for parts in ([picture, words], [words]))
-        # Some servers drop what their model cannot see.
-        if seen and unseen and seen.prompt_tokens and seen.prompt_tokens == unseen.prompt_tokens:
-            raise blind(self._server.address)
-        if not likely:
-            return
-        try:
-            told = self._probe([words], likely=True).choices[0].tokens
-            said = ""
-        except ModelError as error:
-            told, said = [], f" ({error.message})"
-        if not told:
-            raise UsageError(
-                f"{self._server.address} tells no probabilities, which soft scores and checklists "
-                f"are made of{said}",
-                "leave --score out, or take a server with logprobs, such as vLLM",
+    def _reply(self, choice: Choice, manner: Manner) -> Reply:
+        """Raises ModelError where all of the reply is among the thoughts."""
+        text, withheld = choice.message.text, choice.withheld
+        if not text and not withheld and choice.message.thinks:
+            raise ModelError(
+                f"{self.server.address.url} puts all of its reply among the model's thoughts",
+                probe.THINKING,
             )
-
-    def _probe(self, parts: list[Message], *, likely: bool = False) -> Completion:
-        """What comes of one question with one word as its answer."""
-        body = self._body([{"role": "user", "content": parts}], 1, likely=likely)
-        return self._complete(body, tries=2)
+        cut_off = choice.finish_reason == CUT_OFF
+        if withheld:
+            return Reply("", cut_off, withheld=withheld)
+        numbers = _numbers(text, self._told(choice)) if manner.numbers else ()
+        return Reply(text, cut_off, numbers)
 
     def _choices(self, bodies: Sequence[dict[str, Any]]) -> list[Choice]:
         """The answer to each body, in order."""
@@ -201,35 +156,35 @@ class EndpointSpeaker:
 
     def _complete(self, body: dict[str, Any], tries: int = TRIES) -> Completion:
         try:
-            return self._server.post("/chat/completions", body, Completion, tries)
+            return self.server.post("/chat/completions", body, Completion, tries)
         except NotFoundError as error:
-            address = self._server.address
+            address = self.server.address
             try:
-                models = _models(self._server)
-            except (ModelError, UsageError):
+                models = _models(self.server)
+            except GcrError:
                 raise error from None  # not even a list of models: it is the URL that is wrong
             if address.model in models:
-                raise
+                raise ModelError(error.message, "look at the server's log") from error
             raise UsageError(
                 f"{address.url} has no model {address.model!r}",
-                f"it has: {', '.join(models) or 'none'}",
+                f"it has: {probe.names(models) or 'none'}",
             ) from error
 
     def _body(self, chat: list[Message], limit: int, *, likely: bool) -> dict[str, Any]:
         """A chat in OpenAI's form, to be answered with so many tokens at most."""
         body = {
-            "model": self._server.address.model,
+            "model": self.server.address.model,
             "messages": [{**message, "content": _content(message)} for message in chat],
             "max_tokens": limit,
             "temperature": 0.0,
         }
-        return body | ({"logprobs": True, "top_logprobs": LIKELIEST} if likely else {})
+        return body | ({"logprobs": True, "top_logprobs": self.likeliest} if likely else {})
 
     def _told(self, choice: Choice) -> list[Token]:
         """The reply's tokens, with probabilities. Raises ModelError where there are none."""
         if not choice.tokens:
             raise ModelError(
-                f"{self._server.address} told no probabilities with its reply",
+                f"{self.server.address} told no probabilities with its reply",
                 "leave --score out, or look at the server's log",
             )
         return choice.tokens
@@ -243,7 +198,7 @@ class EndpointSpeaker:
                 spelled[word] += chance
         if not any(spelled.values()):
             raise ModelError(
-                f"{self._server.address} began with {first.token!r} where yes or no was asked for",
+                f"{self.server.address} began with {first.token!r} where yes or no was asked for",
                 "take a critic that answers at once, without thinking aloud",
             )
         yes, no = (spelled[word] or min(likeliest.values()) for word in ("yes", "no"))

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal
 
 from gcr import checklist, comparison, history, reply, spread
 from gcr.checkpoint import named_errors
-from gcr.critic import address, endpoint, soft
+from gcr.critic import address, endpoint, probe, soft
 from gcr.critic.loading import Quantize
 from gcr.critic.loading import load as load_model
-from gcr.critic.speaker import Manner
+from gcr.critic.speaker import Manner, image_part, with_images
 from gcr.critic.speech import LocalSpeaker
 from gcr.errors import UsageError
 
@@ -55,22 +55,33 @@ def load(  # noqa: PLR0913 - what to load, how to ask, and where: none follows f
     score: Score = "reply",
     judges: int = 1,
     progress: Progress | None = None,
+    use: probe.Use | None = None,
 ) -> ModelCritic:
     """Load an image-text-to-text model from a hub id, a folder or `pocket:critic`, or connect to
     the server at an address.
 
-    batch: images judged at once, at most. judges: how often each is judged.
+    batch: images judged at once, at most. judges: how often each is judged. use: of a server.
     Raises ModelError for what cannot be loaded or reached, and for a model that cannot see images;
     UsageError for a server that does not take the key, or tells too little for this score.
     """
-    if address.is_address(model):
-        likely = score != "reply"
-        speaker: Speaker = endpoint.connect(model, batch=batch, likely=likely, progress=progress)
-    else:
+    if not address.is_address(model):
         loaded, processor = load_model(model, device, quantize)
         with named_errors(model):
-            speaker = LocalSpeaker(loaded, processor, device, batch=batch, progress=progress)
-    return ModelCritic(speaker, rubric, score, judges)
+            local = LocalSpeaker(loaded, processor, device, batch=batch, progress=progress)
+        return ModelCritic(local, rubric, score, judges)
+    use = use or probe.Use()
+    speaker = endpoint.connect(
+        model,
+        batch=batch,
+        likely=score != "reply",
+        sample=use.sample(rubric),
+        trusted=use.trusted,
+        progress=progress,
+        warn=use.warn,
+    )
+    critic = ModelCritic(speaker, rubric, score, judges)
+    critic.compares = speaker.takes_pairs
+    return critic
 
 
 class ModelCritic:
@@ -87,6 +98,8 @@ class ModelCritic:
         """Tokens that the pipeline reads of a prompt; the critic is told."""
         self.avoid = False
         """Whether to ask for negative prompts, which not all pipelines heed."""
+        self.compares = True
+        """Whether two images can be shown at once; where not, none are compared."""
 
     @property
     def speaker(self) -> Speaker:
@@ -166,12 +179,11 @@ class ModelCritic:
 
         questions: one for each image, sent as they are.
         """
-        return self._speaker.yes(
-            [
-                [{"role": "user", "content": [_image(image), {"type": "text", "text": question}]}]
-                for image, question in zip(images, questions, strict=True)
-            ]
-        )
+        asked = [
+            [image_part(image), {"type": "text", "text": question}]
+            for image, question in zip(images, questions, strict=True)
+        ]
+        return self._speaker.yes([[{"role": "user", "content": parts}] for parts in asked])
 
     def take_apart(self, requests: Sequence[Request]) -> list[tuple[Requirement, ...]]:
         """Ask for each request as a checklist, and once more where none can be read.
@@ -194,11 +206,14 @@ class ModelCritic:
     ) -> list[Preference | None]:
         """Ask which of two images is the better answer to each request, in this order only.
 
+        None for all where two images are too many for the critic.
         Raises UsageError where the rubric has no words to ask with.
         """
         self._check(self._rubric.comparison, "comparison")
+        if not self.compares:
+            return [None] * len(requests)
         chats = [
-            _with_images(self._rubric.compare(request), [first, second])
+            with_images(self._rubric.compare(request), [first, second])
             for request, first, second in zip(requests, firsts, seconds, strict=True)
         ]
         self._speaker.begin()
@@ -211,7 +226,7 @@ class ModelCritic:
         sources: Sequence[Image | None],
     ) -> list[list[Message]]:
         return [
-            _with_images(
+            with_images(
                 self._rubric.messages(request, self.limit),
                 [image] if source is None else [source, image],
             )
@@ -230,7 +245,8 @@ class ModelCritic:
         critiques = []
         for said in self._speaker.replies(chats, replace(manner, numbers=self._soft)):
             critique = reply.read(said.text, self._rubric, cut_off=said.cut_off)
-            critiques.append(soft.expected(critique, said) if self._soft else critique)
+            critique = soft.expected(critique, said) if self._soft else critique
+            critiques.append(replace(critique, problem=said.withheld or critique.problem))
         return critiques
 
     def _ask(self, chats: list[list[Message]]) -> list[Reply]:
@@ -245,18 +261,3 @@ class ModelCritic:
                 f"the rubric {self._rubric.name} has no {key}",
                 f"add the key `{key}` to it: prompts/text-to-image.yaml shows the form",
             )
-
-
-def _with_images(messages: list[Message], images: Sequence[Image]) -> list[Message]:
-    """The rubric's messages with the images, in order, where they leave room for them."""
-    parts = [part for message in messages for part in message["content"]]
-    rooms = [part for part in parts if part["type"] == "image"]
-    shown = {id(room): _image(image) for room, image in zip(rooms, images, strict=True)}
-    return [
-        {**message, "content": [shown.get(id(part), part) for part in message["content"]]}
-        for message in messages
-    ]
-
-
-def _image(image: Image) -> dict[str, object]:
-    return {"type": "image", "image": image.convert("RGB")}

@@ -1,229 +1,204 @@
-"""Asks an OpenAI-compatible server over HTTP: JSON out, JSON in.
+"""Asks an OpenAI-compatible server: JSON out, JSON in.
 
-What passes by itself (a lost connection, a server that is busy) is tried again; what does not is
-said in the words of whoever has to mend it. Knows nothing of chats and critiques.
+What passes by itself (a lost connection, half an answer, a server that is busy) is tried again; a
+server that had answered and is gone is waited for; what does not pass is said in the words of
+whoever has to mend it. Knows nothing of chats and critiques.
 """
 
 from __future__ import annotations
 
 import os
 import random
-import re
+import threading
 import time
-import weakref
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from gcr import offline
-from gcr.errors import GcrError, ModelError, UsageError
+from gcr.critic import exchange, refusals
+from gcr.critic.keys import key_for
+from gcr.critic.refusals import Trouble
+from gcr.errors import UnavailableError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import httpx2
+    from collections.abc import Callable, Mapping
 
     from gcr.critic.address import Address
-
-Answer = TypeVar("Answer", bound=BaseModel)
 
 TRIES = 5
 FIRST_PAUSE = 1.0  # seconds; doubled after each try
 LONGEST_PAUSE = 300.0
 """Seconds that a server may ask us to wait; one that wants more is given up."""
 
-CONNECT_SECONDS = 10.0
+LOOK_SECONDS = 30.0
+"""For what a server can tell without its model."""
 REPLY_SECONDS = 600.0
 """For one reply: 2,048 tokens of a large model on a busy server take minutes."""
+RETURN_SECONDS = 300.0
+"""For a server that was there to come back: vLLM takes up to two minutes to start."""
+RETURN_PAUSE = 3.0
 
-PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-"""What a server answers when the same question may go well later."""
+SHORTEST_SECRET = 8
+"""Characters. A shorter key (`EMPTY`, `none`) is no secret, and part of many a reply."""
 
-TOO_LONG = re.compile(
-    r"context (?:length|size|window)|maximum model length|context_length", re.IGNORECASE
-)
-IMAGES = re.compile(r"at most (\d+) image", re.IGNORECASE)
-BLIND = re.compile(
-    r"not a multi-?modal|not support (?:image|vision|multi-?modal)|image input is not supported"
-    r"|unknown part type: ?image|mmproj",
-    re.IGNORECASE,
-)
+
+class Body(BaseModel):
+    """What a server answers with."""
+
+    def failure(self) -> str | None:
+        """Why it is no answer after all, in the server's words; None where it is one."""
+        return None
+
+
+Kind = TypeVar("Kind", bound=Body)
 
 
 class Server:
-    """A server at an address. reply_seconds: how long one reply may take."""
+    """A server at an address.
 
-    def __init__(
+    trusted: whether the user named it, so that GCR_API_KEY may be sent there.
+    warn: told, with a hint, when the server is waited for.
+    reply_seconds: how long one reply may take. return_seconds: how long a server that had
+        answered may be gone.
+    """
+
+    def __init__(  # noqa: PLR0913 - each for itself
         self,
         address: Address,
         environ: Mapping[str, str] | None = None,
         *,
+        trusted: bool = False,
+        warn: Callable[[str, str], None] | None = None,
         reply_seconds: float = REPLY_SECONDS,
+        return_seconds: float = RETURN_SECONDS,
     ) -> None:
         """Raises UsageError for a key that cannot be one, and where no connection may be made."""
-        import httpx2
-
         if offline.forbidden() and not address.is_loopback:
             raise UsageError(
                 f"the critic is at {address.url}, and --offline makes no connection",
                 "name a model that is on this machine, or leave --offline out",
             )
         self.address = address
-        self._key = _key(address, os.environ if environ is None else environ)
+        self.warn = warn or (lambda _, __: None)
+        self._environ = os.environ if environ is None else environ
+        self._key = key_for(address, self._environ, trusted=trusted)
+        self._line = exchange.Line(address, self._key)
         self._reply_seconds = reply_seconds
-        self._client = httpx2.Client(
-            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
-            timeout=httpx2.Timeout(reply_seconds, connect=CONNECT_SECONDS),
-            trust_env=not address.is_loopback,  # no proxy leads back to this machine
-            limits=httpx2.Limits(max_connections=None),  # whoever asks says how much at once
-        )
-        weakref.finalize(self, self._client.close)
+        self._return_seconds = return_seconds
+        self._lock = threading.Lock()
+        self._answered = self._gone = False
 
-    def get(self, path: str, kind: type[Answer]) -> Answer:
+    def get(self, path: str, kind: type[Kind]) -> Kind:
         """What is there. Raises GcrError at once: whoever looks first wants to know."""
-        return self._read(self._ask("GET", path, None, 1), kind)
+        answer = self._try("GET", path, None, kind, min(LOOK_SECONDS, self._reply_seconds))
+        if isinstance(answer, Trouble):
+            raise answer.error
+        return answer
 
-    def post(self, path: str, body: object, kind: type[Answer], tries: int = TRIES) -> Answer:
-        """The answer to a question. Raises GcrError when it is not given after so many tries."""
-        return self._read(self._ask("POST", path, body, tries), kind)
+    def post(self, path: str, body: object, kind: type[Kind], tries: int = TRIES) -> Kind:
+        """The answer to a question.
 
-    def _read(self, content: bytes, kind: type[Answer]) -> Answer:
-        try:
-            return kind.model_validate_json(content)
-        except ValidationError as error:
-            raise ModelError(
-                f"what answers at {self.address.url} does not speak as OpenAI's servers do",
-                "check the URL: its path is most often /v1",
-            ) from error
-
-    def _ask(self, method: str, path: str, body: object, tries: int) -> bytes:
-        import httpx2
-
-        pause = FIRST_PAUSE
-        for left in reversed(range(tries)):
-            wait: float | None = None
-            try:
-                response = self._client.request(method, self.address.url + path, json=body)
-            except httpx2.TransportError as error:
-                problem: GcrError = self._unreached(error)
-                passing = not isinstance(error, httpx2.ReadTimeout)
-            else:
-                if response.is_success:
-                    return response.content
-                problem = self._refused(response)
-                passing = response.status_code in PASSING
-                wait = _retry_after(response.headers.get("Retry-After", ""))
-            if not left or not passing or (wait or 0) > LONGEST_PAUSE:
-                raise problem
-            time.sleep(max(pause * random.uniform(0.75, 1.25), wait or 0))
+        Raises GcrError when it is not given after so many tries, and UnavailableError where no
+        other question would be answered either.
+        """
+        pause, until = FIRST_PAUSE, None
+        while True:
+            answer = self._try("POST", path, body, kind, self._reply_seconds)
+            if not isinstance(answer, Trouble):
+                self._back()
+                return answer
+            if answer.away and self._answered:
+                until = until or time.monotonic() + self._return_seconds
+                self._await(answer, until)
+                continue
+            tries -= 1
+            if not tries or not answer.passes or (answer.wait or 0) > LONGEST_PAUSE:
+                raise self._final(answer)
+            time.sleep(max(pause * random.uniform(0.75, 1.25), answer.wait or 0))
             pause *= 2
-        raise AssertionError("no tries")
 
-    def _unreached(self, error: httpx2.TransportError) -> GcrError:
+    def _try(
+        self, method: str, path: str, body: object, kind: type[Kind], seconds: float
+    ) -> Kind | Trouble:
         import httpx2
 
-        url = self.address.url
-        if isinstance(error, httpx2.ReadTimeout):
-            return ModelError(
-                f"{url} did not reply within {self._reply_seconds:g} seconds",
-                "look at the server: is it overloaded, or the model too slow?",
-            )
-        if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
-            said = str(error) or "no answer"
-            return ModelError(
-                f"nothing answers at {url}: {said}", "start the server, or check host and port"
-            )
-        said = str(error) or type(error).__name__
-        return ModelError(f"the connection to {url} broke: {said}", "look at the server's log")
+        try:
+            answer = self._line.ask(method, self.address.url + path, body, seconds)
+        except exchange.SlowError:
+            return refusals.slow(self.address, seconds)
+        except exchange.LargeError:
+            return refusals.large(self.address, exchange.MOST_BYTES)
+        except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as error:
+            return refusals.unreached(self.address, error)
+        answer = self._masked(answer)
+        if 200 <= answer.status < 300:
+            return self._read(answer, kind)
+        return self._refused(answer)
 
-    def _refused(self, response: httpx2.Response) -> GcrError:
-        """What is wrong where a server answers, but not with what was asked for."""
-        url, code, said = self.address.url, response.status_code, _said(response)
-        if code in (401, 403):
-            if self._key:
-                return UsageError(f"{url} does not accept the API key", "check GCR_API_KEY")
-            return UsageError(f"{url} wants an API key", "set GCR_API_KEY")
-        if self._key:
-            said = said.replace(self._key, "…")
-        if overtaxed := _overtaxed(self.address, said):
-            return overtaxed
-        if code == 404 or (code == 400 and self.address.model and self.address.model in said):
-            return NotFoundError(
-                f"{url} answers {code}: {said}",
-                "check the URL: its path is most often /v1, and a model stands after #",
-            )
-        return ModelError(f"{url} answers {code}: {said}", "look at the server's log")
+    def _read(self, answer: exchange.Answer, kind: type[Kind]) -> Kind | Trouble:
+        try:
+            body = kind.model_validate_json(answer.content)
+        except ValidationError:
+            return self._misread(answer)
+        failure = body.failure()
+        return body if failure is None else refusals.failed(self.address, failure)
 
+    def _misread(self, answer: exchange.Answer) -> Trouble:
+        """What to say of a body that is not what was asked for: some report errors with 200."""
+        from pydantic_core import from_json
 
-class NotFoundError(UsageError):
-    """The server does not know the path or, it seems, the model."""
+        try:
+            told = from_json(answer.content)
+        except ValueError:
+            told = None
+        error = told.get("error") if isinstance(told, dict) else None
+        if not error:
+            return refusals.strange(self.address, first=not self._answered)
+        code = str(error.get("code")) if isinstance(error, dict) else ""
+        if code.isdecimal() and 400 <= int(code) < 600:
+            return self._refused(answer._replace(status=int(code)))
+        return refusals.failed(self.address, refusals.in_words(told))
 
+    def _refused(self, answer: exchange.Answer) -> Trouble:
+        said = refusals.words(answer)
+        said = said.replace(self._key, "…") if self._key else said
+        has_key = bool(self._key)
+        return refusals.refused(self.address, answer, said, self._environ, has_key=has_key)
 
-def _overtaxed(address: Address, said: str) -> ModelError | None:
-    """What to say where a server's words are about a question too long or too rich for it."""
-    if TOO_LONG.search(said):
-        return ModelError(
-            f"the question is longer than {address.url} takes: {said}",
-            "give the server a longer context (vllm serve --max-model-len 40960), "
-            "or take a rubric with a smaller max_new_tokens",
-        )
-    most = IMAGES.search(said)
-    if BLIND.search(said) or (most and most[1] == "0"):
-        return blind(address)
-    if most:
-        return ModelError(
-            f"{address.url} takes too few images in one question: {said}",
-            """let it take more: vllm serve --limit-mm-per-prompt '{"image":16}'""",
-        )
-    return None
+    def _masked(self, answer: exchange.Answer) -> exchange.Answer:
+        """An answer without the key: what a server repeats would end in logs and runs."""
+        if len(self._key) < SHORTEST_SECRET:
+            return answer
+        headers = {name: text.replace(self._key, "…") for name, text in answer.headers.items()}
+        content = answer.content.replace(self._key.encode(), "…".encode())
+        reason = answer.reason.replace(self._key, "…")
+        return answer._replace(headers=headers, content=content, reason=reason)
 
+    def _back(self) -> None:
+        with self._lock:
+            self._answered, gone, self._gone = True, self._gone, False
+        if gone:
+            self.warn(f"{self.address.url} answers again", "")
 
-def blind(address: Address) -> ModelError:
-    """What to say of a model that is shown an image and cannot see it."""
-    return ModelError(
-        f"{address} cannot see images: its model takes text only",
-        "serve a vision-language model, such as Qwen/Qwen3-VL-8B-Instruct",
-    )
+    def _await(self, trouble: Trouble, until: float) -> None:
+        """Give a server that is gone some time. Raises UnavailableError when it had enough."""
+        minutes = f"{self._return_seconds / 60:g} minutes"
+        if time.monotonic() >= until:
+            raise UnavailableError(
+                f"{trouble.error.message}; it had answered before, and {minutes} were waited",
+                "start it again; gcr resume then goes on from what is saved",
+            ) from trouble.error
+        with self._lock:
+            first, self._gone = not self._gone, True
+        if first:
+            said = f"{trouble.error.message}; it had answered before"
+            self.warn(said, f"waiting up to {minutes} for it to come back")
+        time.sleep(max(RETURN_PAUSE, min(trouble.wait or 0, until - time.monotonic())))
 
-
-def _key(address: Address, environ: Mapping[str, str]) -> str:
-    """The API key to send; empty for none.
-
-    OPENAI_API_KEY is often set for another server: unencrypted it goes to nobody else.
-    """
-    key = environ.get("GCR_API_KEY", "").strip()
-    if not key and (address.is_encrypted or address.is_loopback):
-        key = environ.get("OPENAI_API_KEY", "").strip()
-    if not re.fullmatch(r"[!-~]*", key):
-        raise UsageError(
-            "the API key holds characters that no key has", "look at GCR_API_KEY or OPENAI_API_KEY"
-        )
-    return key
-
-
-def _said(response: httpx2.Response) -> str:
-    """The server's own words, in the forms that are in use; one line."""
-    try:
-        told = response.json()
-    except ValueError:
-        told = response.text
-    for key in ("error", "detail", "message"):
-        if isinstance(told, dict) and key in told:
-            told = told[key]
-    if isinstance(told, dict):
-        told = told.get("message", told)
-    return " ".join(str(told).split())[:300] or response.reason_phrase
-
-
-def _retry_after(text: str) -> float | None:
-    """Seconds to wait, from a header that holds seconds or a date; None where it says neither."""
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text)
-    try:
-        until = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    until = until if until.tzinfo else until.replace(tzinfo=UTC)
-    return max(0.0, (until - datetime.now(UTC)).total_seconds())
+    def _final(self, trouble: Trouble) -> Exception:
+        """What ends the tries."""
+        error = trouble.error
+        if trouble.for_nobody and self._answered:
+            return UnavailableError(error.message, f"{error.hint}; gcr resume then goes on")
+        return error

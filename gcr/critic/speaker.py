@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from PIL.Image import Image
+
     from gcr.rubric import Message
 
 NUMBER = re.compile(r"[1-4](?:\.\d+)?")
@@ -31,11 +33,15 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """cut_off: it hit the limit on tokens. numbers: only where they were asked for."""
+    """cut_off: it hit the limit on tokens. numbers: only where they were asked for.
+
+    withheld: why there is no text, such as a filter of the server; empty where there is one.
+    """
 
     text: str
     cut_off: bool = False
     numbers: tuple[Number, ...] = ()
+    withheld: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +78,18 @@ class Speaker(Protocol):
     def yes(self, chats: Sequence[list[Message]]) -> list[float]:
         """For each chat the probability of "yes" against "no" as the reply's first word."""
         ...
+
+
+def with_images(messages: list[Message], images: Sequence[Image]) -> list[Message]:
+    """The rubric's messages with the images, in order, where they leave room for them."""
+    parts = [part for message in messages for part in message["content"]]
+    rooms = [part for part in parts if part["type"] == "image"]
+    shown = {id(room): image_part(image) for room, image in zip(rooms, images, strict=True)}
+    return [
+        {**message, "content": [shown.get(id(part), part) for part in message["content"]]}
+        for message in messages
+    ]
+
+
+def image_part(image: Image) -> dict[str, object]:
+    return {"type": "image", "image": image.convert("RGB")}

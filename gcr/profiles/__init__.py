@@ -112,7 +112,7 @@ def load(name: str, environ: Mapping[str, str] | None = None) -> Profile:
 
     Raises UsageError when there is none, naming the nearest.
     """
-    if Path(name).suffix in ENDINGS:
+    if is_file(name):
         return _read(Path(name).expanduser())
     files = own(os.environ if environ is None else environ)
     if name in files:
@@ -125,6 +125,11 @@ def load(name: str, environ: Mapping[str, str] | None = None) -> Profile:
         raise UsageError(f"no profile named {name!r}", hint)
     text = resources.files(__package__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     return parse(name, text)
+
+
+def is_file(name: str) -> bool:
+    """Whether a profile is named by the path of its file, which anybody may have written."""
+    return Path(name).suffix in ENDINGS
 
 
 def _read(path: Path) -> Profile:
