@@ -56,6 +56,8 @@ LAYERS = (
     ("formats", "imagefile"),
     ("wording", "profiles", "device.weights", "device.ladder", "given", "drawing.faster"),
     ("notebook",),
+    ("refined",),
+    ("answer", "refusals", "quotes", "judgespeak"),
     ("claims", "earlier"),
     ("view", "plaintext", "files", "offline", "comparisons.statistics"),
     ("device.pinned", "device.residency", "device.card", "stopwatch", "tuning", "aside"),

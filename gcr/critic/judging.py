@@ -228,7 +228,10 @@ class ModelCritic:
         critiques = []
         for said in self._speaker.replies(chats, replace(manner, numbers=self._soft)):
             critique = reply.read(said.text, self._rubric, cut_off=said.cut_off)
-            critiques.append(soft.expected(critique, said) if self._soft else critique)
+            if self._soft:
+                places = reply.places(said.text, self._rubric)
+                critique = soft.expected(critique, said, places)
+            critiques.append(critique)
         return critiques
 
     def _ask(self, chats: list[list[Message]]) -> list[Reply]:
