@@ -44,6 +44,7 @@ _CONTROL = re.compile(
 )
 
 
+_WORDS = re.compile(r"\s*+\S")
 _LEAVES = re.compile(r"[ \t]*\n\s*\S")
 LONG_LINE = 200
 """Characters of a line that are looked at before a mark."""
@@ -111,7 +112,9 @@ def _thoughts(text: str, form: Form | None, judged: int) -> list[tuple[int, int]
         if mark["opening"]:
             opened = start if opened is None and alone else opened
         elif opened is not None:
-            spans.append((opened, end))
+            # Words before a thought only lead to it, where no part of a form stands among them.
+            leads = judged < 0 and aspect < 0 and _WORDS.match(text, end)
+            spans = [(0, end)] if leads else [*spans, (opened, end)]
             opened = None
         elif (
             end <= judged

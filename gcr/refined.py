@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from gcr.declined import is_none, is_refusal
 from gcr.plaintext import DIRECTIONS, ESCAPES
-from gcr.refusals import is_none, is_refusal
 
 _PAIRS = {
     '"': '"',
@@ -76,8 +76,7 @@ _NOTE = re.compile(
 )
 # What begins a paragraph of remarks.
 COMMENT = re.compile(
-    r"""[\W_]*+ (?: (?:this|these|the|my)\ (?:new\ |refined\ |revised\ |improved\ |updated\
-      |added\ )*
+    r"""[\W_]*+ (?: (?:this|these|the|my)\ (?:(?:new|refined|revised|improved|updated|added)\ )*
     (?: wording|version|prompt|rewrite|rewording|request|revision|refinement|changes?|phrasing|way
       |emphasi[sz]es?|ensures?|clarif(?:y|ies)|makes?|should|will|would|helps?|keeps?|adds?
       |address(?:es)?

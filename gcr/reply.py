@@ -89,9 +89,7 @@ def read(text: str, rubric: Rubric, *, cut_off: bool = False) -> Critique:
     one that is nowhere mentioned counts as N/A, provided the reply goes on past its judgement.
     Two scores for an aspect that differ are no verdict.
     """
-    sections = outline(text, rubric)
-    if cut_off:
-        _drop_unfinished(sections[-1], text)
+    sections = _sections(text, rubric, cut_off=cut_off)
     verdicts = {a: _verdict(a, sections, rubric).verdict for a in rubric.aspects}
     aspects = tuple(
         AspectScore(aspect, None if verdict == "N/A" else verdict, _justification(aspect, sections))
@@ -169,16 +167,20 @@ def write(critique: Critique, rubric: Rubric, analysis: str = "") -> str:
     return text
 
 
-def _drop_unfinished(last: Section, text: str) -> None:
-    """Forget what the end of the reply cut in two, where half of it could pass for the whole."""
-    on_one_line = "\n" not in last.text and not text.endswith(("\n", "\r"))
-    if last.kind == "refined" or (last.kind in ("score", "aspect") and on_one_line):
-        last.lines.clear()
-
-
-def places(text: str, rubric: Rubric) -> dict[str, int]:
-    """Where in a reply the scores stand that `read` takes from it, by aspect."""
+def _sections(text: str, rubric: Rubric, *, cut_off: bool) -> list[Section]:
+    """The sections, without what the end cut in two where half of it could pass for the whole."""
     sections = outline(text, rubric)
+    last = sections[-1]
+    on_one_line = "\n" not in last.text and not text.endswith(("\n", "\r"))
+    unfinished = last.kind == "refined" or (last.kind in ("score", "aspect") and on_one_line)
+    if cut_off and unfinished:
+        last.lines.clear()
+    return sections
+
+
+def places(text: str, rubric: Rubric, *, cut_off: bool = False) -> dict[str, int]:
+    """Where in a reply the scores stand that `read` takes from it, by aspect."""
+    sections = _sections(text, rubric, cut_off=cut_off)
     readings = {aspect: _verdict(aspect, sections, rubric) for aspect in rubric.aspects}
     return {aspect: r.at for aspect, r in readings.items() if isinstance(r.verdict, float)}
 

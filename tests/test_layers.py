@@ -57,7 +57,7 @@ LAYERS = (
     ("wording", "profiles", "device.weights", "device.ladder", "given", "drawing.faster"),
     ("notebook",),
     ("refined",),
-    ("answer", "refusals", "quotes", "judgespeak"),
+    ("answer", "declined", "quotes", "judgespeak"),
     ("claims", "earlier"),
     ("view", "plaintext", "files", "offline", "comparisons.statistics"),
     ("device.pinned", "device.residency", "device.card", "stopwatch", "tuning", "aside"),

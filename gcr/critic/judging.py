@@ -229,7 +229,7 @@ class ModelCritic:
         for said in self._speaker.replies(chats, replace(manner, numbers=self._soft)):
             critique = reply.read(said.text, self._rubric, cut_off=said.cut_off)
             if self._soft:
-                places = reply.places(said.text, self._rubric)
+                places = reply.places(said.text, self._rubric, cut_off=said.cut_off)
                 critique = soft.expected(critique, said, places)
             critiques.append(critique)
         return critiques

@@ -95,15 +95,14 @@ _REASON = re.compile(
 )
 _MARKS = " \t\n.!。！*_`\"'“”‘’「」[]()<>（）【】"
 
-_CANNOT = r"""(?:can(?:['’]?t|not|\ not)|could(?:n['’]?t|\ not)|wo(?:n['’]?t)|will\ not|(?:am\
-      |['’]m\ )?(?:not\ able|unable)\ to|(?:must|have\ to)\ decline)"""
+_CANNOT = r"""(?: can(?:['’]?t|not|\ not) | could(?:n['’]?t|\ not) | won['’]?t | will\ not
+    | (?:(?:am|['’]m)\ )?(?:not\ able|unable)\ to | (?:must|have\ to)\ decline )"""
 _SORRY = r"""(?: (?:i['’]?m|i\ am)\ (?:(?:very|really|so|truly)\ )?(?:sorry|afraid)
-      | (?:very\ )?sorry
-    | (?:my|please\ accept\ my)\ (?:sincere\ )?apologies | i\ apologi[sz]e | unfortunately
-      | regrettably )"""
+    | (?:very\ )?sorry | (?:my|please\ accept\ my)\ (?:sincere\ )?apologies | i\ apologi[sz]e
+    | unfortunately | regrettably )"""
 _REFUSAL = re.compile(
-    rf"""{_SORRY} [\s,.!:;—–-]* (?:but\s+|that\s+|for[^,.]{{0,60}}[,.]\s*(?:but\s+)?)? i (?:\
-      |['’]m) .{{0,12}}? {_CANNOT}
+    rf"""{_SORRY} [\s,.!:;—–-]* (?:but\s+|that\s+|for[^,.]{{0,60}}[,.]\s*(?:but\s+)?)?
+      i (?:\ |['’]m) .{{0,12}}? {_CANNOT}
     | {_SORRY} [\s,.!:;—–-]* (?:but\s+)? (?:this|that|your\ request|it)\ (?:goes\ against|violates
       |is\ against|is(?:\ not|n['’]t))
     | {_SORRY} [\s.!]* $ | i\ (?:must|have\ to|need\ to)\ (?:respectfully\ )?(?:decline|refuse)\b
