@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from gcr.answer import answer
 from gcr.records import Critique, Requirement
 from gcr.relay import Relay
 
@@ -30,8 +31,8 @@ MET = 0.5
 """The chance of "yes" from which a requirement counts as met."""
 
 _LINE = re.compile(
-    r"""[\s|*-]* (?P<number>\d+) [.):\s]* \| \s* (?P<kind>[^|?]*?) \s* \|
-    \s* (?P<needs>[^|?]*?) \s* \| \s* (?P<question>[^|]*\?) [\s|*]*""",
+    r"""[\s|*-]*+ (?P<number>\d++) [.):\s]*+ \| (?P<kind>[^|?]*+) \| (?P<needs>[^|?]*+) \|
+    (?P<question>[^|]*\?) [\s|*]*+""",
     re.VERBOSE,
 )
 
@@ -40,11 +41,11 @@ def read(text: str) -> tuple[Requirement, ...]:
     """Read a checklist from a reply: lines of `number | kind | needs | question?`.
 
     needs: numbers of earlier lines. Lines of another form are remarks; a question asked twice is
-    asked once. Empty where there is no such line.
+    asked once; what the critic only thought counts for nothing. Empty where there is no such line.
     """
     found: list[Requirement] = []
     places: dict[str, int] = {}  # by the number that the critic gave
-    for line in text.splitlines():
+    for line in answer(text).splitlines():
         match = _LINE.fullmatch(line)
         if match is None or len(found) == MOST:
             continue
@@ -55,7 +56,9 @@ def read(text: str) -> tuple[Requirement, ...]:
             continue
         needs = [places[n] for n in re.findall(r"\d+", match["needs"]) if n in places]
         places[match["number"]] = len(found)
-        found.append(Requirement(question, match["kind"].lower(), tuple(dict.fromkeys(needs))))
+        found.append(
+            Requirement(question, match["kind"].strip().lower(), tuple(dict.fromkeys(needs)))
+        )
     return tuple(found)
 
 

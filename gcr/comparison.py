@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from gcr.answer import answer
 from gcr.records import Preference
 
 if TYPE_CHECKING:
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
 
     from gcr.records import Critic, Request
 
+# No part takes back what it took (`*+`), so that a long run of spaces is looked through once.
 _VERDICT = re.compile(
-    r"""\b (?:better | winner | preferred | verdict) [\s*_"':=-]* (?:is)? [\s*_"':]*
-    (?:the | image)? \s* (?P<word> first | second | [12] | neither | both | tie | equal ) \b""",
+    r"""\b (?: better | winner | preferred | verdict ) [\s*_"':=-]*+ (?: is [\s*_"':]*+ )?
+    (?: (?:the|image) \s*+ )? (?P<word> first | second | [12] | neither | both | tie | equal )\b""",
     re.VERBOSE | re.IGNORECASE,
 )
 _WORDS = {
@@ -39,10 +41,10 @@ _SWAPPED = {
 def read(text: str) -> Preference | None:
     """Read the verdict of a reply that ends with `Better: first`, `second` or `neither`.
 
-    The last one counts: a critic that thinks aloud may have said another before. None where there
-    is none.
+    The last one counts: a critic may have weighed another before. What it only thought is none.
+    None where there is none.
     """
-    verdicts = [match["word"].lower() for match in _VERDICT.finditer(text)]
+    verdicts = [match["word"].lower() for match in _VERDICT.finditer(answer(text))]
     return _WORDS.get(verdicts[-1], Preference.TIE) if verdicts else None
 
 

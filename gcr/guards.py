@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from gcr import judgespeak, quotes
 from gcr.records import Objection, Rejected, Wording
 from gcr.relay import Relay
 
@@ -27,67 +28,69 @@ if TYPE_CHECKING:
 Excess = Callable[[str], str]
 """Says of a prompt which tokenizer it is too long for, and by how much; empty if it fits."""
 
-_QUOTED = re.compile(r'"[^"]+"|“[^”]+”|„[^“”]+[“”]|«[^»]+»|「[^」]+」')
 _TAG = re.compile(r"<\w+:[^<>]+>")
-_JUDGES_WORDS = re.compile(
-    r"""\b (?: scor(?:e[ds]?|ing) | rat(?:ings?|ed) | critiques? | judge?ments? | justifications?
-    | rubrics? | aspects? | prompts? | (?:user|refined|original) \s+ requests?
-    | (?:previous|earlier|last|above) \s+ (?:image|attempt|version|instruction)s? ) \b
-    | \b (?:ignore|disregard|forget) \s+ (?:all|any|the|every|previous|these|those|what) \b
-    | \b \d (?:\.\d+)? \s* / \s* (?:4|5|10|100) \b
-    | \#\#?""",
-    re.VERBOSE | re.IGNORECASE,
-)
+LONGEST = 20_000
+"""Characters of a prompt: no pipeline reads more."""
 
 
 def kept(request: Request) -> list[str]:
     """What every rewrite must hold word for word: marked spans, quoted text, `<lora:…>` tags."""
     prompt = request.prompt
-    found = [*request.keep, *_QUOTED.findall(prompt), *_TAG.findall(prompt)]
-    return list(dict.fromkeys(found))
+    spans = [*request.keep, *quotes.quoted(prompt), *_TAG.findall(prompt)]
+    return list(dict.fromkeys(spans))
 
 
 def complaint(request: Request, refined: str, excess: Excess) -> str:
     """What is wrong with a rewrite, in words for the critic and the log; empty if nothing is."""
+    if len(refined) > LONGEST:
+        return f"it has {len(refined)} characters, and no more than {LONGEST} can be read"
     if gone := lost(kept(request), refined):
         return f"it must hold, word for word: {', '.join(gone)}"
-    said = [_inner(quote) for quote in _QUOTED.findall(refined)]
-    invented = [words for words in said if words not in request.prompt]
-    if invented:
+    prompt = quotes.folded(request.prompt)
+    # "OPEN," has its comma from the sentence around it, as American print has it.
+    written = [(words, quotes.folded(words).removesuffix(",")) for words in quotes.written(refined)]
+    if invented := [words for words, plain in written if plain not in prompt]:
         return f"the request asks for no such writing: {', '.join(invented)}"
-    ours = request.prompt.casefold()
-    foreign = [w[0] for w in _JUDGES_WORDS.finditer(refined) if w[0].casefold() not in ours]
-    if foreign:
-        return f"it must only say what is to be seen, without: {', '.join(dict.fromkeys(foreign))}"
+    if foreign := _new(judgespeak.of_a_judge(refined), request):
+        return f"it must only say what is to be seen, without: {', '.join(foreign)}"
+    if remarks := _new(judgespeak.remarks(quotes.outside(refined)), request):
+        return f"it must be one request alone, and nothing around it: {', '.join(remarks)}"
     return excess(refined)
 
 
+def _new(words: Sequence[str], request: Request) -> list[str]:
+    """Those of the words that the request has not."""
+    prompt = quotes.folded(request.prompt).casefold()
+    return [word for word in words if quotes.folded(word).casefold() not in prompt]
+
+
 def lost(spans: Sequence[str], text: str) -> list[str]:
-    """Those of the spans that a text does not hold."""
-    return [span for span in spans if not _holds(text, _inner(span))]
+    """Those of the spans that a text does not hold, whatever its typography and white space."""
+    text = quotes.folded(text)
+    return [span for span in spans if not _holds(text, quotes.folded(quotes.inner(span)))]
 
 
 def _holds(text: str, words: str) -> bool:
-    """Whether the words stand in the text: "OPEN" does not in "OPENED".
+    """Whether the words stand in the text, both folded: "OPEN" does not in "OPENED".
 
     Scripts that put no space between words know no such thing as inside a longer word.
     """
-    edges = [r"\b" if re.match(r"[A-Za-z0-9]", sign) else "" for sign in (words[0], words[-1])]
+    edges = [r"\b" if re.match(r"[A-Za-z0-9]", sign) else "" for sign in (words[:1], words[-1:])]
     return re.search(re.escape(words).join(edges), text, re.ASCII) is not None
-
-
-def _inner(span: str) -> str:
-    """A quoted text without its quotes: which marks a rewrite uses does not matter."""
-    return span[1:-1] if _QUOTED.fullmatch(span) else span
 
 
 def negative_complaint(request: Request, negative: str, excess: Excess) -> str:
     """As `complaint`, of a negative prompt: it must not forbid what the request asks for."""
+    if len(negative) > LONGEST:
+        return f"the negative prompt is too long: it has {len(negative)} characters"
     phrases = [phrase.strip() for phrase in negative.split(",")]
-    ours = request.prompt.casefold()
-    if asked := [phrase for phrase in phrases if phrase and _holds(ours, phrase.casefold())]:
-        return f"the negative prompt must not hold what is asked for: {', '.join(asked)}"
-    if foreign := [word[0] for word in _JUDGES_WORDS.finditer(negative)]:
+    prompt = quotes.folded(request.prompt).casefold()
+    forbidden = [
+        phrase for phrase in phrases if phrase and _holds(prompt, quotes.folded(phrase).casefold())
+    ]
+    if forbidden:
+        return f"the negative prompt must not hold what is asked for: {', '.join(forbidden)}"
+    if foreign := judgespeak.of_a_judge(negative):
         return f"the negative prompt must only name what is not to be seen: {', '.join(foreign)}"
     over = excess(negative) if negative else ""
     return f"the negative prompt is too long: {over}" if over else ""

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from gcr.answer import Form, answer
+
 if TYPE_CHECKING:
     from gcr.rubric import Rubric
 
@@ -22,7 +24,9 @@ _ALIASES = {
     "avoid": ("Negative Request",),
 }
 
-_NO_WORDS = re.compile(r"\s*(?:```[\w-]*|#{1,6})\s*")
+_NO_WORDS = re.compile(r"\s*(?:```[\w-]*|#{1,6}|\|[\s|:-]*+|</?\w{1,20}>)\s*")
+# A score that needs no colon before it.
+_ALONE = re.compile(r"\**[1-4](?:\.[0-9]+)?(?:\s*/\s*4(?:\.0+)?)?\**")
 _FENCE = re.compile(r"\s*```[\w-]*\s*")
 _RULE = re.compile(r"\s*(?:-{3,}|\*{3,}|_{3,})\s*")
 _MARKED = re.compile(r"#{1,6}\s+\S.*")
@@ -32,53 +36,64 @@ _FOREIGN = re.compile(r"#{1,6}\s+\S.*|\(?\d{1,2}[.)]\s.{1,60}[:：]\*{0,2}|\*\*[
 
 @dataclass(slots=True)
 class Section:
-    """kind: a field of `rubric.Headings`, or `aspect`, or `other`. aspect: the one it speaks of."""
+    """kind: a field of `rubric.Headings`, or `aspect`, or `other`. aspect: the one it speaks of.
+
+    lines: its words, as (line, where that stands in the reply). note: what stands in brackets
+    after its heading, the same way. empty: it has no words yet.
+    """
 
     kind: str
     aspect: str = ""
-    lines: list[str] = field(default_factory=list)
+    lines: list[tuple[str, int]] = field(default_factory=list)
+    note: tuple[str, int] = ("", 0)
+    empty: bool = True
+
+    def add(self, line: str, at: int) -> None:
+        self.lines.append((line, at))
+        self.empty = self.empty and not line.strip()
 
     @property
     def text(self) -> str:
-        return "\n".join(self.lines).strip()
+        return "\n".join(line.rstrip() for line, _ in self.lines).strip()
+
+    @property
+    def first(self) -> tuple[str, int]:
+        """The first line with words, and where it stands in the reply."""
+        for line, at in self.lines:
+            if line.strip():
+                return line.strip(), at + len(line) - len(line.lstrip())
+        return "", 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Heading:
-    """A heading found at the start of a line. rest: what follows it on the line.
+    """A heading found at the start of a line. rest: what follows it on the line, and where.
 
-    marked: it has a `#`. scored: it is of the form "Text Faithfulness Score: 3".
+    note: what stands in brackets after its name, and where. marked: it has a `#`. scored: it is of
+    the form "Text Faithfulness Score: 3".
     """
 
     kind: str
     aspect: str
-    rest: str
+    rest: tuple[str, int]
+    note: tuple[str, int]
     marked: bool
     scored: bool
 
 
 def outline(text: str, rubric: Rubric) -> list[Section]:
     """The sections of a reply, in order; never empty. Text before the first heading is `other`."""
-    text = _answer(text.replace("\r\n", "\n").replace("\r", "\n"), rubric.headings.judgement)
-    grammar = _grammar(tuple(dict(rubric.headings).items()), rubric.aspects)
-    return _Cutter(grammar, text).sections
+    return _Cutter(_of(rubric), shown(text, rubric)).sections
 
 
-def _answer(text: str, judgement: str) -> str:
-    """The reply without the thinking before it.
+def shown(text: str, rubric: Rubric) -> str:
+    """The reply without thoughts and control tokens, every character in its place."""
+    text = text.replace("\r\n", " \n").replace("\r", "\n")
+    return answer(text, _of(rubric).form)
 
-    Some chat templates open the thinking themselves, so that a reply only closes it. A request can
-    hold the same mark and a critic repeat it, so it counts only where the judgement is yet to come.
-    """
-    opened = re.match(r"\s*<think(?:ing)?>", text, re.IGNORECASE)
-    ends = [mark.end() for mark in re.finditer(r"</think(?:ing)?>", text, re.IGNORECASE)]
-    begins = re.compile(_pattern(judgement), re.IGNORECASE)
-    before = [end for end in ends if begins.search(text, end)]
-    if before:
-        return text[before[-1] :]
-    if opened:
-        return text[ends[0] :] if ends else ""
-    return text
+
+def _of(rubric: Rubric) -> _Grammar:
+    return _grammar(tuple(dict(rubric.headings).items()), rubric.aspects)
 
 
 class _Grammar:
@@ -99,33 +114,51 @@ class _Grammar:
         score = _pattern(dict(headings)["score"])
         either = "|".join(pattern.pattern for pattern, _, _ in self.names)
         these = "|".join(_pattern(aspect) for aspect in aspects)
+        refined = "|".join(name.pattern for name, kind, _ in self.names if kind == "refined")
+        # Nothing that may lead a heading can be part of its name, so nothing is tried twice (`*+`).
         self.heading = re.compile(
-            rf"""(?P<lead>(?:[\s>\#•+-]|\*(?=\s))*)
-            (?P<bold>\*{{1,3}}|_{{1,2}})? (?:\(?[0-9]{{1,2}}[.):]\s*)?
+            rf"""(?P<lead>(?:[\s>\#•+|-]|\*(?=\s))*+)
+            (?P<bold>\*{{1,3}}|_{{1,2}})? (?:\(?[0-9]{{1,2}}[.):]\s*+)?
             (?P<strong>\*{{1,3}}|_{{1,2}})?
             (?P<name>{either}) (?P<scored>\s+{score})? (?!\w)
-            (?:\s*\([^)]*\))? (?P<closed>[*_]*) \s* (?P<colon>[:：=])? (?P<rest>.*)""",
+            (?P<inner>[*_]*) (?:\s*[(\[（【](?P<note>[^()\[\]（）【】]*)[)\]）】])?
+            (?P<closed>[*_]*) \s* (?P<colon>[:：=|]|[–—-](?=\s*\**[1-4N]))? (?P<rest>.*)""",
             re.VERBOSE | re.IGNORECASE,
         )
         self.inside = re.compile(
             rf"(?<=\S)\s+(?=\#{{1,6}}\s*(?:{either})\b|[0-9]{{1,2}}[.)]\s*\**(?:{these})\**\s*:)",
             re.IGNORECASE,
         )
+        self.form = Form(
+            judgement=re.compile(_pattern(dict(headings)["judgement"]), re.IGNORECASE),
+            aspect=re.compile(rf"^[\s>#*_0-9.)]{{0,12}}(?:{these})", re.IGNORECASE | re.MULTILINE),
+            refined=re.compile(rf"[\s>#*_-]*(?:{refined})", re.IGNORECASE),
+        )
 
     def match(self, line: str) -> _Heading | None:
-        """The heading a line starts with. It needs a `#`, a colon, or the line to itself."""
-        found = self.heading.fullmatch(line.strip())
+        """The heading a line starts with. It needs a `#`, a colon, a score or a line to itself."""
+        stripped = line.strip()
+        found = self.heading.fullmatch(stripped)
         if not found:
             return None
         rest, marked = found["rest"].strip(), "#" in found["lead"]
-        if not (found["colon"] or marked or not rest):
+        if not (found["colon"] or marked or not rest or _ALONE.fullmatch(rest)):
             return None
         mark = found["bold"] or found["strong"] or ""
-        if mark and not found["closed"]:
+        if mark and not (found["closed"] or found["inner"]):
             # `**Score:** 3` closes after the colon, `**Score: 3**` at the end of the line.
             rest = rest[len(mark) :] if rest.startswith(mark) else rest.removesuffix(mark)
+        rest = rest.strip()
+        lead = len(line) - len(line.lstrip())
         kind, aspect = next((k, a) for name, k, a in self.names if name.fullmatch(found["name"]))
-        return _Heading(kind, aspect, rest.strip(), marked, bool(found["scored"]))
+        return _Heading(
+            kind,
+            aspect,
+            (rest, lead + stripped.index(rest, found.start("rest"))),
+            (found["note"] or "", lead + max(found.start("note"), 0)),
+            marked,
+            bool(found["scored"]),
+        )
 
 
 @lru_cache(maxsize=16)
@@ -156,33 +189,38 @@ class _Cutter:
         lines = text.split("\n")
         kinds = {heading.kind for line in lines if (heading := grammar.match(line))}
         self.judging = "judgement" not in kinds
-        waiting = lines[::-1]
-        while waiting:
-            line = waiting.pop()
-            if self.sections[-1].kind == "refined":
-                self._refined(line)
-                continue
-            # Start at 1: a heading that begins the line is no heading inside it.
-            inside = grammar.inside.search(line, 1)
-            if inside:
-                waiting.append(line[inside.end() :])
-                line = line[: inside.start()]
-            self._line(line)
+        at = 0
+        for line in lines:
+            self._cut(line, at)
+            at += len(line) + 1
 
-    def _line(self, line: str) -> None:
+    def _cut(self, line: str, at: int) -> None:
+        """A line, which may hold headings inside it. at: where it stands in the reply."""
+        start = 0
+        while self.sections[-1].kind != "refined":
+            # A heading that begins the line is no heading inside it.
+            inside = self.grammar.inside.search(line, start + 1)
+            if not inside:
+                self._line(line[start:], at + start)
+                return
+            self._line(line[start : inside.start()], at + start)
+            start = inside.end()
+        self._refined(line[start:], at + start)
+
+    def _line(self, line: str, at: int) -> None:
         heading = self.grammar.match(line)
         section = self.sections[-1]
-        awaited = section.kind == "score" and not section.text
+        awaited = section.kind == "score" and section.empty
         if heading and self._counts(heading):
-            self._open(heading)
+            self._open(heading, at)
         elif _FOREIGN.fullmatch(line.strip()) and not awaited:
             if self.judging or _MARKED.fullmatch(line.strip()):
                 self.aspect = ""
-                self.sections.append(Section("other", lines=[line]))
+                self._begin(Section("other"), line, at)
             else:
-                section.lines.append(line)
+                section.add(line, at)
         elif not _NO_WORDS.fullmatch(line):
-            section.lines.append(line)
+            section.add(line, at)
 
     def _counts(self, heading: _Heading) -> bool:
         if heading.kind == "aspect":
@@ -191,7 +229,7 @@ class _Cutter:
             return self.judging and bool(self.aspect)
         return True
 
-    def _open(self, heading: _Heading) -> None:
+    def _open(self, heading: _Heading, at: int) -> None:
         if heading.kind == "judgement":
             self.judging = True
         elif heading.kind in AFTER_JUDGEMENT:
@@ -201,16 +239,22 @@ class _Cutter:
         elif heading.kind not in ("score", "justification"):
             self.aspect = ""
         kind = "score" if heading.scored and heading.kind == "aspect" else heading.kind
-        self.fenced = kind == "refined" and heading.rest.count("```") == 1
-        self.sections.append(Section(kind, self.aspect, [heading.rest]))
+        (rest, after), (note, within) = heading.rest, heading.note
+        self.fenced = kind == "refined" and rest.count("```") == 1
+        self._begin(Section(kind, self.aspect, note=(note, at + within)), rest, at + after)
 
-    def _refined(self, line: str) -> None:
+    def _begin(self, section: Section, line: str, at: int) -> None:
+        section.add(line, at)
+        self.sections.append(section)
+
+    def _refined(self, line: str, at: int) -> None:
         """A line of the refined request, which only a heading or a rule ends."""
         section = self.sections[-1]
         if _FENCE.fullmatch(line):
-            opens = not section.text
+            # After words that lead to it, too.
+            opens = section.empty or (not self.fenced and section.text.endswith((":", "：")))
             if opens or self.fenced:
-                section.lines.append(line)
+                section.add(line, at)
             self.fenced = opens
             if not opens:
                 self.sections.append(Section("other"))
@@ -222,6 +266,6 @@ class _Cutter:
         if not self.fenced and (ours or _MARKED.fullmatch(line.strip()) or _RULE.fullmatch(line)):
             self.sections.append(Section("other"))
             if not _RULE.fullmatch(line):
-                self._line(line)
+                self._line(line, at)
         else:
-            section.lines.append(line)
+            section.add(line, at)

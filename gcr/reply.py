@@ -22,10 +22,11 @@ from __future__ import annotations
 
 import re
 from statistics import fmean
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from gcr.outline import AFTER_JUDGEMENT, Section, outline
+from gcr.outline import AFTER_JUDGEMENT, Section, outline, shown
 from gcr.records import AspectScore, Critique, Wording
+from gcr.refined import refined
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,40 +36,46 @@ if TYPE_CHECKING:
 Verdict = float | Literal["N/A"] | None
 """What a reply says of an aspect: a score, that it does not apply, or nothing readable."""
 
-_BEFORE = r"""[\s(\[{<"']*"""
-# Nothing but marks; or, after a mark, words that hold no number.
-_AFTER = r"""(?: [\s.)\]}>"']* | \s* [.,;:(\[（–—-] \s* (?! (?:or|to|and|out|of)\b ) \D* )"""
 _NUMBER = re.compile(
-    rf"""{_BEFORE} (?P<value> [1-4] (?:\.[0-9]+)? )
-    (?: \s* \(? (?: / | out\s+of ) \s* (?: 4 (?:\.0+)? | four ) \)? )? (?: \s* points? )?
-    {_AFTER}""",
+    r"""[\s(\[{<"'（【]*+ (?: score \s*+ [:=]? \s*+ )? (?P<value> [1-4] (?:\.[0-9]+)? )
+    (?P<of> \s* \(? (?: / | out\s+of ) \s* (?: 4 (?:\.0+)? (?!\.?\d) | four\b ) \)? )?
+    (?: \s* points? \b )?""",
     re.VERBOSE | re.IGNORECASE,
 )
 _DOES_NOT_APPLY = re.compile(
-    rf"{_BEFORE} (?: n\s*/\s*a | n\.\s*a\. | na | none | not\s+applicable ) {_AFTER}",
+    r"""[\s(\[{<"'（【]*+ (?: n\s*/\s*a | n\.\s*a\. | na | none | not\s+applicable ) (?!\w)""",
     re.VERBOSE | re.IGNORECASE,
 )
-_NO_REFINEMENT = re.compile(
-    r"""(?: none | n/?a | null | not\ applicable | unchanged | not\ (?:needed|required|necessary)
-    | keep\ (?:it\ )?(?:as\ is|unchanged|the\ same)
-    | (?:the\ )?same (?:\ as\ (?:the\ |your\ |user's\ )*
-        (?:original|above|before|input|user|request|prompt)(?:\ (?:request|prompt))? )?
-    | no\ (?:further\ |more\ )?(?:change|refinement|modification|revision|improvement)s?
-        (?:\ (?:is|are))?(?:\ (?:needed|required|necessary))? )
-    (?:\ \([^)]*\))?""",
+_MARKS = re.compile(r"""[\s.)\]}>"'）】|]*+""")
+_REMARK = re.compile(
+    r"""\s* (?: (?P<mark> [.,;:(\[（【|–—-] ) \s* (?! (?:or|to|and|out|of)\b )
+    | \b (?:because|since|as|due\s+to|given|with|but)\b ) (?P<words> .*)""",
+    re.VERBOSE | re.IGNORECASE | re.DOTALL,
+)
+_GOES_ON = re.compile(r"\s+(?:or|to|and|out|of)\b")
+# "2 objects" counts something; "4 points", or "4" after "maybe", is another score.
+_COUNTED = re.compile(
+    r"""(?<![\d.,/–—-]) \b \d{1,3} \s+ (?! (?: points? | stars? | and | but | for | out | if | when
+    | would | could | might | may | because | since | given | depending
+      | with ) \b ) [^\W\d_]{3,}""",
     re.VERBOSE | re.IGNORECASE,
 )
-_PAIRS = {
-    '"': '"',
-    "'": "'",
-    "`": "`",
-    "**": "**",
-    "*": "*",
-    "“": "”",
-    "‘": "’",
-    "«": "»",
-    "「": "」",
-}
+_HEDGE = re.compile(
+    r"\b(?:maybe|perhaps|possibly|almost|nearly|about|around|or|to|than|even|rather|else|score)\b",
+    re.IGNORECASE,
+)
+_IN_BRACKETS = re.compile(
+    r"""\s* (?P<score> score \s* [:=]? \s* )? (?P<value> [1-4] (?:\.[0-9]+)? )
+    (?P<of> \s* (?: / | out\s+of ) \s* (?: 4 (?:\.0+)? | four ) )? \s*""",
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
+class _Reading(NamedTuple):
+    """What a line says of an aspect, and where in the reply that stands."""
+
+    verdict: Verdict
+    at: int = 0
 
 
 def read(text: str, rubric: Rubric, *, cut_off: bool = False) -> Critique:
@@ -82,10 +89,8 @@ def read(text: str, rubric: Rubric, *, cut_off: bool = False) -> Critique:
     one that is nowhere mentioned counts as N/A, provided the reply goes on past its judgement.
     Two scores for an aspect that differ are no verdict.
     """
-    sections = outline(text, rubric)
-    if cut_off:
-        _drop_unfinished(sections[-1], text)
-    verdicts = {aspect: _verdict(aspect, sections, rubric) for aspect in rubric.aspects}
+    sections = _sections(text, rubric, cut_off=cut_off)
+    verdicts = {a: _verdict(a, sections, rubric).verdict for a in rubric.aspects}
     aspects = tuple(
         AspectScore(aspect, None if verdict == "N/A" else verdict, _justification(aspect, sections))
         for aspect, verdict in verdicts.items()
@@ -102,7 +107,7 @@ def read(text: str, rubric: Rubric, *, cut_off: bool = False) -> Critique:
         overall=None if problem else overall(scores),
         summary=_first(sections, "summary"),
         advice=_first(sections, "comments") or _first(sections, "refinement"),
-        refined=_refined(_first(sections, "refined")),
+        refined=refined(_first(sections, "refined")),
         raw=text,
         problem=problem,
     )
@@ -116,7 +121,7 @@ def read_refined(text: str, rubric: Rubric, *, cut_off: bool = False) -> str | N
     """
     if any(section.kind != "other" for section in outline(text, rubric)):
         return read(text, rubric, cut_off=cut_off).refined
-    return None if cut_off else _refined(text)
+    return None if cut_off else refined(shown(text, rubric))
 
 
 def read_wording(text: str, rubric: Rubric, *, cut_off: bool = False) -> Wording:
@@ -124,7 +129,7 @@ def read_wording(text: str, rubric: Rubric, *, cut_off: bool = False) -> Wording
     sections = outline(text, rubric)
     if cut_off and sections[-1].kind == "avoid":
         sections.pop()
-    avoid = _refined(_first(sections, "avoid"))
+    avoid = refined(_first(sections, "avoid"))
     return Wording(read_refined(text, rubric, cut_off=cut_off), avoid or "", text)
 
 
@@ -162,77 +167,95 @@ def write(critique: Critique, rubric: Rubric, analysis: str = "") -> str:
     return text
 
 
-def _drop_unfinished(last: Section, text: str) -> None:
-    """Forget what the end of the reply cut in two, where half of it could pass for the whole."""
+def _sections(text: str, rubric: Rubric, *, cut_off: bool) -> list[Section]:
+    """The sections, without what the end cut in two where half of it could pass for the whole."""
+    sections = outline(text, rubric)
+    last = sections[-1]
     on_one_line = "\n" not in last.text and not text.endswith(("\n", "\r"))
-    if last.kind == "refined" or (last.kind in ("score", "aspect") and on_one_line):
+    unfinished = last.kind == "refined" or (last.kind in ("score", "aspect") and on_one_line)
+    if cut_off and unfinished:
         last.lines.clear()
+    return sections
 
 
-def _verdict(aspect: str, sections: list[Section], rubric: Rubric) -> Verdict:
-    """What a reply says of one aspect."""
+def places(text: str, rubric: Rubric, *, cut_off: bool = False) -> dict[str, int]:
+    """Where in a reply the scores stand that `read` takes from it, by aspect."""
+    sections = _sections(text, rubric, cut_off=cut_off)
+    readings = {aspect: _verdict(aspect, sections, rubric) for aspect in rubric.aspects}
+    return {aspect: r.at for aspect, r in readings.items() if isinstance(r.verdict, float)}
+
+
+def _verdict(aspect: str, sections: list[Section], rubric: Rubric) -> _Reading:
+    """What a reply says of one aspect, and where it first does."""
     own = [s for s in sections if s.aspect == aspect]
-    lines = [s.text.split("\n")[0] for s in own if s.kind == "score" and s.text]
-    if not lines:
+    readings = [r for s in own if s.kind == "score" and (r := _reading(s))]
+    if not readings:
         # "1. Text Faithfulness: 3.5/4", with nothing else said.
-        lines = [s.text for s in own if s.kind == "aspect" and s.text]
-    verdicts = {_value(line) for line in lines}
+        readings = [r for s in own if s.kind == "aspect" and (r := _reading(s))]
     if not own and any(s.kind in AFTER_JUDGEMENT for s in sections):
-        verdicts = {"N/A"}
-    verdict = verdicts.pop() if len(verdicts) == 1 else None
-    return None if verdict == "N/A" and aspect not in rubric.optional else verdict
+        readings = [_Reading("N/A")]
+    reading = readings[0] if len({r.verdict for r in readings}) == 1 else _Reading(None)
+    optional = reading.verdict != "N/A" or aspect in rubric.optional
+    return reading if optional else _Reading(None)
 
 
-def _value(text: str) -> Verdict:
+def _reading(section: Section) -> _Reading | None:
+    """What a section's first line says, or else the brackets after its heading; None: no words."""
+    (line, at), (note, within) = section.first, section.note
+    verdict, offset = _value(line)
+    # "Text Faithfulness: 3" on one line and "of 4 cats" on the next is no score.
+    goes_on = section.kind == "aspect" and _GOES_ON.match(section.text, len(line))
+    if verdict is not None and not goes_on:
+        return _Reading(verdict, at + offset)
+    # As in "1. Text Faithfulness (2.5/4): the mat is missing".
+    brackets = _IN_BRACKETS.fullmatch(note)
+    if brackets and not re.match(r"[\W_]*\d", line):
+        value = brackets["value"]
+        if brackets["score"] or brackets["of"] or "." in value:
+            score = float(value)
+            return _Reading(score if score <= 4 else None, within + brackets.start("value"))
+    if not line and _DOES_NOT_APPLY.fullmatch(note):
+        return _Reading("N/A", within)
+    return _Reading(None, at) if line else None
+
+
+def _value(text: str) -> tuple[Verdict, int]:
+    """The verdict that a line is or begins with, and how far into the line it stands."""
     text = re.sub(r"[*_`]", " ", text)
-    if _DOES_NOT_APPLY.fullmatch(text):
-        return "N/A"
-    number = _NUMBER.fullmatch(text)
-    value = float(number["value"]) if number else 0.0
-    return value if 1 <= value <= 4 else None
+    if (absent := _DOES_NOT_APPLY.match(text)) and _is_remark(text[absent.end() :]):
+        return "N/A", absent.start()
+    number = _NUMBER.match(text)
+    if number and _is_remark(text[number.end() :], fraction=bool(number["of"])):
+        value = float(number["value"])
+        return (value if value <= 4 else None), number.start("value")
+    return None, 0
+
+
+def _is_remark(text: str, *, fraction: bool = False) -> bool:
+    """Whether what follows a score leaves it the only one: nothing but marks, or a remark."""
+    if _MARKS.fullmatch(text):
+        return True
+    remark = _REMARK.fullmatch(text)
+    if not remark:
+        return False
+    words = remark["words"]
+    if not re.search(r"\d", words):
+        return True
+    # A number right after a dash or a comma is the end of a range, or half of 3,5.
+    counts = fraction or not words[:1].isdigit() or (remark["mark"] or "") in "(（[【:—"
+    return counts and not _HEDGE.search(words) and not re.search(r"\d", _COUNTED.sub("", words))
 
 
 def _justification(aspect: str, sections: list[Section]) -> str:
     own = [s for s in sections if s.aspect == aspect]
+    written = _first(own, "justification")
     # "1. Text Faithfulness: the cat is missing", without a heading of its own.
-    plain = [Section("justification", aspect, s.lines) for s in own if s.kind == "aspect"]
-    return _first([*own, *(s for s in plain if _value(s.text) is None)], "justification")
+    plain = [s.text for s in own if s.kind == "aspect" and s.text]
+    for text in plain if not written else ():
+        first, _, rest = text.partition("\n")
+        written = written or (text if _value(first)[0] is None else rest.strip())
+    return written
 
 
 def _first(sections: list[Section], kind: str) -> str:
-    return next((s.text for s in sections if s.kind == kind and s.text), "")
-
-
-def _refined(text: str) -> str | None:
-    """The refined request on one line and out of its quotes; None where there is none."""
-    if text.startswith("```"):
-        text = re.sub(r"^```(?:[\w-]*\n)?|```\s*$", "", text)
-    text = re.sub(r"^[ \t]*>[ \t]?", "", text, flags=re.MULTILINE).strip()
-    first = re.split(r"\n\s*\n", text)[0]
-    if _unwrap(first) != first.strip():
-        # A prompt in quotes on its own, and after it the critic's remarks.
-        text = first
-    text = " ".join(_unwrap(text).split())
-    if not re.search(r"\w", text) or _NO_REFINEMENT.fullmatch(text.strip(" .!*_`\"'[]()<>")):
-        return None
-    return text
-
-
-def _unwrap(text: str) -> str:
-    """Take a text out of the quotes, backticks or bold marks around all of it."""
-    text = text.strip()
-    for opening, closing in _PAIRS.items():
-        inner = text.removeprefix(opening).removesuffix(closing)
-        if text == f"{opening}{inner}{closing}" and inner.strip():
-            return _unwrap(inner) if _is_whole(inner, opening, closing) else text
-    return text
-
-
-def _is_whole(inner: str, opening: str, closing: str) -> bool:
-    """Whether marks around a text belong together, unlike those of `"HELLO" above "WORLD"`."""
-    if opening != closing:
-        between = inner.find(closing), inner.find(opening)
-        return between[0] < 0 or 0 <= between[1] < between[0]
-    # The first mark inside, apostrophes aside, must open something: it follows a space.
-    mark = re.search(rf"(?<!\w){re.escape(opening)}|{re.escape(opening)}(?!\w)", inner)
-    return mark is None or (mark.start() > 0 and inner[mark.start() - 1] in " \t\n([{")
+    return next((s.text for s in sections if s.kind == kind and not s.empty), "")

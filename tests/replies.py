@@ -45,3 +45,10 @@ def scored(score: str) -> str:
 def refined(text: str) -> str | None:
     """What is read when this is all that the reply says for a refined request."""
     return read(REPLY[: REPLY.index("A red cat sitting")] + text, RUBRIC).refined
+
+
+def read_scores(text: str) -> list[float | None]:
+    """The scores of a reply that can be read as a whole."""
+    critique = read(text, RUBRIC)
+    assert critique.problem == ""
+    return [a.score for a in critique.aspects]

@@ -9,6 +9,7 @@ import tiny
 import torch
 from PIL import Image
 
+from gcr.answer import answer
 from gcr.critic import judging, loading, processor, quantized, speech
 from gcr.critic.speaker import Manner, Reply
 from gcr.device.memory import SharedDevice
@@ -86,6 +87,28 @@ def test_an_answer_weighs_yes_against_no(critics, monkeypatch):
     monkeypatch.setattr(critic._speaker, "_first_logits", lambda chats: logits)
     sure = 1 / (1 + torch.exp(torch.tensor(-3.0))).item()
     assert critic.answer([RED, RED], ["?", "?"]) == pytest.approx([sure, 1 - sure])
+
+
+THINKING = (
+    "{% if enable_thinking is defined and not enable_thinking %}<think></think>"
+    "{% else %}<think>\n{% endif %}"
+)
+
+
+@pytest.mark.parametrize(("ending", "thinks"), [("<think>\n", True), (THINKING, False)])
+def test_a_thought_that_the_template_opens_holds_no_answer(critics, monkeypatch, ending, thinks):
+    critic = critics("qwen3_vl")
+    processor = critic._speaker.processor
+    monkeypatch.setattr(processor, "chat_template", processor.chat_template + ending)
+    (said,) = critic._speaker.replies([RUBRIC.messages(CIRCLE)[:1]], Manner(4, numbers=True))
+    assert said.text.startswith("<think>")
+    assert not answer(said.text).strip()
+    if thinks:
+        with pytest.raises(ModelError, match="begins to think where yes or no"):
+            critic.answer([RED], ["?"])
+    else:
+        (chance,) = critic.answer([RED], ["?"])
+        assert 0 < chance < 1
 
 
 def test_the_image_is_seen(critics):

@@ -60,6 +60,8 @@ LAYERS = (
     ("formats", "imagefile"),
     ("wording", "profiles", "device.weights", "device.ladder", "given", "drawing.faster"),
     ("notebook",),
+    ("refined",),
+    ("answer", "declined", "quotes", "judgespeak"),
     ("claims", "earlier", "consent"),
     ("view", "plaintext", "files", "offline", "templates", "comparisons.statistics"),
     ("device.pinned", "device.residency", "device.card", "stopwatch", "tuning", "aside"),

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 from replies import ASPECTS, EDITING, REFINED, REPLY, RUBRIC, refined, scored, scores
 
-from gcr.records import AspectScore, Critique
-from gcr.reply import overall, read, write
+from gcr import checklist, comparison
+from gcr.guards import complaint
+from gcr.plaintext import plain
+from gcr.records import AspectScore, Critique, Request
+from gcr.reply import overall, read, read_wording, write
 
 if TYPE_CHECKING:
     from gcr.rubric import Rubric
@@ -90,6 +93,14 @@ def test_the_score_may_come_before_the_justification() -> None:
         ("## Score: 1", 1.0),
         ("## Score: 4.0", 4.0),
         ("## Score: 3\n## Score: 3.0", 3.0),
+        ("## Score: 2.5/4 — 2 objects missing", 2.5),
+        ("## Score: 3 (2 objects missing)", 3.0),
+        ("## Score: 3: the 2 cats are missing", 3.0),
+        ("## Score: 3 because the mat is missing", 3.0),
+        ("## Score (2.5/4): the mat is missing", 2.5),
+        ("## Score (1-4): 2.5", 2.5),
+        ("## Score: \uff083.5\uff09", 3.5),
+        ("## Score: <|begin_of_box|>2.5<|end_of_box|>", 2.5),
     ],
 )
 def test_ways_to_write_a_score(written: str, score: float) -> None:
@@ -101,6 +112,8 @@ def test_ways_to_write_a_score(written: str, score: float) -> None:
     [
         *("0", "0.5", "5", "4.5", "10", "45", "34", "-3", "+-3", "04", "3e0", "3.5.2", "3,5"),
         *("3.5/10", "3/5", "3/40", "7/10", "3 out of 5", "3 (out of five)", "85%", "3.5%"),
+        *("3 (maybe 4)", "3 (maybe 4 points)", "3/4 or 4/4", "3.5/4, 4 if lenient", "3 | 4"),
+        *("3 - 2 to 4 objects", "3/4/5", "3.5 / 4.5", "3, 4 objects", "4 (3 would be harsh)"),
         *("1-4", "1 - 4", "3\u20134", "3 or 4", "3 to 4", "3, maybe 4", "3; 4", "between 3 and 4"),
         *(
             "3\u00bd",
@@ -128,6 +141,38 @@ def test_what_is_not_one_score_is_not_read(written: str) -> None:
     assert critique.problem == "unreadable reply: no score for Text Faithfulness"
     # What else it says is still of use.
     assert critique.refined == REFINED
+
+
+ON_THE_ASPECT = REPLY.replace(
+    "1. Text Faithfulness:\n## Justification: The cat is red.\nThe mat is missing.\n## Score: 2.5",
+    "{}",
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "score", "justification"),
+    [
+        ("1. Text Faithfulness: 2.5\nThe mat is missing.", 2.5, "The mat is missing."),
+        ("1. Text Faithfulness (2.5/4): the mat is missing", 2.5, "the mat is missing"),
+        ("1. **Text Faithfulness (2.5/4):** the mat is missing", 2.5, "the mat is missing"),
+        ("1. Text Faithfulness [score: 3]: the mat is missing", 3.0, "the mat is missing"),
+        ("1. Text Faithfulness\uff08文本保真度\uff09\uff1a\n## Score: 2.5", 2.5, ""),
+        ("1. Text Faithfulness – 3/4", 3.0, ""),
+        ("1. Text Faithfulness 3/4", 3.0, ""),
+        ("1. Text Faithfulness: Score: 3", 3.0, ""),
+        ("| Text Faithfulness | 3 | The mat is missing. |", 3.0, ""),
+        ("1. Text Faithfulness (1-4): unclear", None, "unclear"),
+        ("1. Text Faithfulness (3): unclear", None, "unclear"),
+        ("1. Text Faithfulness (4.5/4): too good", None, "too good"),
+        ("1. Text Faithfulness: 3\nof 4 cats are red", None, "of 4 cats are red"),
+        ("1. Text Faithfulness: 3 objects are missing", None, "3 objects are missing"),
+        ("| Text Faithfulness | 3 | 4 |", None, "3 | 4 |"),
+    ],
+)
+def test_scores_on_an_aspects_line(line: str, score: float | None, justification: str) -> None:
+    (aspect, *others) = read(ON_THE_ASPECT.format(line), RUBRIC).aspects
+    assert (aspect.score, aspect.justification) == (score, justification)
+    assert [a.score for a in others] == [3.0, 2.25]
 
 
 @pytest.mark.parametrize(
@@ -236,14 +281,42 @@ def test_nothing_makes_the_reader_fail_or_invent() -> None:
         assert read(noise, RUBRIC).overall is None
 
 
-@pytest.mark.parametrize(
-    "mark", [" ", "#", "*", "## Score ", ". ", "1. ", "`", "\n", "> ", "(", '"']
+MARKS = (
+    *(
+        " ",
+        "#",
+        "*",
+        "## Score ",
+        "## Score:\n",
+        ". ",
+        "1. ",
+        "`",
+        "\n",
+        "> ",
+        "(",
+        '"',
+        "|",
+        "3/4 ",
+    ),
+    *("«", "» ", "'a ", " 'a", "</think>", "</think>\n", "<think>\n", "<|im_end|>", "</answer>"),
+    *("```\n", "# Detailed Judgement ", "1. Text Faithfulness: ", "## Refined Request:\n", "\x1b["),
+    *("\x9d", "None, ", "Note: ", "sorry ", "better is the ", "1 | a |", "? ", "option 1 ", "\r"),
 )
+
+
+@pytest.mark.parametrize("mark", MARKS)
 def test_long_rubbish_is_read_quickly(mark: str) -> None:
-    # 2048 tokens of one mark: a pattern that tries every way to split it would take minutes.
+    # 64 kB of one mark: a pattern that tries every way to split it would take minutes.
+    rubbish = mark * (65536 // len(mark))
     started = time.process_time()
-    read(scored(f"## Score: 3 {mark * 4000}9") + mark * 4000, RUBRIC)
-    assert time.process_time() - started < 5
+    read(scored(f"## Score: 3 {rubbish}9") + rubbish, RUBRIC)
+    read(rubbish, RUBRIC)
+    read_wording(f"A cat {rubbish}", RUBRIC)
+    comparison.read(f"Better{rubbish}x")
+    checklist.read(f"1 | {rubbish}x")
+    plain(rubbish)
+    complaint(Request(rubbish[:4096]), rubbish[:16384], lambda _: "")
+    assert time.process_time() - started < 10
 
 
 WORDS = [*("a red", "cat,", "the", '"OPEN"', "sign:", "3.5", "of 4", "(left)", "größer", "猫"),

@@ -14,7 +14,8 @@ def soft(chances):
     """The critique of REPLY with these chances at its scores, in order."""
     places = [i for i in range(len(REPLY)) if REPLY[i - 7 : i] == "Score: " and REPLY[i] in "1234"]
     numbers = tuple(Number(at, told) for at, told in zip(places, chances, strict=False))
-    return expected(reply.read(REPLY, RUBRIC), Reply(REPLY, numbers=numbers))
+    places = reply.places(REPLY, RUBRIC)
+    return expected(reply.read(REPLY, RUBRIC), Reply(REPLY, numbers=numbers), places)
 
 
 def scores(critique):
@@ -38,8 +39,8 @@ def test_a_critic_in_doubt_says_so():
 
 def test_numbers_that_are_not_found_again_stay_as_written():
     hard = reply.read(REPLY, RUBRIC)
-    assert expected(hard, Reply(REPLY)) == hard
+    assert expected(hard, Reply(REPLY), reply.places(REPLY, RUBRIC)) == hard
 
 
 def test_an_unread_reply_stays_unscored():
-    assert expected(reply.read("hm", RUBRIC), Reply("hm")).overall is None
+    assert expected(reply.read("hm", RUBRIC), Reply("hm"), {}).overall is None

@@ -245,7 +245,9 @@ class ModelCritic:
         critiques = []
         for said in self._speaker.replies(chats, replace(manner, numbers=self._soft)):
             critique = reply.read(said.text, self._rubric, cut_off=said.cut_off)
-            critique = soft.expected(critique, said) if self._soft else critique
+            if self._soft:
+                places = reply.places(said.text, self._rubric, cut_off=said.cut_off)
+                critique = soft.expected(critique, said, places)
             critiques.append(replace(critique, problem=said.withheld or critique.problem))
         return critiques
 

@@ -7,41 +7,33 @@ al., 2023), so that images which share a written score can still be told apart.
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gcr.reply import overall
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gcr.critic.speaker import Number, Reply
     from gcr.records import Critique
 
-_SCORE = re.compile(r"score\W{0,8}(?P<value>[1-4](?:\.\d+)?)", re.IGNORECASE)
 
-
-def expected(critique: Critique, reply: Reply) -> Critique:
+def expected(critique: Critique, reply: Reply, places: Mapping[str, int]) -> Critique:
     """The critique with expected scores in place of those that are written.
 
-    An aspect whose number cannot be found in the reply again keeps it as written.
+    places: where in the reply each aspect's score was read. One for which the model told no
+    chances there stays as written.
     """
     if critique.overall is None:
         return critique
     told = {number.at: number for number in reply.numbers}
-    rest = [
-        (float(match["value"]), told[match.start("value")])
-        for match in _SCORE.finditer(reply.text)
-        if match.start("value") in told
+    aspects = [
+        replace(aspect, score=_mean(aspect.score, told[places[aspect.aspect]]))
+        if aspect.score is not None and places.get(aspect.aspect) in told
+        else aspect
+        for aspect in critique.aspects
     ]
-    aspects = []
-    for aspect in critique.aspects:
-        place = next((i for i, (value, _) in enumerate(rest) if value == aspect.score), None)
-        if place is None:
-            aspects.append(aspect)
-            continue
-        value, number = rest[place]
-        del rest[: place + 1]
-        aspects.append(replace(aspect, score=_mean(value, number)))
     scores = [aspect.score for aspect in aspects if aspect.score is not None]
     return replace(critique, aspects=tuple(aspects), overall=overall(scores))
 

@@ -6,9 +6,12 @@ what an answer means, is the matter of others.
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+from gcr.answer import OPENING
 from gcr.checkpoint import reworded
 from gcr.critic.prefix import Prefix
 from gcr.critic.speaker import NUMBER, SPACES, Manner, Number, Reply
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
 YES = ("yes", "Yes", "YES", " yes", " Yes", " YES")
 NO = ("no", "No", "NO", " no", " No", " NO")
+_OPENED = re.compile(rf"(?:{OPENING.pattern})\s*\Z", OPENING.flags)
 
 
 class LocalSpeaker:
@@ -130,14 +134,27 @@ class LocalSpeaker:
                 stopping_criteria=[watch],
                 logits_processor=[keep] if manner.numbers else [],
             )
-        return self._decoded(tokens[:, inputs["input_ids"].shape[1] :], manner.limit, seen)
+        # A thought that the chat template opens is part of the reply, so that nothing in it counts.
+        opened = [self._opened(row) for row in inputs["input_ids"]]
+        new = tokens[:, inputs["input_ids"].shape[1] :]
+        return self._decoded(new, manner.limit, seen, opened)
+
+    def _opened(self, row: torch.Tensor) -> str:
+        """What opens a thought at the end of a prompt; empty where nothing does."""
+        match = _OPENED.search(self.processor.tokenizer.decode(row[-32:]))
+        return match[0] if match else ""
 
     def _decoded(
-        self, tokens: torch.Tensor, limit: int, seen: Sequence[torch.Tensor] = ()
+        self,
+        tokens: torch.Tensor,
+        limit: int,
+        seen: Sequence[torch.Tensor] = (),
+        opened: Sequence[str] = (),
     ) -> list[Reply]:
         """tokens: (batch, length) of the replies alone, padded at the end.
 
-        seen: for each step the chances of the vocabulary's numbers, (batch, numbers).
+        seen: for each step the chances of the vocabulary's numbers, (batch, numbers). opened: what
+        stands before each reply.
         """
         texts = self.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         ends = self.model.generation_config.eos_token_id
@@ -148,7 +165,9 @@ class LocalSpeaker:
         for i, (text, row) in enumerate(zip(texts, tokens.tolist(), strict=True)):
             cut_off = full and not any(end in row for end in ends)
             numbers = self._told(row, [step[i] for step in seen], text) if seen else ()
-            replies.append(Reply(text.strip(), cut_off, numbers))
+            before = opened[i] if opened else ""
+            numbers = tuple(replace(number, at=number.at + len(before)) for number in numbers)
+            replies.append(Reply(before + text.strip(), cut_off, numbers))
         return replies
 
     def _told(self, row: list[int], seen: list[torch.Tensor], text: str) -> tuple[Number, ...]:
@@ -175,10 +194,13 @@ class LocalSpeaker:
         return {i: float(word) for i, word in words.items() if NUMBER.fullmatch(word)}
 
     def _first_logits(self, chats: list[list[Message]]) -> torch.Tensor:
-        """The logits of each reply's first token: (batch, vocabulary), float32."""
+        """The logits of each reply's first token: (batch, vocabulary), float32.
+
+        Raises ModelError where that belongs to a thought: it says nothing of yes or no.
+        """
         import torch
 
-        inputs = self._inputs(chats)
+        inputs = self._inputs(chats, thinks=False)
         with torch.inference_mode(), self.inside:
             output = self.model.generate(
                 **inputs,
@@ -187,11 +209,23 @@ class LocalSpeaker:
                 return_dict_in_generate=True,
             )
         logits: torch.Tensor = output.logits[0].float()
+        first = [self.processor.tokenizer.decode(token) for token in logits.argmax(-1)]
+        prompts = inputs["input_ids"]
+        if any(self._opened(row) for row in prompts) or any(map(OPENING.match, first)):
+            raise ModelError(
+                "the critic begins to think where yes or no was asked for",
+                "take a critic that answers at once, without thinking aloud",
+            )
         return logits
 
-    def _inputs(self, chats: list[list[Message]]) -> Any:
-        """Token ids and pixels of a batch, padded on the left."""
-        # Its template is a program of the checkpoint, and may fail in any way.
+    def _inputs(self, chats: list[list[Message]], *, thinks: bool = True) -> Any:
+        """Token ids and pixels of a batch, padded on the left.
+
+        thinks: whether a model may think first that can also answer at once.
+        """
+        # Other templates know no such word, and it would count as a setting of the images.
+        switch = "enable_thinking" in str(self.processor.chat_template) and not thinks
+        # The template is a program of the checkpoint, and may fail in any way.
         hint = "take another critic; or, if the prompt has marks such as <image>, take them out"
         with reworded("the critic cannot be asked this", hint), bounded():
             inputs = self.processor.apply_chat_template(
@@ -202,6 +236,7 @@ class LocalSpeaker:
                 return_tensors="pt",
                 # Otherwise a request can open a turn of its own, or stand where an image does.
                 sanitize_control_tokens=True,
+                **({"enable_thinking": False} if switch else {}),
                 processor_kwargs={"padding": True, "add_special_tokens": False},
             )
         return inputs.to(self._device.name, dtype=self.model.dtype)
