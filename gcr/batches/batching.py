@@ -103,6 +103,7 @@ def batch(  # noqa: PLR0913 - each for itself
     into: Path | str | None = None,
     wildcards: Path | str | None = None,
     literal: bool = False,
+    column: str | None = None,
     skip_bad: bool = False,
     wave: int = SIZE,
     shard: str = "1/1",
@@ -117,6 +118,7 @@ def batch(  # noqa: PLR0913 - each for itself
     prompts: Paths of prompt files, or the prompts themselves as texts.
     into: the batch's folder; one that holds this batch already is gone on with. None: a new one.
     wildcards: the folder of wildcard files. literal: leave texts as they are.
+    column: of the files, with the prompts in it; None: the first that has a usual name.
     skip_bad: leave out rows that cannot be read. wave: how many runs advance together.
     shard: `2/3` is the second of three parts of the prompts.
     max_failures: stop after so many.
@@ -129,8 +131,8 @@ def batch(  # noqa: PLR0913 - each for itself
     the whole batch; on Ctrl-C BatchInterrupted, which is a KeyboardInterrupt.
     """
     pace = paced(wave, shard, max_failures, ray, workers)
-    folder = None if wildcards is None else Path(wildcards)
-    plan = plans.make(prompts, resolve(flags), wildcards=folder, literal=literal, skip_bad=skip_bad)
+    reading = plans.Reading(column, wildcards, literal, skip_bad)
+    plan = plans.make(prompts, resolve(flags), reading)
     return run(plan, None if into is None else Path(into), pace, view=view)
 
 
