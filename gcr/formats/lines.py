@@ -55,7 +55,7 @@ def plain(name: str, text: str, known: Sequence[str]) -> Iterator[Row]:
     if ignored:
         listed = ", ".join(f"--{flag}" for flag in ignored)
         logger.warning(
-            "%s: %s of its lines is not heeded: a batch has one setting for all of its prompts",
+            "%s: flags that are not heeded: %s; a batch has one setting for all of its prompts",
             name,
             listed,
         )
