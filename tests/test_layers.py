@@ -51,7 +51,7 @@ LAYERS = (
     ("outline", "store"),
     ("roundfile", "runfile"),
     ("rubric", "drawing.editing"),
-    ("metadata", "pocket", "drawing.pixels"),
+    ("metadata", "pocket", "drawing.pixels", "drawing.samplers"),
     ("promptfile", "wildcards", "source"),
     ("formats", "imagefile"),
     ("wording", "profiles", "device.weights", "device.ladder", "given", "drawing.faster"),

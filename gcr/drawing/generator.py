@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import itertools
 import logging
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gcr.checkpoint import first_line, is_local, locate, named_errors, quiet_libraries
 from gcr.device.ladder import Ladder
 from gcr.device.weights import Weights
-from gcr.drawing import editing, faster, noise, pipelines, starting
+from gcr.drawing import editing, faster, noise, pipelines, samplers, starting
 from gcr.drawing.pipelines import Sampling, StepBar
 from gcr.drawing.pixels import drawing
 from gcr.errors import ModelError, UsageError
@@ -253,7 +254,8 @@ class DiffusersGenerator:
             logger.warning("the safety checker of %s blacked out an image", self._name)
         # Kandinsky's output has another name for them.
         images = output.images if hasattr(output, "images") else output.image
-        return [drawing(pixels, len(batch)) for pixels in images]
+        sampler = samplers.name(self._pipeline)
+        return [replace(drawing(pixels, len(batch)), sampler=sampler) for pixels in images]
 
     def _negative(self, batch: Sequence[Candidate]) -> dict[str, list[str]]:
         if any(candidate.negative for candidate in batch):
