@@ -104,7 +104,7 @@ def of_entries(entries: Sequence[Entry], seed: int, wildcards: Wildcards | None)
     if changed:
         first = changed[0]
         logger.warning(
-            "wildcards were chosen in %d of %d prompts, as in %s: %r became %r; "
+            "wildcards were chosen in %d of %d prompts, as in %s: %s became %s; "
             "--literal leaves all as they are",
             *(len(changed), len(jobs), first.place, _short(first.written), _short(first.prompt)),
         )
