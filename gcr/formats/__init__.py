@@ -22,6 +22,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from gcr import structured
@@ -69,6 +70,8 @@ def _rows(source: str | Path, known: Sequence[str]) -> Iterable[Row]:
         raise UsageError(f"no file {called!r}", "give prompt files, folders of .txt files, or -")
     suffix = path.suffix.lower()
     if suffix == ".parquet":
+        with _opening(called):
+            structured.check_plain(path)
         return tables.parquet(called, path, known)
     if suffix not in _READERS:
         endings = ", ".join([*_READERS, ".parquet"])
@@ -77,13 +80,21 @@ def _rows(source: str | Path, known: Sequence[str]) -> Iterable[Row]:
 
 
 def _text(name: str, path: Path) -> str:
-    try:
+    with _opening(name):
         return _of_lines(structured.decoded(structured.content(path)))
+
+
+@contextmanager
+def _opening(name: str) -> Iterator[None]:
+    """Turn what is wrong with a file as such into a message with a hint."""
+    try:
+        yield
     except OSError as error:
         hint = "check its permissions, or pipe it to -"
         raise UsageError(f"cannot read {name}: {error.strerror}", hint) from error
     except MalformedError as error:
-        raise _unreadable(name, error) from error
+        hint = f"{UTF8}, and split one that is too large"
+        raise UsageError(f"{name}: {error.problem}", hint) from error
 
 
 def _of_lines(text: str) -> str:
@@ -91,10 +102,6 @@ def _of_lines(text: str) -> str:
     if text.count("\n") > MOST_LINES:
         raise MalformedError(f"more than {MOST_LINES} lines")
     return text
-
-
-def _unreadable(name: str, error: MalformedError) -> UsageError:
-    return UsageError(f"{name}: {error.problem}", f"{UTF8}, and split one that is too large")
 
 
 def _folder(name: str, folder: Path, known: Sequence[str]) -> Iterator[Row]:
@@ -113,11 +120,9 @@ def _folder(name: str, folder: Path, known: Sequence[str]) -> Iterator[Row]:
 
 
 def _stdin(name: str, known: Sequence[str]) -> Iterable[Row]:
-    try:
+    with _opening(name):
         read = structured.up_to(sys.stdin.buffer, structured.MOST_BYTES)
         text = _of_lines(structured.decoded(read))
-    except MalformedError as error:
-        raise _unreadable(name, error) from error
     first = next((line.strip() for line in lines_of(text) if line.strip()), "")
     try:
         document = structured.parse_json(text, strict=False)

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gcr import structured
 from gcr.errors import UsageError
 from gcr.formats.rows import (
     MOST_CHARACTERS,
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
 HEADERLESS = ("seed", "category")
 """What stands behind the prompt in a file with tabs whose first row names no column, as in
 DrawBench's."""
-
-AT_ONCE = 64
-"""Rows of Parquet that are unpacked together: a cell may be large, and a row group is."""
 
 QUOTING = 'a cell that holds separators or quotes is put in quotes, and a quote in it is ""'
 
@@ -89,26 +85,28 @@ def parquet(name: str, path: Path, known: Sequence[str]) -> Iterator[Row]:
     except ImportError as error:
         raise UsageError(f"{name}: no pyarrow to read it", "pip install 'gcr[parquet]'") from error
     try:
-        structured.check_plain(path)
         with parquet.ParquetFile(path) as file:
             schema = file.schema_arrow
             _checked(name, schema.names, known)
             texts = [field.name for field in schema if not _holds_bytes(field.type)]
-            _check_size(name, file.metadata, texts)
+            at_once = _rows_at_once(name, file.metadata, texts)
             unpacked = 0
-            for batch in file.iter_batches(batch_size=AT_ONCE, columns=texts):
-                unpacked += batch.nbytes
-                if unpacked > MOST_BYTES:
-                    raise _too_large(name)
+            for batch in file.iter_batches(batch_size=at_once, columns=texts):
                 for content in batch.to_pylist():
+                    unpacked += _size(content)
+                    if unpacked > MOST_BYTES:
+                        raise _too_large(name)
                     yield Row(name, 0, content)
     except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
         problem = " ".join(str(error).split())
         raise UsageError(f"cannot read {name}: {problem}", "is it a whole Parquet file?") from error
 
 
-def _check_size(name: str, about: Any, texts: Sequence[str]) -> None:
-    """Refuse what is too large by what the file says of itself, before any of it is unpacked."""
+def _rows_at_once(name: str, about: Any, texts: Sequence[str]) -> int:
+    """How many rows to unpack together, so that they fit even if each has the largest cell.
+
+    Refuses what is too large by what the file says of itself, before any of it is unpacked.
+    """
     if about.num_rows > MOST_ROWS:
         message = f"{name}: {about.num_rows} rows, and {MOST_ROWS} are the most"
         raise UsageError(message, "split it into several files")
@@ -118,6 +116,17 @@ def _check_size(name: str, about: Any, texts: Sequence[str]) -> None:
     size = sum(part.total_uncompressed_size + part.num_values for part in parts)
     if size > MOST_BYTES:
         raise _too_large(name)
+    largest = max((part.total_uncompressed_size for part in parts), default=0)
+    return min(max(4 * MOST_BYTES // max(largest, 1), 1), 1024)
+
+
+def _size(value: object) -> int:
+    """Of a cell, or a row: characters, and one for all that is no text."""
+    if isinstance(value, str | bytes):
+        return len(value) + 1
+    if isinstance(value, dict):
+        return sum(map(_size, value.values()))
+    return 1 + (sum(map(_size, value)) if isinstance(value, list) else 0)
 
 
 def _too_large(name: str) -> UsageError:

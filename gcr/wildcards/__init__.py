@@ -288,6 +288,8 @@ def _draw(options: Sequence[Option], count: int, rng: random.Random) -> list[Opt
     """So many different options, by their weights."""
     rest = list(options)
     taken = []
+    if all(option.weight == 1 for option in rest):  # the lines of a file: there may be a million
+        return [rest.pop(int(rng.random() * len(rest))) for _ in range(count)]
     for _ in range(count):
         bounds = list(accumulate(option.weight for option in rest))
         place = bisect(bounds, rng.random() * bounds[-1])
