@@ -1,21 +1,21 @@
 """Text and JSON that others wrote, read within bounds; `gcr.yamltext` reads YAML within the same.
 
-Only plain files are opened: a pipe would wait for somebody to write, a device may never end. What
-is larger or deeper than any real file of its kind is refused before it takes the machine's memory
-or the interpreter's stack. A name that stands twice in one object is an error, for one of the two
-values would be lost.
+What is larger or deeper than any real file of its kind is refused before it takes the machine's
+memory or the interpreter's stack. A name that stands twice in one object is an error, for one of
+the two values would be lost.
 """
 
 from __future__ import annotations
 
-import errno
 import io
 import json
 import re
-import stat
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
+
+from gcr.files import reading
 
 MOST_BYTES = 64 << 20
 """Of a file of prompts; a hundred thousand of them have some ten million."""
@@ -32,7 +32,6 @@ RECORD_DEPTH = 2 * MOST_DEPTH
 MOST_DIGITS = 1000
 """Of one number."""
 
-TOO_DEEP = f"more than {MOST_DEPTH} lists and objects inside each other"
 TOO_LONG_A_NUMBER = f"a number of more than {MOST_DIGITS} digits"
 
 _SHAPE = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
@@ -56,22 +55,13 @@ class MalformedError(ValueError):
 # Files and their text
 
 
-def check_plain(path: Path) -> None:
-    """Raise OSError for what is no plain file, without opening it."""
-    mode = path.stat().st_mode
-    if not stat.S_ISREG(mode):
-        what = "a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else "a device"
-        raise OSError(errno.EINVAL, f"it is {what}, no plain file", str(path))
-
-
 def content(path: Path, most: int = MOST_BYTES) -> bytes:
-    """All of a plain file. Raises OSError, and MalformedError for more than `most` bytes."""
-    check_plain(path)
-    with path.open("rb") as file:
+    """All of a regular file. Raises OSError, and MalformedError for more than `most` bytes."""
+    with reading(path) as file:
         return up_to(file, most)
 
 
-def up_to(file: BinaryIO, most: int) -> bytes:
+def up_to(file: IO[bytes], most: int) -> bytes:
     """All that is left of a file. Raises MalformedError for more than `most` bytes."""
     read = file.read(most + 1)
     if len(read) > most:
@@ -152,7 +142,7 @@ def _parsed(text: str, most: int, deepest: int, decoder: json.JSONDecoder) -> An
             f"not JSON: {error.msg}, column {error.colno}", error.lineno
         ) from error
     except RecursionError as error:
-        raise MalformedError(TOO_DEEP) from error
+        raise MalformedError(too_deep(deepest)) from error
 
 
 def _check_shape(text: str, most: int, deepest: int) -> None:
@@ -165,9 +155,13 @@ def _check_shape(text: str, most: int, deepest: int) -> None:
         elif sign in "]}":
             depth -= 1
         if depth > deepest:
-            raise MalformedError(TOO_DEEP, text.count("\n", 0, mark.start()) + 1)
+            raise MalformedError(too_deep(deepest), text.count("\n", 0, mark.start()) + 1)
         if count > most:
             raise MalformedError(f"more than {most} lists and objects")
+
+
+def too_deep(most: int = MOST_DEPTH) -> str:
+    return f"more than {most} lists and objects inside each other"
 
 
 def _whole_number(digits: str) -> int:
@@ -179,8 +173,8 @@ def _whole_number(digits: str) -> int:
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     made = dict(pairs)
     if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise MalformedError(stands_twice(next(name for name in made if names.count(name) > 1)))
+        ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise MalformedError(stands_twice(name))
     return made
 
 

@@ -16,11 +16,11 @@ from gcr.structured import (
     MOST_DEPTH,
     MOST_DIGITS,
     MOST_VALUES,
-    TOO_DEEP,
     TOO_LONG_A_NUMBER,
     MalformedError,
     is_text,
     stands_twice,
+    too_deep,
 )
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def construct(node: Any) -> Any:
     except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError) as error:
         raise MalformedError("not YAML: a value that is not of its type", line) from error
     except RecursionError as error:
-        raise MalformedError(TOO_DEEP, line) from error
+        raise MalformedError(too_deep(), line) from error
 
 
 def compose(text: str) -> Any:
@@ -161,7 +161,7 @@ class _Composer:
             if isinstance(event, kinds):
                 yield event
             if len(self._open) > MOST_DEPTH:
-                raise MalformedError(TOO_DEEP, line)
+                raise MalformedError(too_deep(), line)
             if self._count > MOST_VALUES:
                 raise MalformedError(f"more than {MOST_VALUES} values", line)
 

@@ -119,7 +119,6 @@ def readers(folder: Path) -> dict[str, object]:
         "settings": lambda path: given.from_file(path, ["seed"]),
         "profile": lambda path: profiles.load(str(path)),
         "rubric": rubric.load,
-        "notebook": lambda path: notebook.read(path, str, "scores", "gcr calibrate"),
         "prompts": lambda path: promptfile.read([path]),
     }
 
@@ -157,6 +156,15 @@ def test_hostile_files(tmp_path: Path, reader: str, kind: str) -> None:
     assert str(path) in caught.value.message or (reader == "prompts" and kind == "folder")
 
 
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_file_of_measurements_stops_nothing(tmp_path, caplog, kind) -> None:
+    path = tmp_path / "own.yaml"
+    content = HOSTILE[kind]
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert notebook.read(path, notebook.Kind(str, "scores", "gcr calibrate")) == {}
+    assert "was damaged" in caplog.text
+
+
 @pytest.mark.parametrize(
     "content", [b"[" * DEEP, b'{"a": 1, "a": 2}', b'{"a": "\xff"}', b'{"a": ' + b"9" * 5000 + b"}"]
 )
@@ -169,7 +177,7 @@ def test_records_of_a_folder_from_elsewhere(tmp_path: Path, content: bytes) -> N
 
 def test_a_pipe_among_records_holds_up_nothing(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "run.json")
-    with pytest.raises(UsageError, match="it is a pipe, no plain file"):
+    with pytest.raises(UsageError, match="it is not a regular file"):
         load_run(tmp_path)
     run = tmp_path / "2026-01-01" / "120000-a"
     run.mkdir(parents=True)
@@ -269,4 +277,4 @@ def test_parquet_is_not_unpacked_beyond_a_bound(tmp_path, monkeypatch) -> None:
     parquet.write_table(pa.table(wide), "c.parquet")
     assert refusal("c.parquet") == "c.parquet: 1501 columns, and 1000 are the most"
     os.mkfifo("d.parquet")
-    assert refusal("d.parquet") == "cannot read d.parquet: it is a pipe, no plain file"
+    assert refusal("d.parquet") == "cannot read d.parquet: it is not a regular file"

@@ -374,9 +374,9 @@ def test_files_that_are_no_plain_ones(tmp_path: Path, monkeypatch: pytest.Monkey
     folder = write(tmp_path, large="x\n" * 600, small="y")
     os.mkfifo(folder / "pipe.txt")
     (folder / "folder.txt").mkdir()
-    for name, what in (("pipe", "a pipe"), ("folder", "a folder")):
+    for name, problem in (("pipe", "it is not a regular file"), ("folder", "Is a directory")):
         message = refusal(f"__{name}__", folder)[0]
-        assert message == f"cannot read {folder / f'{name}.txt'}: it is {what}, no plain file"
+        assert message == f"cannot read {folder / f'{name}.txt'}: {problem}"
     monkeypatch.setattr(structured, "MOST_BYTES", 1 << 10)
     assert refusal("__large__", folder)[0] == f"{folder / 'large.txt'}: larger than 1 KiB"
 

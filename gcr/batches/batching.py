@@ -118,10 +118,8 @@ def batch(  # noqa: PLR0913 - each for itself
     prompts: Paths of prompt files, or the prompts themselves as texts.
     into: the batch's folder; one that holds this batch already is gone on with. None: a new one.
     wildcards: the folder of wildcard files. literal: leave texts as they are.
-    column: of the files, with the prompts in it; None: the first that has a usual name.
-    skip_bad: leave out rows that cannot be read. wave: how many runs advance together.
-    shard: `2/3` is the second of three parts of the prompts.
-    max_failures: stop after so many.
+    column: that holds the prompts; None: one that has a usual name. skip_bad: leave out bad rows.
+    wave: runs that advance together. shard: `2/3`, part 2 of 3. max_failures: stop after so many.
     ray: do the work on Ray: `local` starts a cluster on this machine, `auto` joins the one that
         runs on it, HOST:PORT one elsewhere. workers: how many on it, each with its own models;
         None: one for each GPU, or for every two CPUs where there is none.

@@ -12,8 +12,8 @@
     -               standard input: JSON lines, a JSON document, or plain lines
 
 All text is UTF-8, with or without a byte order mark. A file that is no such thing, or is larger
-than any real one, is an error. A
-row that cannot be read is a row with a fault: whoever asked decides whether to go on.
+than any real one, is an error. A row that cannot be read is a row with a fault: whoever asked
+decides whether to go on.
 `gcr.promptfile` makes prompts of the rows.
 """
 
@@ -22,11 +22,12 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from gcr import structured
 from gcr.errors import UsageError
+from gcr.files import reading
 from gcr.formats import documents, lines, tables
 from gcr.formats.rows import MOST_ROWS, PROMPT, UTF8, Row
 from gcr.structured import MalformedError, first_flaw, lines_of
@@ -70,13 +71,18 @@ def _rows(source: str | Path, known: Sequence[str]) -> Iterable[Row]:
         raise UsageError(f"no file {called!r}", "give prompt files, folders of .txt files, or -")
     suffix = path.suffix.lower()
     if suffix == ".parquet":
-        with _opening(called):
-            structured.check_plain(path)
-        return tables.parquet(called, path, known)
+        return _parquet(called, path, known)
     if suffix not in _READERS:
         endings = ", ".join([*_READERS, ".parquet"])
         raise UsageError(f"{called}: a prompt file is known by its ending", f"one of {endings}")
     return _READERS[suffix](called, _text(called, path), known)
+
+
+def _parquet(name: str, path: Path, known: Sequence[str]) -> Iterator[Row]:
+    with ExitStack() as stack:
+        with _opening(name):
+            file = stack.enter_context(reading(path))
+        yield from tables.parquet(name, file, known)
 
 
 def _text(name: str, path: Path) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import IO, Any
 
 from gcr.errors import UsageError
 from gcr.formats.rows import (
@@ -20,9 +20,6 @@ from gcr.formats.rows import (
     no_prompt,
 )
 from gcr.structured import MOST_BYTES, first_flaw, lines_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HEADERLESS = ("seed", "category")
 """What stands behind the prompt in a file with tabs whose first row names no column, as in
@@ -77,7 +74,7 @@ def _told_separator(lines: list[str]) -> tuple[list[str], str]:
     return (["\n", *lines[1:]], told[1]) if told else (lines, "")
 
 
-def parquet(name: str, path: Path, known: Sequence[str]) -> Iterator[Row]:
+def parquet(name: str, content: IO[bytes], known: Sequence[str]) -> Iterator[Row]:
     """Rows of a Parquet file, without the columns that hold bytes: those are images."""
     try:
         import pyarrow as pa
@@ -85,18 +82,18 @@ def parquet(name: str, path: Path, known: Sequence[str]) -> Iterator[Row]:
     except ImportError as error:
         raise UsageError(f"{name}: no pyarrow to read it", "pip install 'gcr[parquet]'") from error
     try:
-        with parquet.ParquetFile(path) as file:
+        with parquet.ParquetFile(content) as file:
             schema = file.schema_arrow
             _checked(name, schema.names, known)
             texts = [field.name for field in schema if not _holds_bytes(field.type)]
             at_once = _rows_at_once(name, file.metadata, texts)
             unpacked = 0
             for batch in file.iter_batches(batch_size=at_once, columns=texts):
-                for content in batch.to_pylist():
-                    unpacked += _size(content)
+                for row in batch.to_pylist():
+                    unpacked += _size(row)
                     if unpacked > MOST_BYTES:
                         raise _too_large(name)
-                    yield Row(name, 0, content)
+                    yield Row(name, 0, row)
     except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
         problem = " ".join(str(error).split())
         raise UsageError(f"cannot read {name}: {problem}", "is it a whole Parquet file?") from error

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import date, time
 
 from gcr.formats.rows import MOST_CHARACTERS, MOST_COLUMNS
-from gcr.structured import MOST_DEPTH, TOO_DEEP, is_text
+from gcr.structured import MOST_DEPTH, is_text, too_deep
 
 
 class BadRowError(ValueError):
@@ -40,7 +40,7 @@ def _json(value: object, depth: int) -> object:
     depth: of lists and objects that it is in.
     """
     if depth > MOST_DEPTH:
-        raise BadRowError(TOO_DEEP, "write it flatter")
+        raise BadRowError(too_deep(), "write it flatter")
     if isinstance(value, dict):
         return {str(_json(k, depth + 1)): _json(v, depth + 1) for k, v in value.items()}
     if isinstance(value, list | tuple):
