@@ -315,7 +315,7 @@ def test_what_was_expanded_is_told_once(cli):
     told = [line for line in ran.err.splitlines() if "wildcards" in line]
     assert told == [
         (
-            "warning: wildcards were chosen in 2 of 3 prompts, as in w.txt, line 1: "
+            "warning: wildcards were read in 2 of 3 prompts, as in w.txt, line 1: "
             "a {red|red} circle became a red circle; --literal leaves all as they are"
         )
     ]

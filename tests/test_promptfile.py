@@ -338,6 +338,13 @@ def test_what_excel_says_of_separators(write, ending, separator, line):
     assert (entry.row, entry.line) == (1, 3)
 
 
+@pytest.mark.parametrize("line", ["sep=", 'sep="', "sep=a", "sep=  ", "sep=;;", "sep=\r"])
+def test_what_is_no_separator(write, line):
+    assert refusal(write("a.csv", f"{line}\nprompt\na\n"))[0].startswith(
+        "a.csv: no column of prompts"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [

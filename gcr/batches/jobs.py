@@ -97,14 +97,14 @@ def of_entries(entries: Sequence[Entry], seed: int, wildcards: Wildcards | None)
     """What is drawn for each entry.
 
     seed: of entries that have none. wildcards: None leaves every text as it is.
-    Says once what became of wildcards. Raises UsageError, which names the entry's place.
+    Warns once of what became of wildcards. Raises UsageError, which names the entry's place.
     """
     jobs = [_job(entry, seed if entry.seed is None else entry.seed, wildcards) for entry in entries]
     changed = [job for job in jobs if job.written]
     if changed:
         first = changed[0]
         logger.warning(
-            "wildcards were chosen in %d of %d prompts, as in %s: %s became %s; "
+            "wildcards were read in %d of %d prompts, as in %s: %s became %s; "
             "--literal leaves all as they are",
             *(len(changed), len(jobs), first.place, _short(first.written), _short(first.prompt)),
         )

@@ -27,7 +27,7 @@ DrawBench's."""
 
 QUOTING = 'a cell that holds separators or quotes is put in quotes, and a quote in it is ""'
 
-_SEPARATOR = re.compile(r"\"?sep=(.)\"?[\r\n]*", re.IGNORECASE)
+_SEPARATOR = re.compile(r"\"?sep=([^\w\s\"]|\t)\"?[\r\n]*", re.IGNORECASE)
 _WHOLE_NUMBER = re.compile(r"\s*[+-]?[0-9]+\s*")
 
 
