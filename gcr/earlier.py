@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
-from gcr.files import read
+from gcr import structured
 
 MOST = 200
 """Runs that are looked at, the latest first."""
@@ -76,10 +75,11 @@ def _runs(output: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]
     found = [path for place in places for path in output.glob(place)]
     for path in sorted(found, reverse=True)[:MOST]:
         try:
-            story = json.loads(read(path))
-            lines = read(path.with_name("rounds.jsonl")).splitlines()
-            yield dict(story), _attempts([json.loads(line) for line in lines])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            story = structured.record(path)
+            rounds = structured.content(path.with_name("rounds.jsonl"), structured.RECORD_BYTES)
+            lines = rounds.splitlines()
+            yield dict(story), _attempts([structured.parse_record(line) for line in lines])
+        except (OSError, ValueError, KeyError, TypeError):
             continue
 
 

@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from gcr import structured, yamltext
 from gcr.errors import UsageError
-from gcr.files import read
+from gcr.structured import MalformedError
 
 PREFIX = "GCR_"
 
@@ -59,17 +60,16 @@ def from_file(path: Path, keys: Collection[str], *, by_user: bool = False) -> di
 
     Raises UsageError for what is no such file.
     """
-    import yaml
-
     try:
-        content = yaml.safe_load(read(path).decode("utf-8"))
+        content = yamltext.parse(structured.text(path))
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {error}", "mend or remove the file") from error
-    except (RecursionError, yaml.YAMLError) as error:
-        said = " ".join(str(error).split())
-        raise UsageError(f"{path} is not YAML: {said}", "mend or remove the file") from error
+    except OSError as error:
+        message = f"cannot read {path}: {error.strerror}"
+        raise UsageError(message, "mend or remove the file") from error
+    except MalformedError as error:
+        message = f"{error.place(path)}: {error.problem}"
+        raise UsageError(message, "mend or remove the file") from error
     if content is None:
         return {}
     if not isinstance(content, dict):

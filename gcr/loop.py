@@ -267,6 +267,7 @@ def _round(
             draw_seconds=draw_seconds,
             judge_seconds=0.0 if drawing.fault else judge_seconds,
             batch=drawing.batch,
+            sampler=drawing.sampler,
         )
         for position, (candidate, drawing, critique) in enumerate(tried)
     )

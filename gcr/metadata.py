@@ -26,6 +26,25 @@ if TYPE_CHECKING:
     from gcr.records import Attempt, Candidate, Run
 
 CHUNK_LIMIT = 1 << 20  # bytes: larger text chunks are refused by Pillow, ours and other readers'
+SCHEDULES = ("Karras", "Exponential", "Beta")
+INVOKEAI = {
+    "DDIM": "ddim",
+    "DDPM": "ddpm",
+    "DEIS": "deis",
+    "DPM++ 2M": "dpmpp_2m",
+    "DPM++ 2M SDE": "dpmpp_2m_sde",
+    "DPM++ SDE": "dpmpp_sde",
+    "DPM2": "kdpm_2",
+    "DPM2 a": "kdpm_2_a",
+    "Euler": "euler",
+    "Euler a": "euler_a",
+    "Heun": "heun",
+    "LCM": "lcm",
+    "LMS": "lms",
+    "PLMS": "pndm",
+    "UniPC": "unipc",
+}
+"""InvokeAI's names of samplers by A1111's; with Karras' schedule, they end in `_k`."""
 COMPRESSION = 1  # zlib level: 6 makes a 1024 px file a tenth smaller and takes four times as long
 
 
@@ -70,6 +89,7 @@ def parameters(run: Run, attempt: Attempt, size: tuple[int, int]) -> str:
         lines.append(f"Negative prompt: {candidate.negative}")
     known = {
         "Steps": run.settings.get("steps"),
+        **_sampler(attempt.sampler),
         "CFG scale": run.settings.get("guidance"),
         "Seed": candidate.seed,
         "Size": f"{size[0]}x{size[1]}",
@@ -83,6 +103,22 @@ def parameters(run: Run, attempt: Attempt, size: tuple[int, int]) -> str:
         ", ".join(f"{key}: {_value(value)}" for key, value in known.items() if value is not None)
     )
     return "\n".join(lines)
+
+
+def _sampler(name: str) -> dict[str, str | None]:
+    """A sampler and its schedule, as A1111 names them since it has names for both."""
+    words, _, last = name.rpartition(" ")
+    if last in SCHEDULES:
+        return {"Sampler": words, "Schedule type": last}
+    return {"Sampler": name or None}
+
+
+def _scheduler(name: str) -> str | None:
+    """The same in InvokeAI's one word, where it has one."""
+    sampler = name.removesuffix(" Karras")
+    if sampler not in INVOKEAI:
+        return name or None
+    return INVOKEAI[sampler] + ("_k" if sampler != name else "")
 
 
 def _value(value: object) -> str:
@@ -100,6 +136,7 @@ def _invokeai(run: Run, attempt: Attempt, size: tuple[int, int]) -> dict[str, ob
         "seed": attempt.candidate.seed,
         "steps": run.settings.get("steps"),
         "cfg_scale": run.settings.get("guidance"),
+        "scheduler": _scheduler(attempt.sampler),
         "strength": attempt.candidate.strength if attempt.candidate.start else None,
     }
     return {key: value for key, value in known.items() if value is not None}

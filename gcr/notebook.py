@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from gcr import structured, yamltext
 from gcr.claims import turn
 from gcr.errors import GcrError
-from gcr.files import read as read_file
 from gcr.files import write, writing
+from gcr.structured import MalformedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -113,15 +114,13 @@ def _mended(path: Path, kind: Kind[Entry]) -> _Page[Entry]:
 
 def _parsed(path: Path, kind: Kind[Entry]) -> _Page[Entry]:
     """What a file holds. Raises OSError where it cannot be opened."""
-    import yaml
-
     page: _Page[Entry] = _Page({}, {})
     try:
-        loaded = yaml.safe_load(read_file(path)) or {}
+        loaded = yamltext.parse(structured.text(path)) or {}
     except FileNotFoundError:
         return page
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        return _Page({}, {}, " ".join(str(error).split()))
+    except MalformedError as error:
+        return _Page({}, {}, str(error))
     if not isinstance(loaded, dict):
         return _Page({}, {}, "it holds no entries")
     damage = ""

@@ -2,8 +2,11 @@
 
 Columns are found by their names, ignoring case:
 
-    prompt   prompt, prompts, prompt_en, prompt_zh, text, caption, instruction, superficial_prompt
-    id       id, item_id, index, key, line_number, No.; without one the row's number, from 1
+    prompt   the first that is there of prompt, prompts, prompt_en, prompt_zh, prompt_cn, text,
+             caption, instruction, superficial_prompt, reason_prompt, short_description and
+             long_description; or the one that is named
+    id       id, item_id, prompt_id, index, key, line_number, No.; without one the row's number,
+             from 1
     seed     seed, random_seed; an empty one is none
     without  negative_prompt: what is not to be seen, as --negative has it
 
@@ -20,20 +23,19 @@ one file, the later ones are numbered: `cat`, `cat-2`, `cat-3`.
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, time
 from pathlib import Path
 from typing import NamedTuple
 
 from gcr import formats
 from gcr.errors import UsageError
-from gcr.formats.rows import PROMPT, Row, column, no_prompt
+from gcr.formats.rows import PROMPT, Row, column_of, no_prompt
+from gcr.formats.values import BadRowError, columns_of, kind
 
-ID = ("id", "item_id", "index", "key", "line_number", "no.")
+ID = ("id", "item_id", "prompt_id", "index", "key", "line_number", "no.")
 SEED = ("seed", "random_seed")
 NEGATIVE = ("negative_prompt",)
 SEEDS = 1 << 32
@@ -42,7 +44,6 @@ SEEDS = 1 << 32
 GO_ON = "--skip-bad goes on without such rows"
 
 _WHOLE_NUMBER = re.compile(r"([+-]?[0-9]+)(?:\.0*)?")
-_NO_CHARACTER = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,27 +96,23 @@ class Prompts(NamedTuple):
     skipped: list[Skipped]
 
 
-class _BadRowError(ValueError):
-    """A row that is no prompt, and what to do about it."""
-
-    def __init__(self, reason: str, hint: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.hint = hint
-
-
-def read(sources: Sequence[str | Path], *, skip_bad: bool = False) -> Prompts:
+def read(
+    sources: Sequence[str | Path], *, column: str | None = None, skip_bad: bool = False
+) -> Prompts:
     """Read prompt files, folders of text files, and `-`, which is standard input.
 
+    column: the name of the column of the prompts, whatever case it is in; None: those above.
     skip_bad: leave out the rows that cannot be read; without it the first one is an error. A file
     that as a whole is not what its name says is an error either way.
 
     Raises UsageError, which names file and line.
     """
     _check_once(sources)
+    known = PROMPT if column is None else (column.strip().casefold(),)
     skipped: list[Skipped] = []
     files = {
-        formats.name(source): _read_file(source, skipped, skip_bad=skip_bad) for source in sources
+        formats.name(source): _read_file(source, known, skipped, skip_bad=skip_bad)
+        for source in sources
     }
     entries = _distinct(files)
     if not entries:
@@ -132,14 +129,16 @@ def _check_once(sources: Sequence[str | Path]) -> None:
         seen.add(same)
 
 
-def _read_file(source: str | Path, skipped: list[Skipped], *, skip_bad: bool) -> list[Entry]:
+def _read_file(
+    source: str | Path, known: Sequence[str], skipped: list[Skipped], *, skip_bad: bool
+) -> list[Entry]:
     """The entries of one file; rows without an id of their own have an empty one."""
     found = []
     number = 0
-    for number, row in enumerate(formats.read(source), 1):
+    for number, row in enumerate(formats.read(source, known), 1):
         try:
-            found.append(_entry(row, number))
-        except _BadRowError as bad:
+            found.append(_entry(row, number, known))
+        except BadRowError as bad:
             if not skip_bad:
                 place = _place(row.source, row.line, number)
                 raise UsageError(f"{place}: {bad.reason}", f"{bad.hint}; {GO_ON}") from bad
@@ -156,15 +155,14 @@ def _place(source: str, line: int, row: int) -> str:
 # One row
 
 
-def _entry(row: Row, number: int) -> Entry:
-    """The entry of a row. Raises _BadRowError."""
+def _entry(row: Row, number: int, known: Sequence[str]) -> Entry:
+    """The entry of a row. Raises BadRowError."""
     if row.fault:
-        raise _BadRowError(row.fault, row.hint)
-    columns = _columns(row.content)
-    names = (PROMPT, ID, SEED, NEGATIVE)
-    prompt, id_, seed, negative = (column(columns, known) for known in names)
+        raise BadRowError(row.fault, row.hint)
+    columns = columns_of(row.content, known)
+    prompt, id_, seed, negative = (column_of(columns, n) for n in (known, ID, SEED, NEGATIVE))
     if prompt is None:
-        raise _BadRowError(*no_prompt(list(columns)))
+        raise BadRowError(*no_prompt(list(columns), known))
     return Entry(
         id=_id(columns.get(id_ or "")),
         prompt=_prompt(columns[prompt]),
@@ -177,39 +175,11 @@ def _entry(row: Row, number: int) -> Entry:
     )
 
 
-def _columns(content: object) -> dict[str, object]:
-    """Columns as JSON values."""
-    if isinstance(content, str):
-        content = {"prompt": content}
-    if not isinstance(content, dict):
-        hint = "a prompt is a text, or an object with a prompt in it"
-        raise _BadRowError(f"{_kind(content)} is no prompt", hint)
-    try:
-        return {str(name): _json(value) for name, value in content.items()}
-    except RecursionError:
-        raise _BadRowError("too many brackets in each other", "write it flatter") from None
-
-
-def _json(value: object) -> object:
-    """A value as JSON can say it: dates and the like as text, a number that is none as None."""
-    if isinstance(value, dict):
-        return {str(_json(key)): _json(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_json(inner) for inner in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, str) and _NO_CHARACTER.search(value):
-        raise _BadRowError("a character that no text has", "remove its \\u escape")
-    if value is None or isinstance(value, str | int):
-        return value
-    return value.isoformat() if isinstance(value, date | time) else str(value)
-
-
 def _prompt(value: object) -> str:
     if value is None or (isinstance(value, str) and not value.strip()):
-        raise _BadRowError("the prompt is empty", "write one, or remove the row")
+        raise BadRowError("the prompt is empty", "write one, or remove the row")
     if not isinstance(value, str):
-        raise _BadRowError(f"the prompt is {_kind(value)}, not a text", "put quotes around it")
+        raise BadRowError(f"the prompt is {kind(value)}, not a text", "put quotes around it")
     return value
 
 
@@ -218,7 +188,7 @@ def _id(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise _BadRowError(f"the id is {_kind(value)}", "an id is a text or a number")
+        raise BadRowError(f"the id is {kind(value)}", "an id is a text or a number")
     whole = isinstance(value, float) and value.is_integer()
     return str(int(value) if whole else value).strip()
 
@@ -230,25 +200,14 @@ def _seed(value: object) -> int | None:
     number = _WHOLE_NUMBER.fullmatch(text)
     if not number or len(text) > 20 or not 0 <= int(number[1]) < SEEDS:
         shown = text if len(text) <= 40 else f"{text[:39]}…"
-        raise _BadRowError(f"seed {shown!r}", f"a seed is a whole number from 0 to {SEEDS - 1}")
+        raise BadRowError(f"seed {shown!r}", f"a seed is a whole number from 0 to {SEEDS - 1}")
     return int(number[1])
 
 
 def _negative(value: object) -> str:
     if value is not None and not isinstance(value, str):
-        raise _BadRowError(f"the negative prompt is {_kind(value)}", "put quotes around it")
+        raise BadRowError(f"the negative prompt is {kind(value)}", "put quotes around it")
     return (value or "").strip()
-
-
-def _kind(value: object) -> str:
-    """What a person calls a value that is no text."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, int | float):
-        return f"the number {value}"
-    return "an object" if isinstance(value, dict) else "a list"
 
 
 # All rows

@@ -145,6 +145,7 @@ class Attempt:
     sha256: of that file's bytes; empty until it is written.
     draw_seconds, judge_seconds: this image's share of its batch's time.
     batch: images drawn in the same call, on which the last bit of a pixel depends; 0: unknown.
+    sampler: as A1111 calls the pipeline's scheduler; empty: unknown.
     """
 
     candidate: Candidate
@@ -154,6 +155,7 @@ class Attempt:
     draw_seconds: float = 0.0
     judge_seconds: float = 0.0
     batch: int = 0
+    sampler: str = ""
 
     @property
     def score(self) -> float | None:
@@ -238,11 +240,13 @@ class Drawing:
     """One drawn image. fault: why it cannot be judged (`blank`, `non-finite`), or empty.
 
     batch: images drawn in the same call; 0: unknown.
+    sampler: as A1111 calls the pipeline's scheduler; empty: unknown.
     """
 
     image: Image
     fault: str = ""
     batch: int = 0
+    sampler: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from gcr import files
+from gcr import structured, yamltext
 from gcr.errors import UsageError
+from gcr.structured import MalformedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -217,9 +218,11 @@ def load(name_or_path: str | Path) -> Rubric:
     """
     path = _find(name_or_path)
     try:
-        content = files.read(path)
+        content = structured.content(path, structured.CONFIG_BYTES)
     except OSError as error:
         raise UsageError(f"cannot read the rubric {path}: {error.strerror}", _choices()) from error
+    except MalformedError as error:
+        raise UsageError(f"{path}: {error.problem}", _choices()) from error
     return _parse(content, path)
 
 
@@ -247,16 +250,11 @@ def _find(name_or_path: str | Path) -> Path:
 
 
 def _parse(content: bytes, path: Path) -> Rubric:
-    import yaml
-
     try:
-        loaded = yaml.safe_load(content)
-    except (RecursionError, yaml.YAMLError) as error:
-        line = getattr(error, "problem_mark", None)
-        where = f"{path}, line {line.line + 1}" if line else str(path)
-        raise UsageError(
-            f"{where}: not YAML", "quote texts that hold `: ` or start with a mark"
-        ) from error
+        loaded = yamltext.parse(structured.checked(structured.decoded(content)))
+    except MalformedError as error:
+        hint = "quote texts that hold `: ` or start with a mark"
+        raise UsageError(f"{error.place(path)}: {error.problem}", hint) from error
     if not isinstance(loaded, dict):
         raise UsageError(f"{path}: not a rubric", f"it needs the keys {', '.join(_needed())}")
     try:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from gcr import metadata, source
+from gcr import metadata, source, structured
 from gcr.errors import GcrError, UsageError
-from gcr.files import read as read_file
 from gcr.imagefile import DAMAGE
 from gcr.records import Request, Round, Run
+from gcr.structured import MalformedError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,11 +30,11 @@ def read(folder: Path) -> tuple[Run, dict[str, Any]]:
     """
     path = folder / NAME
     try:
-        story = json.loads(read_file(path))
+        story = structured.record(path)
     except OSError as error:
         message = f"no run in {folder}: {error.strerror or error}"
         raise UsageError(message, "name a folder that `gcr refine` made") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise damaged(path, error) from error
     try:
         run = _run(story)
@@ -57,9 +56,10 @@ def recovered(
     for finished in rounds:
         for attempt in finished.attempts:
             try:
-                story = json.loads(metadata.read(folder / attempt.image)["gcr"])
+                text = metadata.read(folder / attempt.image)["gcr"]
+                story = structured.parse_record(text.encode())
                 run = _run({**story, "id": folder.absolute().name})
-            except (OSError, KeyError, TypeError, AttributeError, RecursionError, *DAMAGE):
+            except (OSError, KeyError, TypeError, AttributeError, *DAMAGE):
                 continue  # the next one may
             logger.warning("%s; request and settings are those in %s", error.message, attempt.image)
             return run, {"stop": None, "comparison": None}
@@ -82,12 +82,11 @@ def _run(story: Any) -> Run:
 def damaged(path: Path, error: Exception) -> GcrError:
     """The error for a record in JSON that cannot be read, with the place in it if there is one."""
     place, problem = "", " ".join(str(error).split())
-    if isinstance(error, json.JSONDecodeError):
-        place, problem = f", line {error.lineno}", f"{error.msg}, column {error.colno}"
+    if isinstance(error, MalformedError):
+        place = f", line {error.line}" if error.line else ""
+        problem = error.problem.removeprefix("not JSON: ")
     elif isinstance(error, KeyError):
         problem = f"it has no {error}"
-    elif isinstance(error, RecursionError):
-        problem = "too many brackets in each other"
     hint = "put the file back as it was, or start anew"
     if path.name == NAME:
         hint += f"; gcr report {path.parent} shows what was drawn"

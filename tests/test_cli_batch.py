@@ -281,6 +281,11 @@ def test_a_resumed_edit_takes_the_source_from_its_folder(cli, tmp_path):
         (["batch", "p.txt", "--into", "b", "--shard", "3/2"], "--shard '3/2' is no part"),
         (["batch", "p.txt", "--wave", "0"], "'--wave'"),
         (["batch", "p.txt", "--wildcards", "nowhere"], "no folder nowhere"),
+        (
+            ["batch", "c.csv", "--column", "word"],
+            "c.csv: no column 'word'; there is 'words', 'prompt'",
+        ),
+        (["compare", "c.csv", "--column", "word"], "c.csv: no column 'word'"),
         (["batch", "p.txt", "--keep", "pink"], "--keep 'pink' is in none of the prompts"),
         (["batch", "p.txt", "--steps", "0"], "--steps should be greater than or equal to 1"),
         (["batch"], "Missing argument"),
@@ -290,6 +295,7 @@ def test_a_resumed_edit_takes_the_source_from_its_folder(cli, tmp_path):
 )
 def test_wrong_usage_is_refused_before_models_are_loaded(cli, monkeypatch, arguments, message):
     Path("bad.jsonl").write_text('{"prompt": "a"}\n{"prompt": 3}\n')
+    Path("c.csv").write_text("words,prompt\na red circle,a blue star\n")
     monkeypatch.setattr(assembly, "load_models", lambda *_, **__: pytest.fail("models were loaded"))
     ran = cli(*arguments)
     assert ran.out == ""
@@ -301,6 +307,26 @@ def test_bad_rows_can_be_skipped_with_a_warning(cli):
     ran = cli("batch", "bad.jsonl", "--skip-bad", "--rounds", "1")
     assert ran.code == 0
     assert "warning: bad.jsonl, line 2 is left out: the prompt is the number 3" in ran.err
+
+
+def test_what_was_expanded_is_told_once(cli):
+    Path("w.txt").write_text("a {red|red} circle\na {placeholder}\ntwo {blue|blue} stars\n")
+    ran = cli("batch", "w.txt", "--rounds", "1")
+    told = [line for line in ran.err.splitlines() if "wildcards" in line]
+    assert told == [
+        (
+            "warning: wildcards were read in 2 of 3 prompts, as in w.txt, line 1: "
+            "a {red|red} circle became a red circle; --literal leaves all as they are"
+        )
+    ]
+    assert "wildcards" not in cli("batch", "w.txt", "--rounds", "1", "--literal").err
+
+
+def test_a_column_that_is_named(cli):
+    Path("c.csv").write_text("words,prompt\na red circle,a blue star\n")
+    ran = cli("batch", "c.csv", "--column", "Words", "--rounds", "1")
+    (line,) = Path(ran.out.strip()).read_text().splitlines()
+    assert json.loads(line)["prompt"] == "a red circle"
 
 
 def test_help_names_the_options(cli):

@@ -15,7 +15,7 @@ import tiny
 from PIL import Image
 
 import gcr
-from gcr import rubric, store
+from gcr import metadata, rubric, store
 from gcr.__main__ import main
 from gcr.critic.speech import LocalSpeaker
 from gcr.pocket import bench
@@ -196,6 +196,8 @@ def test_the_embedded_pair_refines(tmp_path, monkeypatch, capsys):
     (attempt, *_) = store.RunFolder.open(best.parent).run.attempts
     assert attempt.score is not None
     assert attempt.critique.aspects[0].aspect == "Text Faithfulness"
+    assert attempt.sampler == "DPM++ 2M"
+    assert ", Sampler: DPM++ 2M, " in metadata.read(best)["parameters"]
     assert "warning" not in err
 
 

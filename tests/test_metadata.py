@@ -1,10 +1,12 @@
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from gcr import metadata
+from gcr.drawing import samplers
 from gcr.records import AspectScore, Attempt, Candidate, Critique, Request, Round, Run
 
 SETTINGS = {"steps": 20, "guidance": 2.0, "generator": "pocket:generator", "rubric_sha256": "ab"}
@@ -72,6 +74,43 @@ def test_invokeai_gets_prompt_size_seed_and_steps(tmp_path):
         "steps": 20,
         "cfg_scale": 2.0,
     }
+
+
+@pytest.mark.parametrize(
+    ("sampler", "line", "scheduler"),
+    [
+        ("DPM++ 2M", "Sampler: DPM++ 2M,", "dpmpp_2m"),
+        ("DPM++ 2M Karras", "Sampler: DPM++ 2M, Schedule type: Karras,", "dpmpp_2m_k"),
+        ("Euler a", "Sampler: Euler a,", "euler_a"),
+        ("Euler Beta", "Sampler: Euler, Schedule type: Beta,", "Euler Beta"),
+        ("EDMEuler", "Sampler: EDMEuler,", "EDMEuler"),
+    ],
+)
+def test_samplers_have_the_names_that_others_read(tmp_path, sampler, line, scheduler):
+    run, attempt = run_of()
+    texts = written(tmp_path, run, replace(attempt, sampler=sampler))
+    assert texts["parameters"].splitlines()[-1].startswith(f"Steps: 20, {line} CFG scale: 2, Seed")
+    assert json.loads(texts["invokeai_metadata"])["scheduler"] == scheduler
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "name"),
+    [
+        ("DPMSolverMultistepScheduler", {}, "DPM++ 2M"),
+        ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}, "DPM++ 2M Karras"),
+        ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}, "DPM++ 2M SDE"),
+        ("DPMSolverMultistepScheduler", {"solver_order": 3}, "DPMSolverMultistep"),
+        ("EulerAncestralDiscreteScheduler", {}, "Euler a"),
+        ("FlowMatchEulerDiscreteScheduler", {}, "Euler"),
+        ("EDMEulerScheduler", {}, "EDMEuler"),
+    ],
+)
+def test_schedulers_of_diffusers(kind, config, name):
+    import diffusers
+
+    pipeline = SimpleNamespace(scheduler=getattr(diffusers, kind)(**config))
+    assert samplers.name(pipeline) == name
+    assert samplers.name(SimpleNamespace()) == ""
 
 
 def test_what_an_image_was_started_from_is_told(tmp_path):

@@ -208,7 +208,7 @@ def test_an_unknown_profile_names_the_nearest_and_all():
         ("width: many", "width should be a valid integer, .* not 'many'", ""),
         ("width: 0", "width should be greater than or equal to 1, not 0", ""),
         ("- a list", "not a mapping", "gcr profiles --json"),
-        ("'open", "not a mapping", ""),
+        ("'open", "line [0-9]+: not YAML", ""),
     ],
 )
 def test_what_a_profile_cannot_hold(text, message, hint):

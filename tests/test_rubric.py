@@ -224,7 +224,7 @@ def test_a_rubric_that_lacks_something(tmp_path: Path) -> None:
     [
         (b"name: a\nb: [", "line 2: not YAML"),
         (b"a: b: c", "line 1: not YAML"),
-        (b"\xff\xfe\xff", "not YAML"),
+        (b"\xff\xfe\xff", "UTF-16 instead of UTF-8"),
         (b"", "not a rubric"),
         (b"- a", "not a rubric"),
         (b"1: x", "unknown key '1'"),

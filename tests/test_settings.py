@@ -165,7 +165,11 @@ def test_an_unknown_profile_names_the_nearest(place):
 
 @pytest.mark.parametrize(
     ("content", "problem"),
-    [("a: [", "is not YAML"), ("- seed", "holds no settings"), ("just words", "holds no settings")],
+    [
+        ("a: [", "line 1: not YAML"),
+        ("- seed", "holds no settings"),
+        ("just words", "holds no settings"),
+    ],
 )
 def test_a_file_that_is_no_mapping_is_an_error(place, content, problem):
     place.project.write_text(content)

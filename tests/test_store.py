@@ -370,7 +370,7 @@ def test_a_line_without_its_end_is_told_of(folder, caplog):
     [
         ('{\n  "id": "x",\n  oops', r", line 3, is damaged: Expecting property name"),
         ("", ", line 1, is damaged: Expecting value"),
-        ("[" * 50_000, " is damaged: too many brackets in each other"),
+        ("[" * 50_000, ", line 1, is damaged: more than 128 lists and objects inside each other"),
         ('{"id": "x"}', " is damaged: it has no 'request'"),
         ('{"id": "x", "request": {"prompt": 7}, "settings": {}}', "valid string"),
         ('{"id": "x", "request": {"prompt": "a", "new": 7}, "settings": {}}', "knows no 'new'"),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import unicodedata
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from gcr import promptfile
+from gcr import promptfile, structured
 from gcr.errors import UsageError
 from gcr.pocket import language
 from gcr.wildcards import Choice, Expansion, Wildcards
@@ -62,6 +64,15 @@ def refusal(text: str, folder: Path | None = None) -> tuple[str, str]:
         "it costs $5, or $$",
         "naïve 画 🎨 \u2028 \x0b e\u0301",
         "\udcff",
+        r"E = \frac{a}{b} on a blackboard",
+        "a portrait of {animal} in a crown",
+        "{{sun}}, {best quality}, detailed",
+        'a screen with {"a": 1, "b": {"c": []}}',
+        "{}",
+        "{" * 3000 + "}" * 3000,
+        "<lora:my__style__v2:0.8> a knight",
+        "<lora:a__b c__d:1> <lyco:__x__y:.5:.2>",
+        "{!important}, {@someone}, {~10}",
     ],
 )
 def test_a_text_without_wildcards_comes_back_as_it_is(text: str) -> None:
@@ -77,9 +88,10 @@ def test_a_text_without_wildcards_comes_back_as_it_is(text: str) -> None:
         ("a {very |}big cat", {"a very big cat", "a big cat"}),
         ("{ a | b }!", {"a !", "b !"}),
         ("{|}", {""}),
-        ("{just text}", {"just text"}),
-        ("{}", {""}),
-        ("{{a}}", {"a"}),
+        ("{{a|b}}", {"{a}", "{b}"}),
+        ("{x {a|b} y}", {"{x a y}", "{x b y}"}),
+        ("{a {b} |c}", {"a {b} ", "c"}),
+        ("{0::a {b|c}|d {e}}", {"d {e}"}),
         ("{a\n|b\r\n}", {"a\n", "b\r\n"}),
         ("{2$$a|b|c}", {"a, b", "b, a", "a, c", "c, a", "b, c", "c, b"}),
         ("{2$$ a | b }", {"a, b", "b, a"}),
@@ -97,7 +109,6 @@ def test_a_text_without_wildcards_comes_back_as_it_is(text: str) -> None:
         ("{0::a|b}", {"b"}),
         ("{.5::a|b}", {"a", "b"}),
         ("{2:a|1}", {"2:a", "1"}),
-        ("{1234567$$|a}", {"1234567$$", "a"}),
         ("${5|10}", {"$5", "$10"}),
     ],
 )
@@ -119,10 +130,10 @@ def test_options_come_as_often_as_they_weigh() -> None:
     [
         (r"\{a|b\}", "{a|b}"),
         (r"\{a\|b\}", "{a|b}"),
-        (r"{\{a\|b\}}", "{a|b}"),
+        (r"{\{a\|b\}|\{a\|b\}}", "{a|b}"),
         (r"\__colours__ __", "__colours__ __"),
         (r"{2$$ and $$\{|\{}", "{ and {"),
-        (r"a \} {\}}", "a } }"),
+        (r"a \} {1$$\}}", "a } }"),
     ],
 )
 def test_a_backslash_makes_marks_plain(text: str, plain: str) -> None:
@@ -160,6 +171,72 @@ def test_what_was_chosen_is_told(tmp_path: Path) -> None:
     assert made.text == f"{' and '.join(inner[0].chosen)} {last.chosen[0]}"
     told = [asdict(choice) for choice in made.choices]
     assert json.loads(json.dumps(told))[0]["wildcard"] == "{2$$ and $$a|b}"
+
+
+def test_lines_of_all_files_whose_names_match(tmp_path: Path) -> None:
+    folder = write(tmp_path, colours__warm="red", colours__old__cold="blue", animals="cat\ndog")
+    assert said("__colours/*__", folder) == {"red", "blue"}
+    assert said("__colour*__", folder) == said("__colours/**__", folder) == {"red", "blue"}
+    assert said("__*__", folder) == {"red", "blue", "cat", "dog"}
+    assert said("__*cold__", folder) == {"blue"}
+    assert said("{2$$+$$__colours*__}", folder) == {"red+blue", "blue+red"}
+    assert refusal("__x*__", folder)[0] == f"no wildcard file {folder / 'x*.txt'}"
+
+
+def test_options_in_turn(tmp_path: Path) -> None:
+    """As Dynamic Prompts counts: each choice by itself, and again from its start."""
+    wildcards = Wildcards(write(tmp_path, colours="red\ngreen\nblue"))
+    texts = [wildcards.expand("A {@red|green|blue} {@square|circle}", n).text for n in range(4)]
+    assert texts == ["A red square", "A green circle", "A blue square", "A red circle"]
+    lines = [wildcards.expand("__@colours__ {~a|a} __~colours__", n).text for n in range(4)]
+    assert [line.split()[0] for line in lines] == ["red", "green", "blue", "red"]
+    assert {line.split()[2] for line in lines} <= {"red", "green", "blue"}
+    assert [wildcards.expand("{@0::a|b|c}", n).text for n in range(3)] == ["b", "c", "b"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hawks,_eagles,_and_kites",
+        "asian_and_grauer's_broadbills",
+        "birds of prey, and others",
+        "birds (small)",
+        "oiseaux_d\u2019\u00e9t\u00e9",
+        "\u9e1f\u7c7b",
+        "\U0001f426s",
+        "a&b+c=d",
+        "50%_off!",
+    ],
+)
+def test_names_as_files_have_them(tmp_path: Path, name: str) -> None:
+    spelled = unicodedata.normalize("NFD", name)  # as macOS writes names down
+    (tmp_path / f"{spelled}.txt").write_text("kestrel", encoding="utf-8")
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / f"{name}.txt").write_text("merlin", encoding="utf-8")
+    assert said(f"a bird, __{name}__ in flight", tmp_path) == {"a bird, kestrel in flight"}
+    assert said(f"{{__{name}__}}, __deeper/{name}__", tmp_path) == {"kestrel, merlin"}
+
+
+def test_a_name_with_a_slip_is_no_plain_text(tmp_path: Path) -> None:
+    folder = write(tmp_path, **{"birds of prey, and others": "kestrel"})
+    assert refusal("__birds of pray, and others__", folder)[1] == (
+        "did you mean __birds of prey, and others__?"
+    )
+    assert refusal("__hawks,_eagles__")[0] == "no folder of wildcards for __hawks,_eagles__"
+    assert said("__init, main__ and __birds of prey, and others__", folder) == {
+        "__init, main__ and kestrel"
+    }
+    assert refusal("__clothes(season=winter)__", folder)[0] == (
+        "a wildcard with a variable: '__clothes(season=winter)__'"
+    )
+
+
+def test_a_tag_is_literal_unless_a_whole_part_of_it_is_a_wildcard(tmp_path: Path) -> None:
+    folder = write(tmp_path, style="oil", loras="ink\npen")
+    assert said("<lora:my__style__v2:0.8> __style__", folder) == {"<lora:my__style__v2:0.8> oil"}
+    assert said("<lora:__loras__:0.8>", folder) == {"<lora:ink:0.8>", "<lora:pen:0.8>"}
+    assert said("<lora:{a|b}:1>") == {"<lora:a:1>", "<lora:b:1>"}
+    assert said("{<lora:x__style__y:1>|<lora:x__style__y:1>}") == {"<lora:x__style__y:1>"}
 
 
 FIXED = [
@@ -215,7 +292,19 @@ def test_two_texts_choose_apart() -> None:
         ("{a|{9$$b}}", "'{9$$b}' asks for 9 of 1"),
         ("__colours__", "no folder of wildcards for __colours__"),
         ("${x={a|b}} ${x}", "a variable: '${x={a|b}} ${x}'"),
-        ("{" * 3000 + "}" * 3000, "wildcards too deep in each other"),
+        ("{a|" * 3000 + "}" * 3000, "more than 64 wildcards inside each other"),
+        ("{1234567$$|a}", "no number before $$: '{1234567$$|a}'"),
+        ("{r$$red|blue}", "no number before $$: '{r$$red|blue}'"),
+        ("{$$red|blue}", "no number before $$: '{$$red|blue}'"),
+        ("{!red|blue} hat", "all combinations: '{!red|blue}'"),
+        ("a __!colour__", "all combinations: '__!colour__'"),
+        ("{@2$$a|b|c}", "several in turn: '{@2$$a|b|c}'"),
+        ("${x?=a} b", "a variable: '${x?=a} b'"),
+        ("%{ best $$ {a|b} }", "a wrapper: '%{ best $$ {a|b} }'"),
+        (
+            "{1500$$" + "|" * 1600 + "}",
+            f"{'{1500$$' + '|' * 52!r}".removesuffix("'") + "…' asks for 1500",
+        ),
     ],
 )
 def test_what_cannot_be_meant(text: str, message: str) -> None:
@@ -235,7 +324,7 @@ def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
     assert hint == "did you mean __colours/warm__?"
     assert refusal("__zzz__", folder)[1] == "there is __animals__, __colours/warm__"
     assert refusal("__colours__", folder)[0].startswith("no wildcard file")
-    assert refusal("__colours/*__", folder)[0].startswith("no wildcard file")
+    assert refusal("__animals/*__", folder)[0].startswith("no wildcard file")
     assert refusal("__colours/../../secret__", folder)[0].startswith("no wildcard file")
     with pytest.raises(UsageError, match="no folder"):
         Wildcards(tmp_path / "gone")
@@ -266,6 +355,44 @@ def test_a_file_that_cannot_be_used(tmp_path: Path) -> None:
     message, hint = refusal("__latin__", folder)
     assert message == f"{folder / 'latin.txt'}, line 2: byte 0xe9 is not UTF-8"
     assert hint == "save it as UTF-8"
+
+
+def test_files_that_lead_out_of_their_folder(tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("secret")
+    folder = write(tmp_path / "wildcards", colours="red")
+    (folder / "link.txt").symlink_to(tmp_path / "secret.txt")
+    (folder / "inner.txt").symlink_to(folder / "colours.txt")
+    (tmp_path / "other").symlink_to(folder)
+    for text in ("__link__", "__l*__", "{a|__link__}"):
+        message, hint = refusal(text, folder)
+        assert message == f"{folder / 'link.txt'} leads out of its folder"
+        assert hint == f"copy the file into {folder}"
+    assert said("__inner__", tmp_path / "other") == {"red"}
+
+
+def test_files_that_are_no_plain_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write(tmp_path, large="x\n" * 600, small="y")
+    os.mkfifo(folder / "pipe.txt")
+    (folder / "folder.txt").mkdir()
+    for name, problem in (("pipe", "it is not a regular file"), ("folder", "Is a directory")):
+        message = refusal(f"__{name}__", folder)[0]
+        assert message == f"cannot read {folder / f'{name}.txt'}: {problem}"
+    monkeypatch.setattr(structured, "MOST_BYTES", 1 << 10)
+    assert refusal("__large__", folder)[0] == f"{folder / 'large.txt'}: larger than 1 KiB"
+
+
+def test_what_would_grow_without_end(tmp_path: Path) -> None:
+    doubled = {f"a{n}": f"__a{n + 1}__ __a{n + 1}__" for n in range(30)}
+    folder = write(tmp_path, **doubled, a30="red", **{f"b{n}": f"__b{n + 1}__" for n in range(99)})
+    message, hint = refusal("__a0__", folder)
+    assert message == "wildcards that become too much"
+    assert hint == "10000 choices and 1048576 characters are the most"
+    assert refusal("__b0__", folder)[0] == "more than 64 wildcards inside each other"
+    (folder / "line.txt").write_text("x" * 1_000_000)
+    assert refusal("__line__ __line__", folder)[0] == "wildcards that become too much"
+    many = write(tmp_path / "many", lines="\n".join(map(str, range(30_000))))
+    assert refusal("{30000$$__lines__}", many)[0] == "'{30000$$__lines__}' asks for 30000"
+    assert len(Wildcards(many).expand("{1000$$__lines__}", 0).text.split(", ")) == 1000
 
 
 def test_the_example_is_in_the_language_of_pocket() -> None:

@@ -110,6 +110,7 @@ def batch(  # noqa: PLR0913 - each for itself
     into: Path | str | None = None,
     wildcards: Path | str | None = None,
     literal: bool = False,
+    column: str | None = None,
     skip_bad: bool = False,
     wave: int = SIZE,
     shard: str = "1/1",
@@ -124,8 +125,8 @@ def batch(  # noqa: PLR0913 - each for itself
     prompts: Paths of prompt files, or the prompts themselves as texts.
     into: the batch's folder; one that holds this batch already is gone on with. None: a new one.
     wildcards: the folder of wildcard files. literal: leave texts as they are.
-    skip_bad: leave out rows that cannot be read. wave: how many runs advance together.
-    shard: `2/3` is the second of three parts of the prompts. max_failures: stop after so many.
+    column: that holds the prompts; None: one that has a usual name. skip_bad: leave out bad rows.
+    wave: runs that advance together. shard: `2/3`, part 2 of 3. max_failures: stop after so many.
     ray: do the work on Ray: `local` starts a cluster on this machine, `auto` joins the one that
         runs on it, HOST:PORT one elsewhere. workers: how many on it, each with its own models;
         None: one for each GPU, or for every two CPUs where there is none.
@@ -135,8 +136,8 @@ def batch(  # noqa: PLR0913 - each for itself
     all (BatchStopped has an outcome); on Ctrl-C BatchInterrupted, which is a KeyboardInterrupt.
     """
     pace = paced(wave, shard, max_failures, ray, workers)
-    folder = None if wildcards is None else Path(wildcards)
-    plan = plans.make(prompts, resolve(flags), wildcards=folder, literal=literal, skip_bad=skip_bad)
+    reading = plans.Reading(column, wildcards, literal, skip_bad)
+    plan = plans.make(prompts, resolve(flags), reading)
     return run(plan, None if into is None else Path(into), pace, view=view)
 
 

@@ -15,11 +15,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from gcr import store
+from gcr import store, structured
 from gcr.batches.jobs import Job
 from gcr.claims import turn
 from gcr.errors import UsageError
-from gcr.files import read, sync_folder, write, writing
+from gcr.files import sync_folder, write, writing
 from gcr.runfile import damaged
 
 NAME = "batch.json"
@@ -87,13 +87,13 @@ class BatchFolder:
     def open(cls, path: Path) -> BatchFolder:
         """Find a batch again. Raises UsageError where there is none, GcrError for damage."""
         try:
-            record = json.loads(read(path / NAME))
+            record = structured.record(path / NAME)
             jobs = [Job.from_json(values) for values in record.pop("entries")]
             return cls(path, jobs, record.pop("settings"), record)
         except OSError as error:
             message = f"no batch in {path}: {error.strerror or error}"
             raise UsageError(message, "name a folder that `gcr batch` made") from error
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise damaged(path / NAME, error) from error
 
     def checked(self, jobs: Sequence[Job], settings: Mapping[str, object]) -> BatchFolder:

@@ -18,6 +18,8 @@ from gcr.wildcards import Choice, Wildcards
 
 logger = logging.getLogger(__name__)
 
+SHOWN = 60
+"""Characters of a prompt in a message."""
 TEXTS = "prompts"
 """What the source of texts that come from no file is called."""
 
@@ -57,9 +59,15 @@ class Job:
         return job
 
 
-def read(prompts: Path | str | Sequence[Path | str], *, skip_bad: bool = False) -> list[Entry]:
+def read(
+    prompts: Path | str | Sequence[Path | str],
+    *,
+    column: str | None = None,
+    skip_bad: bool = False,
+) -> list[Entry]:
     """The entries of prompt files, which are given as Paths, or of texts, which are given as such.
 
+    column: of the files, with the prompts in it; None: the first that has a usual name.
     skip_bad: leave out, with a warning, the rows that cannot be read.
     Raises UsageError for what cannot be read, and for files among texts.
     """
@@ -71,7 +79,7 @@ def read(prompts: Path | str | Sequence[Path | str], *, skip_bad: bool = False) 
         return _texts([str(text) for text in given])
     # A Path cannot be told from standard input by its type.
     sources = [formats.STDIN if str(path) == formats.STDIN else path for path in paths]
-    found = promptfile.read(sources, skip_bad=skip_bad)
+    found = promptfile.read(sources, column=column, skip_bad=skip_bad)
     for row in found.skipped:
         logger.warning("%s is left out: %s", row.place, row.reason)
     return found.entries
@@ -90,9 +98,22 @@ def of_entries(entries: Sequence[Entry], seed: int, wildcards: Wildcards | None)
     """What is drawn for each entry.
 
     seed: of entries that have none. wildcards: None leaves every text as it is.
-    Raises UsageError, which names the entry's place.
+    Warns once of what became of wildcards. Raises UsageError, which names the entry's place.
     """
-    return [_job(entry, seed if entry.seed is None else entry.seed, wildcards) for entry in entries]
+    jobs = [_job(entry, seed if entry.seed is None else entry.seed, wildcards) for entry in entries]
+    changed = [job for job in jobs if job.written]
+    if changed:
+        first = changed[0]
+        logger.warning(
+            "wildcards were read in %d of %d prompts, as in %s: %s became %s; "
+            "--literal leaves all as they are",
+            *(len(changed), len(jobs), first.place, _short(first.written), _short(first.prompt)),
+        )
+    return jobs
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
 def _job(entry: Entry, seed: int, wildcards: Wildcards | None) -> Job:

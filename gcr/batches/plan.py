@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gcr import assembly, cautions, store
 from gcr.batches import jobs
@@ -23,6 +23,20 @@ if TYPE_CHECKING:
     from gcr import rubric
     from gcr.batches.jobs import Job
     from gcr.records import Generator
+
+
+class Reading(NamedTuple):
+    """How prompts are read.
+
+    column: of the files, with the prompts in it; None: the first that has a usual name.
+    wildcards: the folder of their files. literal: leave texts as they are.
+    skip_bad: leave out rows that cannot be read.
+    """
+
+    column: str | None = None
+    wildcards: Path | str | None = None
+    literal: bool = False
+    skip_bad: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +87,12 @@ class Plan:
 
 
 def make(
-    prompts: Path | str | Sequence[Path | str],
-    settings: Settings,
-    *,
-    wildcards: Path | None = None,
-    literal: bool = False,
-    skip_bad: bool = False,
+    prompts: Path | str | Sequence[Path | str], settings: Settings, reading: Reading | None = None
 ) -> Plan:
-    """Read the prompts and choose their wildcards, as in `batch`. Raises UsageError."""
-    entries = jobs.read(prompts, skip_bad=skip_bad)
-    chooser = None if literal else Wildcards(wildcards)
+    """Read the prompts and choose their wildcards. Raises UsageError."""
+    how = reading or Reading()
+    entries = jobs.read(prompts, column=how.column, skip_bad=how.skip_bad)
+    chooser = None if how.literal else Wildcards(how.wildcards)
     files = tuple(dict.fromkeys(entry.source for entry in entries))
     return planned(jobs.of_entries(entries, settings.seed, chooser), files, settings)
 

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from gcr import structured
 from gcr.claims import turn
 from gcr.errors import GcrError
 from gcr.files import append, read, reading, sweep, write
@@ -127,8 +128,8 @@ class Summary:
     def _result(self, line: bytes, number: int) -> Result | None:
         """What a line says; None for a damaged one, where that is no error."""
         try:
-            return _checked(json.loads(line))
-        except (TypeError, ValueError, RecursionError) as error:
+            return _checked(structured.parse_record(line))
+        except (TypeError, ValueError) as error:
             message = f"{self.path}, line {number}, is a damaged line: {error}"
             if self._tolerant:
                 logger.warning("%s", message)

@@ -52,6 +52,15 @@ Literal = Annotated[
         rich_help_panel=BATCH,
     ),
 ]
+Column = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The column that holds the prompts (default: prompt, text, caption or another usual "
+        "name).",
+        rich_help_panel=BATCH,
+    ),
+]
 SkipBad = Annotated[
     bool,
     typer.Option(
@@ -125,6 +134,7 @@ def batch(
     into: Into = None,
     wildcards: Wildcards = None,
     literal: Literal = False,
+    column: Column = None,
     skip_bad: SkipBad = False,
     wave: Wave = 16,
     shard: Shard = None,
@@ -157,7 +167,8 @@ def batch(
 
     pace = batching.paced(wave, shard, max_failures, ray, workers)
     settings = resolve(flags)
-    plan = plans.make(files, settings, wildcards=wildcards, literal=literal, skip_bad=skip_bad)
+    reading = plans.Reading(column, wildcards, literal, skip_bad)
+    plan = plans.make(files, settings, reading)
     if layout:
         layouts.check(layout, plan.jobs)
     if dry_run:

@@ -86,6 +86,7 @@ def compare(
     into: batch.Into = None,
     wildcards: batch.Wildcards = None,
     literal: batch.Literal = False,
+    column: batch.Column = None,
     skip_bad: batch.SkipBad = False,
     wave: batch.Wave = 16,
     as_json: options.Json = False,
@@ -114,7 +115,8 @@ def compare(
         work(lambda view, _: again(force=force, view=view), as_json=as_json, quiet=quiet)
         return
     settings = comparing.shared(flags, equal)
-    plan = plans.make(files, settings, wildcards=wildcards, literal=literal, skip_bad=skip_bad)
+    reading = plans.Reading(column, wildcards, literal, skip_bad)
+    plan = plans.make(files, settings, reading)
     contest = comparing.prepare(
         plan, arms=arms or USUAL, equal=equal, evaluator=evaluator, by=by, force=force
     )

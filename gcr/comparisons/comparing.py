@@ -44,6 +44,7 @@ def compare(  # noqa: PLR0913 - each for itself
     into: Path | str | None = None,
     wildcards: Path | str | None = None,
     literal: bool = False,
+    column: str | None = None,
     skip_bad: bool = False,
     wave: int = SIZE,
     view: View | None = None,
@@ -69,13 +70,8 @@ def compare(  # noqa: PLR0913 - each for itself
         return drawn.compare(
             paths, flags, evaluator=evaluator, by=by, force=force, into=folder, view=view
         )
-    plan = plans.make(
-        prompts,
-        shared(flags, equal),
-        wildcards=None if wildcards is None else Path(wildcards),
-        literal=literal,
-        skip_bad=skip_bad,
-    )
+    reading = plans.Reading(column, wildcards, literal, skip_bad)
+    plan = plans.make(prompts, shared(flags, equal), reading)
     contest = prepare(plan, evaluator=evaluator, arms=arms, equal=equal, by=by, force=force)
     return run(contest, folder, wave, view=view)
 

@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gcr import store
+from gcr import store, structured
 from gcr.batches import plan as plans
 from gcr.batches.folder import NAME as BATCH
 from gcr.batches.folder import BatchFolder
@@ -27,7 +27,7 @@ from gcr.comparisons.arms import NAMES
 from gcr.comparisons.evaluators import Choice
 from gcr.comparisons.figures import Asked, category
 from gcr.errors import UsageError
-from gcr.files import read, sweep, write, writing
+from gcr.files import sweep, write, writing
 from gcr.runfile import damaged
 from gcr.settings import recalled
 
@@ -125,13 +125,13 @@ def found(path: Path, **here: Any) -> Contest:
 def _read(path: Path) -> tuple[dict[str, Any], list[Job]]:
     """What arms.json holds, and its prompts."""
     try:
-        record = dict(json.loads(read(path / NAME)))
+        record = dict(structured.record(path / NAME))
         jobs = [Job.from_json(values) for values in record["entries"]]
         _check(record)
     except OSError as error:
         message = f"no comparison in {path}: {error.strerror or error}"
         raise UsageError(message, "name a folder that `gcr compare` made") from error
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise damaged(path / NAME, error) from error
     return record, jobs
 

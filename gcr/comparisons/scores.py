@@ -10,10 +10,10 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from gcr import imagefile, source
+from gcr import imagefile, source, structured
 from gcr.claims import turn
 from gcr.errors import GcrError
-from gcr.files import append, cut, read
+from gcr.files import append, cut
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,18 +55,18 @@ class Scores:
     def _read(self) -> None:
         if not self._path.exists():
             return
-        content = read(self._path)
+        content = structured.content(self._path, structured.RECORD_BYTES)
         whole = content[: content.rfind(b"\n") + 1]
         if len(whole) < len(content):  # left by a process that died
             cut(self._path, len(whole))
         for number, line in enumerate(whole.splitlines(), start=1):
             try:
-                record = json.loads(line)
+                record = structured.parse_record(line)
                 score = float(record.pop("score"))
                 if not math.isfinite(score):
                     raise ValueError(f"a score of {score}")  # noqa: TRY301 - as for any other
                 self.all[Key(**record)] = score
-            except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
                 hint = "remove the line: its image is then measured again"
                 message = f"{self._path}, line {number}, is a damaged line: {error}"
                 raise GcrError(message, hint) from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import itertools
 import logging
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +18,7 @@ from gcr import checkpoint
 from gcr.configs import PIPELINE
 from gcr.device.ladder import Ladder
 from gcr.device.weights import Weights
-from gcr.drawing import editing, faster, noise, pipelines, starting
+from gcr.drawing import editing, faster, noise, pipelines, samplers, starting
 from gcr.drawing.pipelines import Sampling, StepBar
 from gcr.drawing.pixels import drawing
 from gcr.errors import ModelError, UsageError
@@ -249,7 +250,8 @@ class DiffusersGenerator:
             logger.warning("the safety checker of %s blacked out an image", self._name)
         # Kandinsky's output has another name for them.
         images = output.images if hasattr(output, "images") else output.image
-        return [drawing(pixels, len(batch)) for pixels in images]
+        sampler = samplers.name(self._pipeline)
+        return [replace(drawing(pixels, len(batch)), sampler=sampler) for pixels in images]
 
     def _negative(self, batch: Sequence[Candidate]) -> dict[str, list[str]]:
         if any(candidate.negative for candidate in batch):

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gcr import structured
 from gcr.batches.folder import BatchFolder
 from gcr.batches.jobs import Job
 from gcr.batches.summary import Result, Summary
@@ -118,7 +119,7 @@ def _check_ours(folder: Path, form: str, batches: Sequence[BatchFolder]) -> None
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     try:
-        record = json.loads(read(folder / NAME))
+        record = structured.record(folder / NAME)
         ours = (record["format"], record["batches"]) == (form, _names(batches))
     except (OSError, ValueError, KeyError, TypeError):
         ours = False

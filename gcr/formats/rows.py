@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import difflib
-import io
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-from gcr.errors import UsageError
 
 PROMPT = (
     "prompt",
     "prompts",
     "prompt_en",
     "prompt_zh",
+    "prompt_cn",
     "text",
     "caption",
     "instruction",
     "superficial_prompt",
+    "reason_prompt",
+    "short_description",
+    "long_description",
 )
 """What published files call the column of the prompts; the first of these is taken."""
 
-UTF8 = "save it as UTF-8"
+MOST_ROWS = 1_000_000
+"""Of a file."""
+MOST_COLUMNS = 1000
+MOST_CHARACTERS = 1 << 20
+"""Of one cell."""
 
-_FLAW = re.compile("[\0\udc80-\udcff]")
+UTF8 = "save it as UTF-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,40 +48,23 @@ class Row:
     hint: str = ""
 
 
-def decoded(name: str, content: bytes) -> str:
-    """The text of a file, in which a byte that is not UTF-8 is a lone surrogate: a flaw."""
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise UsageError(f"{name} is UTF-16", UTF8)
-    return content.decode("utf-8-sig", "surrogateescape")
-
-
-def lines_of(text: str) -> list[str]:
-    """Lines with their ends: only what every editor calls a line, unlike `str.splitlines`."""
-    return list(io.StringIO(text, newline=""))
-
-
-def first_flaw(lines: Iterable[str]) -> tuple[int, str]:
-    """The line, from 1, of the first byte that no text has, and what it is; else 1 and nothing."""
-    for number, line in enumerate(lines, 1):
-        if found := _FLAW.search(line):
-            byte = ord(found[0]) & 0xFF
-            return number, f"byte 0x{byte:02x} is not UTF-8" if byte else "a NUL byte"
-    return 1, ""
-
-
-def column(names: Iterable[str], known: Sequence[str]) -> str | None:
+def column_of(names: Iterable[str], known: Sequence[str]) -> str | None:
     """The column that has the first of the known names, ignoring case; None: no column has any."""
     found = {name.strip().casefold(): name for name in reversed(list(names))}
     return next((found[name] for name in known if name in found), None)
 
 
-def no_prompt(columns: Sequence[str]) -> tuple[str, str]:
+def no_prompt(columns: Sequence[str], known: Sequence[str] = PROMPT) -> tuple[str, str]:
     """What is wrong with columns of which none holds prompts, and what to do about it."""
-    shown = ", ".join(map(repr, columns[:12])) + (", …" if len(columns) > 12 else "")
-    hint = f"it can be called {', '.join(PROMPT)}"
-    for name in columns:
-        nearest = difflib.get_close_matches(name.strip().casefold(), PROMPT, n=1)
+    shown = ", ".join(repr(name[:60]) for name in columns[:12])
+    shown += ", …" if len(columns) > 12 else ""
+    by_hand = known is not PROMPT
+    message = f"no column {known[0]!r}" if by_hand else "no column of prompts"
+    hint = "" if by_hand else f"it can be called {', '.join(PROMPT)}; --column names any other"
+    for name in columns[:MOST_COLUMNS]:
+        nearest = difflib.get_close_matches(name[:60].strip().casefold(), known, n=1)
         if nearest:
-            hint = f"is {name!r} meant to be {nearest[0]!r}? {hint}"
+            hint = f"is {name[:60]!r} meant to be {nearest[0]!r}? {hint}".strip()
             break
-    return f"no column of prompts; there is {shown or 'none at all'}", hint
+    hint = hint or "--column takes the name of a column, as the file has it"
+    return f"{message}; there is {shown or 'none at all'}", hint

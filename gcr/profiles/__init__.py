@@ -15,9 +15,9 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from gcr import notebook
+from gcr import notebook, structured, yamltext
 from gcr.errors import UsageError
-from gcr.files import read
+from gcr.structured import MalformedError
 
 AUTO = "auto"
 EMBEDDED = "pocket"
@@ -134,9 +134,12 @@ def is_file(name: str) -> bool:
 
 def _read(path: Path) -> Profile:
     try:
-        return parse(path.stem, read(path).decode(), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"cannot read the profile {path}: {error}"
+        return parse(path.stem, structured.text(path), str(path))
+    except OSError as error:
+        message = f"cannot read the profile {path}: {error.strerror}"
+        raise UsageError(message, "gcr profiles lists those there are") from error
+    except MalformedError as error:
+        message = f"the profile {error.place(path)}: {error.problem}"
         raise UsageError(message, "gcr profiles lists those there are") from error
 
 
@@ -145,13 +148,13 @@ def parse(name: str, text: str, place: str = "") -> Profile:
 
     Raises UsageError for what a profile cannot hold.
     """
-    import yaml
-
     where = f"the profile {place or name}"
-
     try:
-        return Profile.model_validate({"name": name, **yaml.safe_load(text)})
-    except (TypeError, RecursionError, yaml.YAMLError) as error:
+        return Profile.model_validate({"name": name, **yamltext.parse(text)})
+    except MalformedError as error:
+        hint = "gcr profiles --json shows some that are whole"
+        raise UsageError(f"{error.place(where)}: {error.problem}", hint) from error
+    except TypeError as error:
         hint = "gcr profiles --json shows some that are"
         raise UsageError(f"{where} is not a mapping of YAML", hint) from error
     except ValidationError as error:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gcr import structured
 from gcr.errors import GcrError
-from gcr.files import read
 from gcr.report.charts import Scale
 from gcr.report.page import NAME, names, render, signed
 from gcr.report.pictures import Picture, Pictures
@@ -75,11 +74,11 @@ def runs(folder: Path) -> list[Path]:
 def _read(folder: Path) -> dict[str, Any]:
     path = folder / "compare.json"
     try:
-        told = json.loads(read(path))
+        told = structured.record(path)
         return {**told, "prompts": list(told["prompts"])}
     except OSError as error:
         raise GcrError(f"cannot read {path}: {error.strerror or error}", "compare again") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise _damaged(folder, error) from error
 
 

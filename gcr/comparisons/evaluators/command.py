@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
+from gcr import structured
 from gcr.errors import GcrError
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Command:
         except ValueError:
             pass  # not a number alone, so it has to be an object
         try:
-            found: Any = json.loads(line)
+            found: Any = structured.parse_json(line)
             id_, score = str(found["id"]), float(found["score"])
         except (KeyError, TypeError, ValueError) as error:
             raise GcrError(f"the evaluator printed what is no score: {line!r}", HINT) from error
