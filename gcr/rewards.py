@@ -18,7 +18,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gcr import rubric
+from gcr import rubric, trust
 from gcr.drawing import pixels
 from gcr.errors import GcrError, UsageError
 from gcr.models import load_critic
@@ -49,6 +49,7 @@ class Reward:
     ) -> None:
         settings = _resolved(flags)
         self.unscored = unscored
+        self._settings = settings
         questions = rubric.load(settings.rubric)
         self._critic: Critic = load_critic(settings, questions, Silent(), device or _here())
         self._turn = threading.Lock()
@@ -71,6 +72,8 @@ class Reward:
         """What the critic says of each image. One that is faulty is not shown to it."""
         drawn = pixels.drawings(images)
         requests = [Request(prompt) for prompt in _checked(prompts, len(drawn))]
+        for request in requests:
+            trust.check(request.prompt, self._settings)
         critiques = [Critique(problem=f"{one.fault} image") for one in drawn]
         fit = [i for i, one in enumerate(drawn) if not one.fault]
         if not fit:

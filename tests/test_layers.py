@@ -32,6 +32,7 @@ LAYERS = (
     ("assembly", "rewards"),
     ("models", "doctor", "forecast"),
     ("calibration", "cautions", "fetching", "bench"),
+    ("trust",),
     ("batches.overview", "recorded"),
     ("settings", "console"),
     ("exports.exporting", "exports.pairfiles"),
