@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gcr import cautions, loop, profiles, rubric, source, store, strategies
+from gcr import cautions, loop, rubric, source, store, strategies, trust
 from gcr.claims import claimed
 from gcr.critic.address import is_address
 from gcr.errors import GcrError, UnavailableError, UsageError
 from gcr.guards import lost
 from gcr.history import Unasked
 from gcr.models import load_models, revision
-from gcr.outcome import Interrupted, Outcome, Unreported, best_scored, compared, uncompared
+from gcr.outcome import Interrupted, Outcome, Unreported, best_scored, compared, settled, uncompared
 from gcr.recorded import as_begun, recorded
 from gcr.records import Request, StopReason
 from gcr.settings import Settings, recalled, resolve
@@ -59,8 +59,12 @@ class Parts:
     def compared(
         self, folders: Sequence[store.RunFolder], view: Watcher
     ) -> list[Preference | None]:
-        """As `gcr.outcome` has it; None for all where the settings want none."""
+        """As `gcr.outcome` has it, once chance has been settled; None for all where the settings
+        want none.
+        """
         asked = folders if self.settings.compare else ()
+        for folder, image in zip(asked, settled(asked, self.critic, view), strict=True):
+            folder.run = replace(folder.run, settled=image)
         return compared(asked, self.critic, view) or [None] * len(folders)
 
 
@@ -277,17 +281,9 @@ def requested(prompt: str, settings: Settings, edited: Image | None) -> Request:
         raise UsageError(
             f"--keep {span!r} is not in the prompt", "copy the words as the prompt has them"
         )
+    trust.check(prompt, settings, edit=edited is not None)
     if edited is None:
         return Request(prompt, settings.negative, settings.keep)
-    for model, does in (
-        (settings.generator, "edits no images"),
-        (settings.critic, "judges no edits"),
-    ):
-        if model.startswith(f"{profiles.EMBEDDED}:"):
-            raise UsageError(
-                f"{model} {does}: it knows single pictures of coloured shapes",
-                "name an editing pipeline with -m and a vision-language model with --critic",
-            )
     return Request(prompt, settings.negative, settings.keep, source.NAME, source.digest(edited))
 
 

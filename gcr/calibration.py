@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gcr import profiles
+from gcr import trust
 from gcr.errors import GcrError
 from gcr.records import Candidate, Request
 from gcr.spread import pooled
@@ -46,7 +46,7 @@ class Calibration:
 
 def prompts(settings: Settings) -> tuple[str, ...]:
     """What is drawn where nothing is asked for."""
-    return SHAPES if settings.generator.startswith(f"{profiles.EMBEDDED}:") else SCENES
+    return SHAPES if any(map(trust.is_limited, (settings.generator, settings.critic))) else SCENES
 
 
 def measure(

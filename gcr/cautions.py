@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from gcr import profiles, store
+from gcr import profiles, store, trust
 from gcr.critic import address
 from gcr.view import Silent
+from gcr.wording import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,16 +31,19 @@ def of_choice(settings: Settings, view: Watcher) -> None:
 
 
 def of_words(request: Request, settings: Settings, view: Watcher) -> None:
-    """Say what in a request the embedded pair does not know or understand."""
+    """Say what in a request the embedded pair does not understand."""
     from gcr import pocket
 
-    models = (settings.generator, settings.critic)
-    if any(model.startswith(f"{profiles.EMBEDDED}:") for model in models):
-        unknown = pocket.unknown_words(f"{request.prompt} {request.negative}")
-        if unknown:
-            view.warn(f"the embedded pair does not know: {', '.join(unknown)}", _larger())
-        elif trouble := pocket.not_understood(request.prompt):
-            view.warn(f"the embedded pair may not understand the prompt: {trouble}", _larger())
+    if not any(map(trust.is_limited, (settings.generator, settings.critic))):
+        return
+    if refusal := trust.refusal(request.prompt, settings):
+        view.warn(f"{refusal}: it will fail", trust.instead())
+    elif ignored := trust.ignored(request):
+        view.warn(f"the embedded pair does not understand {quoted(ignored)}", _larger())
+    elif unknown := pocket.unknown_words(request.negative):
+        view.warn(f"the embedded pair does not know: {', '.join(unknown)}", _larger())
+    elif trouble := pocket.not_understood(request.prompt):
+        view.warn(f"the embedded pair may not understand the prompt: {trouble}", _larger())
 
 
 def _larger() -> str:

@@ -90,7 +90,11 @@ def failed(critique: Critique) -> list[Requirement]:
 
 @dataclass(frozen=True, slots=True)
 class ByChecklist(Relay):
-    """A critic whose scores come from checklists. Its words and rewrites stay its own."""
+    """A critic whose scores come from checklists. Its words and rewrites stay its own.
+
+    lists: of requests without one, as they were taken apart. A request that brings its checklist
+    along, from another process or before an interruption, is held against that one.
+    """
 
     lists: dict[Request, tuple[Requirement, ...]] = field(default_factory=dict)
 
@@ -101,8 +105,8 @@ class ByChecklist(Relay):
         sources: Sequence[Image | None] = (),
     ) -> list[Critique]:
         critiques = self.critic.judge(requests, images, sources)
-        self._take_apart(requests)
-        asked = [(i, requirement) for i, r in enumerate(requests) for requirement in self.lists[r]]
+        lists = self._lists(requests)
+        asked = [(i, requirement) for i, own in enumerate(lists) for requirement in own]
         chances = self.critic.answer(
             [images[i] for i, _ in asked], [requirement.question for _, requirement in asked]
         )
@@ -114,10 +118,16 @@ class ByChecklist(Relay):
             for critique, found in zip(critiques, answered, strict=True)
         ]
 
-    def _take_apart(self, requests: Sequence[Request]) -> None:
-        new = [request for request in dict.fromkeys(requests) if request not in self.lists]
+    def _lists(self, requests: Sequence[Request]) -> list[tuple[Requirement, ...]]:
+        """The checklist of each request; those that nobody has yet are made, each once."""
+        bare = [replace(request, checklist=()) for request in requests]
+        for words, request in zip(bare, requests, strict=True):
+            if request.checklist:
+                self.lists.setdefault(words, request.checklist)
+        new = [words for words in dict.fromkeys(bare) if words not in self.lists]
         if new:
             self.lists.update(zip(new, self.critic.take_apart(new), strict=True))
+        return [r.checklist or self.lists[words] for r, words in zip(requests, bare, strict=True)]
 
 
 def _scored(critique: Critique, requirements: tuple[Requirement, ...]) -> Critique:

@@ -23,9 +23,10 @@ from rich.progress import (
 from rich.text import Text
 
 from gcr.checklist import failed
+from gcr.outcome import closeness, settlement
 from gcr.plaintext import changed, plain
 from gcr.verdict import never_met
-from gcr.wording import COMPARED, STOPPED, count, described, origin
+from gcr.wording import COMPARED, STOPPED, count, described, distrust, origin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,6 +96,11 @@ class Terminal:
         )
         if best is not None:
             self._print(_result(run, best))
+            for words in filter(None, (settlement(run), closeness(run, best))):
+                self._indented(Text(words, "yellow"), 6)
+        if run.untrusted:
+            distrusted = plain(distrust(run.untrusted))
+            self._print(Text.assemble(("untrusted: ", "bold yellow"), distrusted))
         if run.comparison is not None:
             self._print(Text.assemble(("side by side: ", "bold"), COMPARED[run.comparison]))
         for requirement in never_met(run):
@@ -128,6 +134,7 @@ class Terminal:
     def _attempt(self, attempt: Attempt, *, is_best: bool) -> None:
         critique = attempt.critique
         line = Text(f"{origin(attempt.candidate):<10} ", "dim").append_text(_score(attempt))
+        line.append_text(_mark(attempt))
         if is_best:
             line.append("  ◂ best so far", "green")
         self._indented(line, 4)
@@ -220,6 +227,11 @@ def _score(attempt: Attempt) -> Text:
     return bar.append(" ").append_text(_number(attempt.score))
 
 
+def _mark(attempt: Attempt) -> Text:
+    """What is to be known wherever a score is read."""
+    return Text(" untrusted" if attempt.critique.untrusted else "", "yellow")
+
+
 def _number(score: float | None) -> Text:
     """An overall score, 0-1."""
     return Text("–") if score is None else Text(f"{score:.2f}", f"bold {_colour(score)}")
@@ -239,6 +251,7 @@ def _aspects(aspects: Sequence[AspectScore]) -> Text:
 def _result(run: Run, best: Attempt) -> Text:
     index = next(round_.index for round_ in run.rounds if best in round_.attempts)
     text = Text.assemble(("best: ", "bold")).append_text(_number(best.score))
+    text.append_text(_mark(best))
     text.append(f" in round {index}, {best.image}")
     raw = run.rounds[0].attempts[0].score
     if index > 0 and raw is not None:

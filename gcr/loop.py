@@ -39,7 +39,7 @@ from gcr.records import (
     Wording,
     image_name,
 )
-from gcr.spread import incumbent, ordered
+from gcr.spread import ordered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -280,17 +280,15 @@ def ranked(run: Run) -> list[Attempt]:
 
 
 def best(run: Run) -> Attempt | None:
-    """The image that a person kept; or else the attempt that none after it exceeds by more than
-    the critic's own noise; None before the first round.
+    """The image that a person kept, or that a blind comparison settled on; or else that of the
+    highest score, and of equals the earlier one; None before the first round.
 
-    With a critic whose noise is unknown that is the highest score, and the earlier of equals.
     Where nothing was scored this is the first image that has no fault, or failing that the first
     image: something to look at, whose `score` is None. Check it before calling it a result.
     """
-    kept = [attempt for attempt in run.attempts if attempt.image == run.kept]
-    if kept:
-        return kept[0]
-    return incumbent(run.attempts) or next(iter(ranked(run)), None)
+    chosen = run.kept or run.settled
+    by_choice = (attempt for attempt in run.attempts if chosen and attempt.image == chosen)
+    return next(by_choice, None) or next(iter(ranked(run)), None)
 
 
 def raw(run: Run) -> Attempt:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gcr import fetching
+from gcr import fetching, trust
 from gcr.checklist import ByChecklist
 from gcr.critic.address import is_address
 from gcr.guards import Guarded
@@ -105,6 +105,8 @@ def _scoring(critic: Critic, settings: Settings) -> Critic:
     """The critic with scores as the settings want them."""
     if settings.score == "checklist":
         critic = ByChecklist(critic)
+    if trust.is_limited(settings.critic):
+        critic = trust.Limited(critic)
     if settings.spread is not None and settings.judges == 1:
         critic = Known(critic, settings.spread)
     return critic

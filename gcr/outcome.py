@@ -5,29 +5,35 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from gcr import comparison, loop
 from gcr.errors import GcrError, UnavailableError
+from gcr.records import Preference
+from gcr.spread import margin, near
 from gcr.verdict import never_met
+from gcr.wording import chance
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from PIL.Image import Image
 
-    from gcr.records import Attempt, Critic, Preference, Run
+    from gcr.records import Attempt, Critic, Run
     from gcr.store import RunFolder
     from gcr.view import Watcher
 
 logger = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What came of a run.
 
-    best: the attempt with the highest score; None if none could be scored.
+    best: the attempt with the highest score, or among those within its noise the one that a blind
+        comparison settled on; None if none could be scored.
     raw: the first attempt of the request as it is; None if none was drawn.
     seconds: wall time of this call, with loading_seconds, the time before the first round began.
     """
@@ -45,14 +51,24 @@ class Outcome:
         return self.folder / "best.png" if self.best else None
 
     def as_json(self) -> dict[str, object]:
-        """JSON values of all of it; what `gcr refine --json` prints."""
+        """JSON values of all of it; what `gcr refine --json` prints.
+
+        noise: by how much a score must exceed another to be better and not lucky; None: unknown.
+        """
         run, best, raw = self.run, self.best, self.raw
+        close = near(run.attempts, best) if best else []
         return {
             "run_id": run.id,
             "folder": str(self.folder),
             "request": asdict(run.request),
             "source": str(self.folder / run.request.source) if run.request.source else None,
             "best": best and {**self._attempt(best), "image": str(self.best_image)},
+            "noise": margin(run.attempts) or None,
+            "within_chance_of": [
+                {"image": str(self.folder / a.image), "score": a.score} for a in close
+            ],
+            "settled": bool(run.settled),
+            "untrusted": run.untrusted,
             "comparison": run.comparison,
             "never_met": [asdict(requirement) for requirement in never_met(run)],
             "raw": raw and {"image": str(self.folder / raw.image), "score": raw.score},
@@ -107,6 +123,71 @@ def best_scored(run: Run) -> Attempt | None:
     return best if best is not None and (best.score is not None or run.kept) else None
 
 
+NAMED = 2
+"""Images within chance of the best that are named beside the first one, at most."""
+
+
+def closeness(run: Run, best: Attempt) -> str:
+    """From which other images the best may differ by chance alone, in words; empty where from none,
+    or where nothing is known of chance.
+    """
+    close = near(run.attempts, best)
+    if not close:
+        return ""
+    raw = loop.raw(run)
+    others = [attempt for attempt in close if attempt is not raw]
+    names = [f"the request as it is ({raw.score:.2f})"] if len(others) < len(close) else []
+    names += [f"{attempt.image} ({attempt.score:.2f})" for attempt in others[:NAMED]]
+    names += [f"{len(others) - NAMED} more"] if len(others) > NAMED else []
+    listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    return f"{chance(margin(run.attempts))} of {listed}"
+
+
+def settlement(run: Run) -> str:
+    """Why the best image is not that of the highest score, in words; empty where it is."""
+    top = next(iter(loop.ranked(run)), None)
+    if not run.settled or run.kept or top is None or top.image == run.settled:
+        return ""
+    return f"the critic prefers it, side by side, to {top.image} ({top.score:.2f})"
+
+
+RIVALS = 3
+"""Images within the noise of the highest score that are held against it, at most."""
+
+
+def settled(folders: Sequence[RunFolder], critic: Critic, view: Watcher) -> list[str]:
+    """For each run the image that the critic prefers, blindly, to that of the highest score, among
+    those whose scores are within its noise of it; asked for as by `compared`.
+
+    Of several the one of the higher score. Empty where it prefers none, where there is none to
+    hold against it, and where asking fails.
+    """
+    return _asked(_settled, folders, critic, view, "")
+
+
+def _settled(folders: Sequence[RunFolder], critic: Critic) -> list[str]:
+    pairs = [(i, *pair) for i, folder in enumerate(folders) for pair in _rivals(folder.run)]
+    said = comparison.blind(
+        critic,
+        [folders[i].run.request for i, _, _ in pairs],
+        [folders[i].gallery(folders[i].run, top.image) for i, top, _ in pairs],
+        [folders[i].gallery(folders[i].run, rival.image) for i, _, rival in pairs],
+    )
+    found = [""] * len(folders)
+    for (i, _, rival), preference in zip(pairs, said, strict=True):
+        if preference is Preference.SECOND:
+            found[i] = found[i] or rival.image
+    return found
+
+
+def _rivals(run: Run) -> list[tuple[Attempt, Attempt]]:
+    """The attempt of the highest score, beside each of those that may be better."""
+    if run.kept or run.request.source:
+        return []
+    top = next(iter(loop.ranked(run)), None)
+    return [(top, rival) for rival in near(run.attempts, top)[:RIVALS]] if top else []
+
+
 def compared(
     folders: Sequence[RunFolder], critic: Critic, view: Watcher
 ) -> list[Preference | None]:
@@ -117,17 +198,31 @@ def compared(
     where it fails, of which is warned: the results stand without it.
     Raises UnavailableError where nothing more can be asked at all.
     """
+    return _asked(_compared, folders, critic, view, None)
+
+
+def _asked(
+    ask: Callable[[Sequence[RunFolder], Critic], list[Answer]],
+    folders: Sequence[RunFolder],
+    critic: Critic,
+    view: Watcher,
+    failed: Answer,
+) -> list[Answer]:
+    """What the critic answers for all folders at once, or for each alone where that fails, and
+    `failed` for those where it fails even so, of which is warned.
+    """
     try:
-        return _compared(folders, critic)
+        return ask(folders, critic)
     except UnavailableError:
         raise
     except Exception as error:
         if len(folders) > 1:
             logger.info("comparisons failed; they go on one by one", exc_info=error)
-            return [said for folder in folders for said in compared([folder], critic, view)]
+            alone = (_asked(ask, [folder], critic, view, failed) for folder in folders)
+            return [answer for answers in alone for answer in answers]
         logger.info("a comparison failed", exc_info=error)
         uncompared(folders[0], error, view)
-        return [None]
+        return [failed]
 
 
 def uncompared(folder: RunFolder, error: Exception, view: Watcher) -> None:

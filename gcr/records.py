@@ -8,7 +8,7 @@ again with the rounds of a stopped one goes on as if it had never stopped.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -39,6 +39,21 @@ class Preference(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Requirement:
+    """One thing that a request asks for, as a yes/no question about an image.
+
+    kind: such as object, count, attribute or relation, as the critic calls it.
+    needs: positions of the requirements without which this one means nothing.
+    chance: of "yes" for one image, 0-1; None: not asked.
+    """
+
+    question: str
+    kind: str = ""
+    needs: tuple[int, ...] = ()
+    chance: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What the user asked for. It never changes; every image is judged against it.
 
@@ -48,6 +63,8 @@ class Request:
     source: the image that the prompt says how to edit, by its name in the run folder; empty where
         there is nothing to edit. Every candidate edits this one, never the result of another.
     source_sha256: of its pixels, as `gcr.source.digest` takes it.
+    checklist: the same as yes/no questions, as the critic took it apart, once; empty before that,
+        and where scores come from elsewhere.
     """
 
     prompt: str
@@ -55,6 +72,7 @@ class Request:
     keep: tuple[str, ...] = ()
     source: str = ""
     source_sha256: str = ""
+    checklist: tuple[Requirement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,21 +114,6 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
-class Requirement:
-    """One thing that a request asks for, as a yes/no question about an image.
-
-    kind: such as object, count, attribute or relation, as the critic calls it.
-    needs: positions of the requirements without which this one means nothing.
-    chance: of "yes" for one image, 0-1; None: not asked.
-    """
-
-    question: str
-    kind: str = ""
-    needs: tuple[int, ...] = ()
-    chance: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Critique:
     """What the critic said about one image.
 
@@ -123,6 +126,8 @@ class Critique:
     problem: why an image is unscored; empty for a scored one.
     requirements: the request as a checklist, answered, where the score comes from one.
     spread: standard deviation of `overall` if the image were judged again; None: unknown.
+    untrusted: phrases of the request that the critic is known not to understand: the score says
+        nothing of them, and nothing is to rest on it. Empty where it understands all.
     """
 
     aspects: tuple[AspectScore, ...] = ()
@@ -135,6 +140,7 @@ class Critique:
     rejected: tuple[Rejected, ...] = ()
     requirements: tuple[Requirement, ...] = ()
     spread: float | None = None
+    untrusted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +221,8 @@ class Run:
     comparison: which is better by the critic, who saw neither scores nor prompts: the request as
         it is (first) or the best image (second); None where they were not compared.
     kept: the image that a person chose as the best; empty where nobody did.
+    settled: the image that the critic, who saw neither scores nor prompts, preferred to that of the
+        highest score, whose lead is within the noise; empty where it did not.
     """
 
     id: str
@@ -224,10 +232,24 @@ class Run:
     stop: StopReason | None = None
     comparison: Preference | None = None
     kept: str = ""
+    settled: str = ""
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
         return tuple(attempt for round_ in self.rounds for attempt in round_.attempts)
+
+    @property
+    def untrusted(self) -> tuple[str, ...]:
+        """Phrases of the request that its scores say nothing of; see `Critique`."""
+        return next((a.critique.untrusted for a in self.attempts if a.critique.untrusted), ())
+
+    def listed(self) -> Run:
+        """Itself with the checklist of its first image that was judged by one, if it has none."""
+        if self.request.checklist:
+            return self
+        answered = (a.critique.requirements for a in self.attempts if a.critique.requirements)
+        asked = tuple(replace(requirement, chance=None) for requirement in next(answered, ()))
+        return replace(self, request=replace(self.request, checklist=asked))
 
 
 def image_name(round_index: int, position: int) -> str:

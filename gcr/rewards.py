@@ -18,7 +18,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gcr import rubric, trust
+from gcr import endpoint_trust, rubric, trust
 from gcr.drawing import pixels
 from gcr.errors import GcrError, UsageError
 from gcr.models import load_critic
@@ -29,7 +29,7 @@ from gcr.view import Silent
 if TYPE_CHECKING:
     from gcr.records import Critic
 
-FLAGS = ("profile", "critic", "rubric", "score", "judges", trust.FLAG)
+FLAGS = ("profile", "critic", "rubric", "score", "judges", endpoint_trust.FLAG)
 
 
 class Reward:
@@ -50,6 +50,7 @@ class Reward:
     ) -> None:
         settings = _resolved(flags)
         self.unscored = unscored
+        self._settings = settings
         questions = rubric.load(settings.rubric)
         self._critic: Critic = load_critic(settings, questions, Silent(), device or _here())
         self._turn = threading.Lock()
@@ -72,6 +73,8 @@ class Reward:
         """What the critic says of each image. One that is faulty is not shown to it."""
         drawn = pixels.drawings(images)
         requests = [Request(prompt) for prompt in _checked(prompts, len(drawn))]
+        for request in requests:
+            trust.check(request.prompt, self._settings)
         critiques = [Critique(problem=f"{one.fault} image") for one in drawn]
         fit = [i for i, one in enumerate(drawn) if not one.fault]
         if not fit:

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
-from gcr import measured, notebook, overlaps, profiles, spreads, store, trust
+from gcr import endpoint_trust, measured, notebook, overlaps, profiles, spreads, store
 from gcr.critic import address
 from gcr.device.residency import Residency
 from gcr.errors import GcrError, UsageError
@@ -64,7 +64,7 @@ class Settings(BaseModel):
     compare: whether the critic sees the best image beside the first at the end, without scores.
     call, dtype, draw_batch, judge_batch: as in a profile, which alone can set them.
     chosen: why `auto` took this profile; empty where a person chose.
-    trusted: whether the user named the server that the critic is on, as `gcr.trust` has it.
+    trusted: whether the user named the server that the critic is on, as `gcr.endpoint_trust` has it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -169,7 +169,9 @@ def traced(
         "chosen": Given(chosen, named.origin),
     }
     if address.is_address(str(settled["critic"].value)):
-        settled |= trust.settled(settled["critic"], environ, trust=bool(flags.get(trust.FLAG)))
+        settled |= endpoint_trust.settled(
+            settled["critic"], environ, trust=bool(flags.get(endpoint_trust.FLAG))
+        )
     values = {key: item.value for key, item in settled.items() if item.origin != "default"}
     values["profile"] = profile.name
     settings = _validated(values, given)
@@ -207,7 +209,9 @@ def recalled(
     here = {name: given[name].value for name in OF_THE_MACHINE if name in given}
     here.setdefault("overlap", _overlap(settings, os.environ))
     critic = given.get("critic")
-    here["trusted"] = trust.of_record(settings.critic, critic, os.environ, trust=trust_endpoint)
+    here["trusted"] = endpoint_trust.of_record(
+        settings.critic, critic, os.environ, trust=trust_endpoint
+    )
     return _validated({**settings.model_dump(), **here}, given)
 
 
@@ -219,7 +223,7 @@ def _given(
         **from_file(user_config(environ), KEYS, by_user=True),
         **from_file(folder / "gcr.yaml", KEYS),
         **from_environment(environ, KEYS, besides=NOT_SETTINGS),
-        **from_flags({key: flags[key] for key in flags if key != trust.FLAG}, KEYS),
+        **from_flags({key: flags[key] for key in flags if key != endpoint_trust.FLAG}, KEYS),
     }
 
 

@@ -1,7 +1,8 @@
 """How much of a score is chance, and what that means for calling one image better than another.
 
-A critic that judges one image several times does not score it the same each time. A difference
-that is no larger than that is no gain: it neither replaces the best image nor resets a plateau.
+A critic that judges one image several times does not score it the same each time. The higher score
+is the better guess all the same. But a lead that is no larger than that resets no plateau, and
+nothing is claimed of it.
 """
 
 from __future__ import annotations
@@ -55,17 +56,21 @@ def _rank(attempt: Attempt) -> tuple[int, float]:
     return (1 if attempt.critique.aspects or attempt.critique.raw else 2), 0.0
 
 
-def incumbent(attempts: Sequence[Attempt]) -> Attempt | None:
-    """Of the scored attempts, in order, the one that none after it exceeds by more than the margin.
+def near(attempts: Sequence[Attempt], best: Attempt) -> list[Attempt]:
+    """The others whose scores differ from that of `best` by no more than chance allows, best first.
 
-    Where no spread is known that is the highest score, and the earlier of equals. None where
-    nothing is scored.
+    None where no spread is known, or `best` has no score.
     """
-    least, found, high = margin(attempts), None, 0.0
-    for attempt in attempts:
-        if attempt.score is not None and (found is None or attempt.score - high > least):
-            found, high = attempt, attempt.score
-    return found
+    least = margin(attempts)
+    if not least or best.score is None:
+        return []
+    return [
+        attempt
+        for attempt in ordered(attempts)
+        if attempt.score is not None
+        and attempt.image != best.image
+        and abs(attempt.score - best.score) <= least
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,15 @@ def keep(environ: Mapping[str, str], of: str, spread: float) -> Path:
     return path
 
 
+def forget(environ: Mapping[str, str], of: str) -> float | None:
+    """Take a spread out of the file again; returns it, or None where there was none."""
+    spread = known(environ, of)
+    if spread is not None:
+        with notebook.changing(store(environ), KIND) as entries:
+            entries.pop(of, None)
+    return spread
+
+
 def store(environ: Mapping[str, str]) -> Path:
     """The file of measured spreads."""
     return notebook.place(environ, "spreads.yaml")

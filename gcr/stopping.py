@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gcr.records import Round, Run, StopReason
-from gcr.spread import incumbent, margin
+from gcr.records import Attempt, Round, Run, StopReason
+from gcr.spread import margin, ordered
 
 _ROUNDING = 1e-9
 """Scores are sums of thirds: 0.70 - 0.68 must count as a gain of 0.02."""
@@ -49,14 +49,16 @@ class StopRule:
     def reason(self, run: Run) -> StopReason | None:
         """Why this run is over, or None while it is not.
 
-        The target comes first: a run that got what was asked for succeeded, in whichever round. It
-        counts for the image that is kept as the best, not for one that may only have been lucky.
+        The target comes first: a run that got what was asked for succeeded, in whichever round. A
+        score that says nothing of some of the request is no proof that it did.
         Then the limits on rounds and images, which are exact, then the one on seconds and the
         plateau, which are forecasts. A run that ends with nothing scored has failed, whichever of
         them ended it.
         """
-        best = incumbent(run.attempts)
-        if best is not None and (best.score or 0.0) >= self.target - _ROUNDING:
+        best = next(
+            (attempt for attempt in ordered(run.attempts) if attempt.score is not None), None
+        )
+        if best is not None and _reaches(best, self.target):
             return StopReason.TARGET
         over = self._over(run, [_top(round_) for round_ in run.rounds])
         return over if over is None or best is not None else StopReason.FAILED
@@ -76,6 +78,10 @@ class StopRule:
                 return StopReason.SECONDS
         idle = _idle(tops, self.min_gain, margin(run.attempts))
         return StopReason.PLATEAU if idle >= self.patience else None
+
+
+def _reaches(best: Attempt, target: float) -> bool:
+    return (best.score or 0.0) >= target - _ROUNDING and not best.critique.untrusted
 
 
 def _idle(tops: list[float | None], min_gain: float, noise: float) -> int:

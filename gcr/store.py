@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 SLUG_LENGTH = 40
 OWN_FILES = r"run\.json|source\.png|best\.png|\d+-\d+\.png"
 """Names of what only the process that is at work in the folder writes."""
-RESULTS = ("stop", "best", "comparison", "kept")  # of run.json, not there while a run goes on
+RESULTS = ("stop", "best", "comparison", "kept", "settled", "untrusted")  # not while a run goes on
 UNRECORDED = {"history": False}
 """What older versions did, and did not record: settings of folders that say nothing of them."""
 RECORDED_VERSIONS = ("gcr", "torch", "diffusers", "transformers", "bitsandbytes", "pillow")
@@ -106,7 +106,7 @@ class RunFolder:
         """
         run, story = begun(path)
         kept = {key: value for key, value in story.items() if key not in RESULTS}
-        folder = cls(path, replace(run, rounds=roundfile.read(path)), kept)
+        folder = cls(path, replace(run, rounds=roundfile.read(path)).listed(), kept)
         folder._check_images()
         roundfile.mend(path)
         sweep(path, OWN_FILES)
@@ -115,7 +115,7 @@ class RunFolder:
     def check(self, request: Request, settings: Mapping[str, object]) -> None:
         """Refuse to go on with another request or other settings than the run began with."""
         before, now = (
-            json.loads(json.dumps({**asdict(asked), **UNRECORDED, **lasting(how)}))
+            json.loads(json.dumps({**asdict(asked), "checklist": (), **UNRECORDED, **lasting(how)}))
             for asked, how in ((self.run.request, self.run.settings), (request, settings))
         )
         keys = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
@@ -128,12 +128,15 @@ class RunFolder:
 
     def save(self, run: Run, images: Sequence[Image]) -> Run:
         """Put the run's last round on disk; returns the run with the sha256 of its images."""
-        finished = run.rounds[-1]
+        finished, run = run.rounds[-1], run.listed()
         attempts = tuple(
             self._save_image(run, finished.index, attempt, image)
             for attempt, image in zip(finished.attempts, images, strict=True)
         )
         saved = replace(finished, attempts=attempts)
+        if run.request != self.run.request:  # it was taken apart, which is to be known from now on
+            self.run = replace(self.run, request=run.request)
+            self._write_run(None)
         roundfile.append(self.path, saved)
         self.run = replace(run, rounds=(*self.run.rounds, saved))
         return self.run
@@ -170,6 +173,8 @@ class RunFolder:
             "stop": self.run.stop,
             "comparison": self.run.comparison,
             "kept": self.run.kept,
+            "settled": self.run.settled,
+            "untrusted": self.run.untrusted,
             "best": best and {"image": best.image, "sha256": best.sha256, "score": best.score},
         }
         content = json.dumps(record, ensure_ascii=False, allow_nan=False, indent=2)
@@ -227,7 +232,8 @@ def look(path: Path) -> tuple[Run, dict[str, Any]]:
             stop=stop and StopReason(stop),
             comparison=comparison and Preference(comparison),
             kept=str(story.get("kept") or ""),
-        )
+            settled=str(story.get("settled") or ""),
+        ).listed()
     except (KeyError, ValueError) as error:
         raise runfile.damaged(path / runfile.NAME, error) from error
     return run, story

@@ -1,54 +1,90 @@
-"""Which servers are the user's own choice, so that an API key may go there.
+"""How far a score can be trusted: the embedded critic knows a small world, and scores all the same.
 
-Flags, the environment and the user's config folder are the user's word. A file of the working
-folder, a profile's file or a run's folder may be somebody else's, who would like to have the key.
+Asked for what is outside of its world it still writes a critique, and a score that nobody should
+believe. So a request of which it understands nothing is refused, and of one that it understands in
+part every score is marked.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from gcr.critic import address, endpoint, keys
-from gcr.given import Given
+from gcr import profiles
+from gcr.errors import UsageError
+from gcr.relay import Relay
+from gcr.wording import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
-FLAG = "trust_endpoint"
-"""What the user says with --trust-endpoint. It can stand in no file."""
+    from PIL.Image import Image
+
+    from gcr.records import Critique, Request
+    from gcr.settings import Settings
+
+EXAMPLE = "a red circle and a blue star"
+SHOWN = 60  # characters of a prompt in a message
 
 
-def settled(critic: Given, environ: Mapping[str, str], *, trust: bool) -> dict[str, Given]:
-    """What an address settles: which model is there, whether the server gets the key, and how many
-    requests it gets at once.
+def is_limited(model: str) -> bool:
+    """Whether a model is of the embedded pair."""
+    return model.startswith(f"{profiles.EMBEDDED}:")
 
-    trust: whether the user vouches for a server that only a file names. Raises UsageError where
-    nobody does and there is a key to lose, and as `endpoint.settled` does.
+
+def ignored(request: Request) -> tuple[str, ...]:
+    """Phrases of a request that the embedded pair does not understand, in order."""
+    from gcr.pocket import understanding
+
+    return () if request.source else understanding.of(request.prompt).ignored
+
+
+def refusal(prompt: str, settings: Settings) -> str:
+    """Why the critic of these settings cannot judge images for a prompt; empty where it can."""
+    if not is_limited(settings.critic):
+        return ""
+    from gcr.pocket import understanding
+
+    if understanding.of(prompt).phrases:
+        return ""
+    shown = prompt if len(prompt) <= SHOWN else f"{prompt[: SHOWN - 1]}…"
+    return f"the embedded critic understands nothing of {quoted([' '.join(shown.split())])}"
+
+
+def check(prompt: str, settings: Settings, *, edit: bool = False) -> None:
+    """Raise UsageError for what the embedded pair cannot do at all. edit: whether an image is to
+    be edited.
     """
-    trusted = critic.by_user or trust
-    if not trusted:
-        keys.check(address.parse(str(critic.value)), critic.origin, environ)
-    return {
-        "critic": critic._replace(value=endpoint.settled(str(critic.value), trusted=trusted)),
-        "trusted": Given(trusted, critic.origin),
-        "judge_batch": Given(endpoint.AT_ONCE, "requests at once"),
-    }
+    roles = ((settings.generator, "edits no images"), (settings.critic, "judges no edits"))
+    for model, does in roles if edit else ():
+        if is_limited(model):
+            raise UsageError(
+                f"{model} {does}: it knows single pictures of coloured shapes",
+                "name an editing pipeline with -m and a vision-language model with --critic",
+            )
+    if why := refusal(prompt, settings):
+        raise UsageError(why, instead())
 
 
-def of_record(critic: str, named: Given | None, environ: Mapping[str, str], *, trust: bool) -> bool:
-    """Whether the critic that a folder records may have the key.
-
-    named: the critic that is set here, which counts where it is the same server. trust: as in
-    `settled`. Raises UsageError where it may not, and there is a key to lose.
-    """
-    if not address.is_address(critic):
-        return False
-    server = address.parse(critic)
-    if trust or (named and named.by_user and _is_at(server, str(named.value))):
-        return True
-    keys.check(server, "the folder", environ)
-    return False
+def instead() -> str:
+    """What to do about a request of which nothing is understood."""
+    names = [name for name in profiles.known() if name != profiles.EMBEDDED]
+    larger = ", ".join(sorted(names, key=lambda name: (len(name), name)))  # 8gb before 12gb
+    return f'gcr refine "{EXAMPLE}" works; for anything else take a larger --profile: {larger}'
 
 
-def _is_at(server: address.Address, critic: str) -> bool:
-    return address.is_address(critic) and address.parse(critic).url == server.url
+@dataclass(frozen=True, slots=True)
+class Limited(Relay):
+    """A critic of the embedded world, whose scores say what of a request they say nothing of."""
+
+    def judge(
+        self,
+        requests: Sequence[Request],
+        images: Sequence[Image],
+        sources: Sequence[Image | None] = (),
+    ) -> list[Critique]:
+        critiques = self.critic.judge(requests, images, sources)
+        return [
+            replace(critique, untrusted=ignored(request))
+            for request, critique in zip(requests, critiques, strict=True)
+        ]

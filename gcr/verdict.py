@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gcr.checklist import MET
+from gcr.records import Requirement
 
 if TYPE_CHECKING:
-    from gcr.records import Requirement, Run
+    from collections.abc import Sequence
+
+    from gcr.records import Run
 
 PROMPTS = 2
 IMAGES = 4
@@ -17,17 +20,42 @@ IMAGES = 4
 def never_met(run: Run) -> list[Requirement]:
     """The requirements that no image of the run meets, each with the best chance it came to.
 
-    Only where scores come from a checklist, and enough was tried. One that needs another of them
-    is left out: of what is not there, nothing else can be right.
+    Only where scores come from a checklist, and for what was tried often enough. One that needs
+    another of them is left out: of what is not there, nothing else can be right.
     """
-    lists = [a.critique.requirements for a in run.attempts if a.critique.requirements]
-    prompts = {a.candidate.prompt for a in run.attempts if a.critique.requirements}
-    if len(lists) < IMAGES or len(prompts) < PROMPTS:
-        return []
-    best = [max(tried, key=lambda r: r.chance or 0.0) for tried in zip(*lists, strict=True)]
-    failed = [(r.chance or 0.0) < MET for r in best]
+    answers = _answers(run)
+    best = {of: max(tried, key=_chance) for of, tried in answers.items()}
+    failed = {of for of, answer in best.items() if _chance(answer) < MET}
     return [
-        requirement
-        for requirement, has_failed in zip(best, failed, strict=True)
-        if has_failed and not any(failed[i] for i in requirement.needs)
+        best[of].requirement
+        for of in best
+        if of in failed and _often(answers[of]) and not failed.intersection(best[of].needs)
     ]
+
+
+class _Answer(NamedTuple):
+    """A requirement as it was answered for one image. needs: the questions of those it needs."""
+
+    requirement: Requirement
+    needs: tuple[str, ...]
+    prompt: str
+
+
+def _answers(run: Run) -> dict[str, list[_Answer]]:
+    """All answers, by their questions: a run of old may hold checklists of several lengths."""
+    answers: dict[str, list[_Answer]] = {}
+    for attempt in run.attempts:
+        every = attempt.critique.requirements
+        for one in every:
+            needs = tuple(every[i].question for i in one.needs)
+            answer = _Answer(one, needs, attempt.candidate.prompt)
+            answers.setdefault(one.question, []).append(answer)
+    return answers
+
+
+def _chance(answer: _Answer) -> float:
+    return answer.requirement.chance or 0.0
+
+
+def _often(tried: Sequence[_Answer]) -> bool:
+    return len(tried) >= IMAGES and len({answer.prompt for answer in tried}) >= PROMPTS

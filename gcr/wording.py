@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gcr.records import Preference, StopReason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from gcr.records import Candidate
 
@@ -31,6 +31,21 @@ COMPARED = {
 def count(number: int, what: str) -> str:
     """`1 round`, `2 rounds`."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def quoted(phrases: Iterable[str]) -> str:
+    """Phrases as a sentence names them."""
+    return ", ".join(f"“{phrase}”" for phrase in phrases)
+
+
+def distrust(phrases: Sequence[str]) -> str:
+    """What a score is not to be trusted for. phrases: that its critic does not understand."""
+    return f"the score says nothing of {quoted(phrases)}, which the critic does not understand"
+
+
+def chance(noise: float) -> str:
+    """How far apart scores may be by chance: `within chance (±.29)`."""
+    return f"within chance (±{noise:.2f})".replace("±0", "±")
 
 
 def duration(seconds: float) -> str:

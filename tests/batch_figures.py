@@ -68,7 +68,9 @@ def said(process: subprocess.Popen[str]) -> str:
 
 def written(folder: Path, count: int) -> Path:
     path = folder / f"{count}.csv"
-    path.write_text("\n".join(["prompt,seed", *(f"prompt {i},{i * 40}" for i in range(count))]))
+    path.write_text(
+        "\n".join(["prompt,seed", *(f"a red circle {i},{i * 40}" for i in range(count))])
+    )
     return path
 
 

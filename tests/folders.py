@@ -48,7 +48,7 @@ def picture(seed, size=64):
     return image
 
 
-def critique(score, text="give every shape a place of its own"):
+def critique(score, text="give every shape a place of its own", **known):
     """As a critic writes it: everything that a critique can hold."""
     return Critique(
         (
@@ -63,17 +63,18 @@ def critique(score, text="give every shape a place of its own"):
         problem="unreadable reply" if score is None else "",
         rejected=(Rejected(f"rejected: {text}", f"complaint: {text}"),),
         requirements=(Requirement("is there a circle?", "object", (), score),),
+        **known,
     )
 
 
-def fill(folder, scores, *, size=64, text="a circle in the middle"):
-    """Save rounds of these scores: a list for each round."""
+def fill(folder, scores, *, size=64, text="a circle in the middle", **known):
+    """Save rounds of these scores: a list for each round. known: of each critique, besides."""
     run = folder.run
     for index, row in enumerate(scores):
         attempts = tuple(
             Attempt(
                 Candidate(text if index else run.request.prompt, 2 * index + position),
-                critique(score, text),
+                critique(score, text, **known),
                 image_name(index, position),
                 draw_seconds=0.4,
                 judge_seconds=0.7,
@@ -97,9 +98,10 @@ def make_run(path, prompt="a red circle", scores=((0.3, 0.5), (0.8, None)), **ho
     """A finished run in the folder `path`."""
     path.mkdir(parents=True)
     size, text = how.pop("size", 64), how.pop("text", "a circle in the middle")
+    known = {name: how.pop(name) for name in ("spread", "untrusted") if name in how}
     run = Run(path.name, Request(prompt, **how), SETTINGS)
     edited = picture(5, size) if run.request.source else None
-    folder = fill(RunFolder.begin(path, run, {}, edited), scores, size=size, text=text)
+    folder = fill(RunFolder.begin(path, run, {}, edited), scores, size=size, text=text, **known)
     folder.finish(StopReason.PLATEAU, best_scored(folder.run))
     return folder
 

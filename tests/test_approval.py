@@ -36,7 +36,7 @@ def ask(tmp_path, monkeypatch):
 
         approval = Approval(Terminal(console=Console(file=shown, width=100)), answer)
         chosen = settings.resolve({"rounds": 3, "patience": 9, **flags})
-        outcome = assembly.run("a circle", chosen, view=approval, around=approval.around)
+        outcome = assembly.run("a red circle", chosen, view=approval, around=approval.around)
         assert not list(said), "not every answer was asked for"
         return outcome, shown.getvalue(), generator
 
@@ -94,7 +94,7 @@ def test_stop_and_the_end_of_the_input_keep_the_best(ask):
 def test_a_run_that_a_person_stopped_can_go_on(ask, tmp_path):
     outcome, _, _ = ask("k", "1")
     chosen = settings.resolve({"rounds": 3, "patience": 9})
-    longer = assembly.run("a circle", chosen, resume=outcome.folder)
+    longer = assembly.run("a red circle", chosen, resume=outcome.folder)
     assert len(longer.run.rounds) == 3
     assert longer.run.kept == ""
 
@@ -103,5 +103,5 @@ def test_a_run_that_a_person_stopped_can_go_on(ask, tmp_path):
 def test_without_a_person_it_is_refused_before_anything_is_loaded(flags, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
     with pytest.raises(UsageError, match="--approve") as refused:
-        cli(["refine", "a circle", "--approve", *flags])
+        cli(["refine", "a red circle", "--approve", *flags])
     assert refused.value.exit_code == 2

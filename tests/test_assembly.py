@@ -192,6 +192,7 @@ def test_json_holds_everything_but_raw_replies(tool):
         "keep": [],
         "source": "",
         "source_sha256": "",
+        "checklist": [],
     }
     assert told["source"] is None
     assert told["stop"] == "rounds"
@@ -301,7 +302,7 @@ def test_nothing_is_loaded_when_the_output_cannot_be_written(tool, monkeypatch, 
 def test_unknown_words_are_warned_of_before_anything_is_drawn(tool):
     view = Recorder()
     tool("a dragon above a red circle", view=view)
-    assert view.told[0] == "warn the embedded pair does not know: dragon"
+    assert view.told[0] == "warn the embedded pair does not understand “a dragon above”"
     assert "--profile auto" in view.hint
     view = Recorder()
     tool("two red circles", negative="squirrels", view=view)
@@ -311,11 +312,17 @@ def test_unknown_words_are_warned_of_before_anything_is_drawn(tool):
     assert view.told[0] == "begin"
 
 
-@pytest.mark.parametrize("prompt", ["a", "red circle", "five red circles and two blue stars"])
-def test_known_words_that_say_nothing_the_pair_can_read_are_warned_of(tool, prompt):
+@pytest.mark.parametrize(
+    ("prompt", "warning"),
+    [
+        ("red circle", "may not understand the prompt: "),
+        ("five red circles and two blue stars", "does not understand “two blue stars”"),
+    ],
+)
+def test_known_words_that_say_nothing_the_pair_can_read_are_warned_of(tool, prompt, warning):
     view = Recorder()
     tool(prompt, view=view)
-    assert view.told[0].startswith("warn the embedded pair may not understand the prompt: ")
+    assert view.told[0].startswith(f"warn the embedded pair {warning}")
 
 
 @pytest.mark.parametrize("strategy", ["reflect", "evolve"])

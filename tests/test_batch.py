@@ -118,6 +118,8 @@ def test_every_prompt_gets_a_run_folder_and_a_line(tool):
         "images": 4,
         "seconds": first["seconds"],
         "failure": "",
+        "noise": 0.0,
+        "untrusted": "",
         "extra": {},
     }
     run = store.RunFolder.open(outcome.folder / "runs" / "1").run
@@ -317,14 +319,14 @@ def test_a_rubric_changed_since_is_refused_on_resuming(tool, tmp_path):
 
 
 def test_a_batch_resumes_without_its_files(tool, tmp_path):
-    (tmp_path / "p.txt").write_text("a {red|blue} circle\nanother one\n")
-    tool.generator = Picky("another one")
+    (tmp_path / "p.txt").write_text("a {red|blue} circle\na blue star\n")
+    tool.generator = Picky("a blue star")
     tool(Path("p.txt"), rounds=2, seed=2)
     (tmp_path / "p.txt").unlink()
     tool.generator = Picky()
     outcome = batching.resume(Path("b"))
     assert [result.failure for result in outcome.results] == ["", ""]
-    assert {prompt for prompt, _ in tool.generator.drawn} >= {"another one"}
+    assert {prompt for prompt, _ in tool.generator.drawn} >= {"a blue star"}
     assert not any("circle" in prompt for prompt, _ in tool.generator.drawn)
 
 
@@ -459,13 +461,20 @@ def test_a_damaged_run_fails_alone(tool):
     assert "is damaged" in outcome.failures[0].failure
 
 
+LONG = "a red circle at the top left and a blue star at the bottom right"
+
+
 def test_many_warnings_of_one_kind_are_one(tool):
     view = Seen()
-    tool(["a dragon", "a unicorn", "a red circle", "word " * 13], rounds=1, view=view)
+    tool(
+        ["a red star and an elf", "a red star and a dragon", "a red circle", LONG],
+        rounds=1,
+        view=view,
+    )
     warned = [said for said in view.told if said.startswith("warn")]
     assert warned == [
-        "warn prompts, row 1: the embedded pair does not know: dragon (and so with 2 more)",
-        "warn prompts, row 4: the prompt is too long: it has 13 words, and 12 are read",
+        "warn prompts, row 1: the embedded pair does not understand “an elf” (and so with 1 more)",
+        "warn prompts, row 4: the prompt is too long: it has 15 words, and 12 are read",
     ]
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from gcr.pocket import world
+
 ROOT = Path(__file__).parent.parent
 PROMPTS = 9
 WAVE = 4
@@ -109,7 +111,8 @@ def rounds_begun(folder):
 @pytest.fixture
 def prompts(tmp_path):
     """A prompt file whose images all differ, and where its images are logged."""
-    rows = [f"prompt {i},{i * 40}" for i in range(PROMPTS)]
+    pairs = world.PAIRS[:PROMPTS]
+    rows = [f"a {colour} {shape},{i * 40}" for i, (colour, shape) in enumerate(pairs)]
     (tmp_path / "p.csv").write_text("\n".join(["prompt,seed", *rows]))
     return tmp_path / "drawn.txt"
 

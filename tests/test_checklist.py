@@ -137,3 +137,17 @@ def test_a_request_is_taken_apart_once() -> None:
     for _ in range(2):
         by_list.judge([Request("a"), Request("a")], [paint(1), paint(2)])
     assert critic.apart == ["a"]
+
+
+def test_a_request_that_brings_its_checklist_is_held_against_that_one() -> None:
+    """As after a resume: another process took it apart, and answers must mean the same."""
+    critic = Asking({})
+    critic.lists = {"a": LIST}
+    (hat,) = checklist.read("1 | o | - | Is there a hat?")
+    recorded = Request("a", checklist=(hat,))
+    by_list = checklist.ByChecklist(critic)
+    first, second = by_list.judge([Request("a"), recorded], [paint(1), paint(2)])
+    assert [r.question for r in second.requirements] == ["Is there a hat?"]
+    # The same words in the same process are taken apart as they were.
+    assert [r.question for r in first.requirements] == ["Is there a hat?"]
+    assert critic.apart == []

@@ -11,8 +11,12 @@ from gcr import assembly
 from gcr.comparisons import arms, evaluators
 from gcr.comparisons.statistics import FEWEST
 from gcr.errors import GcrError
+from gcr.pocket import world
 
-SUSPICION = "on 2 of 2 prompts the critic prefers refine to raw, and the evaluator does not: 1, 2"
+SUSPICION = (
+    "on 5 of 5 prompts the critic prefers refine to raw, and the evaluator does not; the other way "
+    "round on 0: 1, 2, 3 and 2 more"
+)
 
 
 class ByArm:
@@ -61,14 +65,42 @@ def test_stdout_has_the_path_and_stderr_the_verdicts(cli):
         "too few prompts to tell refine and raw apart: about 18 more",
         "  -0.500 on average · p 0.500 · 0 won, 0 tied, 2 lost",
         "",
-        "possible reward hacking: " + SUSPICION,
         f"saved in {folder}",
         f"{folder}/index.html shows all of it",
     ]
 
 
+@pytest.mark.parametrize("count", [4, 5])
+def test_suspects_are_warned_of_below_the_answer_where_they_are_more_than_chance(
+    cli, tmp_path, count
+):
+    """Four of four fall one way in one of 16 times, five of five in one of 32."""
+    (tmp_path / "more.txt").write_text("".join(f"a {c} {s}\n" for c, s in world.PAIRS[:count]))
+    arms = ("--arm", "raw", "--arm", "refine")
+    ran = cli("compare", "more.txt", "--max-images", "4", "--json", *arms)
+    told = json.loads(ran.out)
+    assert len(told["suspects"]) == count
+    assert told["suspicions"] == [
+        {
+            "arm": "refine",
+            "against": "raw",
+            "prompts": count,
+            "suspects": count,
+            "opposite": 0,
+            "p": pytest.approx(0.5**count),
+            "founded": count == 5,
+        }
+    ]
+    lines = ran.err.splitlines()
+    warning = f"possible reward hacking: {SUSPICION}"
+    assert (warning in lines) == (count == 5)
+    answer = next(line for line in lines if line.startswith("too few prompts"))
+    assert count == 4 or lines.index(answer) < lines.index(warning)
+
+
 def test_verdicts_are_plain_words_and_categories_stand_below(cli, tmp_path):
-    rows = "".join(f"prompt {i},{'ab'[i > FEWEST]}\n" for i in range(FEWEST + 5))
+    pairs = world.PAIRS[: FEWEST + 5]
+    rows = "".join(f"a {c} {s},{'ab'[i > FEWEST]}\n" for i, (c, s) in enumerate(pairs))
     (tmp_path / "many.csv").write_text(f"prompt,kind\n{rows}")
     ran = cli(
         *("compare", "many.csv", "--max-images", "2", "--by", "kind", "--arm", "raw"),

@@ -19,11 +19,12 @@ from gcr.comparisons.folder import CompareInterrupted
 from gcr.comparisons.scores import Scores
 from gcr.comparisons.statistics import FEWEST
 from gcr.errors import GcrError, ModelError, UsageError
+from gcr.pocket import world
 from gcr.records import Wording
 from gcr.settings import MOST_ROUNDS
 
 PROMPTS = ["a red circle", "two blue stars", "a green square"]
-MANY = [f"prompt {number}" for number in range(FEWEST)]
+MANY = [f"a {colour} {shape}" for colour, shape in world.PAIRS[:FEWEST]]
 TRUE = {0: 0.1, 1: 0.2, 2: 0.5, 3: 0.9}
 
 
@@ -200,7 +201,7 @@ def test_compare_json_has_what_others_read(tool):
     assert told == json.loads(json.dumps(found.as_json()))
     assert set(told) == {
         *("id", "started", "seconds", "files", "settings", "versions", "evaluator", "critic"),
-        *("equal", "budget", "arms", "pairs", "prompts", "suspects"),
+        *("equal", "budget", "arms", "pairs", "prompts", "suspects", "suspicions"),
     }
     assert told["evaluator"] == {"name": "command", "model": "x"}
     assert (told["critic"], told["equal"], told["budget"]) == ("pocket:critic", "images", 4)
@@ -218,6 +219,7 @@ def test_compare_json_has_what_others_read(tool):
         "images": 1,
         "seconds": shown["seconds"],
         "failure": "",
+        "untrusted": "",
     }
     assert (Path("c") / shown["image"]).is_file()
     assert [(p["arm"], p["against"]) for p in told["pairs"]] == [

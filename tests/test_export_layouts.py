@@ -23,8 +23,12 @@ UNIGENBENCH = "index,prompt_en,sub_dims_en\n0,a cat,{}\n7,a dog,{}\n"
 
 
 @pytest.fixture
-def cli(cli, tmp_path):
-    """The tool, in a folder with prompt files; the best image is that of the fourth seed."""
+def cli(cli, tmp_path, monkeypatch):
+    """The tool, in a folder with prompt files; the best image is that of the fourth seed.
+
+    Prompts of benchmarks are outside of the embedded world, so its critic would refuse them.
+    """
+    monkeypatch.setenv("GCR_CRITIC", "owner/critic")
     (tmp_path / "g.jsonl").write_text("".join(json.dumps(row) + "\n" for row in GENEVAL))
     (tmp_path / "u.csv").write_text(UNIGENBENCH)
     (tmp_path / "t.txt").write_text("a bee on the right of a key\nred/blue, a_b.\n")

@@ -93,10 +93,10 @@ def test_a_pair_that_the_blind_comparison_contradicts_is_left_out(run):
 
 def test_of_a_batch_what_is_done_counts(run, tmp_path):
     run()
-    done = gcr.batch(["a star", "a heart"], into="b", rounds=2, shard="1/2")
+    done = gcr.batch(["a red star", "a red heart"], into="b", rounds=2, shard="1/2")
     told = gather([done.folder])
     assert [(pair.id, pair.prompt, pair.folder) for pair in told.pairs] == [
-        ("1", "a star", Path("b/runs/1"))
+        ("1", "a red star", Path("b/runs/1"))
     ]
     assert told.left_out == {"prompts not done yet": 1}
 

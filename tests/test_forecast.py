@@ -117,7 +117,9 @@ def test_an_estimate_comes_from_earlier_runs_or_there_is_none(dry):
     assert longer["images"] is None  # nobody knows how many such a run draws
     assert longer["most_seconds"] == pytest.approx(6 * spent / len(attempts))
     assert dry("refine", "a green heart", "--steps", "3")["estimate"]["runs"] == 0
-    assert "by 2 earlier runs" in dry.cli("refine", "a", "--rounds", "2", "--dry-run").out
+    assert (
+        "by 2 earlier runs" in dry.cli("refine", "a red circle", "--rounds", "2", "--dry-run").out
+    )
 
 
 def _attempts(line):

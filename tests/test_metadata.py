@@ -43,6 +43,7 @@ def test_the_story_names_request_candidate_and_scores(tmp_path):
         "keep": [],
         "source": "",
         "source_sha256": "",
+        "checklist": [],
     }
     assert story["candidate"] == {
         "prompt": "a red circle",

@@ -434,12 +434,15 @@ def test_thumbnails_are_made_once_and_only_of_large_images(tmp_path):
     assert sum(p.stat().st_mtime_ns != t for p, t in zip(made, times, strict=True)) == 1
 
 
-def test_a_comparison_tells_suspects_first_and_then_what_was_shown(tmp_path):
+def test_a_comparison_tells_what_was_shown_and_then_what_is_suspected(tmp_path):
     folder = make_comparison(tmp_path / "c")
+    told = json.loads((folder / "compare.json").read_text())
+    suspicion = {"arm": "refine", "against": "raw", "prompts": 6, "suspects": 5, "opposite": 0}
+    told["suspicions"] = [{**suspicion, "p": 0.03125, "founded": True}]
+    (folder / "compare.json").write_text(json.dumps(told))
     shown = Page(report(folder))
-    order = [
-        shown.text.index(words) for words in ("Possible reward hacking", "Arms", "Differences")
-    ]
+    parts = ("Refine is better than raw", "Differences", "Arms", "Possible reward hacking")
+    order = [shown.text.index(words) for words in parts]
     assert order == sorted(order)
     for said in (
         *("critic +0.40, evaluator −0.20", "3 wins, 3 ties, 0 losses", "better", "too few"),

@@ -15,6 +15,8 @@ from gcr import rewards
 from gcr.errors import GcrError, UsageError
 from gcr.records import Critique
 
+STAR = "a red star"
+
 
 class Brightness:
     """Scores an image by its middle pixel; cannot judge what is darker than a tenth."""
@@ -61,12 +63,12 @@ def grey(*levels):
 
 def test_the_call_of_ddpo_and_flow_grpo(loaded):
     reward_fn = gcr.Reward(profile="pocket", score="soft", device="cuda:1")
-    images, prompts, metadata = grey(0.2, 0.8), ("a star", "a heart"), ({}, {})
+    images, prompts, metadata = grey(0.2, 0.8), (STAR, "a red heart"), ({}, {})
     scores, info = reward_fn(images, prompts, metadata)
     assert torch.as_tensor(scores).tolist() == pytest.approx([0.2, 0.8], abs=0.01)
     assert [critique.overall for critique in info["critiques"]] == scores
     ((settings, device, critic),) = loaded
-    assert (settings.score, device, critic.asked) == ("soft", "cuda:1", ["a star", "a heart"])
+    assert (settings.score, device, critic.asked) == ("soft", "cuda:1", [STAR, "a red heart"])
 
 
 @pytest.mark.parametrize(
@@ -88,15 +90,17 @@ def test_the_call_of_ddpo_and_flow_grpo(loaded):
     ids=["nchw", "bf16", "array-nchw", "bytes", "nhwc", "bytes-nhwc", "list", "one", "pillow"],
 )
 def test_images_in_every_form_are_the_same_images(loaded, form):
-    assert gcr.reward(form(grey(0.2, 0.8)), ["a", "b"]) == pytest.approx([0.2, 0.8], abs=0.01)
+    assert gcr.reward(form(grey(0.2, 0.8)), [STAR, "a blue heart"]) == pytest.approx(
+        [0.2, 0.8], abs=0.01
+    )
 
 
 def test_the_critic_is_loaded_once_for_equal_settings(loaded):
     for _ in range(2):
-        gcr.reward(grey(0.5), ["a"], score="soft")
-    gcr.reward(grey(0.5), ["a"], score="soft", unscored=0.0)
+        gcr.reward(grey(0.5), [STAR], score="soft")
+    gcr.reward(grey(0.5), [STAR], score="soft", unscored=0.0)
     assert len(loaded) == 1
-    gcr.reward(grey(0.5), ["a"])
+    gcr.reward(grey(0.5), [STAR])
     assert [settings.score for settings, _, _ in loaded] == ["soft", "reply"]
 
 
@@ -105,11 +109,11 @@ def test_an_image_without_a_score_is_an_error_unless_the_caller_has_a_value_for_
     images[1] = 0.5  # blank
     images[2, 0, 0, 0] = math.nan
     with pytest.raises(GcrError, match=r"3 of 4 images .* \(image 0: unreadable; and 2 more\)"):
-        gcr.reward(images, ["a"] * 4)
-    given = gcr.reward(images, ["a"] * 4, unscored=-1.0)
+        gcr.reward(images, [STAR] * 4)
+    given = gcr.reward(images, [STAR] * 4, unscored=-1.0)
     assert given == pytest.approx([-1.0, -1.0, -1.0, 0.5], abs=0.01)
-    assert loaded[0][2].asked == ["a", "a"] * 2  # the faulty ones are not shown
-    scores, info = gcr.Reward(unscored=math.nan)(images, ["a"] * 4)
+    assert loaded[0][2].asked == [STAR, STAR] * 2  # the faulty ones are not shown
+    scores, info = gcr.Reward(unscored=math.nan)(images, [STAR] * 4)
     assert [math.isnan(score) for score in scores] == [True, True, True, False]
     problems = [critique.problem for critique in info["critiques"]]
     assert problems == ["unreadable", "blank image", "non-finite image", ""]
@@ -118,25 +122,25 @@ def test_an_image_without_a_score_is_an_error_unless_the_caller_has_a_value_for_
 def test_threads_of_a_trainer_take_turns(loaded):
     reward_fn = gcr.Reward()
     with ThreadPoolExecutor(8) as pool:
-        calls = [pool.submit(reward_fn, grey(0.5), ["a"], [{}]) for _ in range(32)]
+        calls = [pool.submit(reward_fn, grey(0.5), [STAR], [{}]) for _ in range(32)]
         assert all(call.result()[0] == pytest.approx([0.5], abs=0.01) for call in calls)
 
 
 @pytest.mark.parametrize(
     ("images", "prompts", "message"),
     [
-        (grey(0.5) * 2 - 1, ["a"], "values from -1 to 0"),
-        (grey(0.5) * 255, ["a"], "values from 0 to 127.5"),
-        (grey(0.5).requires_grad_(), ["a"], "a critic's reward has none"),
-        (torch.zeros(1, 4, 64, 64), ["a"], "which is no picture"),
-        (torch.zeros(3, 16, 16), ["a"], "give a batch"),
-        (torch.zeros(1, 3, 16, 16, dtype=torch.int64), ["a"], "is of int64"),
-        (np.zeros((1, 16, 16)), ["a"], "give a batch"),
-        (Image.new("RGB", (16, 16)), ["a"], "give a list"),
-        ("x.png", ["a"], "give a list"),
-        (["nowhere.png"], ["a"], "cannot read nowhere.png"),
-        ([None], ["a"], "an image cannot be a NoneType"),
-        (grey(0.5), ["a", "b"], "1 images and 2 prompts"),
+        (grey(0.5) * 2 - 1, [STAR], "values from -1 to 0"),
+        (grey(0.5) * 255, [STAR], "values from 0 to 127.5"),
+        (grey(0.5).requires_grad_(), [STAR], "a critic's reward has none"),
+        (torch.zeros(1, 4, 64, 64), [STAR], "which is no picture"),
+        (torch.zeros(3, 16, 16), [STAR], "give a batch"),
+        (torch.zeros(1, 3, 16, 16, dtype=torch.int64), [STAR], "is of int64"),
+        (np.zeros((1, 16, 16)), [STAR], "give a batch"),
+        (Image.new("RGB", (16, 16)), [STAR], "give a list"),
+        ("x.png", [STAR], "give a list"),
+        (["nowhere.png"], [STAR], "cannot read nowhere.png"),
+        ([None], [STAR], "an image cannot be a NoneType"),
+        (grey(0.5), [STAR, STAR], "1 images and 2 prompts"),
         (grey(0.5, 0.5), "ab", "2 images and 1 prompts"),
         (grey(0.5), [" "], "prompt 0 says nothing"),
     ],
@@ -150,7 +154,7 @@ def test_what_is_no_image_or_prompt_is_refused(loaded, images, prompts, message)
 def test_settings_of_the_drawing_are_none_of_a_reward(loaded):
     for flags in ({"steps": 3}, {"scores": "soft"}):
         with pytest.raises(UsageError, match="a reward has no setting"):
-            gcr.reward(grey(0.5), ["a"], **flags)
+            gcr.reward(grey(0.5), [STAR], **flags)
     assert loaded == []
 
 

@@ -7,7 +7,7 @@ from fakes import FakeCritic, paint
 
 from gcr.loop import best
 from gcr.records import Attempt, Candidate, Critique, Request, Round, Run, StopReason
-from gcr.spread import CONFIDENCE, Known, margin, together
+from gcr.spread import CONFIDENCE, Known, margin, near, together
 from gcr.stopping import StopRule
 
 
@@ -34,11 +34,25 @@ def test_spreads_are_pooled():
     assert margin(attempts) == pytest.approx(CONFIDENCE * (2 * 0.05) ** 0.5)
 
 
-def test_an_image_is_replaced_only_by_one_that_is_better_than_chance():
-    close, clear = (0.5, 0.6, 0.7), (0.5, 0.6, 0.8)
-    assert best(run(*close, spread=0.1)).score == 0.5
-    assert best(run(*clear, spread=0.1)).score == 0.8
-    assert best(run(*close)).score == 0.7
+@pytest.mark.parametrize("spread", [None, 0.0, 0.1, 1.0])
+def test_the_best_is_the_highest_score_whatever_the_noise_and_of_equals_the_earlier(spread):
+    assert best(run(0.5, 0.6, 0.7, 0.65, spread=spread)).score == 0.7
+    assert best(run(0.83, 1.0, 1.0, spread=spread)).image == "01-0.png"
+
+
+def test_what_is_near_the_best_is_what_chance_may_have_put_below_it():
+    tried = run(0.5, 0.6, 0.8, None, 0.79, spread=0.1).attempts
+    assert [attempt.score for attempt in near(tried, tried[2])] == [0.79, 0.6]
+    unknown = run(0.5, 0.5).attempts
+    assert near(unknown, unknown[0]) == []
+    unscored = run(None, 0.5, spread=0.1).attempts
+    assert near(unscored, unscored[0]) == []
+
+
+def test_a_blind_comparison_settles_and_a_person_has_the_last_word():
+    tried = run(0.9, 1.0, spread=0.1)
+    assert best(replace(tried, settled="00-0.png")).score == 0.9
+    assert best(replace(tried, settled="00-0.png", kept="01-0.png")).score == 1.0
 
 
 def test_a_gain_within_the_noise_resets_no_plateau():
@@ -48,11 +62,22 @@ def test_a_gain_within_the_noise_resets_no_plateau():
     assert rule.reason(run(0.5, 0.6, 0.8, spread=0.1)) is None
 
 
-def test_the_target_is_reached_by_the_image_that_is_kept_and_by_no_other():
+def test_the_target_is_reached_by_the_best_image():
     rule = StopRule(rounds=9, patience=9, target=0.9)
-    lucky, clear = run(0.8, 0.95, spread=0.1), run(0.5, 0.95, spread=0.1)
-    assert (rule.reason(lucky), best(lucky).score) == (None, 0.8)
-    assert (rule.reason(clear), best(clear).score) == (StopReason.TARGET, 0.95)
+    for before in (0.5, 0.8):
+        tried = run(before, 0.95, spread=0.1)
+        assert (rule.reason(tried), best(tried).score) == (StopReason.TARGET, 0.95)
+
+
+def test_the_target_is_never_reached_by_a_score_that_says_nothing_of_some_of_the_request():
+    rule = StopRule(rounds=9, patience=9, target=0.9)
+    tried = run(0.5, 1.0)
+    attempts = [
+        replace(a, critique=replace(a.critique, untrusted=("a dragon",))) for a in tried.attempts
+    ]
+    partly = replace(tried, rounds=tuple(Round(i, (a,)) for i, a in enumerate(attempts)))
+    assert (rule.reason(tried), rule.reason(partly)) == (StopReason.TARGET, None)
+    assert partly.untrusted == ("a dragon",)
 
 
 def test_several_judgements_are_one_with_their_mean_and_its_error():

@@ -223,6 +223,7 @@ def test_a_run_file_says_what_made_it(folder):
         "keep": [],
         "source": "",
         "source_sha256": "",
+        "checklist": [],
     }
     assert record["settings"] == SETTINGS
     assert record["versions"]["torch"] == packages.version("torch")

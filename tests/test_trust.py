@@ -1,178 +1,200 @@
-"""Which servers get an API key: those that the user named, and no others."""
+"""Requests outside of the embedded world: refused, or drawn with scores that are marked."""
 
+import csv
 import json
-import sys
+from pathlib import Path
 
 import pytest
-import serving
-import yaml
+from fakes import FakeCritic, FakeGenerator, paint
 
-from gcr import doctor
-from gcr.__main__ import main
+import gcr
+from gcr import metadata, profiles, trust
 from gcr.errors import UsageError
-from gcr.settings import Settings, recalled, resolve
+from gcr.pocket import language, understanding, world
+from gcr.records import Critique, Request
+from gcr.report import report
 
-KEY = "a-very-secret-key"
-
-
-@pytest.fixture
-def stage():
-    staged = serving.Staged()
-    yield staged
-    staged.close()
-
-
-@pytest.fixture(autouse=True)
-def home(monkeypatch, tmp_path):
-    """An empty working folder and configuration, and a key."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("GCR_CRITIC", "GCR_OFFLINE", "OPENAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("GCR_API_KEY", KEY)
-    return tmp_path
+OUTSIDE = [
+    "a photo of an astronaut riding a horse",
+    "ein roter Kreis und ein blauer Stern",
+    "赤い円と青い星",
+    'a sign that says "OPEN"',
+    "a circle",
+    "a red apple",
+]
+PARTLY = "two red circles and a dragon"
+WORDS = "“a dragon”"
 
 
-def profile(path, critic):
-    content = {"description": "theirs", "generator": "pocket:generator", "critic": critic}
-    sizes = {"width": 64, "height": 64, "vram_gb": 0}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump({**content, **sizes, "rubric": "text-to-image"}))
+@pytest.mark.parametrize("prompt", OUTSIDE)
+def test_a_request_of_which_nothing_is_understood_is_refused(cli, prompt):
+    ran = cli("refine", prompt)
+    assert (ran.code, ran.out) == (2, "")
+    error, hint = ran.err.splitlines()
+    assert error.startswith("error: the embedded critic understands nothing of “")
+    assert f'gcr refine "{trust.EXAMPLE}" works' in hint
+    for name in set(profiles.known()) - {profiles.EMBEDDED}:
+        assert name in hint
+    assert not Path("outputs").exists()
+    with pytest.raises(UsageError, match="understands nothing of"):
+        gcr.refine(prompt)
+    assert cli("refine", prompt, "--dry-run").code == 2
 
 
-def keys_sent(stage):
-    return {headers.get("Authorization") for headers in (*stage.looked, *stage.headers)}
+def test_another_critic_is_for_anything(cli):
+    assert cli("refine", OUTSIDE[0], "--critic", "owner/critic", "--rounds", "1").code == 0
 
 
-def by_gcr_yaml(home, url):
-    (home / "gcr.yaml").write_text(f"critic: {url}\n")
-    return {}
+def test_the_example_of_the_hint_is_understood(cli):
+    assert understanding.of(trust.EXAMPLE) == understanding.Understanding((trust.EXAMPLE,), ())
+    assert cli("refine", trust.EXAMPLE, "--rounds", "1").code == 0
 
 
-def by_a_profiles_file(home, url):
-    profile(home / "theirs.yaml", url)
-    return {"profile": "theirs.yaml"}
+@pytest.mark.parametrize(
+    ("prompt", "ignored"),
+    [
+        (PARTLY, ["a dragon"]),
+        ("a dragon above a red circle", ["a dragon above"]),
+        ("a photo of a red circle at night", ["a photo of", "at night"]),
+        ("a circle and a blue star", ["a circle"]),
+        ("six red circles", ["six"]),
+        ("a red circle above a blue star above a green square", ["above"]),
+        ("five red circles and two blue stars", ["two blue stars"]),
+        ("A red circle!", []),
+        ("red circle, blue star", []),
+        ("the red circle and the blue star", []),
+        ("two red circles: one at the top, one at the left", []),
+    ],
+)
+def test_what_is_not_understood_is_named(prompt, ignored):
+    found = understanding.of(prompt)
+    assert found.phrases
+    assert list(found.ignored) == ignored
 
 
-def by_a_profile_that_gcr_yaml_names(home, url):
-    profile(home / "theirs.yaml", url)
-    (home / "gcr.yaml").write_text("profile: theirs.yaml\n")
-    return {}
+def test_all_that_the_language_can_say_is_understood():
+    for colour, shape in world.PAIRS:
+        for text in (f"a {colour} {shape}", f"three {colour} {language.PLURALS[shape]}"):
+            assert understanding.of(text).ignored == ()
 
 
-OF_FILES = [by_gcr_yaml, by_a_profiles_file, by_a_profile_that_gcr_yaml_names]
+def marked(request=None):
+    """A critic that scores everything 1, as that of the models is put together."""
+    return trust.Limited(FakeCritic({}, 1.0))
 
 
-@pytest.mark.parametrize("named", OF_FILES)
-def test_a_server_that_only_a_file_names_gets_no_key(stage, home, monkeypatch, named):
-    flags = named(home, stage.url)
-    with pytest.raises(UsageError, match=rf"GCR_API_KEY is set, .* {stage.url}") as caught:
-        resolve(flags)
-    assert caught.value.exit_code == 2
-    assert "--trust-endpoint" in caught.value.hint
-    assert stage.looked == []
-    assert resolve({**flags, "trust_endpoint": True}).trusted
-    assert keys_sent(stage) == {f"Bearer {KEY}"}
-    stage.looked.clear()
-    monkeypatch.delenv("GCR_API_KEY")  # nothing to protect
-    assert not resolve(flags).trusted
-    assert keys_sent(stage) == {None}
+def test_scores_say_what_they_say_nothing_of():
+    partly, whole = marked().judge([Request(PARTLY), Request("a red circle")], [paint(0)] * 2)
+    assert (partly.overall, partly.untrusted) == (1.0, ("a dragon",))
+    assert whole.untrusted == ()
 
 
-def by_flag(home, url, monkeypatch):
-    return {"critic": url}
+def test_a_score_that_is_not_to_be_trusted_is_marked_wherever_it_stands(cli):
+    cli.models["critic"] = marked()
+    ran = cli("refine", PARTLY, "--rounds", "2", "--json")
+    told = json.loads(ran.out)
+    assert (ran.code, told["stop"], told["best"]["score"]) == (0, "rounds", 1.0)  # not "target"
+    assert told["untrusted"] == ["a dragon"]
+    every = [told["best"], *(a for round_ in told["rounds"] for a in round_["attempts"])]
+    assert all(attempt["untrusted"] == ["a dragon"] for attempt in every)
+    lines = ran.err.splitlines()
+    assert sum("1.00 untrusted" in line for line in lines) == 1 + told["images"]
+    assert (
+        f"untrusted: the score says nothing of {WORDS}, which the critic does not understand"
+        in (lines[-2])
+    )
+    folder = Path(told["folder"])
+    assert json.loads((folder / "run.json").read_text())["untrusted"] == ["a dragon"]
+    story = json.loads(metadata.read(folder / "00-0.png")["gcr"])
+    assert story["critique"]["untrusted"] == ["a dragon"]
+    page = (folder / "index.html").read_text()
+    assert f"says nothing of {WORDS}" in page
+    assert page.count(">untrusted</span>") == 1 + told["images"]
+    assert gcr.load_run(folder).untrusted == ("a dragon",)
 
 
-def by_environment(home, url, monkeypatch):
-    monkeypatch.setenv("GCR_CRITIC", url)
-    return {}
+def test_a_run_that_is_trusted_bears_no_mark(cli):
+    cli.models["critic"] = marked()
+    ran = cli("refine", "a red circle", "--json")
+    told = json.loads(ran.out)
+    assert (told["stop"], told["untrusted"]) == ("target", [])
+    assert "untrusted" not in ran.err
+    assert "untrusted" not in (Path(told["folder"]) / "index.html").read_text()
 
 
-def by_own_config(home, url, monkeypatch):
-    (home / "config/gcr").mkdir(parents=True)
-    (home / "config/gcr/config.yaml").write_text(f"critic: {url}\n")
-    return {}
+def test_in_a_batch_prompts_fail_one_by_one_and_the_others_go_on(cli, tmp_path):
+    cli.models["critic"] = marked()
+    (tmp_path / "p.txt").write_text("\n".join(["a red circle", OUTSIDE[0], PARTLY, OUTSIDE[2]]))
+    ran = cli("batch", "p.txt", "--into", "b", "--rounds", "1")
+    assert ran.code == 3
+    assert (
+        "2: failed: the embedded critic understands nothing of “a photo of an astronaut" in ran.err
+    )
+    (line,) = [line for line in ran.err.splitlines() if "/4 3: " in line]
+    assert "1.00 → 1.00 untrusted" in line
+    results = [json.loads(line) for line in Path("b/summary.jsonl").read_text().splitlines()]
+    assert [bool(one["failure"]) for one in results] == [True, True, False, False]
+    by_id = {one["id"]: one for one in results}
+    assert (by_id["1"]["untrusted"], by_id["3"]["untrusted"]) == ("", WORDS)
+    rows = {
+        row["id"]: row for row in csv.DictReader(Path("b/summary.csv").read_text().splitlines())
+    }
+    assert rows["3"]["untrusted"] == WORDS
+    page = Path("b/index.html").read_text()
+    assert page.count(">untrusted</span>") == 1
+    assert cli("batch", "p.txt", "--into", "b", "--rounds", "1").code == 3
+    assert cli("resume", "b").code == 3
 
 
-def by_own_profile(home, url, monkeypatch):
-    profile(home / "config/gcr/profiles/mine.yaml", url)
-    return {"profile": "mine"}
+def test_a_comparison_marks_what_it_was_steered_by(cli, tmp_path, monkeypatch):
+    from gcr.comparisons import evaluators
+
+    class Even:
+        def score(self, samples):
+            return ((one.id, 0.5) for one in samples)
+
+    monkeypatch.setattr(evaluators, "load", lambda *_: Even())
+    cli.models["critic"] = marked()
+    (tmp_path / "p.txt").write_text(f"a red circle\n{PARTLY}\n{OUTSIDE[0]}\n")
+    arms = ("--arm", "raw", "--arm", "refine", "--evaluator", "command:x")
+    ran = cli("compare", "p.txt", "--into", "c", "--max-images", "2", *arms)
+    assert ran.code == 3
+    assert (
+        "untrusted: on 1 of 3 prompts the critic does not understand all that is asked: 2"
+    ) in ran.err.splitlines()
+    told = json.loads(Path("c/compare.json").read_text())
+    assert [p["arms"]["refine"]["untrusted"] for p in told["prompts"]] == ["", WORDS, ""]
+    assert "understands nothing" in told["prompts"][2]["arms"]["raw"]["failure"]
+    rows = list(csv.DictReader(Path("c/compare.csv").read_text().splitlines()))
+    assert [row["untrusted"] for row in rows] == ["", "", WORDS, WORDS, "", ""]
+    assert Path("c/index.html").read_text().count(">untrusted</span>") == 2
 
 
-@pytest.mark.parametrize("named", [by_flag, by_environment, by_own_config, by_own_profile])
-def test_a_server_that_the_user_names_gets_the_key(stage, home, monkeypatch, named):
-    assert resolve(named(home, stage.url, monkeypatch)).trusted
-    assert keys_sent(stage) == {f"Bearer {KEY}"}
+def test_pairs_for_training_rest_on_scores_that_are_trusted(cli):
+    from gcr.exports.preferences import gather
+
+    critiques = {i: Critique(overall=i / 10, raw="x") for i in range(4)}
+    cli.models["critic"] = trust.Limited(FakeCritic(critiques))
+    for prompt, left_out in ((PARTLY, {"untrusted": 1}), ("a red circle", {})):
+        folder = gcr.refine(prompt, rounds=2, compare=False).folder
+        found = gather([folder])
+        assert (len(found.pairs), found.left_out) == (1 - len(left_out), left_out)
 
 
-def test_no_file_can_say_that_it_is_to_be_trusted(stage, home):
-    for words in ("trust_endpoint: true", "trust-endpoint: true", "trusted: true"):
-        (home / "gcr.yaml").write_text(f"critic: {stage.url}\n{words}\n")
-        with pytest.raises(UsageError, match="unknown setting"):
-            resolve({})
-    (home / "gcr.yaml").unlink()
-    recorded = {**Settings(generator="g", critic=f"{stage.url}#m").recorded(), "trusted": True}
-    with pytest.raises(UsageError, match="only the folder names"):
-        recalled(recorded)
-    assert "trusted" not in resolve({"critic": stage.url}).recorded()
+def test_the_embedded_critic_as_it_is_loaded_marks_its_scores():
+    folder = gcr.refine(PARTLY, rounds=1, images=1, steps=4).folder
+    assert gcr.load_run(folder).untrusted == ("a dragon",)
+    assert "untrusted" in report(folder).read_text()
 
 
-def test_the_key_of_openai_needs_no_trust_as_it_goes_to_openai_alone(home, monkeypatch):
-    (home / "gcr.yaml").write_text("critic: https://api.openai.com/v1#some-model\n")
-    monkeypatch.setenv("OPENAI_API_KEY", "openais")
-    assert not resolve({}).trusted
-    monkeypatch.delenv("OPENAI_API_KEY")
-    with pytest.raises(UsageError, match="GCR_API_KEY is set"):
-        resolve({})
+def test_nothing_is_rewarded_for_what_the_critic_knows_nothing_of():
+    reward = gcr.Reward()
+    with pytest.raises(UsageError, match="understands nothing of"):
+        reward.judge([paint(3).resize((64, 64))], [OUTSIDE[0]])
 
 
-def test_a_folders_server_gets_the_key_where_the_user_vouches_for_it(stage, home, monkeypatch):
-    recorded = Settings(generator="g", critic=f"{stage.url}#m").recorded()
-    with pytest.raises(UsageError, match="only the folder names"):
-        recalled(recorded)
-    assert recalled(recorded, trust_endpoint=True).trusted
-    monkeypatch.setenv("GCR_CRITIC", stage.url)  # the same server, by the user's own word
-    assert recalled(recorded).trusted
-    monkeypatch.setenv("GCR_CRITIC", "http://elsewhere:8000/v1")
-    with pytest.raises(UsageError, match="only the folder names"):
-        recalled(recorded)
-    monkeypatch.delenv("GCR_CRITIC")
-    (home / "gcr.yaml").write_text(f"critic: {stage.url}\n")  # a file vouches for no file
-    with pytest.raises(UsageError, match="only the folder names"):
-        recalled(recorded)
-    monkeypatch.delenv("GCR_API_KEY")
-    assert not recalled(recorded).trusted
-
-
-def run(monkeypatch, capsys, *arguments):
-    monkeypatch.setattr(sys, "argv", ["gcr", *arguments])
-    code = main()
-    return code, capsys.readouterr()
-
-
-def test_a_run_from_elsewhere_that_is_gone_on_with_sends_no_key(stage, home, monkeypatch, capsys):
-    stage.answer = lambda body: (500, {}, "not today") if stage.asked[2:] else None
-    command = ["refine", "a red circle", "--critic", stage.url, "--dry-run"]
-    assert run(monkeypatch, capsys, *command)[0] == 0  # the user's own word
-    folder = home / "theirs"
-    folder.mkdir()
-    settings = Settings(generator="pocket:generator", critic=f"{stage.url}#staged").recorded()
-    record = {"id": "x", "request": {"prompt": "a red circle"}, "settings": settings}
-    (folder / "run.json").write_text(json.dumps(record))
-    (folder / "rounds.jsonl").write_text("")
-    stage.looked.clear()
-    code, shown = run(monkeypatch, capsys, "resume", "theirs")
-    assert (code, stage.looked, stage.asked) == (2, [], [])
-    error, hint = shown.err.strip().splitlines()
-    assert error.startswith("error: GCR_API_KEY is set")
-    assert "--trust-endpoint" in hint
-    assert KEY not in shown.err
-
-
-def test_doctor_says_it_too(stage, home):
-    (home / "gcr.yaml").write_text(f"critic: {stage.url}\n")
-    *_, last = doctor._configuration({})
-    assert (last.name, last.state) == ("settings", "broken")
-    assert "--trust-endpoint" in last.hint
-    *_, last = doctor._configuration({"trust_endpoint": True})
-    assert last.name == "endpoint"
+def test_the_generator_alone_refuses_nothing(cli):
+    """A critic that knows more says truly that the picture shows nothing of it."""
+    cli.models["generator"] = FakeGenerator()
+    ran = cli("refine", OUTSIDE[0], "--critic", "owner/critic", "--rounds", "1")
+    assert "warning: the embedded pair does not understand" in ran.err

@@ -45,3 +45,40 @@ def test_what_needs_a_missing_thing_is_not_named_beside_it():
 def test_without_a_checklist_there_is_no_verdict():
     attempts = tuple(Attempt(Candidate("a", i), Critique(overall=0.1), "x") for i in range(8))
     assert never_met(Run("a", Request("a"), rounds=(Round(0, attempts),))) == []
+
+
+def by_lists(*tried):
+    """A run of (prompt, {question: chance}), each image with a checklist of its own."""
+    attempts = tuple(
+        Attempt(
+            Candidate(prompt, 0),
+            Critique(
+                requirements=tuple(
+                    Requirement(question, "", (0,) if question.startswith("two") else (), chance)
+                    for question, chance in answers.items()
+                )
+            ),
+            "x.png",
+        )
+        for prompt, answers in tried
+    )
+    return Run("a", Request("a"), rounds=(Round(0, attempts),))
+
+
+def test_answers_belong_to_their_question_wherever_it_stands():
+    """As in a run of old that went on with another checklist: reordered, shorter, longer."""
+    cat, two, hat = "a cat?", "two cats?", "a hat?"
+    mixed = by_lists(
+        ("a", {cat: 0.9, two: 0.1, hat: 0.9}),
+        ("a", {cat: 0.9, hat: 0.8, two: 0.3}),
+        ("b", {hat: 0.9, cat: 0.9, two: 0.2}),
+        ("b", {cat: 0.9, two: 0.1}),
+        ("b", {cat: 0.9, two: 0.1, "a dog?": 0.1}),
+    )
+    assert questions(mixed) == [two]
+    assert never_met(mixed)[0].chance == 0.3
+
+
+def test_a_requirement_that_was_asked_too_seldom_is_not_judged_by_what_others_were():
+    mixed = by_lists(*[(p, {"a cat?": 0.9}) for p in "aabb"], ("b", {"a hat?": 0.1}))
+    assert questions(mixed) == []

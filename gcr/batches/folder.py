@@ -11,16 +11,24 @@ outputs/2026-08-23/143205-shapes-7f3a/
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gcr import store, structured
 from gcr.batches.jobs import Job
 from gcr.claims import turn
-from gcr.errors import UsageError
-from gcr.files import sync_folder, write, writing
+from gcr.errors import GcrError, UsageError
+from gcr.files import check_inside, sync_folder, write, writing
 from gcr.runfile import damaged
+
+if TYPE_CHECKING:
+    from gcr.records import Requirement
+
+logger = logging.getLogger(__name__)
 
 NAME = "batch.json"
 RUNS = "runs"
@@ -118,6 +126,41 @@ class BatchFolder:
 
     def run_path(self, job: Job) -> Path:
         return self.path / RUNS / job.folder
+
+    def prepared(self, job: Job) -> Path:
+        """The folder of a job's run, which is there from now on."""
+        path = self.run_path(job)
+        check_inside(self.path, path)
+        if not path.is_dir():
+            with writing(path):
+                path.mkdir(parents=True, exist_ok=True)
+            sync_folder(path.parent)
+        return path
+
+    def checklist(self, job: Job) -> tuple[Requirement, ...]:
+        """What the critic took the words of a prompt apart into for another run of this batch, from
+        whichever process; empty where it did not yet.
+        """
+        for other in self._alike[job.prompt, job.negative]:
+            path = self.run_path(other)
+            if other.id == job.id or not (path / "run.json").exists():
+                continue
+            try:
+                run, _ = store.begun(path)
+            except GcrError as error:  # which is that run's failure, and not this one's
+                logger.info("no checklist from %s: %s", path, error.message)
+                continue
+            if run.request.checklist:
+                return run.request.checklist
+        return ()
+
+    @cached_property
+    def _alike(self) -> Mapping[tuple[str, str], list[Job]]:
+        """The prompts by their words."""
+        alike: dict[tuple[str, str], list[Job]] = {}
+        for job in self.jobs:
+            alike.setdefault((job.prompt, job.negative), []).append(job)
+        return alike
 
 
 def _differences(before: Sequence[Job], now: Sequence[Job]) -> list[str]:

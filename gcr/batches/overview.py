@@ -15,7 +15,7 @@ from rich.text import Text
 
 from gcr.console import PHASES, Terminal
 from gcr.plaintext import plain
-from gcr.wording import duration
+from gcr.wording import chance, duration
 
 if TYPE_CHECKING:
     from gcr.batches.summary import Result
@@ -125,9 +125,14 @@ def _came_of(result: Result) -> Text:
         return Text(f"failed: {plain(result.failure)}", "red")
     raw = "–" if result.raw is None else f"{result.raw:.2f}"
     best = "–" if result.best is None else f"{result.best:.2f}"
+    marks = " untrusted" if result.untrusted else ""
+    if result.raw is not None and result.best is not None:
+        gain = result.best - result.raw
+        marks += f" {chance(result.noise)}" if 0 < gain <= result.noise else ""
     return Text.assemble(
         f"{raw} → ",
         (best, "bold"),
+        (marks, "yellow"),
         (f" · {result.images} images, {result.stop}, {duration(result.seconds)}", "dim"),
     )
 

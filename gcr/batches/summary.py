@@ -23,6 +23,8 @@ from gcr.files import append, read, reading, sweep, write
 from gcr.outcome import best_scored
 from gcr.plaintext import cell
 from gcr.records import StopReason
+from gcr.spread import margin
+from gcr.wording import quoted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,6 +46,8 @@ class Result:
     raw, best: scores (0-1) of the request as it is and of the best image; None: unscored.
     rounds, images: how many were drawn. seconds: of drawing and judging them.
     failure: why there is no good end; empty where there is.
+    noise: by how much one score must exceed another to be better and not lucky; 0: unknown.
+    untrusted: phrases of the prompt that the scores say nothing of; empty where they are trusted.
     extra: the prompt file's other columns.
     """
 
@@ -59,6 +63,8 @@ class Result:
     images: int = 0
     seconds: float = 0.0
     failure: str = ""
+    noise: float = 0.0
+    untrusted: str = ""
     extra: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -79,6 +85,8 @@ def result_of(job: Job, path: str, run: Run | None, failure: str) -> Result:
         images=len(attempts),
         seconds=round(sum(round_.seconds for round_ in run.rounds) if run else 0.0, 3),
         failure=failure,
+        noise=round(margin(attempts), 6),
+        untrusted=quoted(run.untrusted) if run else "",
         extra=job.extra,
     )
 

@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from gcr import loop
+from gcr import loop, trust
 from gcr.batches.apart import Apart
 from gcr.batches.summary import Result, Summary, result_of
 from gcr.claims import take
 from gcr.errors import GcrError, UnavailableError
-from gcr.files import check_inside, sync_folder, writing
 from gcr.guards import lost
 from gcr.outcome import best_scored
 from gcr.records import Request, Run, StopReason
@@ -28,7 +27,6 @@ from gcr.view import Watcher, after_an_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from gcr.assembly import Parts
     from gcr.batches.folder import BatchFolder
@@ -79,21 +77,14 @@ class Member(NamedTuple):
         self.folder.finish(StopReason.INTERRUPTED, best_scored(self.folder.run))
 
 
-def prepared(batch: BatchFolder, job: Job) -> Path:
-    """The folder of a job's run, which is there from now on."""
-    path = batch.run_path(job)
-    check_inside(batch.path, path)
-    if not path.is_dir():
-        with writing(path):
-            path.mkdir(parents=True, exist_ok=True)
-        sync_folder(path.parent)
-    return path
-
-
 def opened(
     batch: BatchFolder, job: Job, settings: Settings, revisions: Mapping[str, str | None]
 ) -> RunFolder:
-    """A job's run, as far as it is on disk; begun where it is not."""
+    """A job's run, as far as it is on disk; begun where it is not.
+
+    Raises UsageError for a prompt of which the critic understands nothing.
+    """
+    trust.check(job.prompt, settings)
     path = batch.run_path(job)
     keep = tuple(span for span in settings.keep if not list(lost([span], job.prompt)))
     request = Request(job.prompt, job.negative or settings.negative, keep)
@@ -102,6 +93,8 @@ def opened(
         folder = RunFolder.open(path)
         folder.check(request, recorded)
         return folder
+    if settings.score == "checklist":
+        request = replace(request, checklist=batch.checklist(job))
     return RunFolder.begin(path, Run(f"{batch.id}-{job.folder}", request, recorded), revisions)
 
 
@@ -162,7 +155,7 @@ class Waves:
             with ExitStack() as held:
                 wave: list[Member] = []
                 for job in waiting:
-                    claim = take(prepared(self._batch, job))
+                    claim = take(self._batch.prepared(job))
                     if claim is None:
                         busy.append(job)
                         continue

@@ -2,20 +2,39 @@
 
 import json
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gcr import consent
 from gcr import offline as connections
 from gcr.cli import options
+from gcr.errors import UsageError
+
+if TYPE_CHECKING:
+    from gcr.settings import Settings
+
+JUDGES, IMAGES = 5, 2
 
 Prompts = Annotated[
     list[str] | None,
     typer.Argument(metavar="[PROMPT]...", help="What to draw and judge (default: a few of ours)."),
 ]
-Judges = Annotated[int, typer.Option(metavar="N", help="How often each image is judged.", min=2)]
-Images = Annotated[int, typer.Option(metavar="N", help="Images for each prompt.", min=1)]
+Judges = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="How often each image is judged (default: 5).", min=2),
+]
+Forget = Annotated[
+    bool,
+    typer.Option(
+        "--forget",
+        metavar="",
+        help="Measure nothing, and forget what was measured for this critic, rubric and score.",
+    ),
+]
+Images = Annotated[
+    int | None, typer.Option(metavar="N", help="Images for each prompt (default: 2).", min=1)
+]
 
 
 def calibrate(
@@ -27,8 +46,9 @@ def calibrate(
     rubric: options.Rubric = None,
     score: options.Score = None,
     seed: options.Seed = None,
-    judges: Judges = 5,
-    images: Images = 2,
+    judges: Judges = None,
+    images: Images = None,
+    forget: Forget = False,
     trust_endpoint: options.TrustEndpoint = False,
     offline: options.Offline = False,
     yes: options.Yes = False,
@@ -37,15 +57,15 @@ def calibrate(
 ) -> None:
     """Measure by how much the critic disagrees with itself about the same image, and remember it.
 
-    From then on `gcr refine` with this critic, rubric and score calls an image better only when it
-    is better by more than that, and stops when no round is.
+    From then on `gcr refine` with this critic, rubric and score stops when no round is better by
+    more than that, and says which images are within chance of the best.
     """
     from gcr.cli import logs  # it takes a while, which --help need not wait for
 
     connections.set_up(forbid=offline)
     consent.set_up(agreed=yes, quiet=quiet)
     logs.set_up(verbose=False, quiet=quiet)
-    from gcr import assembly, calibration, spreads
+    from gcr import assembly, calibration, spreads, trust
     from gcr import rubric as rubrics
     from gcr.console import Terminal
     from gcr.models import load_models
@@ -59,24 +79,53 @@ def calibrate(
         "rubric": rubric,
         "score": score,
         "seed": seed,
-        "judges": judges,
+        "judges": judges or JUDGES,
         "trust_endpoint": trust_endpoint,
     }
     settings = resolve(flags)
+    if forget:
+        if prompts or judges or images:
+            raise UsageError(
+                "--forget measures nothing", "leave out prompts, --judges and --images"
+            )
+        _forget(settings, as_json=as_json, quiet=quiet)
+        return
     asked = [assembly.checked(prompt) for prompt in prompts or calibration.prompts(settings)]
+    for prompt in asked:
+        trust.check(prompt, settings)
     terminal = None if quiet else Terminal()
     try:
         pair = load_models(settings, rubrics.load(settings.rubric), terminal or Silent())
-        found = calibration.measure(asked, images, *pair, settings)
+        found = calibration.measure(asked, images or IMAGES, *pair, settings)
     finally:
         if terminal:
             terminal.close()
     key = spreads.key(settings.critic, settings.rubric, settings.score)
     path = spreads.keep(os.environ, key, found.spread)
     if as_json:
-        typer.echo(json.dumps({"spread": found.spread, "images": found.images, "judges": judges}))
+        typer.echo(
+            json.dumps({"spread": found.spread, "images": found.images, "judges": found.judges})
+        )
     else:
         typer.echo(f"{found.spread:.4f}")
     if terminal:
-        said = f"over {found.images} images, each judged {judges} times; kept in {path}"
+        said = f"over {found.images} images, each judged {found.judges} times; kept in {path}"
         terminal.say(f"standard deviation of a score, {said}")
+
+
+def _forget(settings: "Settings", *, as_json: bool, quiet: bool) -> None:
+    """Forget one measurement, and say which; there may be none."""
+    from gcr import spreads
+    from gcr.console import Terminal
+
+    key = spreads.key(settings.critic, settings.rubric, settings.score)
+    spread = spreads.forget(os.environ, key)
+    if as_json:
+        typer.echo(json.dumps({"forgotten": spread}))
+    if quiet:
+        return
+    of = f"{settings.critic}, rubric {settings.rubric}, score {settings.score}"
+    if spread is None:
+        Terminal().say(f"nothing to forget: nothing was measured for {of}")
+    else:
+        Terminal().say(f"forgotten: a standard deviation of {spread:.4f} for {of}")

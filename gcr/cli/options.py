@@ -84,7 +84,7 @@ Judges = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Judge each image so often; a better score must then exceed the spread "
+        help="Judge each image so often; only a gain beyond the spread then counts "
         "(default: 1, and the spread that gcr calibrate measured).",
         rich_help_panel=MODELS,
     ),

@@ -16,7 +16,7 @@ from gcr.batches import batching
 from gcr.batches import plan as plans
 from gcr.batches.folder import NAME, BatchFolder
 from gcr.batches.summary import Result, Summary
-from gcr.batches.waves import Overview, opened, prepared
+from gcr.batches.waves import Overview, opened
 from gcr.claims import take
 from gcr.errors import BatchError, UsageError
 from gcr.files import check_inside
@@ -159,7 +159,7 @@ def _inherit(plan: Plan, into: Path, donor: Arm) -> None:
         result = donor.results.get(job.id)
         if result is None or result.failure or (heir.run_path(job) / "rounds.jsonl").exists():
             continue
-        claim = take(prepared(heir, job))
+        claim = take(heir.prepared(job))
         if claim is not None:  # else another process is at it
             try:
                 folder = opened(heir, job, plan.settings, revisions)

@@ -6,8 +6,6 @@ is better and the evaluator does not, the arm may have learnt to please the crit
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -20,7 +18,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from gcr.comparisons import statistics
 from gcr.comparisons.statistics import Finding, Verdict
 from gcr.errors import UsageError
-from gcr.plaintext import cell
 
 if TYPE_CHECKING:
     from gcr.comparisons.arms import Arm
@@ -44,6 +41,7 @@ class Shown:
     run: its folder, image: its best image, from the comparison's folder; empty where there is none.
     score: the evaluator's; critic: the one it was chosen by; None where there is none.
     images: drawn. seconds: of drawing and judging. failure: why there is no good end, or empty.
+    untrusted: phrases of the prompt that the critic's score says nothing of, or empty.
     """
 
     run: str
@@ -53,6 +51,7 @@ class Shown:
     images: int
     seconds: float
     failure: str
+    untrusted: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +101,25 @@ class Suspect:
     evaluator_gain: float
 
 
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """What suspects of one pair of arms come to.
+
+    prompts: that critic and evaluator have both scored. suspects: on how many of them the critic
+        prefers `arm` and the evaluator does not. opposite: on how many it is the other way round.
+    p: how often a critic that errs either way alike has as many suspects, of all these.
+    founded: whether that is too seldom to be chance.
+    """
+
+    arm: str
+    against: str
+    prompts: int
+    suspects: int
+    opposite: int
+    p: float
+    founded: bool
+
+
 class Figures(NamedTuple):
     """All of it. Prompts under suspicion come first; the others in the order they were asked."""
 
@@ -109,6 +127,7 @@ class Figures(NamedTuple):
     pairs: tuple[Pair, ...]
     prompts: tuple[PromptFigures, ...]
     suspects: tuple[Suspect, ...]
+    suspicions: tuple[Suspicion, ...]
 
 
 Scored = Mapping[tuple[str, str], float]
@@ -141,11 +160,12 @@ def figures(asked: Sequence[Asked], arms: Sequence[Arm], scores: Scored, folder:
         PromptFigures(*one, {arm.name: _shown(arm, one.id, scores, folder) for arm in arms})
         for one in asked
     ]
-    suspects = _suspects(prompts, arms)
+    suspects, suspicions = _suspected(prompts, arms)
     order = {id_: rank for rank, id_ in enumerate(dict.fromkeys(s.id for s in suspects))}
     prompts.sort(key=lambda prompt: order.get(prompt.id, len(order)))
     told = tuple(_arm(arm, prompts, folder) for arm in arms)
-    return Figures(told, tuple(_pairs(prompts, arms)), tuple(prompts), tuple(suspects))
+    pairs = tuple(_pairs(prompts, arms))
+    return Figures(told, pairs, tuple(prompts), tuple(suspects), tuple(suspicions))
 
 
 def _shown(arm: Arm, id_: str, scores: Scored, folder: Path) -> Shown:
@@ -161,6 +181,7 @@ def _shown(arm: Arm, id_: str, scores: Scored, folder: Path) -> Shown:
         images=result.images,
         seconds=result.seconds,
         failure=result.failure,
+        untrusted=result.untrusted,
     )
 
 
@@ -220,24 +241,51 @@ def _gain(score: float | None, against: float | None) -> float | None:
     return None if score is None or against is None else score - against
 
 
-def _suspects(prompts: Sequence[PromptFigures], arms: Sequence[Arm]) -> list[Suspect]:
-    """The worst first. Where both have the highest score that was given at all, an evaluator can
-    say no better, and nothing is suspected.
-    """
+def _suspected(
+    prompts: Sequence[PromptFigures], arms: Sequence[Arm]
+) -> tuple[list[Suspect], list[Suspicion]]:
+    """The suspects of all pairs of arms, the worst first, and what those of each pair come to."""
     given = [one.score for prompt in prompts for one in prompt.arms.values()]
     highest = max((score for score in given if score is not None), default=0.0)
-    found = []
+    suspects: list[Suspect] = []
+    suspicions = []
     for against, arm in combinations(arms, 2):
         if arm.critic != against.critic:
             continue
-        for prompt in prompts:
-            mine, other = prompt.arms[arm.name], prompt.arms[against.name]
-            gained, meant = _gain(mine.critic, other.critic), _gain(mine.score, other.score)
-            if gained is None or meant is None or gained <= 0 or meant > 0:
-                continue
-            if meant < 0 or other.score != highest:
-                found.append(Suspect(prompt.id, arm.name, against.name, gained, meant))
-    return sorted(found, key=lambda one: (one.evaluator_gain, -one.critic_gain))
+        there = [p for p in prompts if _measured(p.arms[arm.name], p.arms[against.name])]
+        found = _suspects(there, arm.name, against.name, highest)
+        opposite = len(_suspects(there, against.name, arm.name, highest))
+        p = statistics.leaning(len(found), opposite)
+        suspects += found
+        suspicions.append(
+            Suspicion(
+                arm.name, against.name, len(there), len(found), opposite, p, p < statistics.LEVEL
+            )
+        )
+    return sorted(suspects, key=lambda one: (one.evaluator_gain, -one.critic_gain)), suspicions
+
+
+def _measured(*shown: Shown) -> bool:
+    return all(one.critic is not None and one.score is not None for one in shown)
+
+
+def _suspects(
+    prompts: Sequence[PromptFigures], arm: str, against: str, highest: float
+) -> list[Suspect]:
+    """Prompts on which the critic prefers an arm and the evaluator does not.
+
+    Where both have the highest score that was given at all, an evaluator can say no better, and
+    nothing is suspected.
+    """
+    found = []
+    for prompt in prompts:
+        mine, other = prompt.arms[arm], prompt.arms[against]
+        gained, meant = _gain(mine.critic, other.critic), _gain(mine.score, other.score)
+        if gained is None or meant is None or gained <= 0 or meant > 0:
+            continue
+        if meant < 0 or other.score != highest:
+            found.append(Suspect(prompt.id, arm, against, gained, meant))
+    return found
 
 
 def said(pair: Pair) -> str:
@@ -250,18 +298,3 @@ def said(pair: Pair) -> str:
         return f"too few prompts to tell {both} apart: {more}"
     hint = f"; one of this size would take {more} prompts" if pair.needed else ""
     return f"no difference shown between {both}{hint}"
-
-
-COLUMNS = ("id", "prompt", "category", "arm", *Shown.__slots__)
-
-
-def table(prompts: Sequence[PromptFigures]) -> bytes:
-    """As CSV: a row for each prompt and arm."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(COLUMNS)
-    for prompt in prompts:
-        for name, shown in prompt.arms.items():
-            row = [prompt.id, prompt.prompt, prompt.category, name, *asdict(shown).values()]
-            rows.writerow(map(cell, row))
-    return text.getvalue().encode()

@@ -5,6 +5,8 @@ Each image is measured once by each evaluator, whatever stops this in between.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -13,9 +15,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gcr.comparisons import evaluators, scores
-from gcr.comparisons.figures import ArmFigures, Asked, Pair, PromptFigures, Suspect, figures, table
+from gcr.comparisons.figures import (
+    ArmFigures,
+    Asked,
+    Pair,
+    PromptFigures,
+    Shown,
+    Suspect,
+    Suspicion,
+    figures,
+)
 from gcr.comparisons.scores import Key, Scores
 from gcr.files import write
+from gcr.plaintext import cell
 from gcr.records import Sample
 
 if TYPE_CHECKING:
@@ -58,6 +70,7 @@ class Comparison:
     pairs: tuple[Pair, ...]
     prompts: tuple[PromptFigures, ...]
     suspects: tuple[Suspect, ...]
+    suspicions: tuple[Suspicion, ...]
 
     @property
     def path(self) -> Path:
@@ -77,7 +90,22 @@ class Comparison:
     def write(self) -> None:
         content = json.dumps(self.as_json(), ensure_ascii=False, allow_nan=False, indent=1)
         write(self.path, content.encode() + b"\n")
-        write(self.table, table(self.prompts))
+        write(self.table, _table(self.prompts))
+
+
+COLUMNS = ("id", "prompt", "category", "arm", *Shown.__slots__)
+
+
+def _table(prompts: Sequence[PromptFigures]) -> bytes:
+    """As CSV: a row for each prompt and arm."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    for prompt in prompts:
+        for name, shown in prompt.arms.items():
+            row = [prompt.id, prompt.prompt, prompt.category, name, *asdict(shown).values()]
+            rows.writerow(map(cell, row))
+    return text.getvalue().encode()
 
 
 def conclude(

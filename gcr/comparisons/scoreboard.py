@@ -66,6 +66,7 @@ class CompareTerminal(BatchTerminal):
         if few:
             self._line(Text(f"too few prompts within {', '.join(few)}", "yellow"))
         self._suspects(comparison)
+        self._untrusted(comparison)
         self.say(f"saved in {comparison.about.folder}")
 
     def _pairs(self, heading: str, pairs: Sequence[Pair]) -> None:
@@ -77,17 +78,32 @@ class CompareTerminal(BatchTerminal):
             self._line(Text(f"  {_numbers(pair)}", "dim"))
 
     def _suspects(self, comparison: Comparison) -> None:
-        """Where the critic was pleased and the evaluator was not."""
-        for pair in (pair for pair in comparison.pairs if pair.category is None):
+        """Where the critic was pleased and the evaluator was not, more often than by chance."""
+        for pair in (pair for pair in comparison.suspicions if pair.founded):
             both = (pair.arm, pair.against)
             ids = [plain(one.id) for one in comparison.suspects if (one.arm, one.against) == both]
-            if ids:
-                more = f" and {len(ids) - SUSPECTS} more" if len(ids) > SUSPECTS else ""
-                words = plain(
-                    f"on {len(ids)} of {pair.prompts} prompts the critic prefers {pair.arm} to "
-                    f"{pair.against}, and the evaluator does not: {', '.join(ids[:SUSPECTS])}{more}"
-                )
-                self._line(Text.assemble(("possible reward hacking: ", "bold yellow"), words))
+            more = f" and {len(ids) - SUSPECTS} more" if len(ids) > SUSPECTS else ""
+            words = plain(
+                f"on {pair.suspects} of {pair.prompts} prompts the critic prefers {pair.arm} to "
+                f"{pair.against}, and the evaluator does not; the other way round on "
+                f"{pair.opposite}: {', '.join(ids[:SUSPECTS])}{more}"
+            )
+            self._line(Text.assemble(("possible reward hacking: ", "bold yellow"), words))
+
+    def _untrusted(self, comparison: Comparison) -> None:
+        """Where the critic steered by a score that says nothing of some of the prompt."""
+        marked = [
+            plain(prompt.id)
+            for prompt in comparison.prompts
+            if any(shown.untrusted for shown in prompt.arms.values())
+        ]
+        if marked:
+            more = f" and {len(marked) - SUSPECTS} more" if len(marked) > SUSPECTS else ""
+            words = (
+                f"on {len(marked)} of {len(comparison.prompts)} prompts the critic does not "
+                f"understand all that is asked: {', '.join(marked[:SUSPECTS])}{more}"
+            )
+            self._line(Text.assemble(("untrusted: ", "bold yellow"), words))
 
     def _line(self, text: Text) -> None:
         self.console.print(text, soft_wrap=not self.console.is_terminal)

@@ -137,6 +137,14 @@ def p_value(differences: Sequence[float]) -> float | None:
     return float(found.pvalue)
 
 
+def leaning(one_way: int, other_way: int) -> float:
+    """How often a fair coin falls at least as often one way, of all these throws."""
+    from scipy import stats
+
+    throws = one_way + other_way
+    return float(stats.binomtest(one_way, throws, alternative="greater").pvalue) if throws else 1.0
+
+
 def interval(differences: Sequence[float]) -> tuple[float, float] | None:
     """The mean's 95% interval by the paired bootstrap: BCa (Efron, 1987), or of percentiles where
     that has no value. None where all differences are equal: they say nothing of their spread.

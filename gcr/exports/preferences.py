@@ -6,6 +6,8 @@ and counted:
 
     unscored       one of the two has no score
     too close      the first is not better by more than the critic's noise, or than was asked for
+    untrusted      the critic does not understand all of the request
+    unlike         the two were held against different checklists, as old runs can have them
     contradicted   the critic, who saw both side by side without scores, preferred the other
 """
 
@@ -118,6 +120,7 @@ def _ended(path: Path) -> Run:
         RunFolder.open(path).run,
         comparison=Preference(comparison) if comparison else None,
         kept=str(story.get("kept") or ""),
+        settled=str(story.get("settled") or ""),
     )
 
 
@@ -134,9 +137,17 @@ def _pairs(
             left_out["unscored"] += 1
             continue
         gap = one.score - other.score
-        if gap <= noise or gap < min_gap - ROUNDING:
+        if run.untrusted:
+            left_out["untrusted"] += 1
+        elif _questions(one) != _questions(other):
+            left_out["unlike"] += 1
+        elif gap <= noise or gap < min_gap - ROUNDING:
             left_out["too close"] += 1
         elif run.comparison is Preference.FIRST and (one, other) == (best, raw):
             left_out["contradicted"] += 1
         else:
             yield one, other
+
+
+def _questions(attempt: Attempt) -> set[str]:
+    return {requirement.question for requirement in attempt.critique.requirements}

@@ -49,6 +49,7 @@ class Figures:
     failed: int
     images: int
     seconds: float
+    untrusted: int
 
 
 def page(folder: Path, pictures: Pictures) -> bytes:
@@ -107,7 +108,7 @@ def _card(folder: Path, result: Result, made: Mapping[Path, Picture], pictures: 
     best, raw = _images(folder, result)
     shown = best or raw
     gain = None if result.raw is None or result.best is None else result.best - result.raw
-    kind = "failed" if result.failure else "gained" if gain is not None and gain > GAIN else "same"
+    kind = "failed" if result.failure else "gained" if _is_gain(gain, result) else "same"
     own = folder / result.folder / NAME
     return Card(
         result,
@@ -126,8 +127,14 @@ def _figures(cards: Sequence[Card]) -> Figures:
         raw=fmean(raw for raw, _ in both) if both else None,
         best=fmean(best for _, best in both) if both else None,
         scored=len(both),
-        gained=sum(card.gain is not None and card.gain > GAIN for card in cards),
+        gained=sum(_is_gain(card.gain, card.result) for card in cards),
         failed=sum(bool(result.failure) for result in results),
         images=sum(result.images for result in results),
         seconds=sum(result.seconds for result in results),
+        untrusted=sum(bool(result.untrusted) for result in results),
     )
+
+
+def _is_gain(gain: float | None, result: Result) -> bool:
+    """Whether a gain is more than chance, where that is known, and than what is shown as none."""
+    return gain is not None and gain > max(GAIN, result.noise)

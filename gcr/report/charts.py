@@ -50,18 +50,25 @@ class Scores:
     line: the best so far, a step for each round that has one.
     ticks: (x, round) of the axis below; grid: (y, score) of the lines across. height: in px.
     target: the y of the score at which the run stops; None: there is none below 1.
+    band: from which y to which scores are within chance of the best; None: nothing is known of it.
     """
 
     dots: tuple[Dot, ...]
     line: tuple[Segment, ...]
     ticks: tuple[tuple[float, int], ...]
     target: float | None
+    band: tuple[float, float] | None = None
     grid: tuple[tuple[float, float], ...] = tuple((_y(score), score) for score in (1.0, 0.5, 0.0))
     height: float = TOP + HEIGHT + 32
 
 
-def scores(run: Run, bests: Sequence[float | None]) -> Scores:
-    """bests: the score of the best image after each round; None: nothing was scored yet."""
+def scores(
+    run: Run, bests: Sequence[float | None], best: float | None = None, noise: float = 0.0
+) -> Scores:
+    """bests: the score of the best image after each round; None: nothing was scored yet.
+
+    best: of the best image at the end. noise: how far scores may be apart by chance; 0: unknown.
+    """
     width = 100 / max(1, len(run.rounds))
     dots = []
     for number, round_ in enumerate(run.rounds):
@@ -72,7 +79,8 @@ def scores(run: Run, bests: Sequence[float | None]) -> Scores:
     ticks = [((number + 0.5) * width, round_.index) for number, round_ in enumerate(run.rounds)]
     target = run.settings.get("target")
     shown = _y(target) if isinstance(target, int | float) and target < 1 else None
-    return Scores(tuple(dots), tuple(_steps(bests, width)), tuple(ticks), shown)
+    band = (_y(best + noise), _y(best - noise)) if noise and best is not None else None
+    return Scores(tuple(dots), tuple(_steps(bests, width)), tuple(ticks), shown, band)
 
 
 def _steps(bests: Sequence[float | None], width: float) -> list[Segment]:

@@ -14,6 +14,9 @@ from gcr.report.page import NAME, names, render, signed
 from gcr.report.pictures import Picture, Pictures
 from gcr.wording import count, duration
 
+RAW = "raw"
+UNREFINED = (RAW, "best-of-n")
+TOO_FEW = "too few"
 VERDICTS = {"better": "better", "worse": "worse"}  # those that have a colour
 
 
@@ -31,13 +34,14 @@ class Shown:
     failure: str
     won: bool
     suspect: bool
+    untrusted: str
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """A prompt as the gallery shows it.
 
-    category: its number among the page's categories. gain: of the first pair's arms.
+    category: its number among the page's categories. gain: of the arms that the page contrasts.
     score: the highest. kinds: what the gallery can be filtered by.
     """
 
@@ -91,7 +95,8 @@ def _values(told: dict[str, Any], folder: Path, pictures: Pictures) -> dict[str,
     pairs = told["pairs"]
     ends = [end for pair in pairs for end in (pair["difference"], *(pair["interval"] or ()))]
     scale = Scale.of([end for end in ends if end is not None])
-    gallery = _Gallery(told, folder, pictures)
+    contrast = _contrast(told["arms"])
+    gallery = _Gallery(told, folder, pictures, contrast)
     known = {p["id"]: (_anchor(place), p["prompt"]) for place, p in enumerate(told["prompts"])}
     evaluator = told["evaluator"]
     return {
@@ -103,15 +108,17 @@ def _values(told: dict[str, Any], folder: Path, pictures: Pictures) -> dict[str,
         "critic": told["critic"],
         "budget": _budget(told["equal"], told["budget"]),
         "arms": [{**arm, "link": _link(folder / arm["folder"], pictures)} for arm in told["arms"]],
+        "answer": _answer(pairs, contrast),
         "pairs": [_pair(pair, scale) for pair in pairs if not pair["category"]],
         "categories": _by_category([_pair(pair, scale) for pair in pairs if pair["category"]]),
         "scale": scale,
+        "suspicions": _suspicions(told),
         "suspects": [
             {**one, "anchor": known[one["id"]][0], "prompt": known[one["id"]][1]}
             for one in told["suspects"]
         ],
         "choices": gallery.categories,
-        "contrast": f"{pairs[0]['arm']} against {pairs[0]['against']}" if pairs else "Arms",
+        "contrast": " against ".join(contrast) if contrast else "",
         "prompts": gallery.prompts(),
         "groups": {"Settings": told["settings"], "Versions": told["versions"]},
     }
@@ -144,10 +151,53 @@ def _by_category(pairs: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, An
     return found
 
 
-class _Gallery:
-    """The prompts of a comparison, and what they are shown with."""
+def _contrast(arms: Sequence[dict[str, Any]]) -> tuple[str, str] | None:
+    """The two arms that matter: the first that refines, or else the last, against the raw one, or
+    else the first. None where there are no two.
+    """
+    against = next((arm for arm in arms if arm["strategy"] == RAW), arms[0])
+    others = [arm for arm in arms if arm is not against]
+    refining = (arm for arm in others if arm["strategy"] not in UNREFINED)
+    arm = next(refining, others[-1] if others else None)
+    return (arm["name"], against["name"]) if arm else None
 
-    def __init__(self, told: dict[str, Any], folder: Path, pictures: Pictures) -> None:
+
+def _answer(pairs: Sequence[dict[str, Any]], contrast: tuple[str, str] | None) -> str:
+    """What may be said of the two arms that matter, in one line."""
+    for pair in pairs:
+        names = pair["arm"], pair["against"]
+        if pair["category"] or contrast is None or set(names) != set(contrast):
+            continue
+        arm, against = names
+        if pair["verdict"] in VERDICTS:
+            return f"{arm} is {pair['verdict']} than {against}"
+        if pair["verdict"] == TOO_FEW:
+            return f"too few prompts to tell {arm} and {against} apart"
+        return f"{pair['verdict']} between {arm} and {against}"
+    return ""
+
+
+def _suspicions(told: dict[str, Any]) -> list[dict[str, Any]]:
+    """The pairs of arms whose suspects are more than chance; none in what older versions wrote,
+    where suspects were not counted both ways.
+    """
+    return [one for one in told.get("suspicions", ()) if one["founded"]]
+
+
+class _Gallery:
+    """The prompts of a comparison, and what they are shown with.
+
+    contrast: the two arms whose difference is shown of each prompt.
+    """
+
+    def __init__(
+        self,
+        told: dict[str, Any],
+        folder: Path,
+        pictures: Pictures,
+        contrast: tuple[str, str] | None,
+    ) -> None:
+        self._contrast = contrast
         self._told = told
         self._folder = folder
         self._pictures = pictures
@@ -193,6 +243,7 @@ class _Gallery:
                 arm["failure"],
                 won=arm["score"] == highest and scores.count(highest) == 1,
                 suspect=(prompt["id"], name) in self._suspects,
+                untrusted=arm.get("untrusted", ""),
             )
             for name in self._names
             if (arm := arms.get(name)) is not None
@@ -202,11 +253,9 @@ class _Gallery:
         return self._made[self._folder / name] if name else Picture(problem="no image")
 
     def _gain(self, scores: Mapping[str, float | None]) -> float | None:
-        """By how much the first pair's arm is ahead of the one it is held against."""
-        for pair in self._told["pairs"][:1]:
-            arm, against = scores.get(pair["arm"]), scores.get(pair["against"])
-            return None if arm is None or against is None else arm - against
-        return None
+        """By how much the arm that matters is ahead of the one it is held against."""
+        arm, against = map(scores.get, self._contrast or ("", ""))
+        return None if arm is None or against is None else arm - against
 
 
 def _anchor(place: int) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import gcr
 from gcr.plaintext import visible
-from gcr.wording import count, duration
+from gcr.wording import chance, count, duration
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -100,7 +100,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (number, signed, written, moment, duration, count)
+    filters = (number, signed, written, moment, duration, count, chance)
     environment.filters.update({one.__name__: one for one in filters})
     return environment
 

@@ -8,14 +8,15 @@ from pathlib import Path
 
 from gcr import loop, store
 from gcr.checklist import MET
-from gcr.outcome import best_scored
+from gcr.outcome import best_scored, closeness, settlement
 from gcr.records import Attempt, Round, Run, StopReason, Wording
 from gcr.report import charts
 from gcr.report.diff import Piece, pieces
 from gcr.report.page import number, render
 from gcr.report.pictures import Picture, Pictures
+from gcr.spread import margin
 from gcr.verdict import never_met
-from gcr.wording import COMPARED, STOPPED, count, described, origin
+from gcr.wording import COMPARED, STOPPED, chance, count, described, distrust, origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def page(folder: Path, pictures: Pictures, back: str = "") -> bytes:
     rounds = [_round(run, one, folder, pictures, best) for one in run.rounds]
     shown = {one.attempt.image: one for round_ in rounds for one in round_.attempts}
     source = pictures.whole(folder / run.request.source) if run.request.source else None
-    bests = _bests(run)
+    bests, noise = _bests(run), margin(run.attempts)
     values = {
         "run": run,
         "started": story.get("started"),
@@ -80,7 +81,8 @@ def page(folder: Path, pictures: Pictures, back: str = "") -> bytes:
         "compared": run.comparison and COMPARED[run.comparison],
         "unmet": never_met(run),
         "met": MET,
-        "chart": charts.scores(run, bests),
+        **_reservations(run, best),
+        "chart": charts.scores(run, bests, best.score if best else None, noise),
         "chart_name": "Score by round; best so far: " + ", ".join(map(number, bests)),
         "seconds": {
             "drawing": sum(finished.draw_seconds for finished in run.rounds),
@@ -127,7 +129,9 @@ def _proposed(finished: Round) -> str | None:
 def _bests(run: Run) -> list[float | None]:
     """The score of the best image after each round, as the loop saw it."""
     ends = range(1, len(run.rounds) + 1)
-    so_far = (best_scored(replace(run, rounds=run.rounds[:end], kept="")) for end in ends)
+    so_far = (
+        best_scored(replace(run, rounds=run.rounds[:end], kept="", settled="")) for end in ends
+    )
     return [best.score if best else None for best in so_far]
 
 
@@ -156,6 +160,18 @@ def _verdict(run: Run, best: Attempt | None, raw: Attempt | None) -> str:
         return "the first image, of the request as it is, was not surpassed"
     reached = "the one you kept, of" if run.kept else "the best of"
     return f"from the request as it is to {reached} {count(len(run.attempts), 'image')}"
+
+
+def _reservations(run: Run, best: Attempt | None) -> dict[str, str]:
+    """What is to be known before anything is made of the best score, in words; empty where nothing
+    is.
+    """
+    return {
+        "close": closeness(run, best) if best else "",
+        "settled": settlement(run),
+        "distrust": distrust(run.untrusted) if run.untrusted else "",
+        "chance": chance(margin(run.attempts)),
+    }
 
 
 def _stopped(run: Run) -> str:
