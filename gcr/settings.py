@@ -64,7 +64,7 @@ class Settings(BaseModel):
     compare: whether the critic sees the best image beside the first at the end, without scores.
     call, dtype, draw_batch, judge_batch: as in a profile, which alone can set them.
     chosen: why `auto` took this profile; empty where a person chose.
-    trusted: whether the user named the server that the critic is on, as `gcr.endpoint_trust` has it.
+    trusted: whether the user named the server that the critic is on: see `gcr.endpoint_trust`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
