@@ -168,7 +168,7 @@ def gpu(monkeypatch, tmp_path):
 
 
 def test_a_server_needs_no_memory_here(gpu, dry, monkeypatch):
-    monkeypatch.setattr(endpoint, "settled", lambda url: url)
+    monkeypatch.setattr(endpoint, "settled", lambda url, **_: url)
     there = {"profile": "16gb", "critic": "http://there/v1#x"}
     key = measured.key("draw", traced(there).settings.generator, "Card", (1024, 1024))
     assert gpu(20, **there).needs_gib is None

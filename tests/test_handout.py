@@ -297,7 +297,7 @@ def test_a_worker_elsewhere_knows_what_connections_it_may_make(tool, monkeypatch
 
 
 def test_a_server_on_this_machine_is_not_that_of_the_others(tool, monkeypatch):
-    monkeypatch.setattr(endpoint, "settled", lambda url: url)
+    monkeypatch.setattr(endpoint, "settled", lambda url, **_: url)
     tool(rounds=1, ray="auto", critic="http://localhost:8000/v1#x")
     assert [m for m, _ in tool.view.warned if "localhost" in m] == [
         "each worker asks http://localhost:8000/v1#x on its own machine"
