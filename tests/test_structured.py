@@ -89,6 +89,7 @@ def test_yaml_is_read_as_pyyaml_reads_it(text: str) -> None:
 def test_json_that_is_beyond_a_bound() -> None:
     for text, problem in (
         ("[" * DEEP, "more than 64 lists and objects inside each other"),
+        ("[" * 65 + "]" * 65, "more than 64 lists and objects inside each other"),
         ('\n{"a": ' * DEEP, "more than 64 lists and objects inside each other"),
         ("[" + "[]," * 1_000_001 + "0]", "more than 1000000 lists and objects"),
         ('{"a": ' + "9" * 100_000 + "}", "a number of more than 1000 digits"),
@@ -153,6 +154,7 @@ def test_hostile_files(tmp_path: Path, reader: str, kind: str) -> None:
     with pytest.raises(UsageError) as caught:
         readers(tmp_path)[reader](path)
     assert caught.value.hint
+    assert ("larger than" in caught.value.message) == (kind == "large")
     assert str(path) in caught.value.message or (reader == "prompts" and kind == "folder")
 
 
