@@ -77,23 +77,6 @@ HEAVY = (
     *("pyarrow", "ray", "jinja2", "scipy"),
 )
 
-# Over 300 lines, and why.
-LONG_FILES = {
-    "gcr/cli/options.py": "a type for each option, and nothing else",
-    "gcr/records.py": "what all parts agree on, in one place",
-}
-# Over 40 lines, and why.
-LONG_FUNCTIONS = {
-    "gcr/cli/batch.py batch": "one parameter for each option, and what it is for",
-    "gcr/cli/calibrate.py calibrate": "one parameter for each option, and what it is for",
-    "gcr/cli/compare.py compare": "one parameter for each option, then prompts or folders",
-    "gcr/cli/refine.py refine": "one parameter for each option, and what it is for",
-    "gcr/cli/resume.py resume": "one parameter for each option, and what it is for",
-    "gcr/comparisons/comparing.py compare": "one parameter for each option, and what it is for",
-    "gcr/loop.py refine": "what each part is for, then the loop itself",
-    "gcr/pocket/bench.py main": "one parameter for each option, then the arms in order",
-}
-
 
 def name_of(path):
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
@@ -151,22 +134,6 @@ def test_help_imports_nothing_heavy():
 def test_help_is_shown_at_once():
     _, processor = help_time.ratios()
     assert processor <= 1.5
-
-
-def test_long_files_have_a_reason():
-    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in MODULES}
-    assert {path for path, length in lengths.items() if length > 300} <= set(LONG_FILES)
-
-
-def test_long_functions_have_a_reason():
-    long = {
-        f"{path.relative_to(ROOT)} {node.name}"
-        for path in MODULES
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and node.end_lineno - node.lineno >= 40
-    }
-    assert long <= set(LONG_FUNCTIONS)
 
 
 def test_truth_is_out_of_reach_of_the_loop_and_the_critic():
