@@ -44,3 +44,15 @@ def cli(monkeypatch, tmp_path, capsys):
 
     call.models = models
     return call
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["repacked", "as_saved"])
+def repacks(request):
+    """Whether a CPU's first run lays 4-bit weights out anew, as those with AVX512-BF16 do."""
+    from bitsandbytes.functional import has_avx512bf16
+
+    if request.param and not has_avx512bf16():
+        pytest.skip("this CPU has no kernel for repacked weights")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: request.param)
+        yield request.param
