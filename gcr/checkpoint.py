@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gcr import offline
+from gcr.device.gate import loading
 from gcr.errors import ModelError
 
 if TYPE_CHECKING:
@@ -174,11 +175,9 @@ def quiet_libraries() -> None:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if offline.hub_forbidden():
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # that it is offline
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    from diffusers.utils import logging as diffusers_logging
-
-    diffusers_logging.set_verbosity_error()
-    diffusers_logging.disable_progress_bar()
+    with loading():  # two threads that import them at once get halves of modules
+        from diffusers.utils import logging as diffusers_logging
+        from transformers.utils import logging as transformers_logging
+    for of_library in (diffusers_logging, transformers_logging):
+        of_library.set_verbosity_error()
+        of_library.disable_progress_bar()

@@ -58,7 +58,8 @@ LAYERS = (
     ("notebook",),
     ("claims", "earlier"),
     ("view", "plaintext", "files", "offline", "comparisons.statistics"),
-    ("device.pinned", "device.residency", "device.card", "stopwatch", "tuning", "aside"),
+    ("device.pinned", "device.residency", "device.card", "device.gate"),
+    ("stopwatch", "tuning", "aside"),
     ("errors", "records"),
     ("batches", "comparisons", "device", "drawing", "exports"),  # of these no more than the name
 )

@@ -6,6 +6,8 @@ what an answer means, is the matter of others.
 
 from __future__ import annotations
 
+import threading
+from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ from gcr.errors import ModelError
 from gcr.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import torch
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 YES = ("yes", "Yes", "YES", " yes", " Yes", " YES")
 NO = ("no", "No", "NO", " no", " No", " NO")
+_DICE = threading.Lock()
+"""Held while torch's random numbers, which all threads share, are those of one reply."""
 
 
 class LocalSpeaker:
@@ -116,10 +120,7 @@ class LocalSpeaker:
 
         heat = manner.temperature
         sampling = {"do_sample": True, "temperature": heat} if heat else {}
-        devices = [self._device.name] if self._device.limited else []
-        with torch.inference_mode(), torch.random.fork_rng(devices), self.inside:
-            # What is sampled is sampled the same way each time.
-            torch.manual_seed(manner.draw)
+        with torch.inference_mode(), self._seeded(manner), self.inside:
             tokens = self.model.generate(
                 **self._prefix.spared(inputs),
                 **sampling,
@@ -128,6 +129,19 @@ class LocalSpeaker:
                 logits_processor=[keep] if manner.numbers else [],
             )
         return self._decoded(tokens[:, inputs["input_ids"].shape[1] :], manner.limit, seen)
+
+    @contextmanager
+    def _seeded(self, manner: Manner) -> Iterator[None]:
+        """What is sampled is sampled the same way each time, in one thread at a time."""
+        if not manner.temperature:
+            yield
+            return
+        import torch
+
+        devices = [self._device.name] if self._device.limited else []
+        with _DICE, torch.random.fork_rng(devices):
+            torch.manual_seed(manner.draw)
+            yield
 
     def _decoded(
         self, tokens: torch.Tensor, limit: int, seen: Sequence[torch.Tensor] = ()

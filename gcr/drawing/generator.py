@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gcr.checkpoint import first_line, is_local, locate, named_errors, quiet_libraries
+from gcr.device.gate import loading
 from gcr.device.ladder import Ladder
 from gcr.device.weights import Weights
 from gcr.drawing import editing, faster, noise, pipelines, starting
@@ -63,9 +64,12 @@ def load(
     from diffusers import DiffusionPipeline
 
     with named_errors(model):
-        pipeline = DiffusionPipeline.from_pretrained(
-            place, dtype=_dtype(sampling.dtype, device), use_safetensors=True
-        )
+        if not is_local(place):  # fetched first: what takes long should keep nobody waiting
+            place = DiffusionPipeline.download(place, use_safetensors=True)
+        with loading():
+            pipeline = DiffusionPipeline.from_pretrained(
+                place, dtype=_dtype(sampling.dtype, device), use_safetensors=True
+            )
     return DiffusersGenerator(pipeline, sampling, device, progress, edit=edit)
 
 
@@ -76,7 +80,8 @@ def check(model: str, *, edit: bool = False) -> str:
     """
     place = locate(model)
     quiet_libraries()
-    from diffusers import DiffusionPipeline
+    with loading():
+        from diffusers import DiffusionPipeline
 
     if is_local(place) and not (Path(place) / "model_index.json").is_file():
         raise ModelError(
