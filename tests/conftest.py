@@ -56,3 +56,15 @@ def repacks(request):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: request.param)
         yield request.param
+
+
+@pytest.fixture
+def one_core(monkeypatch):
+    """Two models that each want all cores take turns at them, which takes minutes where few are."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # for processes that are started
+    yield
+    torch.set_num_threads(before)

@@ -37,16 +37,6 @@ def at_once(*calls):
 
 
 @pytest.fixture
-def one_core(monkeypatch):
-    """Two models that each want all cores take turns at them, which takes minutes where few are."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # for processes that are started
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
 def place(tmp_path, monkeypatch):
     """An empty folder, and nothing that earlier runs kept."""
     monkeypatch.chdir(tmp_path)
