@@ -72,7 +72,7 @@ class Browser:
             self.events.append(said)
 
     def open(self, page, *, width=1280, height=900, dark=False, phone=False):
-        """Open a file and wait until it is loaded; returns the seconds that took."""
+        """Open a file or an address and wait until it is loaded; returns the seconds that took."""
         self.send(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -85,7 +85,8 @@ class Browser:
         self.send("Emulation.setEmulatedMedia", features=features)
         self.events.clear()
         started = time.perf_counter()
-        self.send("Page.navigate", url=Path(page).absolute().as_uri())
+        address = page if isinstance(page, str) else Path(page).absolute().as_uri()
+        self.send("Page.navigate", url=address)
         self.wait("Page.loadEventFired")
         return time.perf_counter() - started
 
