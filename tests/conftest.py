@@ -1,6 +1,7 @@
 """The tool in this process, on fakes, for every test of its commands."""
 
 import logging
+import os
 import signal
 import sys
 
@@ -10,6 +11,10 @@ from fakes import SCORES, FakeCritic, FakeGenerator
 from gcr import assembly
 from gcr.__main__ import main
 from gcr.comparisons import arms
+
+# Threads of torch that wait give up their core; by default they spin, and on a busy machine tests of
+# seconds take minutes. Read when torch is imported, also by the processes that tests start.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As a shell starts what runs in the background; tests of Ctrl-C would wait for ever.
