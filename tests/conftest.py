@@ -12,8 +12,8 @@ from gcr import assembly
 from gcr.__main__ import main
 from gcr.comparisons import arms
 
-# Threads of torch that wait give up their core; by default they spin, and on a busy machine tests of
-# seconds take minutes. Read when torch is imported, also by the processes that tests start.
+# Threads of torch that wait give up their core; by default they spin, and on a busy machine tests
+# of seconds take minutes. Read when torch is imported, also by the processes that tests start.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
