@@ -3,13 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 REQUEST := two red circles, a blue star and a green square
 
-.PHONY: demo test test-slow test-ray lint format wheel-check bench null help-time batch-figures overlap-time ray-time clean
+.PHONY: demo test browser test-slow test-ray lint format wheel-check bench null help-time batch-figures overlap-time ray-time clean
 
 demo: .venv/installed  ## run the main job on the embedded pair
 	$(BIN)/gcr refine "$(REQUEST)" --profile pocket
 
-test: .venv/installed  ## the whole test suite
+test: browser  ## the whole test suite
 	$(BIN)/python -m pytest
+
+browser: .venv/installed  ## for the tests of pages; where none can be had pytest says so
+	@$(BIN)/python tests/chromium.py
 
 test-slow: .venv/installed  ## the tests that take a minute and more
 	$(BIN)/python -m pytest -m slow

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import NoReturn
 
 
-def main() -> int:
-    """Run the command line; returns the exit code."""
+def entry() -> NoReturn:
+    """What the command `gcr` calls: run the command line, then end the process."""
     from gcr.aside import going_on
 
-    code = _run()
+    code = main()
     if going_on():
         # A critic that nobody waits for, after Ctrl-C: Python cannot end a thread that is in
         # torch, and would abort.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
-    return code
+    sys.exit(code)
 
 
-def _run() -> int:
+def main() -> int:
+    """Run the command line; returns the exit code. The process goes on."""
     from gcr.cli.app import run
     from gcr.errors import GcrError
 
@@ -59,4 +61,4 @@ def _say(message: str, hint: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

@@ -76,7 +76,7 @@ def refine(
     view: View | None = None,
     **flags: object,
 ) -> Outcome:
-    """Refine one prompt; the Python form of `gcr refine`.
+    """Refine one prompt; the Python form of `gcr refine`. Several threads may call it.
 
     image: what the prompt says how to edit, as a path or as an image of Pillow.
     resume: the folder of a run to go on with, under the settings it was begun with.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from gcr import offline, vetting
 from gcr.configs import PIPELINE, needs_code
+from gcr.device.gate import loading
 from gcr.errors import GcrError, ModelError
 
 if TYPE_CHECKING:
@@ -235,15 +236,12 @@ def quiet_libraries() -> None:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # That it is offline, and each of its retries: what came of them is said once, by us.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    from transformers import dynamic_module_utils
-    from transformers.utils import logging as transformers_logging
-
+    with loading():  # two threads that import them at once get halves of modules
+        from diffusers.utils import logging as diffusers_logging
+        from transformers import dynamic_module_utils
+        from transformers.utils import logging as transformers_logging
     # It asks whether to run a checkpoint's code, in the terminal, wherever nobody told it not to.
     dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
-
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    from diffusers.utils import logging as diffusers_logging
-
-    diffusers_logging.set_verbosity_error()
-    diffusers_logging.disable_progress_bar()
+    for of_library in (diffusers_logging, transformers_logging):
+        of_library.set_verbosity_error()
+        of_library.disable_progress_bar()

@@ -34,29 +34,33 @@ class Overlap:
         return self.same and self.ratio <= 1 / (1 + tuning.GAIN)
 
 
-def tried(draw: Callable[[], object], judge: Callable[[], object]) -> Overlap:
-    """Do both at the same time, and one after the other."""
+def tried(
+    draw: Callable[[], object],
+    judge: Callable[[], object],
+    clock: Callable[[], float] = time.perf_counter,
+) -> Overlap:
+    """Do both at the same time, and one after the other. clock: tells seconds."""
 
     def at_once() -> tuple[object, object]:
         judging = aside(judge)
         return draw(), judging()
 
-    in_turn, usual = _fastest(lambda: (draw(), judge()))
-    together, found = _fastest(at_once)
+    in_turn, usual = _fastest(lambda: (draw(), judge()), clock)
+    together, found = _fastest(at_once, clock)
     # Some models never do the same twice: that is no fault of working at once.
     steady = all(one == usual[0] for one in usual)
     same = not steady or all(one == usual[0] for one in found)
     return Overlap(together / in_turn, same)
 
 
-def _fastest(work: Callable[[], object]) -> tuple[float, list[object]]:
+def _fastest(work: Callable[[], object], clock: Callable[[], float]) -> tuple[float, list[object]]:
     """The least seconds that work takes, and what came of it each time."""
     took: list[float] = []
     came: list[object] = []
     while len(took) < REPEATS:
-        started = time.perf_counter()
+        started = clock()
         came.append(work())
-        took.append(time.perf_counter() - started)
+        took.append(clock() - started)
     return min(took), came
 
 

@@ -1,7 +1,8 @@
 """A real browser without a window, driven over the two pipes of its DevTools protocol.
 
 Chromium reads commands from file descriptor 3 and answers on 4, each message ended by a NUL, so
-that nothing but the browser itself has to be installed.
+that nothing but the browser itself has to be installed. Run as a program, this installs one where
+that takes no password.
 """
 
 import base64
@@ -14,7 +15,13 @@ import sys
 import time
 from pathlib import Path
 
-BINARY = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+MISSING = (
+    "the tests in a browser are left out, as there is no Chromium; "
+    "to have it: apt-get install chromium, or any Chromium or Chrome in PATH"
+)
+REQUIRED = "GCR_TEST_BROWSER"
+"""Set in the environment where nothing may be left out."""
 OPTIONS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"),
     *("--disable-dev-shm-usage", "--disable-background-networking", "--remote-debugging-pipe"),
@@ -30,13 +37,42 @@ os.execv(sys.argv[3], sys.argv[3:])
 PATIENCE = 60  # seconds that any answer may take
 
 
+def binary():
+    """The first browser in PATH that starts, or None: some systems have a stub that does not."""
+    for path in filter(None, map(shutil.which, NAMES)):
+        if subprocess.run([path, "--version"], capture_output=True, check=False).returncode == 0:
+            return path
+    return None
+
+
+def install():
+    """Install Debian's, where the system has it and this user may; what goes wrong is shown."""
+    client = shutil.which("apt-get")
+    if client is None or os.getuid() != 0:
+        return
+    environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for words in ("update", "install --yes --no-install-recommends chromium"):
+        command = [client, "-qq", *words.split()]
+        subprocess.run(command, env=environ, stdout=subprocess.DEVNULL, check=False)
+
+
+def main():
+    """Returns 1 where there is no browser though one is required."""
+    if binary() is None:
+        install()
+    if os.environ.get(REQUIRED) and binary() is None:
+        sys.stderr.write(f"{REQUIRED} is set, but {MISSING}\n")
+        return 1
+    return 0
+
+
 class Browser:
     """One tab. events: all that the browser said without being asked, since the page was opened."""
 
-    def __init__(self, profile):
+    def __init__(self, path, profile):
         to_read, self._write = os.pipe()
         self._read, to_write = os.pipe()
-        command = [BINARY, *OPTIONS, f"--user-data-dir={profile}", "about:blank"]
+        command = [path, *OPTIONS, f"--user-data-dir={profile}", "about:blank"]
         self._process = subprocess.Popen(
             [sys.executable, "-c", PLACED, str(to_read), str(to_write), *command],
             pass_fds=(to_read, to_write),
@@ -72,7 +108,7 @@ class Browser:
             self.events.append(said)
 
     def open(self, page, *, width=1280, height=900, dark=False, phone=False):
-        """Open a file and wait until it is loaded; returns the seconds that took."""
+        """Open a file or an address and wait until it is loaded; returns the seconds that took."""
         self.send(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -85,7 +121,8 @@ class Browser:
         self.send("Emulation.setEmulatedMedia", features=features)
         self.events.clear()
         started = time.perf_counter()
-        self.send("Page.navigate", url=Path(page).absolute().as_uri())
+        address = page if isinstance(page, str) else Path(page).absolute().as_uri()
+        self.send("Page.navigate", url=address)
         self.wait("Page.loadEventFired")
         return time.perf_counter() - started
 
@@ -167,3 +204,7 @@ class Browser:
             self._buffer += read
         message, _, self._buffer = self._buffer.partition(b"\0")
         return json.loads(message)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,6 +1,7 @@
 """The tool in this process, on fakes, for every test of its commands."""
 
 import logging
+import os
 import signal
 import sys
 
@@ -10,6 +11,10 @@ from fakes import SCORES, FakeCritic, FakeGenerator
 from gcr import assembly
 from gcr.__main__ import main
 from gcr.comparisons import arms
+
+# Threads of torch that wait give up their core; by default they spin, and on a busy machine tests
+# of seconds take minutes. Read when torch is imported, also by the processes that tests start.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As a shell starts what runs in the background; tests of Ctrl-C would wait for ever.
@@ -44,3 +49,27 @@ def cli(monkeypatch, tmp_path, capsys):
 
     call.models = models
     return call
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["repacked", "as_saved"])
+def repacks(request):
+    """Whether a CPU's first run lays 4-bit weights out anew, as those with AVX512-BF16 do."""
+    from bitsandbytes.functional import has_avx512bf16
+
+    if request.param and not has_avx512bf16():
+        pytest.skip("this CPU has no kernel for repacked weights")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: request.param)
+        yield request.param
+
+
+@pytest.fixture
+def one_core(monkeypatch):
+    """Two models that each want all cores take turns at them, which takes minutes where few are."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # for processes that are started
+    yield
+    torch.set_num_threads(before)

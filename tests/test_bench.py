@@ -3,7 +3,7 @@
 import json
 import os
 import re
-import time
+import threading
 from pathlib import Path
 
 import pytest
@@ -144,41 +144,79 @@ def test_measurements_are_kept_beside_those_that_are_known(place):
     assert set(measured.known(os.environ).values()) == {one, other}
 
 
-class Tried:
-    """Two models that take so long, and of which the second may do worse beside the first."""
+class Staged:
+    """Two models on a clock of their own, that take so many of its seconds, alone or beside each
+    other; the second may do worse then.
+    """
 
-    def __init__(self, *, disturbed=False, fickle=False):
+    def __init__(self, draw=5, judge=3, slower=1, *, disturbed=False, fickle=False):
+        self.seconds = {"draw": draw, "judge": judge}
+        self.slower = slower
         self.disturbed, self.fickle = disturbed, fickle
-        self.drawing = False
+        self.beside = False
+        self.now = 0.0
         self.count = 0
 
+    def aside(self, work):
+        """What is done aside begins now, and so does whatever comes next."""
+        self.beside = True
+        began = self.now
+        result = work()
+        ended, self.now = self.now, began
+
+        def wait():
+            self.beside = False
+            self.now = max(self.now, ended)
+            return result
+
+        return wait
+
+    def take(self, what):
+        self.now += self.seconds[what] * (self.slower if self.beside else 1)
+
     def draw(self):
-        self.drawing = True
-        time.sleep(0.05)
-        self.drawing = False
+        self.take("draw")
         return "image"
 
     def judge(self):
-        beside = self.drawing
-        time.sleep(0.03)
+        self.take("judge")
         self.count += 1
-        return "critique", self.disturbed and (beside or self.drawing), self.fickle and self.count
+        return "critique", self.disturbed and self.beside, self.fickle and self.count
+
+    def tried(self, monkeypatch):
+        monkeypatch.setattr(overlaps, "aside", self.aside)
+        return overlaps.tried(self.draw, self.judge, lambda: self.now)
 
 
-def test_drawing_and_judging_at_once_pays_where_it_saves_time():
-    models = Tried()
-    found = overlaps.tried(models.draw, models.judge)
-    assert 0.4 < found.ratio < 0.9
-    assert found.same
-    assert found.pays
+def test_drawing_and_judging_at_once_pays_where_it_saves_time(monkeypatch):
+    assert Staged().tried(monkeypatch) == overlaps.Overlap(5 / 8, same=True)
+    assert Staged(slower=2).tried(monkeypatch).ratio == 10 / 8
+    assert overlaps.Overlap(5 / 8, same=True).pays
     assert not overlaps.Overlap(0.95, same=True).pays
+    assert not overlaps.Overlap(10 / 8, same=True).pays
 
 
-def test_nor_does_it_pay_where_results_differ_that_are_the_same_in_turn():
-    models = Tried(disturbed=True)
-    assert not overlaps.tried(models.draw, models.judge).same
-    models = Tried(fickle=True)
-    assert overlaps.tried(models.draw, models.judge).same
+def test_nor_does_it_pay_where_results_differ_that_are_the_same_in_turn(monkeypatch):
+    found = Staged(disturbed=True).tried(monkeypatch)
+    assert (found.same, found.pays) == (False, False)
+    assert Staged(fickle=True).tried(monkeypatch).same
+
+
+def test_both_are_really_at_work_at_once():
+    drawing = threading.Event()
+
+    def draw():
+        drawing.set()
+        return "image"
+
+    def judge():
+        if threading.current_thread() is threading.main_thread():
+            drawing.clear()
+        else:
+            assert drawing.wait(20), "nothing is drawn beside it"
+        return "critique"
+
+    assert overlaps.tried(draw, judge).same
 
 
 def test_runs_overlap_as_bench_found(place):

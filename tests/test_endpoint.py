@@ -13,7 +13,6 @@ import random
 import signal
 import sys
 import threading
-import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -197,9 +196,16 @@ def test_a_reply_at_the_limit_is_cut_off_and_one_without_words_is_empty(stage):
 
 
 def test_replies_keep_their_order_and_no_more_are_asked_for_at_once_than_allowed(stage):
+    together, last = threading.Barrier(3), threading.Event()
+
     def answer(body):
         word = body["messages"][0]["content"]
-        time.sleep(0.08 if word == "0" else 0.02)
+        if word in "012":
+            together.wait(20)
+        if word == "0":  # answered after all the others
+            assert last.wait(20)
+        elif word == "8":
+            last.set()
         return completion(word)
 
     stage.answer = answer
@@ -267,18 +273,22 @@ def test_a_reply_that_never_comes_is_not_waited_for_twice(stage, pauses):
 
 
 def test_ctrl_c_does_not_wait_for_the_server(stage):
-    released = threading.Event()
-    stage.answer = lambda _: released.wait(30) and completion("late")
-    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    started = time.monotonic()
+    released, answered, interrupted = threading.Event(), [], threading.Barrier(3)
+
+    def answer(_):
+        if interrupted.wait(20) == 0:  # all three are asked
+            os.kill(os.getpid(), signal.SIGINT)
+        released.wait(30)
+        answered.append("late")
+        return completion("late")
+
+    stage.answer = answer
     try:
         with pytest.raises(KeyboardInterrupt):
             speaker(stage).replies([CHAT] * 3, Manner(4))
-        assert time.monotonic() - started < 15
+        assert answered == []
     finally:
         released.set()
-        timer.join()
 
 
 def test_nobody_there(stage):

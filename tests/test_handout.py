@@ -5,7 +5,6 @@ import logging
 import os
 import sys
 import threading
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -247,23 +246,36 @@ def test_prompts_of_other_processes_are_left_to_them(tool):
     assert (outcome.busy, len(outcome.results)) == (1, 6)
 
 
+class Patience(threading.Event):
+    """Tells a worker to go on; lets go of a claim while the worker waits for the second time."""
+
+    def __init__(self, claim):
+        super().__init__()
+        self.claim = claim
+        self.waits = 0
+
+    def wait(self, timeout=None):
+        self.waits += 1
+        if self.waits == 2:
+            self.claim.release()
+        return False
+
+
 def test_a_claim_that_a_dead_worker_left_behind_is_waited_for(tool, monkeypatch):
     """As on a file server that has not yet noticed that a machine is gone."""
-    monkeypatch.setattr(handout, "LEASE", 20.0)
     tool.generator = Deadly(PROMPTS[0], times=1)
     Path("b/runs/1").mkdir(parents=True)
-    bury = handout.Handout._bury
+    bury, waited = handout.Handout._bury, []
 
-    def burying(*arguments):
-        claim = claims.take(Path("b/runs/1"))
-        threading.Timer(1.5, claim.release).start()
-        bury(*arguments)
+    def burying(self, number, *arguments):
+        waited.append(Patience(claims.take(Path("b/runs/1"))))
+        bury(self, number, *arguments)
+        tool.crew.workers[number]._stop = waited[0]
 
     monkeypatch.setattr(handout.Handout, "_bury", burying)
-    began = time.monotonic()
     outcome = tool(rounds=1, workers=1)
     assert (outcome.busy, len(outcome.results)) == (0, 7)
-    assert 1.5 <= time.monotonic() - began < 15
+    assert [patience.waits for patience in waited] == [2]
 
 
 def test_every_worker_warns_of_the_same_only_once(tool):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 import threading
-import time
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,8 @@ from rich.console import Console
 
 import gcr
 from gcr import assembly, rubric
-from gcr.aside import aside
+from gcr.__main__ import main
+from gcr.aside import aside, going_on
 from gcr.batches import batching
 from gcr.batches.overview import BatchTerminal
 from gcr.device.memory import SharedDevice
@@ -33,6 +34,7 @@ from gcr.strategies import Refine
 from gcr.view import Silent
 
 LONG = 20  # seconds that nothing takes here
+SOON = 0.2  # seconds in which what nothing holds up would most often have begun
 RULE = StopRule(rounds=3, patience=9)
 
 
@@ -171,13 +173,29 @@ def test_ctrl_c_does_not_wait_for_the_critic():
 
     class Slow(FakeCritic):
         def judge(self, requests, images, sources=()):
-            time.sleep(LONG)
+            threads.append(threading.current_thread())
+            assert released.wait(LONG)
             return super().judge(requests, images, sources)
 
-    started = time.monotonic()
+    threads, released, critic = [], threading.Event(), Slow({})
     with pytest.raises(KeyboardInterrupt):
-        list(refine(runs(2), Interrupted(), Slow({}), Refine(2, 0), RULE, overlap=always))
-    assert time.monotonic() - started < LONG / 2
+        list(refine(runs(2), Interrupted(), critic, Refine(2, 0), RULE, overlap=always))
+    assert critic.calls == []  # it was at it still
+    released.set()
+    threads[0].join(LONG)
+    assert not threads[0].is_alive()
+
+
+def test_the_command_line_leaves_the_process_alone_though_something_is_at_work_aside(monkeypatch):
+    """As it is called by tests and other programs; the next test has what `gcr` itself does."""
+    released = threading.Event()
+    monkeypatch.setattr(os, "_exit", lambda code: pytest.fail(f"the process ends with {code}"))
+    monkeypatch.setattr(sys, "argv", ["gcr", "--version"])
+    waiting = aside(lambda: released.wait(LONG))
+    assert main() == 0
+    assert going_on()
+    released.set()
+    assert waiting()
 
 
 def test_the_loop_asks_each_time_whether_both_can_work():
@@ -193,24 +211,27 @@ def test_the_loop_asks_each_time_whether_both_can_work():
 def test_python_ends_though_torch_is_at_work_aside(tmp_path):
     """Torn down under a thread that is in torch, it would abort."""
     code = """if True:
-        import sys, time
+        import threading
         import torch
         from gcr import __main__, aside
         from gcr.cli import app
+
+        at_work = threading.Event()
 
         def work():
             torch.set_num_threads(1)
             while True:
                 torch.ones(256, 256) @ torch.ones(256, 256)
+                at_work.set()
 
         def run(_):
             aside.aside(work)
-            time.sleep(0.5)
+            at_work.wait()
             print("saved")
             return 130
 
         app.run = run
-        sys.exit(__main__.main())
+        __main__.entry()
     """
     ended = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
@@ -282,7 +303,7 @@ def test_a_batch_that_was_stopped_goes_on_to_the_same_images(fakes, overlap):
     assert sum(map(len, generator.calls)) == drawn  # none of them twice
 
 
-def test_prompts_can_be_measured_while_others_are_drawn():
+def test_prompts_can_be_measured_while_others_are_drawn(one_core):
     """The guards do so in the critic's thread, and a tokenizer can be asked by one at a time."""
     settings = resolve({"steps": 2})
     drawer, _ = load_models(settings, rubric.load(settings.rubric), Silent())
@@ -345,8 +366,8 @@ def pair(generator=8, critic=4):
     return device, card, *models
 
 
-def both_at_work(device, first, second):
-    """Whether the second model gets to work while the first is at it."""
+def both_at_work(device, first, second, patience=LONG):
+    """Whether the second model gets to work, in so many seconds, while the first is at it."""
     began, done = threading.Event(), threading.Event()
 
     def work():
@@ -357,7 +378,7 @@ def both_at_work(device, first, second):
     assert began.wait(LONG)
     beside = threading.Event()
     other = aside(lambda: device.run(second, beside.set))
-    met = beside.wait(0.2)
+    met = beside.wait(patience)
     done.set()
     waiting()
     other()
@@ -367,7 +388,7 @@ def both_at_work(device, first, second):
 def test_two_models_work_at_once_where_it_is_known_that_there_is_room():
     device, card, generator, critic = pair()
     assert not device.side_by_side()  # what they take is not known yet
-    assert not both_at_work(device, generator, critic)
+    assert not both_at_work(device, generator, critic, SOON)
     assert set(card.queues) == {0}
     assert device.side_by_side()
     assert both_at_work(device, generator, critic)
@@ -382,14 +403,14 @@ def test_two_models_take_turns_where_there_is_no_room_for_both_at_work():
     device.run(critic, lambda: None)
     assert device.plan().mode == "both"
     assert not device.side_by_side()
-    assert not both_at_work(device, generator, critic)
+    assert not both_at_work(device, generator, critic, SOON)
 
 
 def test_one_model_is_never_at_two_works():
     device, _, generator, critic = pair()
     device.run(critic, lambda: None)
     device.run(generator, lambda: None)
-    assert not both_at_work(device, generator, generator)
+    assert not both_at_work(device, generator, generator, SOON)
 
 
 def test_what_is_taken_by_two_is_not_taken_for_one():

@@ -1,5 +1,10 @@
 """The pages in a real browser: what they do when somebody uses them."""
 
+import os
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
 import chromium
 import pytest
 from chromium import Browser
@@ -7,14 +12,17 @@ from folders import HOSTILE, make_batch, make_comparison, make_run
 
 from gcr.report import report
 
-pytestmark = pytest.mark.skipif(not chromium.BINARY, reason="no chromium is installed")
+BINARY = chromium.binary()
+if BINARY is None and not os.environ.get(chromium.REQUIRED):
+    pytest.skip(chromium.MISSING, allow_module_level=True)
 
 SHOWN = "[...document.querySelectorAll('[data-gallery] > li:not([hidden])')].map(e => e.dataset.id)"
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    browser = Browser(tmp_path_factory.mktemp("profile"))
+    assert BINARY is not None, f"{chromium.REQUIRED} is set, but {chromium.MISSING}"
+    browser = Browser(BINARY, tmp_path_factory.mktemp("profile"))
     yield browser
     browser.close()
 
@@ -75,10 +83,31 @@ def test_text_stands_out_from_what_is_behind_it(browser, pages, kind):
         assert browser.run(FAINT) == [], theme
 
 
+@pytest.fixture
+def served(pages):
+    """The address of a run's page on a server.
+
+    Of pages that it opens from files, Chromium 156 shows some an empty localStorage, whatever was
+    stored before: 19 of 2,482 in a row, and none of 2,164 from a server.
+    """
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_): ...
+
+    folder = pages["run"].parent
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/{pages['run'].name}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
 @pytest.mark.parametrize("dark", [False, True])
-def test_the_theme_is_the_systems_until_somebody_chooses(browser, pages, dark):
+def test_the_theme_is_the_systems_until_somebody_chooses(browser, served, dark):
     colour = "getComputedStyle(document.body).backgroundColor"
-    browser.open(pages["run"], dark=dark)
+    browser.open(served, dark=dark)
     first = browser.run(colour)
     pressed = "document.querySelector('.theme').getAttribute('aria-pressed')"
     assert browser.run(pressed) == str(dark).lower()
@@ -86,9 +115,8 @@ def test_the_theme_is_the_systems_until_somebody_chooses(browser, pages, dark):
     second = browser.run(colour)
     assert second != first
     assert browser.run(pressed) == str(not dark).lower()
-    browser.open(pages["run"], dark=dark)  # it is remembered
+    browser.open(served, dark=dark)  # it is remembered
     assert browser.run(colour) == second
-    browser.run("localStorage.clear()")
 
 
 def test_the_slider_moves_by_mouse_and_keyboard(browser, pages):

@@ -10,6 +10,7 @@ from gcr import checkpoint
 from gcr.checkpoint import named_errors
 from gcr.critic import quantized
 from gcr.critic.processor import image_processor
+from gcr.device.gate import loading, working
 from gcr.errors import ModelError
 
 if TYPE_CHECKING:
@@ -33,37 +34,63 @@ def load(model: str, device: SharedDevice, quantize: Quantize = "nf4") -> tuple[
         if quantize == "none" or getattr(config, "quantization_config", None) is not None:
             return _load(checkpoint.fetch(place), device)
         copy = quantized.copy_of(checkpoint.version(place), device.name, str(_dtype(device)))
-    if quantized.is_whole(copy):
-        try:
-            with named_errors(str(copy)):
-                return _load(copy, device)
-        except ModelError as error:
-            logger.warning("quantizing %s again: %s", model, error.message)
+    if whole := _from_copy(model, copy, device):
+        return whole
+    with quantized.turn(copy):
+        # Whoever had the turn before may have written it.
+        return _from_copy(model, copy, device) or _quantized(model, place, config, copy, device)
+
+
+def _from_copy(model: str, copy: Path, device: SharedDevice) -> tuple[Any, Any] | None:
+    """What the copy of a quantized model holds; None where there is none, or none that loads."""
+    if not quantized.is_whole(copy):
+        return None
+    import torch
+
+    try:
+        with named_errors(str(copy)):
+            return _load(copy, device)
+    except ModelError as error:
+        if isinstance(error.__cause__, torch.OutOfMemoryError):
+            raise
+        logger.warning("quantizing %s again: %s", model, error.message)
+        quantized.give_up(copy)
+        return None
+
+
+def _quantized(
+    model: str, place: str, config: Any, copy: Path, device: SharedDevice
+) -> tuple[Any, Any]:
+    """A model that is quantized while it loads, and then kept, where that pays."""
     with named_errors(model):
         folder = checkpoint.fetch(place)
-        loaded, processor = _load(folder, device, quantized.nf4(config, _dtype(device)))
+        with loading():
+            how = quantized.nf4(config, _dtype(device))
+        loaded, processor = _load(folder, device, how)
     # Before it has run once: on a CPU the first run repacks the weights, and not without loss.
     if quantized.pays(loaded):
-        quantized.keep(loaded, folder, copy)
+        with working():
+            quantized.keep(loaded, folder, copy)
     return loaded, processor
 
 
 def _load(folder: Path, device: SharedDevice, quantization: Any = None) -> tuple[Any, Any]:
-    from transformers import AutoModelForImageTextToText
-
-    processor = image_processor(folder)
-    device.clear()
     # An argument of None would hide what a copy says about itself.
     how = {} if quantization is None else {"quantization_config": quantization}
-    loaded, report = AutoModelForImageTextToText.from_pretrained(
-        folder,
-        dtype=_dtype(device),
-        device_map={"": device.name},
-        use_safetensors=True,
-        trust_remote_code=False,
-        output_loading_info=True,
-        **how,
-    )
+    with loading():
+        from transformers import AutoModelForImageTextToText
+
+        processor = image_processor(folder)
+        device.clear()
+        loaded, report = AutoModelForImageTextToText.from_pretrained(
+            folder,
+            dtype=_dtype(device),
+            device_map={"": device.name},
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **how,
+        )
     if missing := sorted(report["missing_keys"]):
         # transformers would go on with random numbers in their place.
         raise ModelError(
@@ -75,8 +102,9 @@ def _load(folder: Path, device: SharedDevice, quantization: Any = None) -> tuple
 
 def _config(model: str, place: str) -> Any:
     """The model's config. Raises ModelError for a model that takes no images."""
-    from transformers import AutoConfig
-    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    with loading():
+        from transformers import AutoConfig
+        from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
     if checkpoint.is_local(place) and not (Path(place) / "config.json").is_file():
         raise ModelError(

@@ -13,11 +13,15 @@ import os
 import shutil
 import sys
 import tempfile
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gcr.checkpoint import WITHOUT_WEIGHTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 logger = logging.getLogger(__name__)
 
@@ -121,6 +125,33 @@ def is_whole(copy: Path) -> bool:
     except (OSError, ValueError, AttributeError) as error:
         logger.warning("the quantized copy in %s cannot be read: %s", copy, error)
         return False
+
+
+@contextmanager
+def turn(copy: Path) -> Iterator[None]:
+    """Have others that need the same copy wait until it is written: threads and processes."""
+    from filelock import FileLock
+
+    place = cache_folder() / "locks" / f"{copy.name}.lock"
+    lock = FileLock(place)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        # A folder that cannot be written, which `keep` warns of, or a system without locks.
+        logger.info("no lock for the quantized copy in %s: %s", copy, error)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def give_up(copy: Path) -> None:
+    """Have a copy that does not load count as none."""
+    try:
+        (copy / LISTING).unlink(missing_ok=True)
+    except OSError as error:
+        logger.warning("the quantized copy in %s cannot be removed: %s", copy, error)
 
 
 def keep(model: Any, source: Path, copy: Path) -> None:

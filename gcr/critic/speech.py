@@ -7,6 +7,8 @@ what an answer means, is the matter of others.
 from __future__ import annotations
 
 import re
+import threading
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -22,7 +24,7 @@ from gcr.stopwatch import Stopwatch
 from gcr.templates import bounded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import torch
 
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 YES = ("yes", "Yes", "YES", " yes", " Yes", " YES")
 NO = ("no", "No", "NO", " no", " No", " NO")
 _OPENED = re.compile(rf"(?:{OPENING.pattern})\s*\Z", OPENING.flags)
+_DICE = threading.Lock()
+"""Held while torch's random numbers, which all threads share, are those of one reply."""
 
 
 class LocalSpeaker:
@@ -123,10 +127,7 @@ class LocalSpeaker:
 
         heat = manner.temperature
         sampling = {"do_sample": True, "temperature": heat} if heat else {}
-        devices = [self._device.name] if self._device.limited else []
-        with torch.inference_mode(), torch.random.fork_rng(devices), self.inside:
-            # What is sampled is sampled the same way each time.
-            torch.manual_seed(manner.draw)
+        with torch.inference_mode(), self._seeded(manner), self.inside:
             tokens = self.model.generate(
                 **self._prefix.spared(inputs),
                 **sampling,
@@ -143,6 +144,19 @@ class LocalSpeaker:
         """What opens a thought at the end of a prompt; empty where nothing does."""
         match = _OPENED.search(self.processor.tokenizer.decode(row[-32:]))
         return match[0] if match else ""
+
+    @contextmanager
+    def _seeded(self, manner: Manner) -> Iterator[None]:
+        """What is sampled is sampled the same way each time, in one thread at a time."""
+        if not manner.temperature:
+            yield
+            return
+        import torch
+
+        devices = [self._device.name] if self._device.limited else []
+        with _DICE, torch.random.fork_rng(devices):
+            torch.manual_seed(manner.draw)
+            yield
 
     def _decoded(
         self,

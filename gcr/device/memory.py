@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from gcr import profiles
 from gcr.device import residency
 from gcr.device.card import Card, TorchCard
+from gcr.device.gate import working
 from gcr.device.residency import GIB, MODES, WORKING_BYTES, Footprint, Mode, Plan, Residency
 from gcr.errors import ModelError
 
@@ -81,7 +82,8 @@ class SharedDevice:
         is none for the work.
         """
         if not self.limited:
-            return work()
+            with working():
+                return work()
         import torch
 
         self.join(model)
@@ -133,7 +135,7 @@ class SharedDevice:
         return not itself and self.side_by_side()
 
     def _measured(self, turn: _Turn, work: Callable[[], Result]) -> Result:
-        with self._card.queue(turn.queue):
+        with working(), self._card.queue(turn.queue):
             result = work()
         peak = self._card.peak()
         self.peak_bytes = max(self.peak_bytes, peak)

@@ -23,12 +23,14 @@ class Part:
     def __init__(self, module: Any) -> None:
         self.module = module
         self._host: list[tuple[Any, list[Setter]]] | None = None  # made when it has to leave
+        self._packed: list[bool] = []  # how the 4-bit weights were laid out then
 
     def bytes(self) -> int:
         return sum(tensor.nbytes for tensor, _ in _tensors(self.module))
 
     def bring(self, device: str) -> None:
         """Copy the weights to a device, and have the module work with that copy."""
+        self._forget_outdated()
         for host, setters in self._host or _tensors(self.module):
             _point(setters, host.data.to(device, non_blocking=True, copy=True))
 
@@ -36,10 +38,18 @@ class Part:
         """Have the module point to the copies in the machine's memory, which are made the first
         time. Later nothing is copied.
         """
+        self._forget_outdated()
         if self._host is None:
-            self._host = _hosted(_tensors(self.module))
+            self._host, self._packed = _hosted(_tensors(self.module)), _packed(self.module)
         for host, setters in self._host:
             _point(setters, host)
+
+    def _forget_outdated(self) -> None:
+        """Drop copies of 4-bit weights that bitsandbytes has laid out anew since: it does so when
+        they first run on a CPU with AVX512-BF16.
+        """
+        if self._host is not None and self._packed != _packed(self.module):
+            self._host = None
 
 
 class Weights:
@@ -135,6 +145,14 @@ def _tensors(module: Any) -> Iterator[tuple[Any, list[Setter]]]:
                     _, setters = places.setdefault(id(value), (value, []))
                     setters.append(_attribute_of(owner, name))
     return iter(places.values())
+
+
+def _packed(module: Any) -> list[bool]:
+    """For each 4-bit weight whether it is laid out for a CPU's kernel; then it has no `state2`."""
+    states = (getattr(weight, "quant_state", None) for weight in module.parameters())
+    return [
+        getattr(state, "packing_format_for_cpu", False) for state in states if state is not None
+    ]
 
 
 def _point(setters: Iterable[Setter], tensor: Any) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gcr import checkpoint
 from gcr.configs import PIPELINE
+from gcr.device.gate import loading
 from gcr.device.ladder import Ladder
 from gcr.device.weights import Weights
 from gcr.drawing import editing, faster, noise, pipelines, samplers, starting
@@ -64,12 +65,14 @@ def load(
     from diffusers import DiffusionPipeline
 
     with checkpoint.named_errors(model):
-        pipeline = DiffusionPipeline.from_pretrained(
-            checkpoint.fetch(place, is_pipeline=True),
-            dtype=_dtype(sampling.dtype, device),
-            use_safetensors=True,
-            trust_remote_code=False,
-        )
+        folder = checkpoint.fetch(place, is_pipeline=True)  # before: it should keep nobody waiting
+        with loading():
+            pipeline = DiffusionPipeline.from_pretrained(
+                folder,
+                dtype=_dtype(sampling.dtype, device),
+                use_safetensors=True,
+                trust_remote_code=False,
+            )
         return DiffusersGenerator(pipeline, sampling, device, progress, edit=edit)
 
 
@@ -80,7 +83,8 @@ def check(model: str, *, edit: bool = False) -> str:
     """
     place = checkpoint.locate(model)
     checkpoint.quiet_libraries()
-    from diffusers import DiffusionPipeline
+    with loading():
+        from diffusers import DiffusionPipeline
 
     with checkpoint.named_errors(model):
         folder = checkpoint.outlined(place, PIPELINE)

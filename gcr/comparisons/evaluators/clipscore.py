@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from gcr import checkpoint, imagefile
 from gcr.checkpoint import named_errors
+from gcr.device.gate import loading, working
 from gcr.device.memory import default_device
 from gcr.errors import ModelError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gcr.records import Sample
 
 logger = logging.getLogger(__name__)
@@ -25,11 +28,16 @@ BATCH = 16
 
 def load(model: str) -> ClipScore:
     """Load a model of transformers that embeds images and texts alike. Raises ModelError."""
-    from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
-
     checkpoint.quiet_libraries()
     with named_errors(model):
         folder = checkpoint.fetch(checkpoint.locate(model))
+        return _load(model, folder)
+
+
+def _load(model: str, folder: Path) -> ClipScore:
+    with loading():
+        from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+
         loaded, report = AutoModel.from_pretrained(
             folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True
         )
@@ -45,7 +53,7 @@ def load(model: str) -> ClipScore:
             )
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         images = AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
-    return ClipScore(loaded.eval().to(default_device()), tokenizer, images)
+        return ClipScore(loaded.eval().to(default_device()), tokenizer, images)
 
 
 class ClipScore:
@@ -81,7 +89,7 @@ class ClipScore:
             return_tensors="pt",
         )
         device = self._model.device
-        with torch.inference_mode():
+        with working(), torch.inference_mode():
             seen = self._model(**pixels.to(device), **tokens.to(device))
         cosines = torch.cosine_similarity(seen.image_embeds, seen.text_embeds)
         return [float(cosine) for cosine in cosines]

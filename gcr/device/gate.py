@@ -1,0 +1,99 @@
+"""Loading a model has the process to itself; work goes on before and after it.
+
+While they build a model, transformers and diffusers change what all threads share: torch's default
+dtype, the functions that make and fill weights. A second model that is built meanwhile comes out
+with weights that are not there, and a model at work would compute in the wrong precision.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+
+class Gate:
+    """Passed by many threads that work, or by one that loads, which goes first.
+
+    A thread that is inside may pass again in the same way, and to work while it loads.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._working: Counter[int] = Counter()  # by thread
+        self._waiting = 0  # to load
+        self._loading = 0  # how often the thread that loads has passed
+        self._loader: int | None = None
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Wait while somebody loads, or waits to; then keep loaders out."""
+        me = threading.get_ident()
+        with self._changed:
+            self._changed.wait_for(lambda: self._may_work(me))
+            self._working[me] += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._working[me] -= 1
+                if not self._working[me]:
+                    del self._working[me]
+                self._changed.notify_all()
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Wait until nobody is inside; then keep everybody out."""
+        me = threading.get_ident()
+        with self._changed:
+            self._waiting += 1
+            try:
+                self._changed.wait_for(lambda: self._may_load(me))
+            finally:
+                self._waiting -= 1
+                self._changed.notify_all()  # also where Ctrl-C ended the wait
+            self._loader = me
+            self._loading += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._loading -= 1
+                if not self._loading:
+                    self._loader = None
+                self._changed.notify_all()
+
+    def _may_work(self, me: int) -> bool:
+        if self._loader is not None:
+            return self._loader == me
+        return not self._waiting or me in self._working
+
+    def _may_load(self, me: int) -> bool:
+        return self._loader == me if self._loader is not None else not self._working
+
+
+_GATE = Gate()
+
+
+def working() -> AbstractContextManager[None]:
+    """Use models while nobody in this process loads any."""
+    return _GATE.working()
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Import or build models while nobody in this process works or does the same."""
+    with _GATE.loading():
+        import torch
+
+        dtype = torch.get_default_dtype()
+        try:
+            yield
+        finally:
+            # diffusers leaves its own where a model could not be built.
+            torch.set_default_dtype(dtype)
