@@ -58,7 +58,7 @@ def test_eight_runs_of_one_prompt_have_a_folder_each(place, monkeypatch):
     monkeypatch.setattr(
         assembly, "load_models", lambda *_, **__: (FakeGenerator(), FakeCritic(SCORES))
     )
-    outcomes = at_once(*[lambda: gcr.refine("a cat", rounds=2, images=2)] * 8)
+    outcomes = at_once(*[lambda: gcr.refine("a red circle", rounds=2, images=2)] * 8)
     assert len({outcome.folder for outcome in outcomes}) == 8
     assert len({str(shown(outcome)) for outcome in outcomes}) == 1
     assert len(list((place / "outputs").iterdir())) <= 2  # a day, or two at midnight
