@@ -1,4 +1,6 @@
 import io
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -226,10 +228,49 @@ def test_a_terminal_shows_what_is_going_on():
         view.loading("a model")
         view.progress("draw", 1, 2)
         view.progress("judge", 1, 2)
-        view._live.refresh()
+        view._lines._progress.refresh()
 
     text = shown(tell, terminal=True)
     assert "judging" in text
+
+
+def test_two_models_at_work_can_both_tell_how_far_they_are():
+    def tell(view):
+        def work(phase):
+            for _ in range(50):
+                for done in range(5):
+                    view.progress(phase, done, 4)
+
+        with ThreadPoolExecutor() as threads:
+            for told in [threads.submit(work, phase) for phase in ("draw", "judge") * 2]:
+                told.result()
+
+    switching = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        shown(tell, terminal=True)
+    finally:
+        sys.setswitchinterval(switching)
+
+
+def test_what_is_complete_is_no_longer_shown_beside_what_is_not():
+    view = Terminal(console=Console(file=io.StringIO(), force_terminal=True, width=80))
+    view.loading("a model")
+    view.progress("draw", 4, 4)
+    assert set(view._lines._rows) == {"draw"}
+    view.progress("judge", 1, 4)
+    assert set(view._lines._rows) == {"judge"}
+    view.close()
+
+
+def test_the_time_left_is_not_spoken_of_before_it_is_known():
+    def tell(view):
+        view.progress("draw", 0, 4)
+        view._lines._progress.refresh()
+
+    text = shown(tell, terminal=True)
+    assert "drawing" in text
+    assert "left" not in text
 
 
 def test_an_error_is_two_lines_on_stderr(capsys):

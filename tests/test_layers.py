@@ -57,7 +57,7 @@ LAYERS = (
     ("wording", "profiles", "device.weights", "device.ladder", "given", "drawing.faster"),
     ("notebook",),
     ("claims", "earlier"),
-    ("view", "plaintext", "files", "offline", "comparisons.statistics"),
+    ("view", "plaintext", "livelines", "files", "offline", "comparisons.statistics"),
     ("device.pinned", "device.residency", "device.card", "stopwatch", "tuning", "aside"),
     ("errors", "records"),
     ("batches", "comparisons", "device", "drawing", "exports"),  # of these no more than the name
