@@ -1,11 +1,13 @@
 import io
-import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from rich.console import Console
+from rich.progress import Progress
 
 from gcr.console import STOPPED, Terminal, failure
 from gcr.plaintext import changed, plain
@@ -234,23 +236,29 @@ def test_a_terminal_shows_what_is_going_on():
     assert "judging" in text
 
 
-def test_two_models_at_work_can_both_tell_how_far_they_are():
+def test_two_models_at_work_can_both_tell_how_far_they_are(monkeypatch):
+    """What takes a line away is slow here, so that the other model comes in between."""
+    remove = Progress.remove_task
+
+    def slowly(progress, row):
+        remove(progress, row)
+        time.sleep(0.005)
+
+    monkeypatch.setattr(Progress, "remove_task", slowly)
+
     def tell(view):
+        together = Barrier(2)
+
         def work(phase):
-            for _ in range(50):
-                for done in range(5):
-                    view.progress(phase, done, 4)
+            for done in [*range(5)] * 4:
+                together.wait(20)
+                view.progress(phase, done, 4)
 
         with ThreadPoolExecutor() as threads:
-            for told in [threads.submit(work, phase) for phase in ("draw", "judge") * 2]:
+            for told in [threads.submit(work, phase) for phase in ("draw", "judge")]:
                 told.result()
 
-    switching = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        shown(tell, terminal=True)
-    finally:
-        sys.setswitchinterval(switching)
+    shown(tell, terminal=True)
 
 
 def test_what_is_complete_is_no_longer_shown_beside_what_is_not():
