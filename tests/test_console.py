@@ -3,7 +3,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from threading import Barrier
+from threading import Event
 
 import pytest
 from rich.console import Console
@@ -237,27 +237,23 @@ def test_a_terminal_shows_what_is_going_on():
 
 
 def test_two_models_at_work_can_both_tell_how_far_they_are(monkeypatch):
-    """What takes a line away is slow here, so that the other model comes in between."""
-    remove = Progress.remove_task
+    remove, gone = Progress.remove_task, Event()
 
     def slowly(progress, row):
         remove(progress, row)
-        time.sleep(0.005)
-
-    monkeypatch.setattr(Progress, "remove_task", slowly)
+        gone.set()
+        Event().wait(0.1)  # meanwhile the other model tells
 
     def tell(view):
-        together = Barrier(2)
-
-        def work(phase):
-            for done in [*range(5)] * 4:
-                together.wait(20)
-                view.progress(phase, done, 4)
-
+        view.progress("draw", 4, 4)
         with ThreadPoolExecutor() as threads:
-            for told in [threads.submit(work, phase) for phase in ("draw", "judge")]:
-                told.result()
+            told = threads.submit(view.progress, "judge", 1, 4)
+            assert gone.wait(20)
+            view.progress("draw", 1, 4)
+            told.result()
+        assert set(view._lines._rows) == {"draw", "judge"}
 
+    monkeypatch.setattr(Progress, "remove_task", slowly)
     shown(tell, terminal=True)
 
 
