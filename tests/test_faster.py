@@ -112,7 +112,7 @@ def test_few_encoded_prompts_are_kept_and_images_are_none_of_them():
     pipeline.encode_prompt(["a"])[0].add_(1)
     assert pipeline.encode_prompt(["a"])[0] == 0
     assert pipeline.asked == [["a"]]
-    for number in range(faster.PROMPTS):
+    for number in range(faster.CALLS):
         pipeline.encode_prompt([str(number)])
     pipeline.encode_prompt(["a"])
     assert pipeline.asked[-1] == ["a"]
@@ -176,7 +176,8 @@ def test_no_image_is_started_from_where_steps_are_reused(checkpoint):
 
 def test_the_repeated_blocks_are_compiled(checkpoint):
     for compiled in (False, True):
-        transformer = drawer_of(checkpoint, "flux", compile=compiled)._pipeline.transformer
+        drawer = drawer_of(checkpoint, "flux", compile=compiled)
+        transformer = drawer._pipeline.transformer
         blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
         assert all((block._compiled_call_impl is not None) is compiled for block in blocks)
         assert transformer._compiled_call_impl is None

@@ -69,6 +69,7 @@ def _load(folder: Path, device: SharedDevice, quantization: Any = None) -> tuple
             f"{folder} lacks {len(missing)} of its weights, such as {missing[0]}",
             "download it again",
         )
+    quantized.part_from_layers(loaded)
     return loaded.eval(), processor
 
 

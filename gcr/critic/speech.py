@@ -51,7 +51,9 @@ class LocalSpeaker:
         self.written = 0  # tokens of all replies
         self.weights = Weights([model])
         self._prefix = Prefix(model)
-        self.ladder = Ladder(batch, "images judged", self._relieve, device.hint)
+        # Nothing here knows the speaker: in a circle its memory would outlive it.
+        relieve = partial(device.tighten, self.weights)
+        self.ladder = Ladder(batch, "images judged", relieve, device.hint)
         device.join(self.weights, resident=True)
         _forget_sampling(model, processor.tokenizer)
 
@@ -87,10 +89,6 @@ class LocalSpeaker:
             return [float(chance) for chance in odds.sigmoid()]
 
         return [chance for told in self.ladder.each(chats, work) for chance in told]
-
-    def _relieve(self) -> str:
-        """Have a single chat need less memory; says how, or nothing where there is no way left."""
-        return self._device.tighten(self.weights)
 
     def _speak(self, chats: list[list[Message]], manner: Manner) -> list[Reply]:
         """The replies to one batch."""
