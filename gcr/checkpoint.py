@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gcr import offline
+from gcr.device.threads import unless_chosen
 from gcr.errors import ModelError
+from gcr.libraries import imported
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +56,15 @@ def locate(model: str) -> str:
             f"there is no model at {model}", "give a folder, or a hub id such as owner/name"
         )
     return model
+
+
+def threads(model: str) -> int | None:
+    """Of torch on a CPU, for this model; None: as many as torch takes.
+
+    The embedded pair is so small that a second one gains nothing on an idle machine, and on a busy
+    one each step waits for it.
+    """
+    return unless_chosen(1) if model in EMBEDDED else None
 
 
 def is_local(place: str) -> bool:
@@ -174,6 +185,7 @@ def quiet_libraries() -> None:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if offline.hub_forbidden():
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # that it is offline
+    imported("torch", "transformers.utils.logging", "diffusers.utils.logging")
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()

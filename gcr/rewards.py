@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from gcr import rubric
 from gcr.drawing import pixels
 from gcr.errors import GcrError, UsageError
+from gcr.libraries import imported
 from gcr.models import load_critic
 from gcr.records import Critique, Request
 from gcr.settings import Settings, resolve
@@ -104,6 +105,7 @@ _turn = threading.Lock()
 
 def _here() -> str:
     """The device of this process, with its number: in other threads `cuda` alone is the first."""
+    imported("torch")
     import torch
 
     return f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"

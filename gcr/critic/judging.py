@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from gcr import checklist, comparison, history, reply, spread
+from gcr import checklist, checkpoint, comparison, history, reply, spread
 from gcr.critic import address, endpoint, soft
 from gcr.critic.loading import Quantize
 from gcr.critic.loading import load as load_model
 from gcr.critic.speaker import Manner
 from gcr.critic.speech import LocalSpeaker
+from gcr.device.threads import at_most
 from gcr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -66,8 +67,12 @@ def load(  # noqa: PLR0913 - what to load, how to ask, and where: none follows f
         likely = score != "reply"
         speaker: Speaker = endpoint.connect(model, batch=batch, likely=likely, progress=progress)
     else:
-        loaded, processor = load_model(model, device, quantize)
-        speaker = LocalSpeaker(loaded, processor, device, batch=batch, progress=progress)
+        threads = checkpoint.threads(model)
+        with at_most(threads):
+            loaded, processor = load_model(model, device, quantize)
+        speaker = LocalSpeaker(
+            loaded, processor, device, batch=batch, threads=threads, progress=progress
+        )
     return ModelCritic(speaker, rubric, score, judges)
 
 

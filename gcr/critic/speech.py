@@ -7,18 +7,19 @@ what an answer means, is the matter of others.
 from __future__ import annotations
 
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gcr.checkpoint import first_line
 from gcr.critic.prefix import Prefix
 from gcr.critic.speaker import NUMBER, SPACES, Manner, Number, Reply
 from gcr.device.ladder import Ladder
+from gcr.device.threads import at_most
 from gcr.device.weights import Weights
 from gcr.errors import ModelError
 from gcr.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import torch
 
@@ -26,22 +27,29 @@ if TYPE_CHECKING:
     from gcr.records import Progress
     from gcr.rubric import Message
 
+Result = TypeVar("Result")
+
 YES = ("yes", "Yes", "YES", " yes", " Yes", " YES")
 NO = ("no", "No", "NO", " no", " No", " NO")
 
 
 class LocalSpeaker:
-    """A loaded model and its processor. batch: chats answered at once, at most."""
+    """A loaded model and its processor.
 
-    def __init__(
+    batch: chats answered at once, at most. threads: of torch on a CPU; None: as torch takes.
+    """
+
+    def __init__(  # noqa: PLR0913 - each for itself
         self,
         model: Any,
         processor: Any,
         device: SharedDevice,
         *,
         batch: int = 2,
+        threads: int | None = None,
         progress: Progress | None = None,
     ) -> None:
+        self._threads = threads
         self.model = model
         self.processor = processor
         self.progress = progress
@@ -70,7 +78,7 @@ class LocalSpeaker:
 
         def work(batch: Sequence[list[Message]]) -> list[Reply]:
             start = self._tokens_done
-            said = self._device.run(self.weights, partial(self._speak, list(batch), manner))
+            said = self._run(partial(self._speak, list(batch), manner))
             # Most replies end long before the limit.
             self._tokens_done = start + manner.limit * len(batch)
             if self.progress is not None:
@@ -84,11 +92,15 @@ class LocalSpeaker:
         yes, no = _opening_tokens(self.processor.tokenizer)
 
         def work(batch: Sequence[list[Message]]) -> list[float]:
-            logits = self._device.run(self.weights, partial(self._first_logits, list(batch)))
+            logits = self._run(partial(self._first_logits, list(batch)))
             odds = logits[:, yes].logsumexp(-1) - logits[:, no].logsumexp(-1)
             return [float(chance) for chance in odds.sigmoid()]
 
         return [chance for told in self.ladder.each(chats, work) for chance in told]
+
+    def _run(self, work: Callable[[], Result]) -> Result:
+        with at_most(self._threads):
+            return self._device.run(self.weights, work)
 
     def _speak(self, chats: list[list[Message]], manner: Manner) -> list[Reply]:
         """The replies to one batch."""

@@ -22,6 +22,7 @@ from gcr.device import residency
 from gcr.device.card import Card, TorchCard
 from gcr.device.residency import GIB, MODES, WORKING_BYTES, Footprint, Mode, Plan, Residency
 from gcr.errors import ModelError
+from gcr.libraries import imported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -242,6 +243,7 @@ class _Turn:
 
 def default_device() -> str:
     """`cuda` where there is one, else `cpu`."""
+    imported("torch")
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

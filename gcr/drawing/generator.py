@@ -14,8 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gcr import checkpoint
 from gcr.checkpoint import first_line, is_local, locate, named_errors, quiet_libraries
 from gcr.device.ladder import Ladder
+from gcr.device.threads import at_most
 from gcr.device.weights import Weights
 from gcr.drawing import editing, faster, noise, pipelines, starting
 from gcr.drawing.pipelines import Sampling
@@ -59,14 +61,14 @@ def load(
     Raises ModelError for what cannot be loaded or is of the other kind, UsageError for settings
     that the pipeline does not take.
     """
-    place = check(model, edit=edit)
+    place, threads = check(model, edit=edit), checkpoint.threads(model)
     from diffusers import DiffusionPipeline
 
-    with named_errors(model):
+    with named_errors(model), at_most(threads):
         pipeline = DiffusionPipeline.from_pretrained(
             place, dtype=_dtype(sampling.dtype, device), use_safetensors=True
         )
-    return DiffusersGenerator(pipeline, sampling, device, progress, edit=edit)
+    return DiffusersGenerator(pipeline, sampling, device, progress, edit=edit, threads=threads)
 
 
 def check(model: str, *, edit: bool = False) -> str:
@@ -89,9 +91,12 @@ def check(model: str, *, edit: bool = False) -> str:
 
 
 class DiffusersGenerator:
-    """A pipeline with its settings. Its weights wait in the machine's memory until it draws."""
+    """A pipeline with its settings. Its weights wait in the machine's memory until it draws.
 
-    def __init__(
+    threads: of torch on a CPU; None: as many as torch takes.
+    """
+
+    def __init__(  # noqa: PLR0913 - each for itself
         self,
         pipeline: Any,
         sampling: Sampling,
@@ -99,10 +104,12 @@ class DiffusersGenerator:
         progress: Progress | None = None,
         *,
         edit: bool = False,
+        threads: int | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._sampling = sampling
         self.device = device
+        self._threads = threads
         self._steps = pipelines.Steps(progress)
         self.inside = Stopwatch()  # the pipeline
         self.weights = Weights(pipelines.modules(pipeline))
@@ -157,7 +164,8 @@ class DiffusersGenerator:
 
         def work(batch: Sequence[Asked]) -> list[Drawing]:
             self._steps.now = (len(drawings), len(batch), len(asked))
-            return self.device.run(self.weights, partial(self._draw_batch, batch))
+            with at_most(self._threads):
+                return self.device.run(self.weights, partial(self._draw_batch, batch))
 
         # What a batch mixes could make an image depend on it.
         for _, group in itertools.groupby(asked, key=_likeness):

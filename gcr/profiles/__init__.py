@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from gcr import notebook
 from gcr.errors import UsageError
 from gcr.files import read
+from gcr.libraries import imported
 
 AUTO = "auto"
 EMBEDDED = "pocket"
@@ -193,6 +194,7 @@ def automatic(free_gb: float | None = None) -> Choice:
 
 def _free_gb() -> float:
     """Free memory of the GPU in GiB; 0 where there is none."""
+    imported("torch")
     import torch
 
     if not torch.cuda.is_available():
