@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gcr import offline
+from gcr.device.shortage import is_out_of_memory
 from gcr.device.threads import unless_chosen
 from gcr.errors import ModelError
 from gcr.libraries import imported
@@ -115,7 +116,6 @@ def named_errors(model: str) -> Iterator[None]:
 
 def _described(model: str, error: Exception) -> tuple[str, str]:
     """Message and hint for an error of the loaders, the most particular kinds first."""
-    import torch
     from httpx2 import TransportError
     from huggingface_hub import errors
     from safetensors import SafetensorError
@@ -125,6 +125,8 @@ def _described(model: str, error: Exception) -> tuple[str, str]:
             f"{model} is not in the cache, or not all of it, and offline nothing is fetched",
             f"fetch it while there is a connection: gcr pull {model}",
         )
+    if is_out_of_memory(error):
+        return f"{model} does not fit on the GPU", "take a smaller profile"
     said = first_line(error)
     kinds: list[tuple[type[Exception], str, str]] = [
         (errors.GatedRepoError, "{} is given out under a licence", LICENCE_HINT),
@@ -133,7 +135,6 @@ def _described(model: str, error: Exception) -> tuple[str, str]:
         (errors.HfHubHTTPError, "the hub did not deliver {}: {said}", "try again later"),
         (TransportError, "the hub cannot be reached for {}: {said}", HUB_HINT),
         (SafetensorError, "the weights of {} are damaged: {said}", "download them again"),
-        (torch.OutOfMemoryError, "{} does not fit on the GPU", "take a smaller profile"),
         # Weights of other shapes than the config says, or a device that torch does not have.
         (RuntimeError, "the weights of {} cannot be loaded: {said}", KIND_HINT),
         (ImportError, "{} needs a library that is not here: {said}", "install it"),

@@ -100,7 +100,8 @@ def crew(plan: Plan, near: Path, address: str, workers: int | None) -> Iterator[
         size, needs = portions(machines, workers)
         size = min(size, len(plan.jobs))  # more had nothing to do
         # As an argument: Ray shows what is set by its own means to all who look at the cluster.
-        made = RayCrew(ray, size, needs, (_elsewhere(plan), near, environment()))
+        share = needs.get("num_gpus", 1.0)
+        made = RayCrew(ray, size, needs, (_elsewhere(plan), near, environment(), share))
         try:
             yield made
         finally:

@@ -32,7 +32,7 @@ def load(model: str, device: SharedDevice, quantize: Quantize = "nf4") -> tuple[
         config = _config(model, place)
         if quantize == "none" or getattr(config, "quantization_config", None) is not None:
             return _load(checkpoint.fetch(place), device)
-        copy = quantized.copy_of(checkpoint.version(place), device.name, str(_dtype(device)))
+        copy = quantized.copy_of(checkpoint.version(place), device.name, str(device.dtype()))
     if quantized.is_whole(copy):
         try:
             with named_errors(str(copy)):
@@ -41,7 +41,7 @@ def load(model: str, device: SharedDevice, quantize: Quantize = "nf4") -> tuple[
             logger.warning("quantizing %s again: %s", model, error.message)
     with named_errors(model):
         folder = checkpoint.fetch(place)
-        loaded, processor = _load(folder, device, quantized.nf4(config, _dtype(device)))
+        loaded, processor = _load(folder, device, quantized.nf4(config, device.dtype()))
     # Before it has run once: on a CPU the first run repacks the weights, and not without loss.
     if quantized.pays(loaded):
         quantized.keep(loaded, folder, copy)
@@ -57,7 +57,7 @@ def _load(folder: Path, device: SharedDevice, quantization: Any = None) -> tuple
     how = {} if quantization is None else {"quantization_config": quantization}
     loaded, report = AutoModelForImageTextToText.from_pretrained(
         folder,
-        dtype=_dtype(device),
+        dtype=device.dtype(),
         device_map={"": device.name},
         use_safetensors=True,
         output_loading_info=True,
@@ -90,10 +90,3 @@ def _config(model: str, place: str) -> Any:
             "give a vision-language model, such as Qwen/Qwen3-VL-4B-Instruct",
         )
     return config
-
-
-def _dtype(device: SharedDevice) -> Any:
-    """What is computed in, and what the parts that are not quantized are held in."""
-    import torch
-
-    return torch.float32 if device.name == "cpu" else torch.bfloat16

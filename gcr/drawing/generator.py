@@ -66,7 +66,7 @@ def load(
 
     with named_errors(model), at_most(threads):
         pipeline = DiffusionPipeline.from_pretrained(
-            place, dtype=_dtype(sampling.dtype, device), use_safetensors=True
+            place, dtype=device.dtype(sampling.dtype), use_safetensors=True
         )
     return DiffusersGenerator(pipeline, sampling, device, progress, edit=edit, threads=threads)
 
@@ -284,11 +284,3 @@ def _likeness(asked: Asked) -> tuple[object, ...]:
     """
     candidate, start, source = asked
     return bool(candidate.negative), id(source), start and (start.size, candidate.strength)
-
-
-def _dtype(name: str, device: SharedDevice) -> Any:
-    import torch
-
-    if device.name == "cpu":
-        return torch.float32
-    return torch.bfloat16 if name == "auto" else getattr(torch, name)
