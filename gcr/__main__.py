@@ -8,9 +8,17 @@ import sys
 
 def main() -> int:
     """Run the command line; returns the exit code."""
+    from gcr import signals, streams
     from gcr.aside import going_on
 
-    code = _run()
+    with streams.lenient() as out:
+        with signals.interrupting():
+            code = _run()
+        out.flush()
+        if out.error is not None:
+            reason = getattr(out.error, "strerror", None) or out.error
+            _say(f"stdout did not take the result: {reason}", "what was done is saved all the same")
+            code = code or 1
     if going_on():
         # A critic that nobody waits for, after Ctrl-C: Python cannot end a thread that is in
         # torch, and would abort.
@@ -21,11 +29,15 @@ def main() -> int:
 
 
 def _run() -> int:
-    from gcr.cli.app import run
+    from gcr import signals
     from gcr.errors import GcrError
 
     try:
+        from gcr.cli.app import run
+
         return run(sys.argv[1:])
+    except KeyboardInterrupt:
+        return signals.exit_code()
     except GcrError as error:
         if _debugging():
             _show_traceback()

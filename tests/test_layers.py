@@ -64,6 +64,8 @@ LAYERS = (
         "device.residency",
         "device.card",
         "device.threads",
+        "signals",
+        "streams",
         "device.shortage",
         "signals",
         "streams",

@@ -12,7 +12,11 @@ import typer
 from typer.core import TyperGroup
 
 import gcr
+from gcr import signals
 from gcr.errors import UsageError
+
+INTERRUPTED = 130
+"""What Typer makes of every KeyboardInterrupt."""
 
 COMMANDS: Mapping[str, str] = {
     "refine": "Refine one prompt.",
@@ -87,4 +91,6 @@ def run(arguments: Sequence[str]) -> int:
         if command == "refine" and "extra argument" in message:
             hint = "put quotes around a prompt of several words"
         raise UsageError(message, hint) from error
+    if code == INTERRUPTED:
+        return signals.exit_code()
     return code if isinstance(code, int) else 0
