@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gcr import offline
 from gcr.device.shortage import is_out_of_memory
 from gcr.device.threads import unless_chosen
-from gcr.errors import ModelError
+from gcr.errors import ModelError, UsageError
 from gcr.libraries import imported
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ EMBEDDED = ("pocket:generator", "pocket:critic")
 LIBRARIES = ("bitsandbytes", "diffusers", "huggingface_hub", "torch", "transformers")
 LICENCE_HINT = "accept it on the hub, then run `hf auth login`"
 HUB_HINT = "check the name and the connection, or give a folder"
+SPELLING_HINT = "check the spelling; there is no such folder here, either"
 KIND_HINT = "is it complete, and of the right kind?"
 WITHOUT_WEIGHTS = ("*.json", "*.jinja", "*.txt", "*.model")
 LOADED = ("*.safetensors", *WITHOUT_WEIGHTS)
@@ -35,7 +36,7 @@ def locate(model: str) -> str:
     """The folder of a checkpoint on this machine, or the hub id as it is.
 
     model: a folder, a hub id (`owner/name`), `pocket:generator` or `pocket:critic`.
-    Raises ModelError when it can be neither.
+    Raises UsageError when it can be neither.
     """
     if model in EMBEDDED:
         from gcr import pocket
@@ -48,13 +49,14 @@ def locate(model: str) -> str:
     if path.is_dir():
         return str(path)
     if path.is_file():
-        raise ModelError(
+        raise UsageError(
             f"{model} is a single file", "give the folder of a checkpoint saved by save_pretrained"
         )
     owner, slash, name = model.partition("/")
     if not (owner and slash and name) or "/" in name or owner in {".", "..", "~"}:
-        raise ModelError(
-            f"there is no model at {model}", "give a folder, or a hub id such as owner/name"
+        raise UsageError(
+            f"there is no model at {model}: no such folder",
+            "check the path, or give a hub id such as owner/name",
         )
     return model
 
@@ -130,8 +132,8 @@ def _described(model: str, error: Exception) -> tuple[str, str]:
     said = first_line(error)
     kinds: list[tuple[type[Exception], str, str]] = [
         (errors.GatedRepoError, "{} is given out under a licence", LICENCE_HINT),
-        (errors.RepositoryNotFoundError, "the hub has no model {}", "check the spelling"),
-        (errors.HFValidationError, "the hub has no model {}", "check the spelling"),
+        (errors.RepositoryNotFoundError, "the hub has no model {}", SPELLING_HINT),
+        (errors.HFValidationError, "the hub has no model {}", SPELLING_HINT),
         (errors.HfHubHTTPError, "the hub did not deliver {}: {said}", "try again later"),
         (TransportError, "the hub cannot be reached for {}: {said}", HUB_HINT),
         (SafetensorError, "the weights of {} are damaged: {said}", "download them again"),

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gcr import comparison, loop
+from gcr import comparison, loop, stopping, store
 from gcr.errors import GcrError
 from gcr.verdict import never_met
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from gcr.records import Attempt, Critic, Preference, Run
     from gcr.store import RunFolder
+    from gcr.view import View
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,3 +127,14 @@ def _pair(folder: RunFolder) -> tuple[Image, Image] | None:
     if best is None or best == loop.raw(run) or run.request.source:
         return None
     return folder.gallery(run, loop.raw(run).image), folder.gallery(run, best.image)
+
+
+def is_over(folder: RunFolder, view: View) -> bool:
+    """Whether nothing is left to do of a run, which then is shown as it ended."""
+    run, _ = store.look(folder.path)
+    if not stopping.is_over(run):
+        return False
+    folder.run = run
+    view.warn(f"{folder.path} is finished, so nothing is drawn", "gcr refine begins another run")
+    view.end(run, best_scored(run), folder.path)
+    return True

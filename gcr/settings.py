@@ -153,7 +153,7 @@ def traced(
     environ = os.environ if environ is None else environ
     given = _given(flags, folder or Path(), environ)
     named = given.pop("profile", Given(profiles.EMBEDDED, "default"))
-    if named.value == profiles.AUTO:
+    if str(named.value).casefold() == profiles.AUTO:
         profile, chosen = profiles.automatic()
         named = Given(profile.name, f"auto: {chosen}")
     else:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from gcr.records import Round, Run, StopReason
 from gcr.spread import incumbent, margin
@@ -76,6 +78,18 @@ class StopRule:
                 return StopReason.SECONDS
         idle = _idle(tops, self.min_gain, margin(run.attempts))
         return StopReason.PLATEAU if idle >= self.patience else None
+
+
+def rule(recorded: Mapping[str, Any]) -> StopRule:
+    """The rule of a run, from its settings as a folder keeps them."""
+    names = {"images": "max_images", "seconds": "max_seconds"}
+    values = {part: recorded.get(names.get(part, part)) for part in StopRule.__slots__}
+    return StopRule(**{part: value for part, value in values.items() if value is not None})
+
+
+def is_over(run: Run) -> bool:
+    """Whether a run, as it was left, came to its end by its own settings: nothing is left to do."""
+    return run.stop is not None and run.stop is rule(run.settings).reason(run)
 
 
 def _idle(tops: list[float | None], min_gain: float, noise: float) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING
 
 from gcr.records import Preference, StopReason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from gcr.records import Candidate
 
@@ -31,6 +32,13 @@ COMPARED = {
 def count(number: int, what: str) -> str:
     """`1 round`, `2 rounds`."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that another, in capitals or not, was most likely meant to be; or none."""
+    folded = {one.casefold(): one for one in known}
+    close = difflib.get_close_matches(word.casefold(), folded, n=1)
+    return folded[close[0]] if close else ""
 
 
 def duration(seconds: float) -> str:

@@ -123,6 +123,39 @@ def test_few_encoded_prompts_are_kept_and_images_are_none_of_them():
         assert len(pipeline.asked) == before + 2
 
 
+def test_large_encodings_are_not_all_kept(monkeypatch):
+    class Encoding:
+        asked = 0
+
+        def encode_prompt(self, prompt):
+            self.asked += 1
+            return torch.zeros(1000), None
+
+    monkeypatch.setattr(faster, "BYTES", 9000)
+    pipeline = Encoding()
+    faster.encode_once(pipeline)
+    for prompt in "abcb":
+        pipeline.encode_prompt(prompt)
+    assert pipeline.asked == 3
+    pipeline.encode_prompt("a")  # two of 4000 bytes are kept
+    assert pipeline.asked == 4
+
+
+def test_encodings_wait_in_the_machines_memory_and_come_back_to_their_device():
+    class Elsewhere(torch.Tensor):
+        device = torch.device("cuda:1")
+        moves = ()
+
+        def to(self, device, **how):
+            Elsewhere.moves += (str(device),)
+            return self
+
+    parked = faster._Parked([Elsewhere(), {"mask": None}])
+    assert Elsewhere.moves == ("cpu",)
+    assert parked.back()[1] == {"mask": None}
+    assert Elsewhere.moves == ("cpu", "cuda:1")
+
+
 def attentions(drawer):
     """The numbers of calls of the denoiser's first and of its last block."""
     calls = [0, 0]

@@ -14,7 +14,7 @@ from rich.text import Text
 from gcr.console import PHASES, Terminal
 from gcr.livelines import LiveLines
 from gcr.plaintext import plain
-from gcr.wording import duration
+from gcr.wording import count, duration
 
 if TYPE_CHECKING:
     from gcr.batches.summary import Result
@@ -46,7 +46,7 @@ class BatchTerminal:
         self._lines.open()
         self._total, self._done, self._began = total, done, time.monotonic()
         before = f", {done} of them done before" if done else ""
-        self.say(f"{total} {'prompt' if total == 1 else 'prompts'}{before}")
+        self.say(f"{count(total, 'prompt')}{before}")
         self._lines.hide("loading")
 
     def progress(self, phase: str, done: int, total: int) -> None:
@@ -73,7 +73,7 @@ class BatchTerminal:
     def _update(self) -> None:
         """Show how far the batch is."""
         failed = f" · {self._failed} failed" if self._failed else ""
-        words = f"{self._done} of {self._total} prompts{failed}{self._remaining()}"
+        words = f"{self._done} of {count(self._total, 'prompt')}{failed}{self._remaining()}"
         if self._total:
             self._lines.show("batch", words, self._done, self._total)
 
@@ -90,11 +90,9 @@ def _came_of(result: Result) -> Text:
         return Text(f"failed: {plain(result.failure)}", "red")
     raw = "–" if result.raw is None else f"{result.raw:.2f}"
     best = "–" if result.best is None else f"{result.best:.2f}"
-    return Text.assemble(
-        f"{raw} → ",
-        (best, "bold"),
-        (f" · {result.images} images, {result.stop}, {duration(result.seconds)}", "dim"),
-    )
+    details = f" · {count(result.images, 'image')}, {result.stop}, {duration(result.seconds)}"
+    gained = "" if raw == best else f"{raw} → "
+    return Text.assemble(gained, (best, "bold"), (details, "dim"))
 
 
 def _short(prompt: str) -> str:

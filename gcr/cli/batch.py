@@ -261,13 +261,14 @@ def _print(outcome: "BatchOutcome", *, as_json: bool) -> None:
 
 
 def _check(outcome: "BatchOutcome") -> None:
+    from gcr.wording import count
+
     if not outcome.failures:
         return
     first = outcome.failures[0]
     more = len(outcome.failures) - 1
     listed = f"{first.id}: {first.failure}" + (f"; and {more} more" if more else "")
-    count = "1 prompt" if not more else f"{more + 1} prompts"
     raise BatchError(
-        f"{count} failed ({listed})",
+        f"{count(more + 1, 'prompt')} failed ({listed})",
         f"reasons are in {outcome.summary}; gcr resume {outcome.folder} tries them again",
     )

@@ -47,6 +47,7 @@ def calibrate(
     from gcr.models import load_models
     from gcr.settings import resolve
     from gcr.view import Silent
+    from gcr.wording import count
 
     flags = {
         "profile": profile,
@@ -73,5 +74,5 @@ def calibrate(
     else:
         typer.echo(f"{found.spread:.4f}")
     if terminal:
-        said = f"over {found.images} images, each judged {judges} times; kept in {path}"
+        said = f"over {count(found.images, 'image')}, each judged {judges} times; kept in {path}"
         terminal.say(f"standard deviation of a score, {said}")

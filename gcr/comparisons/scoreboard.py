@@ -12,6 +12,7 @@ from gcr.batches.overview import BatchTerminal
 from gcr.comparisons.figures import said
 from gcr.comparisons.statistics import Verdict
 from gcr.plaintext import plain
+from gcr.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,9 +84,10 @@ class CompareTerminal(BatchTerminal):
             ids = [plain(one.id) for one in comparison.suspects if (one.arm, one.against) == both]
             if ids:
                 more = f" and {len(ids) - SUSPECTS} more" if len(ids) > SUSPECTS else ""
+                named = f"{', '.join(ids[:SUSPECTS])}{more}"
                 words = plain(
-                    f"on {len(ids)} of {pair.prompts} prompts the critic prefers {pair.arm} to "
-                    f"{pair.against}, and the evaluator does not: {', '.join(ids[:SUSPECTS])}{more}"
+                    f"on {len(ids)} of {count(pair.prompts, 'prompt')} the critic prefers "
+                    f"{pair.arm} to {pair.against}, and the evaluator does not: {named}"
                 )
                 self._line(Text.assemble(("possible reward hacking: ", "bold yellow"), words))
 
