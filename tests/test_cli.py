@@ -344,7 +344,7 @@ def test_version(cli):
 def test_a_prompt_where_a_command_is_expected_gets_a_hint(cli, words, meant):
     ran = cli(*words)
     assert ran.code == 2
-    assert f"hint:  to refine a prompt: {meant}; " in ran.err
+    assert ran.err.endswith(f"hint:  to refine a prompt: {meant}\n")
 
 
 def test_without_a_command_there_is_help(cli):

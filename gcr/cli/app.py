@@ -107,5 +107,5 @@ def _hint(arguments: Sequence[str], message: str) -> str:
         return f"gcr {command} --help lists the options"
     if "No such command" in message and "Did you mean" not in message:
         prompt = shlex.quote(" ".join(words))
-        return f"to refine a prompt: gcr refine {prompt}; gcr --help lists all commands"
+        return f"to refine a prompt: gcr refine {prompt}"
     return "gcr --help lists commands"

@@ -189,6 +189,8 @@ def work(
     try:
         outcome = act(view, view.asked)
     except KeyboardInterrupt as stopped:
+        if terminal:
+            terminal.end()  # or the error would stand beside the live lines
         if not isinstance(stopped, BatchInterrupted):
             failure("interrupted before anything was saved", "")
         else:

@@ -10,7 +10,7 @@ from gcr.cli import options, table
 if TYPE_CHECKING:
     from gcr.profiles import Profile
 
-HEADINGS = ("name", "GPU memory", "size", "models")
+HEADINGS = ("name", "GPU", "size", "models")
 
 Name = Annotated[
     str | None, typer.Argument(metavar="[NAME]", help="Show all that this profile says.")
@@ -20,7 +20,7 @@ Name = Annotated[
 def profiles(name: Name = None, *, as_json: options.Listed = False) -> None:
     """List the profiles: gcr's own, and yours in gcr/profiles/ of your config folder.
 
-    The models are a generator and a critic. GPU memory: what has to be free, estimated from
+    The models are a generator and a critic. GPU: its memory that has to be free, estimated from
     parameter counts. With NAME all of that profile, as YAML: licences, steps, how much of a prompt
     is read, and whether the hub wants terms accepted first (gated).
 
