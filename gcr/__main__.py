@@ -23,11 +23,29 @@ def entry() -> NoReturn:
 
 def main() -> int:
     """Run the command line; returns the exit code. The process goes on."""
-    from gcr.cli.app import run
+    from gcr import signals, streams
+
+    with streams.lenient() as out:
+        with signals.interrupting():
+            code = _run()
+        out.flush()
+        if out.error is not None:
+            reason = getattr(out.error, "strerror", None) or out.error
+            _say(f"stdout did not take the result: {reason}", "what was done is saved all the same")
+            code = code or 1
+    return code
+
+
+def _run() -> int:
+    from gcr import signals
     from gcr.errors import GcrError
 
     try:
+        from gcr.cli.app import run
+
         return run(sys.argv[1:])
+    except KeyboardInterrupt:
+        return signals.exit_code()
     except GcrError as error:
         if _debugging():
             _show_traceback()

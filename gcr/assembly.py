@@ -11,14 +11,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gcr import cautions, loop, rubric, source, store, strategies, trust
+from gcr import cautions, loop, rubric, source, stopping, store, strategies, trust
 from gcr.claims import claimed
 from gcr.critic.address import is_address
 from gcr.errors import GcrError, UnavailableError, UsageError
 from gcr.guards import lost
 from gcr.history import Unasked
 from gcr.models import load_models, revision
-from gcr.outcome import Interrupted, Outcome, Unreported, best_scored, compared, settled, uncompared
+from gcr.outcome import (
+    Interrupted,
+    Outcome,
+    Unreported,
+    best_scored,
+    compared,
+    is_over,
+    settled,
+    uncompared,
+)
 from gcr.recorded import as_begun, recorded
 from gcr.records import Request, StopReason
 from gcr.settings import Settings, recalled, resolve
@@ -97,8 +106,7 @@ def run(  # noqa: PLR0913 - each for itself
     around: Callable[[Strategy], Strategy] | None = None,
 ) -> Outcome:
     """As `refine`, from settings that are resolved. around: what is put around the strategy."""
-    started = time.perf_counter()
-    view = view or Silent()
+    started, view = time.perf_counter(), view or Silent()
     edited = None if image is None else source.read(image)
     request = requested(checked(prompt), settings, edited)
     settings, questions = ruled(settings)
@@ -109,6 +117,8 @@ def run(  # noqa: PLR0913 - each for itself
             folder = _reopened(Path(resume), held)
             settings = as_begun(settings, folder.run.settings)
             folder.check(request, recorded(settings, questions))
+            if is_over(folder, view):
+                return _outcome(folder, started, 0.0)
         cautions.of_pocket(request, settings, view)
         parts = load(settings, questions, view, edit=edited is not None)
         cautions.of_length(request, parts.generator, view)
@@ -192,14 +202,7 @@ def parts_of(settings: Settings, generator: Generator, critic: Critic, view: Wat
     """What goes with models that are loaded already. Raises UsageError where the generator could
     do what the strategy needs with other settings.
     """
-    rule = StopRule(
-        settings.rounds,
-        settings.target,
-        settings.patience,
-        settings.min_gain,
-        settings.max_images,
-        settings.max_seconds,
-    )
+    rule = stopping.rule(settings.recorded())
     revisions = {"generator": revision(settings.generator), "critic": revision(settings.critic)}
     strategy = _strategy(settings, generator, view)
     critic = critic if settings.history else Unasked(critic)

@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING
 from gcr import offline, vetting
 from gcr.configs import PIPELINE, needs_code
 from gcr.device.gate import loading
-from gcr.errors import GcrError, ModelError
+from gcr.device.shortage import is_out_of_memory
+from gcr.device.threads import unless_chosen
+from gcr.errors import GcrError, ModelError, UsageError
+from gcr.libraries import imported
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +27,7 @@ EMBEDDED = ("pocket:generator", "pocket:critic")
 LIBRARIES = ("bitsandbytes", "diffusers", "huggingface_hub", "torch", "transformers")
 LICENCE_HINT = "accept it on the hub, then run `hf auth login`"
 HUB_HINT = "check the name and the connection, or give a folder"
+SPELLING_HINT = "check the spelling; there is no such folder here, either"
 KIND_HINT = "is it complete, and of the right kind?"
 WITHOUT_WEIGHTS = ("*.json", "*.jinja", "*.txt", "*.model")
 LOADED = ("*.safetensors", *WITHOUT_WEIGHTS)
@@ -35,7 +39,7 @@ def locate(model: str) -> str:
     """The folder of a checkpoint on this machine, or the hub id as it is.
 
     model: a folder, a hub id (`owner/name`), `pocket:generator` or `pocket:critic`.
-    Raises ModelError when it can be neither.
+    Raises UsageError when it can be neither.
     """
     if model in EMBEDDED:
         from gcr import pocket
@@ -48,15 +52,25 @@ def locate(model: str) -> str:
     if path.is_dir():
         return str(path)
     if path.is_file():
-        raise ModelError(
+        raise UsageError(
             f"{model} is a single file", "give the folder of a checkpoint saved by save_pretrained"
         )
     owner, slash, name = model.partition("/")
     if not (owner and slash and name) or "/" in name or owner in {".", "..", "~"}:
-        raise ModelError(
-            f"there is no model at {model}", "give a folder, or a hub id such as owner/name"
+        raise UsageError(
+            f"there is no model at {model}: no such folder",
+            "check the path, or give a hub id such as owner/name",
         )
     return model
+
+
+def threads(model: str) -> int | None:
+    """Of torch on a CPU, for this model; None: as many as torch takes.
+
+    The embedded pair is so small that a second one gains nothing on an idle machine, and on a busy
+    one each step waits for it.
+    """
+    return unless_chosen(1) if model in EMBEDDED else None
 
 
 def is_local(place: str) -> bool:
@@ -168,7 +182,6 @@ def reworded(what: str, hint: str) -> Iterator[None]:
 
 def _described(model: str, error: Exception) -> tuple[str, str]:
     """Message and hint for an error of the loaders, the most particular kinds first."""
-    import torch
     from httpx2 import TransportError
     from huggingface_hub import errors
     from safetensors import SafetensorError
@@ -181,15 +194,16 @@ def _described(model: str, error: Exception) -> tuple[str, str]:
     if isinstance(error, ValueError) and "custom code" in str(error):
         refused = needs_code(model, first_line(error))
         return refused.message, refused.hint
+    if is_out_of_memory(error):
+        return f"{model} does not fit on the GPU", "take a smaller profile"
     said = first_line(error)
     kinds: list[tuple[type[Exception], str, str]] = [
         (errors.GatedRepoError, "{} is given out under a licence", LICENCE_HINT),
-        (errors.RepositoryNotFoundError, "the hub has no model {}", "check the spelling"),
-        (errors.HFValidationError, "the hub has no model {}", "check the spelling"),
+        (errors.RepositoryNotFoundError, "the hub has no model {}", SPELLING_HINT),
+        (errors.HFValidationError, "the hub has no model {}", SPELLING_HINT),
         (errors.HfHubHTTPError, "the hub did not deliver {}: {said}", "try again later"),
         (TransportError, "the hub cannot be reached for {}: {said}", HUB_HINT),
         (SafetensorError, "the weights of {} are damaged: {said}", "download them again"),
-        (torch.OutOfMemoryError, "{} does not fit on the GPU", "take a smaller profile"),
         # Weights of other shapes than the config says, or a device that torch does not have.
         (RuntimeError, "the weights of {} cannot be loaded: {said}", KIND_HINT),
         (ImportError, "{} needs a library that is not here: {said}", "install it"),
@@ -237,6 +251,7 @@ def quiet_libraries() -> None:
     # That it is offline, and each of its retries: what came of them is said once, by us.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     with loading():  # two threads that import them at once get halves of modules
+        imported("torch", "transformers.utils.logging", "diffusers.utils.logging")
         from diffusers.utils import logging as diffusers_logging
         from transformers import dynamic_module_utils
         from transformers.utils import logging as transformers_logging

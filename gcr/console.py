@@ -11,18 +11,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.padding import Padding
-from rich.progress import (
-    BarColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.text import Text
 
 from gcr.checklist import failed
+from gcr.livelines import LiveLines
 from gcr.outcome import closeness, settlement
 from gcr.plaintext import changed, plain
 from gcr.verdict import never_met
@@ -44,8 +36,7 @@ class Terminal:
     def __init__(self, *, verbose: bool = False, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False)
         self.verbose = verbose
-        self._live: Progress | None = None
-        self._task: tuple[str, TaskID] | None = None
+        self._lines = LiveLines(self.console, timed=True)
 
     def warn(self, message: str, hint: str) -> None:
         self._print(Text.assemble(("warning: ", "bold yellow"), plain(message)))
@@ -53,7 +44,8 @@ class Terminal:
             self._print(Text(f"         {plain(hint)}", "dim"))
 
     def loading(self, what: str) -> None:
-        self._work(f"loading {plain(what)}", 0, None)
+        self._lines.clear()
+        self._lines.show("loading", f"loading {plain(what)}", 0, None)
 
     def begin(self, run: Run) -> None:
         self.close()
@@ -64,7 +56,9 @@ class Terminal:
         self._print(Text(plain(described(run.settings)), "dim"))
 
     def progress(self, phase: str, done: int, total: int) -> None:
-        self._work(PHASES.get(phase, phase), done, total)
+        self._lines.hide("loading")
+        self._lines.sweep()
+        self._lines.show(phase, PHASES.get(phase, phase), done, total)
 
     def round(self, run: Run, best: Attempt | None) -> None:
         """Show the run's last round."""
@@ -126,10 +120,8 @@ class Terminal:
         self._print(Text(plain(words), "dim"))
 
     def close(self) -> None:
-        """Take the live line away."""
-        if self._live is not None:
-            self._live.stop()
-        self._live = self._task = None
+        """Take the live lines away."""
+        self._lines.clear()
 
     def _attempt(self, attempt: Attempt, *, is_best: bool) -> None:
         critique = attempt.critique
@@ -152,18 +144,6 @@ class Terminal:
     def _raw(self, reply: str, left: int) -> None:
         if self.verbose and reply:
             self._indented(Text(plain(reply, keep_lines=True), "dim"), left)
-
-    def _work(self, what: str, done: int, total: int | None) -> None:
-        if not self.console.is_terminal:
-            return
-        if self._live is None:
-            self._live = _live(self.console)
-            self._live.start()
-        if self._task is None or self._task[0] != what:
-            if self._task is not None:
-                self._live.remove_task(self._task[1])
-            self._task = (what, self._live.add_task(what, total=total))
-        self._live.update(self._task[1], completed=done, total=total)
 
     def _rejected(self, turned_down: Sequence[Rejected], left: int) -> None:
         for one in turned_down:
@@ -262,16 +242,3 @@ def _result(run: Run, best: Attempt) -> Text:
 def _colour(score: float) -> str:
     """score: 0-1."""
     return "green" if score >= 0.8 else "yellow" if score >= 0.5 else "red"
-
-
-def _live(console: Console) -> Progress:
-    return Progress(
-        SpinnerColumn(style="cyan"),
-        TextColumn("{task.description}", style="dim", markup=False),
-        BarColumn(bar_width=24),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(compact=True),
-        TextColumn("left", style="dim"),
-        console=console,
-        transient=True,
-    )

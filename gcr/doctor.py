@@ -19,6 +19,7 @@ from gcr import fetching, offline, profiles
 from gcr import settings as configuration
 from gcr.checkpoint import first_line, quiet_libraries
 from gcr.critic import address, endpoint, processor, quantized
+from gcr.device.memory import SharedDevice
 from gcr.errors import GcrError, UsageError
 from gcr.fetching import gigabytes
 from gcr.given import from_file
@@ -174,7 +175,7 @@ def product_error(device: str) -> float:
     import torch
 
     dice = torch.Generator().manual_seed(0)
-    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    dtype = SharedDevice(device).dtype()
     weights = torch.randn(256, 256, generator=dice).to(device, dtype)
     inputs = torch.randn(8, 256, generator=dice).to(device, dtype)
     packed, state = bitsandbytes.functional.quantize_4bit(weights, quant_type="nf4")

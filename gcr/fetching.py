@@ -152,8 +152,8 @@ def named(names: Iterable[str]) -> list[str]:
     """
     models = []
     for name in names:
-        if name == profiles.AUTO or ("/" not in name and ":" not in name):
-            auto = name == profiles.AUTO
+        auto = name.casefold() == profiles.AUTO
+        if auto or ("/" not in name and ":" not in name):
             profile = profiles.automatic().profile if auto else _profile(name)
             models += [profile.generator, profile.critic]
         else:

@@ -1,15 +1,19 @@
-"""Ctrl-C that loses no work: the first ends a run after the round in hand, the second at once."""
+"""Interruptions that lose no work: the first ends a run after the round in hand, the next at once.
+
+Ctrl-C, SIGTERM and SIGHUP are all the same here.
+"""
 
 from __future__ import annotations
 
 import signal
-import threading
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from gcr import signals
 from gcr.view import Silent, View
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
     from types import FrameType
 
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Ears:
-    """Hears Ctrl-C: the first is remembered, the second raises KeyboardInterrupt.
+    """Hears what asks to end: the first signal is remembered, the second interrupts.
 
     warn: told of the first, with a hint. Outside of the main thread, where Python hears no
     signals, nothing is changed.
@@ -29,29 +33,42 @@ class Ears:
     def __init__(self, warn: Callable[[str, str], None]) -> None:
         self.asked = False
         self._warn = warn
-        self._before: Any = None  # a handler of signals
+        self._before: Mapping[int, Any] = {}  # handlers of signals
+        self._at_rest = False
 
     def open(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._hear)
+        self._before = signals.handled(self._hear)
 
     def close(self) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-            self._before = None
+        signals.put_back(self._before)
+        self._before = {}
 
-    def _hear(self, _: int, __: FrameType | None) -> None:
-        if self.asked:
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """While this lasts nothing would be lost, and the first signal interrupts, too."""
+        self._at_rest = True
+        try:
+            yield
+        finally:
+            self._at_rest = False
+
+    def _hear(self, number: int, _: FrameType | None) -> None:
+        signals.note(number)
+        if self.asked or self._at_rest:
             raise KeyboardInterrupt
         self.asked = True
-        self._warn("stopping after this round", "Ctrl-C again stops at once")
+        if number == signal.SIGINT:
+            self._warn("stopping after this round", "Ctrl-C again stops at once")
+        else:
+            name = signal.Signals(number).name
+            self._warn(f"{name}: stopping after this round", "a second signal stops at once")
 
 
 class Patient:
-    """A view around another that hears Ctrl-C while rounds are drawn.
+    """A view around another that hears signals while rounds are drawn.
 
     A round that was half drawn could not be gone on with, so the round, not the image, is what
-    the first Ctrl-C waits for. Outside of the main thread, where Python hears no signals, this
+    the first signal waits for. Outside of the main thread, where Python hears no signals, this
     view only passes on.
     """
 
@@ -73,8 +90,10 @@ class Patient:
         self._view.progress(phase, done, total)
 
     def round(self, run: Run, best: Attempt | None) -> None:
-        """Raises KeyboardInterrupt after a round in which Ctrl-C was heard, unless it was last."""
-        self._view.round(run, best)
+        """Raises KeyboardInterrupt after a round in which one was heard, unless it was last."""
+        # The round is on disk, and whoever shows it may ask how to go on.
+        with nullcontext() if run.stop else self._ears.at_rest():
+            self._view.round(run, best)
         if self._ears.asked and run.stop is None:
             raise KeyboardInterrupt
 
@@ -84,14 +103,14 @@ class Patient:
 
 
 class PatientBatch:
-    """An overview around another that hears Ctrl-C while a batch is worked on."""
+    """An overview around another that hears signals while a batch is worked on."""
 
     def __init__(self, view: Overview) -> None:
         self._view = view
         self._ears = Ears(view.warn)
 
     def asked(self) -> bool:
-        """Whether Ctrl-C was heard: the batch is to stop where all rounds are saved."""
+        """Whether one was heard: the batch is to stop where all rounds are saved."""
         return self._ears.asked
 
     def warn(self, message: str, hint: str) -> None:
@@ -116,7 +135,7 @@ class PatientBatch:
 
 
 class PatientComparison(PatientBatch):
-    """A view of a comparison around another that hears Ctrl-C while an arm is worked on."""
+    """A view of a comparison around another that hears signals while an arm is worked on."""
 
     def __init__(self, view: ComparisonView) -> None:
         super().__init__(view)

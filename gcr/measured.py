@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from gcr import notebook
+from gcr.libraries import imported
 
 if TYPE_CHECKING:
     from gcr.device.residency import Footprint
@@ -80,6 +81,7 @@ def of_here(entries: Mapping[str, Entry], phase: Phase, model: str, size: Size) 
 
 def device_name() -> str:
     """The GPU as it calls itself, or `cpu`."""
+    imported("torch")
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"

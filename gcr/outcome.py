@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from gcr import comparison, loop
+from gcr import comparison, loop, stopping, store
 from gcr.errors import GcrError, UnavailableError
 from gcr.records import Preference
 from gcr.spread import margin, near
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gcr.records import Attempt, Critic, Run
     from gcr.store import RunFolder
-    from gcr.view import Watcher
+    from gcr.view import View, Watcher
 
 logger = logging.getLogger(__name__)
 
@@ -251,3 +251,14 @@ def _pair(folder: RunFolder) -> tuple[Image, Image] | None:
     if best is None or best == loop.raw(run) or run.request.source:
         return None
     return folder.gallery(run, loop.raw(run).image), folder.gallery(run, best.image)
+
+
+def is_over(folder: RunFolder, view: View) -> bool:
+    """Whether nothing is left to do of a run, which then is shown as it ended."""
+    run, _ = store.look(folder.path)
+    if not stopping.is_over(run):
+        return False
+    folder.run = run
+    view.warn(f"{folder.path} is finished, so nothing is drawn", "gcr refine begins another run")
+    view.end(run, best_scored(run), folder.path)
+    return True

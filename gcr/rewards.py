@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING, Any
 from gcr import endpoint_trust, rubric, trust
 from gcr.drawing import pixels
 from gcr.errors import GcrError, UsageError
+from gcr.libraries import imported
 from gcr.models import load_critic
 from gcr.records import Critique, Request
 from gcr.settings import Settings, resolve
 from gcr.view import Silent
+from gcr.wording import count
 
 if TYPE_CHECKING:
     from gcr.records import Critic
@@ -108,6 +110,7 @@ _turn = threading.Lock()
 
 def _here() -> str:
     """The device of this process, with its number: in other threads `cuda` alone is the first."""
+    imported("torch")
     import torch
 
     return f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
@@ -123,7 +126,8 @@ def _resolved(flags: dict[str, object]) -> Settings:
 def _checked(prompts: Sequence[str], images: int) -> list[str]:
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
     if len(texts) != images:
-        raise UsageError(f"{images} images and {len(texts)} prompts", "give one prompt for each")
+        given = f"{count(images, 'image')} and {count(len(texts), 'prompt')}"
+        raise UsageError(given, "give one prompt for each")
     for number, text in enumerate(texts):
         if not isinstance(text, str) or not text.strip():
             raise UsageError(f"prompt {number} says nothing: {text!r}", "give the words of it")
@@ -136,7 +140,7 @@ def _rewards(critiques: Sequence[Critique], unscored: float | None) -> list[floa
     if missing and unscored is None:
         more = f"; and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise GcrError(
-            f"{len(missing)} of {len(critiques)} images have no score ({missing[0]}{more})",
+            f"no score for {len(missing)} of {count(len(critiques), 'image')} ({missing[0]}{more})",
             "give unscored=, the reward that such an image is to have, or another rubric",
         )
     stand_in = float("nan") if unscored is None else float(unscored)

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
-from gcr import endpoint_trust, measured, notebook, overlaps, profiles, spreads, store
+from gcr import endpoint_trust, measured, notebook, overlaps, pocket, profiles, spreads, store
 from gcr.critic import address
 from gcr.device.residency import Residency
 from gcr.errors import GcrError, UsageError
@@ -155,7 +155,7 @@ def traced(
     environ = os.environ if environ is None else environ
     given = _given(flags, folder or Path(), environ)
     named = given.pop("profile", Given(profiles.EMBEDDED, "default"))
-    if named.value == profiles.AUTO:
+    if str(named.value).casefold() == profiles.AUTO:
         profile, chosen = profiles.automatic()
         named = Given(profile.name, f"auto: {chosen}")
     else:
@@ -175,6 +175,7 @@ def traced(
     values = {key: item.value for key, item in settled.items() if item.origin != "default"}
     values["profile"] = profile.name
     settings = _validated(values, given)
+    pocket.check_size(settings.generator, settings.width, settings.height)
     found = _measured(settings, given, environ)
     settings = settings.model_copy(update={key: item.value for key, item in found.items()})
     origins = {key: item.origin for key, item in {**settled, **found}.items()}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from gcr.records import Attempt, Round, Run, StopReason
 from gcr.spread import margin, ordered
@@ -82,6 +84,18 @@ class StopRule:
 
 def _reaches(best: Attempt, target: float) -> bool:
     return (best.score or 0.0) >= target - _ROUNDING and not best.critique.untrusted
+
+
+def rule(recorded: Mapping[str, Any]) -> StopRule:
+    """The rule of a run, from its settings as a folder keeps them."""
+    names = {"images": "max_images", "seconds": "max_seconds"}
+    values = {part: recorded.get(names.get(part, part)) for part in StopRule.__slots__}
+    return StopRule(**{part: value for part, value in values.items() if value is not None})
+
+
+def is_over(run: Run) -> bool:
+    """Whether a run, as it was left, came to its end by its own settings: nothing is left to do."""
+    return run.stop is not None and run.stop is rule(run.settings).reason(run)
 
 
 def _idle(tops: list[float | None], min_gain: float, noise: float) -> int:

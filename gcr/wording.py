@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING
 
 from gcr.records import Preference, StopReason
@@ -46,6 +47,13 @@ def distrust(phrases: Sequence[str]) -> str:
 def chance(noise: float) -> str:
     """How far apart scores may be by chance: `within chance (±.29)`."""
     return f"within chance (±{noise:.2f})".replace("±0", "±")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that another, in capitals or not, was most likely meant to be; or none."""
+    folded = {one.casefold(): one for one in known}
+    close = difflib.get_close_matches(word.casefold(), folded, n=1)
+    return folded[close[0]] if close else ""
 
 
 def duration(seconds: float) -> str:

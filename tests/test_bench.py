@@ -220,15 +220,16 @@ def test_both_are_really_at_work_at_once():
 
 
 def test_runs_overlap_as_bench_found(place):
-    chosen = settings.resolve({})
+    flags = {"generator": "a/b", "width": 64, "height": 64}
+    chosen = settings.resolve(flags)
     assert chosen.overlap is None
     size, device = (chosen.width, chosen.height), measured.device_name()
     of = overlaps.key(chosen.generator, chosen.critic, device, size)
     for pays in (True, False):
         overlaps.keep(os.environ, of, pays=pays)
-        traced = settings.traced({})
+        traced = settings.traced(flags)
         assert (traced.settings.overlap, traced.origins["overlap"]) == (pays, "gcr bench")
         assert settings.recalled(chosen.recorded()).overlap is pays
         assert settings.recalled(chosen.recorded(), overlap=not pays).overlap is not pays
-        assert settings.resolve({"overlap": not pays}).overlap is not pays
-    assert settings.resolve({"width": 128}).overlap is None  # another size
+        assert settings.resolve({**flags, "overlap": not pays}).overlap is not pays
+    assert settings.resolve({**flags, "width": 128}).overlap is None  # another size

@@ -12,7 +12,8 @@ from fakes import SCORES, FakeCritic
 from PIL import Image
 
 import gcr
-from gcr import assembly
+from gcr import assembly, models, profiles
+from gcr.cli.app import COMMANDS
 from gcr.errors import GcrError, ModelError
 from gcr.guards import Guarded
 from gcr.records import Critique
@@ -180,7 +181,7 @@ def assert_refused(ran, code, message):
         (["refine", "a red circle", "-o", "/dev/null/x"], "cannot write to /dev/null/x"),
         (["refine"], "Missing argument"),
         (["refien", "x"], "No such command 'refien'. Did you mean 'refine'?"),
-        ([], "no command"),
+        (["a red circle", "-s", "3"], "No such command 'a red circle'"),
     ],
 )
 def test_wrong_usage_is_refused_with_a_hint(cli, arguments, message):
@@ -330,6 +331,58 @@ def test_words_of_a_model_cannot_paint_the_terminal(cli):
 def test_version(cli):
     ran = cli("--version")
     assert (ran.code, ran.out) == (0, f"gcr {gcr.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["a red circle"], "gcr refine 'a red circle'"),
+        (["a", "red", "circle", "--rounds=2"], "gcr refine 'a red circle'"),
+        (["it's red"], """gcr refine 'it'"'"'s red'"""),
+    ],
+)
+def test_a_prompt_where_a_command_is_expected_gets_a_hint(cli, words, meant):
+    ran = cli(*words)
+    assert ran.code == 2
+    assert ran.err.endswith(f"hint:  to refine a prompt: {meant}\n")
+
+
+def test_without_a_command_there_is_help(cli):
+    ran = cli()
+    assert (ran.code, ran.out) == (2, "")
+    assert "Usage: gcr" in ran.err
+    assert all(command in ran.err for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_every_command_has_short_help(cli, command):
+    ran = cli(*filter(None, [command]), "-h")
+    assert (ran.code, ran.err) == (0, "")
+    assert "Usage: " in ran.out
+
+
+def test_a_run_that_is_finished_says_so_at_once(cli, monkeypatch):
+    best = refine(cli, "--rounds", "2").out
+    monkeypatch.setattr(assembly, "load_models", lambda *_, **__: 1 / 0)
+    ran = cli("resume", str(Path(best.strip()).parent))
+    assert (ran.code, ran.out) == (0, best)
+    assert "is finished, so nothing is drawn" in ran.err
+    assert "best: 0.80 in round 1" in ran.err
+
+
+@pytest.mark.parametrize("model", ["./none", "/none/at/all", "none", "~/none"])
+@pytest.mark.parametrize("flag", ["-m", "--critic"])
+def test_a_folder_that_is_not_there_is_wrong_usage(cli, monkeypatch, model, flag):
+    monkeypatch.setattr(assembly, "load_models", models.load_models)
+    ran = refine(cli, flag, model)
+    assert_refused(ran, 2, f"there is no model at {model}: no such folder")
+
+
+def test_capitals_do_not_matter_in_the_name_of_a_profile(cli):
+    assert profiles.load("24GB") == profiles.load("24gb")
+    told = json.loads(refine(cli, "--profile", "Pocket", "--json").out)
+    assert gcr.load_run(told["folder"]).settings["profile"] == "pocket"
+    assert "did you mean '24gb'?" in refine(cli, "--profile", "24 GB").err
 
 
 def test_help_is_on_stdout_and_names_the_options(cli):

@@ -11,6 +11,7 @@ from fakes import SCORES, FakeCritic, FakeGenerator
 from rich.console import Console
 
 from gcr import assembly
+from gcr.batches import overview
 from gcr.batches.overview import BatchTerminal, duration
 from gcr.batches.summary import Result
 from gcr.comparisons import arms
@@ -346,7 +347,7 @@ def test_a_terminal_shows_the_batch_and_the_work():
     view.progress("draw", 1, 8)
     view.result(Result("x\x1b[2J", "[red]a\x1b[2J", 0, "runs/x", "failed", failure="no\x1b[2J"))
     view.progress("judge", 1, 8)
-    view._live.refresh()
+    view._lines._progress.refresh()
     view.end()
     shown = console.file.getvalue()
     for words in ("12 prompts, 3 of them done before", "drawing", "judging", "[red]a"):
@@ -358,3 +359,12 @@ def test_a_terminal_shows_the_batch_and_the_work():
 def test_times_as_a_person_says_them():
     said = [duration(seconds) for seconds in (0.4, 89, 91, 3600, 5430, 36000)]
     assert said == ["0 s", "89 s", "2 min", "60 min", "1 h 30 min", "10 h 00 min"]
+
+
+def test_lines_have_no_arrow_between_equal_scores_and_no_plural_of_one():
+    def line(raw, best, images):
+        result = Result("a", "x", 0, "r", "target", raw, best, "b.png", 1, images, 2.0)
+        return overview._came_of(result).plain
+
+    assert line(0.67, 0.671, 1) == "0.67 · 1 image, target, 2 s"
+    assert line(0.5, 0.671, 2) == "0.50 → 0.67 · 2 images, target, 2 s"

@@ -497,7 +497,7 @@ def test_batches_are_compared_by_the_prompts_they_share(tool):
     ]  # fmt: skip
     assert [(pair.arm, pair.wins) for pair in found.pairs] == [("two", 3)]
     assert (Path("c") / record()["prompts"][0]["arms"]["two"]["image"]).is_file()
-    assert warned == ["1 prompts are not in all of the batches, and left out"]
+    assert warned == ["1 prompt not in all of the batches, so left out"]
     assert (record()["budget"], record()["files"]) == (4, ["one", "two"])
 
 

@@ -1,9 +1,12 @@
 import io
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pytest
 from rich.console import Console
+from rich.progress import Progress
 
 from gcr.console import STOPPED, Terminal, failure
 from gcr.plaintext import changed, plain
@@ -226,10 +229,51 @@ def test_a_terminal_shows_what_is_going_on():
         view.loading("a model")
         view.progress("draw", 1, 2)
         view.progress("judge", 1, 2)
-        view._live.refresh()
+        view._lines._progress.refresh()
 
     text = shown(tell, terminal=True)
     assert "judging" in text
+
+
+def test_two_models_at_work_can_both_tell_how_far_they_are(monkeypatch):
+    remove, gone = Progress.remove_task, Event()
+
+    def slowly(progress, row):
+        remove(progress, row)
+        gone.set()
+        Event().wait(0.1)  # meanwhile the other model tells
+
+    def tell(view):
+        view.progress("draw", 4, 4)
+        with ThreadPoolExecutor() as threads:
+            told = threads.submit(view.progress, "judge", 1, 4)
+            assert gone.wait(20)
+            view.progress("draw", 1, 4)
+            told.result()
+        assert set(view._lines._rows) == {"draw", "judge"}
+
+    monkeypatch.setattr(Progress, "remove_task", slowly)
+    shown(tell, terminal=True)
+
+
+def test_what_is_complete_is_no_longer_shown_beside_what_is_not():
+    view = Terminal(console=Console(file=io.StringIO(), force_terminal=True, width=80))
+    view.loading("a model")
+    view.progress("draw", 4, 4)
+    assert set(view._lines._rows) == {"draw"}
+    view.progress("judge", 1, 4)
+    assert set(view._lines._rows) == {"judge"}
+    view.close()
+
+
+def test_the_time_left_is_not_spoken_of_before_it_is_known():
+    def tell(view):
+        view.progress("draw", 0, 4)
+        view._lines._progress.refresh()
+
+    text = shown(tell, terminal=True)
+    assert "drawing" in text
+    assert "left" not in text
 
 
 def test_an_error_is_two_lines_on_stderr(capsys):

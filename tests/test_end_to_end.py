@@ -167,8 +167,8 @@ def test_a_pipeline_of_the_other_kind_is_found_before_the_critic_is_loaded(
     ("flags", "code", "message"),
     [
         (["--critic", "text_only"], 1, "cannot see images"),
-        (["--critic", "nowhere"], 1, "there is no model at nowhere"),
-        (["-m", "nowhere"], 1, "there is no model at nowhere"),
+        (["--critic", "nowhere"], 2, "there is no model at nowhere"),
+        (["-m", "nowhere"], 2, "there is no model at nowhere"),
         (["-W", "33", "-H", "33"], 2, "not a multiple"),
     ],
 )

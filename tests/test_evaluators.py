@@ -92,7 +92,7 @@ def test_the_critic_that_steered_is_refused_however_it_is_spelled(tmp_path, monk
 
 
 def test_a_model_that_is_nowhere_is_refused_at_once():
-    with pytest.raises(ModelError, match="there is no model at nowhere"):
+    with pytest.raises(UsageError, match="there is no model at nowhere"):
         evaluators.check(Choice("clipscore", "nowhere"), [], ["pocket:critic"])
 
 
@@ -160,7 +160,7 @@ def test_clipscore_says_which_prompts_it_does_not_read_to_the_end(tmp_path, samp
     evaluator = clipscore.load(str(tiny.clip(tmp_path / "clip")))
     long = Sample("long", "a red circle and " * 9, samples[0].image)
     assert len(list(evaluator.score([*samples[:2], long]))) == 3
-    assert caplog.messages == ["1 prompts are measured to their 24th token only"]
+    assert caplog.messages == ["1 prompt measured to token 24 only"]
 
 
 def test_clipscore_needs_a_model_with_one_space_for_both(tmp_path):

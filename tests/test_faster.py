@@ -112,7 +112,7 @@ def test_few_encoded_prompts_are_kept_and_images_are_none_of_them():
     pipeline.encode_prompt(["a"])[0].add_(1)
     assert pipeline.encode_prompt(["a"])[0] == 0
     assert pipeline.asked == [["a"]]
-    for number in range(faster.PROMPTS):
+    for number in range(faster.CALLS):
         pipeline.encode_prompt([str(number)])
     pipeline.encode_prompt(["a"])
     assert pipeline.asked[-1] == ["a"]
@@ -121,6 +121,39 @@ def test_few_encoded_prompts_are_kept_and_images_are_none_of_them():
         for _ in range(2):
             pipeline.encode_prompt(["a"], image=image)
         assert len(pipeline.asked) == before + 2
+
+
+def test_large_encodings_are_not_all_kept(monkeypatch):
+    class Encoding:
+        asked = 0
+
+        def encode_prompt(self, prompt):
+            self.asked += 1
+            return torch.zeros(1000), None
+
+    monkeypatch.setattr(faster, "BYTES", 9000)
+    pipeline = Encoding()
+    faster.encode_once(pipeline)
+    for prompt in "abcb":
+        pipeline.encode_prompt(prompt)
+    assert pipeline.asked == 3
+    pipeline.encode_prompt("a")  # two of 4000 bytes are kept
+    assert pipeline.asked == 4
+
+
+def test_encodings_wait_in_the_machines_memory_and_come_back_to_their_device():
+    class Elsewhere(torch.Tensor):
+        device = torch.device("cuda:1")
+        moves = ()
+
+        def to(self, device, **how):
+            Elsewhere.moves += (str(device),)
+            return self
+
+    parked = faster._Parked([Elsewhere(), {"mask": None}])
+    assert Elsewhere.moves == ("cpu",)
+    assert parked.back()[1] == {"mask": None}
+    assert Elsewhere.moves == ("cpu", "cuda:1")
 
 
 def attentions(drawer):
@@ -176,7 +209,8 @@ def test_no_image_is_started_from_where_steps_are_reused(checkpoint):
 
 def test_the_repeated_blocks_are_compiled(checkpoint):
     for compiled in (False, True):
-        transformer = drawer_of(checkpoint, "flux", compile=compiled)._pipeline.transformer
+        drawer = drawer_of(checkpoint, "flux", compile=compiled)
+        transformer = drawer._pipeline.transformer
         blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
         assert all((block._compiled_call_impl is not None) is compiled for block in blocks)
         assert transformer._compiled_call_impl is None

@@ -85,11 +85,13 @@ def test_auto_says_why(dry):
 
 def test_what_is_measured_says_so(tmp_path):
     environ = {"XDG_CONFIG_HOME": str(tmp_path)}
-    key = measured.key("draw", "pocket:generator", measured.device_name(), (64, 64))
+    key = measured.key("draw", "a/b", measured.device_name(), (64, 64))
     measured.keep(environ, {key: Measured(4, 0.5, 1, 1)})
-    found = traced({}, folder=tmp_path, environ=environ)
+    flags = {"generator": "a/b", "width": 64, "height": 64}
+    found = traced(flags, folder=tmp_path, environ=environ)
     assert (found.settings.draw_batch, found.origins["draw_batch"]) == (4, "gcr bench")
-    assert traced({"width": 32}, folder=tmp_path, environ=environ).settings.draw_batch == 32
+    other = traced({**flags, "width": 32}, folder=tmp_path, environ=environ)
+    assert other.settings.draw_batch == 1
 
 
 def test_a_batch_counts_its_prompts(dry):

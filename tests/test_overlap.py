@@ -245,12 +245,12 @@ def test_the_view_stays_quiet_when_it_is_over():
     view.begin(2, 0)
     view.progress("draw", 1, 4)
     view.progress("judge", 2, 10)
-    assert set(view._work) == {"draw", "judge"}
+    assert set(view._lines._rows) == {"draw", "judge", "batch"}
     view.progress("draw", 4, 4)
-    assert set(view._work) == {"judge"}
+    assert set(view._lines._rows) == {"judge", "batch"}
     view.end()
     view.progress("judge", 3, 10)  # a critic that nobody waits for
-    assert (view._live, view._work) == (None, {})
+    assert (view._lines._progress, view._lines._rows) == (None, {})
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from PIL import Image
 
 import gcr
 from gcr import doctor, profiles, rubric
+from gcr.cli import table
 from gcr.drawing import pipelines
 from gcr.drawing.pipelines import Sampling
 from gcr.errors import UsageError
@@ -185,6 +186,25 @@ def test_the_list_has_every_profile(cli):
     listed = json.loads(cli("profiles", "--json").out)
     assert {profile["name"] for profile in listed} == set(CLASSES)
     assert listed[0]["gated"] is False
+
+
+def test_one_profile_is_shown_whole(cli, tmp_path):
+    for name in CLASSES:
+        profile = profiles.load(name)
+        assert json.loads(cli("profiles", name, "--json").out) == profile.model_dump(mode="json")
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(cli("profiles", name).out)
+        assert profiles.load(str(path)) == profile
+    assert "no profile named 'none'" in cli("profiles", "none").err
+
+
+def test_the_list_fits_a_terminal_of_80_columns(cli, monkeypatch):
+    monkeypatch.setattr(table, "PIPED", 80)
+    lines = cli("profiles").out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert not any("…" in line for line in lines)
+    for name in CLASSES:
+        assert profiles.load(name).critic in "\n".join(lines)
 
 
 def test_sampling_holds_every_setting_of_a_profile_that_is_for_drawing():

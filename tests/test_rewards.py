@@ -140,8 +140,8 @@ def test_threads_of_a_trainer_take_turns(loaded):
         ("x.png", [STAR], "give a list"),
         (["nowhere.png"], [STAR], "cannot read nowhere.png"),
         ([None], [STAR], "an image cannot be a NoneType"),
-        (grey(0.5), [STAR, STAR], "1 images and 2 prompts"),
-        (grey(0.5, 0.5), "ab", "2 images and 1 prompts"),
+        (grey(0.5), [STAR, STAR], "1 image and 2 prompts"),
+        (grey(0.5, 0.5), "ab", "2 images and 1 prompt"),
         (grey(0.5), [" "], "prompt 0 says nothing"),
     ],
 )

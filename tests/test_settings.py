@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gcr import profiles
+from gcr import pocket, profiles
 from gcr.cli import options
 from gcr.cli.refine import refine
 from gcr.errors import UsageError
@@ -261,3 +261,14 @@ def test_the_helps_defaults_are_the_settings_own():
         assert default == str(Settings.model_fields[key].default), key
     own = f"reflect: {Reflect(1, 0).strength}, evolve: {Evolve(1, 0).strength}"
     assert own in options.Strength.__metadata__[0].help
+
+
+@pytest.mark.parametrize("size", [{"width": 256, "height": 384}, {"height": 72}, {"width": 8}])
+def test_a_size_that_the_embedded_generator_cannot_draw_is_refused(size, place):
+    with pytest.raises(UsageError) as caught:
+        place(**size)
+    side = pocket.side()
+    assert f"pocket:generator draws {side}×{side} pixels only" in caught.value.message
+    assert place(**size, generator="a/b")
+    same = place(width=side, height=side)
+    assert (same.width, same.height) == (side, side)

@@ -16,6 +16,7 @@ from math import ceil, floor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
+from gcr import signals
 from gcr.batches.handout import WorkerDiedError
 from gcr.batches.worker import Worker, environment
 from gcr.errors import UsageError
@@ -100,7 +101,8 @@ def crew(plan: Plan, near: Path, address: str, workers: int | None) -> Iterator[
         size, needs = portions(machines, workers)
         size = min(size, len(plan.jobs))  # more had nothing to do
         # As an argument: Ray shows what is set by its own means to all who look at the cluster.
-        made = RayCrew(ray, size, needs, (_elsewhere(plan), near, environment()))
+        share = needs.get("num_gpus", 1.0)
+        made = RayCrew(ray, size, needs, (_elsewhere(plan), near, environment(), share))
         try:
             yield made
         finally:
@@ -148,7 +150,8 @@ def _connected(ray: ModuleType, address: str) -> Iterator[None]:
         own = {"include_dashboard": False, "object_store_memory": STORE_BYTES}
     try:
         _knock(address)
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
+        with signals.kept():  # Ray would end the process at SIGTERM
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise UsageError(
             f"no Ray cluster at {address}: {_line(str(error))}",

@@ -11,6 +11,7 @@ from collections import Counter, deque
 from math import ceil
 from typing import TYPE_CHECKING, Protocol
 
+from gcr import wording
 from gcr.batches.worker import Hand, Loaded
 from gcr.errors import GcrError
 
@@ -224,4 +225,4 @@ class Handout:
 
 
 def _workers(count: int) -> str:
-    return f"{count} worker{'' if count == 1 else 's'}"
+    return wording.count(count, "worker")

@@ -6,16 +6,15 @@ On a terminal live lines stand below: how far the batch is, and what each model 
 from __future__ import annotations
 
 import time
-from threading import RLock
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.text import Text
 
 from gcr.console import PHASES, Terminal
+from gcr.livelines import LiveLines
 from gcr.plaintext import plain
-from gcr.wording import chance, duration
+from gcr.wording import chance, count, duration
 
 if TYPE_CHECKING:
     from gcr.batches.summary import Result
@@ -29,11 +28,7 @@ class BatchTerminal:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False)
         self._terminal = Terminal(console=self.console)  # for what is not of the batch alone
-        self._live: Progress | None = None
-        self._batch: TaskID | None = None
-        self._work: dict[str, TaskID] = {}  # what models do, each by its phase
-        self._lock = RLock()  # two models may be at work, each in a thread of its own
-        self._over = False
+        self._lines = LiveLines(self.console, timed=False)
         self._total = self._done = self._failed = self._new = 0
         self._began = time.monotonic()
 
@@ -44,21 +39,22 @@ class BatchTerminal:
         self._terminal.say(words)
 
     def loading(self, what: str) -> None:
-        self._over = False
-        self._show("loading", f"loading {plain(what)}", 0, None)
+        self._lines.open()
+        self._lines.show("loading", f"loading {plain(what)}", 0, None)
 
     def begin(self, total: int, done: int) -> None:
-        self._over = False
+        self._lines.open()
         self._total, self._done, self._began = total, done, time.monotonic()
         before = f", {done} of them done before" if done else ""
-        self.say(f"{total} {'prompt' if total == 1 else 'prompts'}{before}")
-        self._hide("loading")
+        self.say(f"{count(total, 'prompt')}{before}")
+        self._lines.hide("loading")
 
     def progress(self, phase: str, done: int, total: int) -> None:
         known = phase in PHASES
-        self._show(phase if known else "other", PHASES.get(phase, phase), done, total)
+        self._lines.show(phase if known else "other", PHASES.get(phase, phase), done, total)
         if known and done == total:
-            self._hide(phase)
+            self._lines.hide(phase)
+        self._update()
 
     def result(self, result: Result) -> None:
         self._done += 1
@@ -72,45 +68,14 @@ class BatchTerminal:
 
     def end(self) -> None:
         """Take the live lines away, for good: a model may be at work yet, though nobody waits."""
-        with self._lock:
-            self._over = True
-            if self._live is not None:
-                self._live.stop()
-            self._live = self._batch = None
-            self._work.clear()
-
-    def _show(self, phase: str, words: str, done: int, total: int | None) -> None:
-        if not self.console.is_terminal:
-            return
-        with self._lock:
-            if self._over:
-                return
-            if self._live is None:
-                self._live = _live(self.console)
-                self._live.start()
-            if phase not in self._work:
-                self._work[phase] = self._live.add_task(words, total=total)
-            row = self._work[phase]
-            self._live.update(row, description=words, completed=done, total=total)
-            self._update()
-
-    def _hide(self, phase: str) -> None:
-        """Take away the line of what is over."""
-        with self._lock:
-            row = self._work.pop(phase, None)
-            if row is not None and self._live is not None:
-                self._live.remove_task(row)
+        self._lines.shut()
 
     def _update(self) -> None:
         """Show how far the batch is."""
         failed = f" · {self._failed} failed" if self._failed else ""
-        words = f"{self._done} of {self._total} prompts{failed}{self._remaining()}"
-        with self._lock:
-            if self._live is None or not self._total:
-                return
-            if self._batch is None:
-                self._batch = self._live.add_task("", total=self._total)
-            self._live.update(self._batch, description=words, completed=self._done)
+        words = f"{self._done} of {count(self._total, 'prompt')}{failed}{self._remaining()}"
+        if self._total:
+            self._lines.show("batch", words, self._done, self._total)
 
     def _remaining(self) -> str:
         """At the pace of the prompts so far."""
@@ -129,23 +94,10 @@ def _came_of(result: Result) -> Text:
     if result.raw is not None and result.best is not None:
         gain = result.best - result.raw
         marks += f" {chance(result.noise)}" if 0 < gain <= result.noise else ""
-    return Text.assemble(
-        f"{raw} → ",
-        (best, "bold"),
-        (marks, "yellow"),
-        (f" · {result.images} images, {result.stop}, {duration(result.seconds)}", "dim"),
-    )
+    details = f" · {count(result.images, 'image')}, {result.stop}, {duration(result.seconds)}"
+    gained = "" if raw == best else f"{raw} → "
+    return Text.assemble(gained, (best, "bold"), (marks, "yellow"), (details, "dim"))
 
 
 def _short(prompt: str) -> str:
     return prompt if len(prompt) <= LONGEST else f"{prompt[: LONGEST - 1]}…"
-
-
-def _live(console: Console) -> Progress:
-    return Progress(
-        SpinnerColumn(style="cyan"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.description}", style="dim", markup=False),
-        console=console,
-        transient=True,
-    )

@@ -20,6 +20,7 @@ from gcr import assembly, cautions
 from gcr.batches.folder import BatchFolder
 from gcr.batches.summary import Result, Summary
 from gcr.batches.waves import Pace, Waves
+from gcr.device.card import take_share
 from gcr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -106,15 +107,19 @@ class Worker:
         self._stop = threading.Event()
         self._batch: BatchFolder | None = None
 
-    def load(self, plan: Plan, near: Path, environ: Mapping[str, str]) -> Loaded:
+    def load(
+        self, plan: Plan, near: Path, environ: Mapping[str, str], share: float = 1.0
+    ) -> Loaded:
         """Load the models. near: where the batch's folder is, or will be made.
 
-        environ: variables of the process that hands out, as `environment` finds them.
+        environ: variables of the process that hands out, as `environment` finds them. share: of a
+        GPU that several workers have together.
         Raises UsageError where that folder is not, and as `assembly.load` does.
         """
         if not near.is_dir():
             raise _unseen(near)
         os.environ.update(environ)  # torch, which reads some, is not imported yet
+        take_share(share)
         with Notes() as notes:
             settings, questions = plan.settings, plan.questions
             self._parts = assembly.load(settings, questions, notes, negative=plan.negative)

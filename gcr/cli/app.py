@@ -4,6 +4,7 @@ Typer's rich help and error boxes are as slow to import as Typer itself, so the 
 errors do without them; a command's own help, where there are panels of options, has them.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Annotated, Any
@@ -12,7 +13,13 @@ import typer
 from typer.core import TyperGroup
 
 import gcr
+from gcr import signals
 from gcr.errors import UsageError
+
+INTERRUPTED = 130
+"""What Typer makes of every KeyboardInterrupt."""
+
+HELP = {"help_option_names": ["-h", "--help"]}
 
 COMMANDS: Mapping[str, str] = {
     "refine": "Refine one prompt.",
@@ -44,7 +51,7 @@ class Root(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - as in list_commands
         if cmd_name not in COMMANDS:
             return None
-        alone = typer.Typer(add_completion=False)
+        alone = typer.Typer(add_completion=False, context_settings=HELP)
         alone.command(cmd_name)(getattr(import_module(f"gcr.cli.{cmd_name}"), cmd_name))
         return typer.main.get_command(alone)
 
@@ -57,6 +64,7 @@ app = typer.Typer(
     cls=Root,
     name="gcr",
     add_completion=False,
+    context_settings=HELP,
     pretty_exceptions_enable=False,
     epilog='Try: gcr refine "two red circles, a blue star and a green square"',
 )
@@ -73,7 +81,8 @@ def root(
         typer.echo(f"gcr {gcr.__version__}")
         raise typer.Exit
     if context.invoked_subcommand is None:
-        raise UsageError("no command", "gcr --help lists them; most often: gcr refine PROMPT")
+        typer.echo(context.get_help(), err=True)  # stdout is for results, and there is none
+        raise typer.Exit(UsageError.exit_code)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -82,9 +91,21 @@ def run(arguments: Sequence[str]) -> int:
         code = app(list(arguments), prog_name="gcr", standalone_mode=False)
     except typer.TyperException as error:
         message = error.format_message().rstrip(".")
-        command = arguments[0] if arguments[:1] and arguments[0] in COMMANDS else ""
-        hint = f"gcr {command} --help lists the options" if command else "gcr --help lists commands"
-        if command == "refine" and "extra argument" in message:
-            hint = "put quotes around a prompt of several words"
-        raise UsageError(message, hint) from error
+        raise UsageError(message, _hint(arguments, message)) from error
+    if code == INTERRUPTED:
+        return signals.exit_code()
     return code if isinstance(code, int) else 0
+
+
+def _hint(arguments: Sequence[str], message: str) -> str:
+    """What to do about a wrong command line, by what Typer says of it."""
+    words = [word for word in arguments if not word.startswith("-")]
+    command = words[0] if words else ""
+    if command in COMMANDS:
+        if command == "refine" and "extra argument" in message:
+            return "put quotes around a prompt of several words"
+        return f"gcr {command} --help lists the options"
+    if "No such command" in message and "Did you mean" not in message:
+        prompt = shlex.quote(" ".join(words))
+        return f"to refine a prompt: gcr refine {prompt}"
+    return "gcr --help lists commands"

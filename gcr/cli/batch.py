@@ -203,6 +203,8 @@ def work(
     except BatchStopped as error:
         outcome, lost = error.outcome, error
     except KeyboardInterrupt as stopped:
+        if terminal:
+            terminal.end()  # or the error would stand beside the live lines
         if not isinstance(stopped, BatchInterrupted):
             failure("interrupted before anything was saved", "")
         else:
@@ -280,6 +282,8 @@ def _print(outcome: "BatchOutcome", *, as_json: bool) -> None:
 
 
 def _check(outcome: "BatchOutcome", lost: "BatchStopped | None") -> None:
+    from gcr.wording import count
+
     if lost is not None:
         raise lost
     if not outcome.failures:
@@ -287,8 +291,7 @@ def _check(outcome: "BatchOutcome", lost: "BatchStopped | None") -> None:
     first = outcome.failures[0]
     more = len(outcome.failures) - 1
     listed = f"{first.id}: {first.failure}" + (f"; and {more} more" if more else "")
-    count = "1 prompt" if not more else f"{more + 1} prompts"
     raise BatchError(
-        f"{count} failed ({listed})",
+        f"{count(more + 1, 'prompt')} failed ({listed})",
         f"reasons are in {outcome.summary}; gcr resume {outcome.folder} tries them again",
     )

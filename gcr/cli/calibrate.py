@@ -71,6 +71,7 @@ def calibrate(
     from gcr.models import load_models
     from gcr.settings import resolve
     from gcr.view import Silent
+    from gcr.wording import count
 
     flags = {
         "profile": profile,
@@ -109,7 +110,9 @@ def calibrate(
     else:
         typer.echo(f"{found.spread:.4f}")
     if terminal:
-        said = f"over {found.images} images, each judged {found.judges} times; kept in {path}"
+        said = (
+            f"over {count(found.images, 'image')}, each judged {found.judges} times; kept in {path}"
+        )
         terminal.say(f"standard deviation of a score, {said}")
 
 

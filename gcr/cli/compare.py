@@ -142,6 +142,8 @@ def work(
     try:
         comparison = act(view, view.asked)
     except KeyboardInterrupt as stopped:
+        if terminal:
+            terminal.end()  # or the error would stand beside the live lines
         if not isinstance(stopped, CompareInterrupted):
             failure("interrupted before anything was saved", "")
         elif terminal:

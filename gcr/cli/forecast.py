@@ -63,12 +63,11 @@ def _images(estimate: "Estimate") -> str:
 
 
 def _time(estimate: "Estimate") -> str:
-    from gcr.wording import duration
+    from gcr.wording import count, duration
 
     if estimate.most_seconds is None:
         return "unknown: no earlier run of these models and settings is here"
     most = f"{duration(estimate.most_seconds)} at most"
     about = "" if estimate.seconds is None else f"about {duration(estimate.seconds)}, "
-    runs = "1 earlier run" if estimate.runs == 1 else f"{estimate.runs} earlier runs"
-    by = f" (by {runs} here)" if estimate.runs else " (the budget)"
+    by = f" (by {count(estimate.runs, 'earlier run')} here)" if estimate.runs else " (the budget)"
     return f"{about}{most}{by}, without loading the models"

@@ -1,7 +1,7 @@
 """`gcr profiles`: the pairs of models there are, and what each needs."""
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,20 +10,27 @@ from gcr.cli import options, table
 if TYPE_CHECKING:
     from gcr.profiles import Profile
 
-HEADINGS = ("name", "models", "licences", "gated", "GPU memory", "steps", "size", "prompt")
-GATED = {True: "yes", False: "no", None: "unknown"}
+HEADINGS = ("name", "GPU", "size", "models")
+
+Name = Annotated[
+    str | None, typer.Argument(metavar="[NAME]", help="Show all that this profile says.")
+]
 
 
-def profiles(*, as_json: options.Listed = False) -> None:
+def profiles(name: Name = None, *, as_json: options.Listed = False) -> None:
     """List the profiles: gcr's own, and yours in gcr/profiles/ of your config folder.
 
-    The models are a generator and a critic. Gated: whether the hub wants terms accepted first. GPU
-    memory: what has to be free, estimated from parameter counts. Prompt: how much of one is read.
+    The models are a generator and a critic. GPU: its memory that has to be free, estimated from
+    parameter counts. With NAME all of that profile, as YAML: licences, steps, how much of a prompt
+    is read, and whether the hub wants terms accepted first (gated).
 
     --profile takes one of these names, or the path of a YAML file with the same keys.
     """
     from gcr import profiles as known
 
+    if name is not None:
+        _show(known.load(name), as_json=as_json)
+        return
     found, broken = known.everything()
     if as_json:
         typer.echo(json.dumps([profile.model_dump(mode="json") for profile in found]))
@@ -33,15 +40,20 @@ def profiles(*, as_json: options.Listed = False) -> None:
         raise broken[0]
 
 
+def _show(profile: "Profile", *, as_json: bool) -> None:
+    """All of one profile: what a file of one's own could begin with."""
+    import yaml
+
+    values = profile.model_dump(mode="json")
+    if as_json:
+        typer.echo(json.dumps(values))
+    else:
+        del values["name"]
+        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+        typer.echo(f"# {profile.name}\n{text}", nl=False)
+
+
 def _row(profile: "Profile") -> tuple[str, ...]:
     needs = f"{profile.vram_gb:g} GiB" if profile.vram_gb else "none"
-    return (
-        profile.name,
-        f"{profile.generator}\n{profile.critic}",
-        f"{profile.generator_licence}\n{profile.critic_licence}",
-        GATED[profile.gated],
-        needs,
-        "–" if profile.steps is None else str(profile.steps),
-        f"{profile.width}×{profile.height}",
-        f"{profile.prompt_limit} tokens" if profile.prompt_limit else "–",
-    )
+    size = f"{profile.width}×{profile.height}"
+    return (profile.name, needs, size, f"{profile.generator}\n{profile.critic}")

@@ -77,6 +77,8 @@ def work(
     try:
         outcome = act(Patient(view))
     except KeyboardInterrupt as stopped:
+        if terminal:
+            terminal.close()  # or the error would stand beside the live line
         if not isinstance(stopped, Interrupted):
             failure("interrupted before anything was saved", "")
         else:

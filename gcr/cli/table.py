@@ -19,7 +19,7 @@ def show(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         console = Console(highlight=False, width=PIPED)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")  # nothing is cut off
     for row in rows:
         table.add_row(*(Text(plain(cell, keep_lines=True)) for cell in row))
     console.print(table)

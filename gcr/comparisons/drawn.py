@@ -22,6 +22,7 @@ from gcr.comparisons.measuring import About, Comparison, conclude
 from gcr.errors import UsageError
 from gcr.files import writing
 from gcr.settings import resolve
+from gcr.wording import count
 
 
 def are(paths: Sequence[Path]) -> bool:
@@ -120,7 +121,7 @@ def _in_all(arms: Sequence[Arm], by: str, view: Overview) -> list[Asked]:
             "these batches have no prompt in common", "ids and words have to be the same"
         )
     if left := len(set().union(*sets)) - len(common):
-        view.warn(f"{left} prompts are not in all of the batches, and left out", "")
+        view.warn(f"{count(left, 'prompt')} not in all of the batches, so left out", "")
     if any(one[place].seed != sets[0][place].seed for one in sets for place in common):
         view.warn("the batches began with other seeds", "so chance adds to their differences")
     jobs = [sets[0][place] for place in common]

@@ -12,6 +12,7 @@ from gcr.batches.overview import BatchTerminal
 from gcr.comparisons.figures import said
 from gcr.comparisons.statistics import Verdict
 from gcr.plaintext import plain
+from gcr.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,8 +85,8 @@ class CompareTerminal(BatchTerminal):
             ids = [plain(one.id) for one in comparison.suspects if (one.arm, one.against) == both]
             more = f" and {len(ids) - SUSPECTS} more" if len(ids) > SUSPECTS else ""
             words = plain(
-                f"on {pair.suspects} of {pair.prompts} prompts the critic prefers {pair.arm} to "
-                f"{pair.against}, and the evaluator does not; the other way round on "
+                f"on {pair.suspects} of {count(pair.prompts, 'prompt')} the critic prefers "
+                f"{pair.arm} to {pair.against}, and the evaluator does not; the other way round on "
                 f"{pair.opposite}: {', '.join(ids[:SUSPECTS])}{more}"
             )
             self._line(Text.assemble(("possible reward hacking: ", "bold yellow"), words))
@@ -100,8 +101,8 @@ class CompareTerminal(BatchTerminal):
         if marked:
             more = f" and {len(marked) - SUSPECTS} more" if len(marked) > SUSPECTS else ""
             words = (
-                f"on {len(marked)} of {len(comparison.prompts)} prompts the critic does not "
-                f"understand all that is asked: {', '.join(marked[:SUSPECTS])}{more}"
+                f"on {len(marked)} of {count(len(comparison.prompts), 'prompt')} the critic does "
+                f"not understand all that is asked: {', '.join(marked[:SUSPECTS])}{more}"
             )
             self._line(Text.assemble(("untrusted: ", "bold yellow"), words))
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from gcr import checklist, comparison, history, reply, spread
-from gcr.checkpoint import named_errors
+from gcr import checklist, checkpoint, comparison, history, reply, spread
 from gcr.critic import address, endpoint, probe, soft
 from gcr.critic.loading import Quantize
 from gcr.critic.loading import load as load_model
 from gcr.critic.speaker import Manner, image_part, with_images
 from gcr.critic.speech import LocalSpeaker
+from gcr.device.threads import at_most
 from gcr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -65,9 +65,13 @@ def load(  # noqa: PLR0913 - what to load, how to ask, and where: none follows f
     UsageError for a server that does not take the key, or tells too little for this score.
     """
     if not address.is_address(model):
-        loaded, processor = load_model(model, device, quantize)
-        with named_errors(model):
-            local = LocalSpeaker(loaded, processor, device, batch=batch, progress=progress)
+        threads = checkpoint.threads(model)
+        with at_most(threads):
+            loaded, processor = load_model(model, device, quantize)
+        with checkpoint.named_errors(model):
+            local = LocalSpeaker(
+                loaded, processor, device, batch=batch, threads=threads, progress=progress
+            )
         return ModelCritic(local, rubric, score, judges)
     use = use or probe.Use()
     speaker = endpoint.connect(

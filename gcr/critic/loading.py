@@ -11,6 +11,7 @@ from gcr.checkpoint import named_errors
 from gcr.critic import quantized
 from gcr.critic.processor import image_processor
 from gcr.device.gate import loading, working
+from gcr.device.shortage import is_out_of_memory
 from gcr.errors import ModelError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def load(model: str, device: SharedDevice, quantize: Quantize = "nf4") -> tuple[
         config = _config(model, place)
         if quantize == "none" or getattr(config, "quantization_config", None) is not None:
             return _load(checkpoint.fetch(place), device)
-        copy = quantized.copy_of(checkpoint.version(place), device.name, str(_dtype(device)))
+        copy = quantized.copy_of(checkpoint.version(place), device.name, str(device.dtype()))
     if whole := _from_copy(model, copy, device):
         return whole
     with quantized.turn(copy):
@@ -45,13 +46,11 @@ def _from_copy(model: str, copy: Path, device: SharedDevice) -> tuple[Any, Any] 
     """What the copy of a quantized model holds; None where there is none, or none that loads."""
     if not quantized.is_whole(copy):
         return None
-    import torch
-
     try:
         with named_errors(str(copy)):
             return _load(copy, device)
     except ModelError as error:
-        if isinstance(error.__cause__, torch.OutOfMemoryError):
+        if error.__cause__ and is_out_of_memory(error.__cause__):
             raise
         logger.warning("quantizing %s again: %s", model, error.message)
         quantized.give_up(copy)
@@ -65,7 +64,7 @@ def _quantized(
     with named_errors(model):
         folder = checkpoint.fetch(place)
         with loading():
-            how = quantized.nf4(config, _dtype(device))
+            how = quantized.nf4(config, device.dtype())
         loaded, processor = _load(folder, device, how)
     # Before it has run once: on a CPU the first run repacks the weights, and not without loss.
     if quantized.pays(loaded):
@@ -84,7 +83,7 @@ def _load(folder: Path, device: SharedDevice, quantization: Any = None) -> tuple
         device.clear()
         loaded, report = AutoModelForImageTextToText.from_pretrained(
             folder,
-            dtype=_dtype(device),
+            dtype=device.dtype(),
             device_map={"": device.name},
             use_safetensors=True,
             trust_remote_code=False,
@@ -97,6 +96,7 @@ def _load(folder: Path, device: SharedDevice, quantization: Any = None) -> tuple
             f"{folder} lacks {len(missing)} of its weights, such as {missing[0]}",
             "download it again",
         )
+    quantized.part_from_layers(loaded)
     return loaded.eval(), processor
 
 
@@ -119,10 +119,3 @@ def _config(model: str, place: str) -> Any:
             "give a vision-language model, such as Qwen/Qwen3-VL-4B-Instruct",
         )
     return config
-
-
-def _dtype(device: SharedDevice) -> Any:
-    """What is computed in, and what the parts that are not quantized are held in."""
-    import torch
-
-    return torch.float32 if device.name == "cpu" else torch.bfloat16

@@ -11,26 +11,29 @@ import threading
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gcr.answer import OPENING
 from gcr.checkpoint import reworded
 from gcr.critic.prefix import Prefix
 from gcr.critic.speaker import NUMBER, SPACES, Manner, Number, Reply
 from gcr.device.ladder import Ladder
+from gcr.device.threads import at_most
 from gcr.device.weights import Weights
 from gcr.errors import ModelError
 from gcr.stopwatch import Stopwatch
 from gcr.templates import bounded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import torch
 
     from gcr.device.memory import SharedDevice
     from gcr.records import Progress
     from gcr.rubric import Message
+
+Result = TypeVar("Result")
 
 YES = ("yes", "Yes", "YES", " yes", " Yes", " YES")
 NO = ("no", "No", "NO", " no", " No", " NO")
@@ -40,17 +43,22 @@ _DICE = threading.Lock()
 
 
 class LocalSpeaker:
-    """A loaded model and its processor. batch: chats answered at once, at most."""
+    """A loaded model and its processor.
 
-    def __init__(
+    batch: chats answered at once, at most. threads: of torch on a CPU; None: as torch takes.
+    """
+
+    def __init__(  # noqa: PLR0913 - each for itself
         self,
         model: Any,
         processor: Any,
         device: SharedDevice,
         *,
         batch: int = 2,
+        threads: int | None = None,
         progress: Progress | None = None,
     ) -> None:
+        self._threads = threads
         self.model = model
         self.processor = processor
         self.progress = progress
@@ -60,7 +68,9 @@ class LocalSpeaker:
         self.written = 0  # tokens of all replies
         self.weights = Weights([model])
         self._prefix = Prefix(model)
-        self.ladder = Ladder(batch, "images judged", self._relieve, device.hint)
+        # Nothing here knows the speaker: in a circle its memory would outlive it.
+        relieve = partial(device.tighten, self.weights)
+        self.ladder = Ladder(batch, "images judged", relieve, device.hint)
         device.join(self.weights, resident=True)
         _forget_sampling(model, processor.tokenizer)
 
@@ -77,7 +87,7 @@ class LocalSpeaker:
 
         def work(batch: Sequence[list[Message]]) -> list[Reply]:
             start = self._tokens_done
-            said = self._device.run(self.weights, partial(self._speak, list(batch), manner))
+            said = self._run(partial(self._speak, list(batch), manner))
             # Most replies end long before the limit.
             self._tokens_done = start + manner.limit * len(batch)
             if self.progress is not None:
@@ -92,16 +102,16 @@ class LocalSpeaker:
 
         def work(batch: Sequence[list[Message]]) -> list[float]:
             yes, no = _opening_tokens(self.processor.tokenizer)
-            logits = self._device.run(self.weights, partial(self._first_logits, list(batch)))
+            logits = self._run(partial(self._first_logits, list(batch)))
             odds = logits[:, yes].logsumexp(-1) - logits[:, no].logsumexp(-1)
             return [float(chance) for chance in odds.sigmoid()]
 
         with reworded("the critic cannot answer", "take another critic"):
             return [chance for told in self.ladder.each(chats, work) for chance in told]
 
-    def _relieve(self) -> str:
-        """Have a single chat need less memory; says how, or nothing where there is no way left."""
-        return self._device.tighten(self.weights)
+    def _run(self, work: Callable[[], Result]) -> Result:
+        with at_most(self._threads):
+            return self._device.run(self.weights, work)
 
     def _speak(self, chats: list[list[Message]], manner: Manner) -> list[Reply]:
         """The replies to one batch."""

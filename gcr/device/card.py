@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 
+CONTEXT_BYTES = 512 * 1024**2
+"""What a process takes of a GPU beside what torch allocates (estimated)."""
+
+
 class Card(Protocol):
     """A device's memory, in bytes, and its queues of work."""
 
@@ -25,6 +29,9 @@ class Card(Protocol):
     def queue(self, number: int) -> AbstractContextManager[None]:
         """What is done inside need not wait for what is done inside another number's."""
 
+    def has_bfloat16(self) -> bool:
+        """Whether it computes in bfloat16 by itself."""
+
 
 class TorchCard:
     """A GPU, as torch tells it."""
@@ -36,8 +43,9 @@ class TorchCard:
     def room(self) -> int:
         import torch
 
-        free, _ = torch.cuda.mem_get_info(self._name)
-        return free + torch.cuda.memory_reserved(self._name)
+        free, total = torch.cuda.mem_get_info(self._name)
+        share = torch.cuda.get_per_process_memory_fraction(self._name)
+        return min(free + torch.cuda.memory_reserved(self._name), int(share * total))
 
     def begin(self) -> None:
         import torch
@@ -48,6 +56,13 @@ class TorchCard:
         import torch
 
         return torch.cuda.max_memory_allocated(self._name)
+
+    def has_bfloat16(self) -> bool:
+        """Not before Ampere: Turing's cards have it emulated, many times slower."""
+        import torch
+
+        with torch.cuda.device(self._name):
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
     @contextmanager
     def queue(self, number: int) -> Iterator[None]:
@@ -62,5 +77,23 @@ class TorchCard:
         stream = self._streams[number]
         stream.wait_stream(torch.cuda.default_stream(self._name))
         with torch.cuda.stream(stream):
-            yield
-        stream.synchronize()
+            try:
+                yield
+            finally:
+                # Also where work raised: what it began would go on beside whatever comes next.
+                stream.synchronize()
+
+
+def take_share(share: float) -> None:
+    """Have this process take no more than a part of each GPU's memory: others have the rest.
+
+    share: 0-1. Plans keep to it, and torch raises torch.OutOfMemoryError beyond it.
+    """
+    import torch
+
+    if share < 1 and torch.cuda.is_available():
+        for number in range(torch.cuda.device_count()):
+            _, total = torch.cuda.mem_get_info(number)
+            torch.cuda.set_per_process_memory_fraction(
+                max(0.0, share - CONTEXT_BYTES / total), number
+            )

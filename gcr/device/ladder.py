@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+from gcr.device.shortage import is_out_of_memory
 from gcr.errors import ModelError
 
 Item = TypeVar("Item")
@@ -65,7 +66,9 @@ class Ladder:
 
         try:
             return work(batch)
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             said = next(iter(str(error).splitlines()), "out of memory")
         # Not before: while the error lives, so does what the work had on the device.
         torch.cuda.empty_cache()

@@ -15,14 +15,16 @@ import logging
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Condition
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from gcr import profiles
 from gcr.device import residency
 from gcr.device.card import Card, TorchCard
 from gcr.device.gate import working
 from gcr.device.residency import GIB, MODES, WORKING_BYTES, Footprint, Mode, Plan, Residency
+from gcr.device.shortage import is_out_of_memory
 from gcr.errors import ModelError
+from gcr.libraries import imported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -66,6 +68,7 @@ class SharedDevice:
         self.peak_bytes = 0  # the most that was ever taken
         self._changed = Condition()
         self._at_work: list[_Turn] = []
+        self._told = False  # of a type that the device lacks
         self._crowded = False  # two at work once had too little memory
 
     def join(self, model: Movable, *, resident: bool = False) -> None:
@@ -78,8 +81,8 @@ class SharedDevice:
     def run(self, model: Movable, work: Callable[[], Result]) -> Result:
         """Call `work` with the model's weights on the device; it is over when this returns.
 
-        Raises ModelError when there is no room for the weights, torch.OutOfMemoryError when there
-        is none for the work.
+        Raises ModelError when there is no room for the weights, and for the work what says that
+        there is none (`gcr.device.shortage`).
         """
         if not self.limited:
             with working():
@@ -91,12 +94,29 @@ class SharedDevice:
             with self._turn(model) as turn:
                 try:
                     return self._measured(turn, work)
-                except torch.OutOfMemoryError:
-                    if not turn.shared:
+                except RuntimeError as error:
+                    if not (turn.shared and is_out_of_memory(error)):
                         raise
             self._crowded = True
             logger.warning("out of memory: the models work one at a time from here on")
             torch.cuda.empty_cache()
+
+    def dtype(self, wanted: str = "auto") -> Any:
+        """What models compute in here. wanted: as torch spells it; `auto` is bfloat16.
+
+        A CPU computes in float32 whatever is wanted: half precision is slower there, where it works
+        at all. A GPU that has no bfloat16 computes in float16 instead, and that is said.
+        """
+        import torch
+
+        if self.name == "cpu":
+            return torch.float32
+        if wanted in ("auto", "bfloat16") and self.limited and not self._card.has_bfloat16():
+            if not self._told:
+                logger.warning("this GPU has no bfloat16: models compute in float16, not all well")
+            self._told = True
+            return torch.float16
+        return torch.bfloat16 if wanted == "auto" else getattr(torch, wanted)
 
     def side_by_side(self) -> bool:
         """Whether models can work at the same time from now on."""
@@ -191,12 +211,12 @@ class SharedDevice:
         return f"draw smaller images (-W, -H), or take smaller models{fits}"
 
     def _bring(self, model: Movable) -> None:
-        import torch
-
         while True:
             try:
                 return self._settle(model)
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 said = str(error).partition("\n")[0]
             self.clear()
             if step := self.tighten(model):
@@ -244,6 +264,7 @@ class _Turn:
 
 def default_device() -> str:
     """`cuda` where there is one, else `cpu`."""
+    imported("torch")
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

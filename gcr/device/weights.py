@@ -8,6 +8,7 @@ state goes with them, which other ways of moving a model leave behind.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
@@ -15,6 +16,9 @@ from typing import Any
 from gcr.device.pinned import Packed
 
 Setter = Callable[[Any], None]
+
+CIRCLES = {"_hf_hook", "_diffusers_hook", "_old_forward", "forward", "_compiled_call_impl"}
+"""Names of what accelerate, diffusers and torch hang on a module."""
 
 
 class Part:
@@ -59,6 +63,7 @@ class Weights:
         self._parts = [Part(module) for module in modules]
         self._bytes: list[int] | None = None
         self._hooked = False
+        weakref.finalize(self, _part, [part.module for part in self._parts]).atexit = False
 
     @property
     def weight_bytes(self) -> int:
@@ -107,6 +112,18 @@ class Weights:
         return self._bytes
 
 
+def _part(modules: Iterable[Any]) -> None:
+    """Take off what libraries hung on modules that nobody needs any more: hooks, caches, compiled
+    calls. It refers back to its module, and such circles keep their memory until Python looks for
+    them.
+    """
+    for module in chain.from_iterable(module.modules() for module in modules):
+        for hook in getattr(getattr(module, "_diffusers_hook", None), "hooks", {}).values():
+            hook.fn_ref = None  # a circle of its own, with the module in it
+        for name in CIRCLES & vars(module).keys():
+            delattr(module, name)
+
+
 def _visit(part: Part, parts: Sequence[Part], device: str) -> Any:
     """A hook that runs before a part does.
 
@@ -115,22 +132,22 @@ def _visit(part: Part, parts: Sequence[Part], device: str) -> Any:
     from accelerate.hooks import ModelHook
 
     class Visit(ModelHook):  # type: ignore[misc]
-        execution_device = device
-
-        def __init__(self) -> None:
+        # Nothing of the function around it: a class is a circle, which would keep that.
+        def __init__(self, part: Part, parts: Sequence[Part], device: str) -> None:
+            self.execution_device = device
             self.here = False
+            self.part, self.others = part, [other for other in parts if other is not part]
 
         def pre_forward(self, _module: Any, *args: Any, **kwargs: Any) -> Any:
             if not self.here:
-                for other in parts:
-                    if other is not part:
-                        other.release()
-                        other.module._hf_hook.here = False  # noqa: SLF001 - accelerate's own name
-                part.bring(device)
+                for other in self.others:
+                    other.release()
+                    other.module._hf_hook.here = False  # noqa: SLF001 - accelerate's own name
+                self.part.bring(self.execution_device)
                 self.here = True
             return args, kwargs
 
-    return Visit()
+    return Visit(part, parts, device)
 
 
 def _tensors(module: Any) -> Iterator[tuple[Any, list[Setter]]]:

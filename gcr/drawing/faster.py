@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import copy
+import inspect
 import logging
+import weakref
 from collections import OrderedDict
 from typing import Any
 
@@ -11,8 +12,9 @@ from gcr.templates import bounded
 
 logger = logging.getLogger(__name__)
 
-PROMPTS = 16
-"""Encoded prompts that are kept: of a large text encoder some megabytes each."""
+CALLS, BYTES = 16, 256 * 1024**2
+"""Encoded batches of prompts that are kept, and how large they are together, at most. They wait in
+the machine's memory: that of a GPU is planned for the weights and the work."""
 
 STEPS_CAN_BE_REUSED = frozenset({"FluxPipeline", "QwenImagePipeline"})
 """Families that were seen to draw so. A cache on the denoiser does not say that they do: that of
@@ -25,26 +27,68 @@ def encode_once(pipeline: Any) -> None:
     The pipeline still calls its own `encode_prompt`; a call with arguments that it had before gets
     what came of it then. So images are the same to the bit, and no family's names are needed.
     """
-    encode = getattr(pipeline, "encode_prompt", None)
-    if encode is None:
+    family = type(pipeline)
+    method = inspect.getattr_static(family, "encode_prompt", None)
+    if method is None:
         return
-    known: OrderedDict[object, object] = OrderedDict()
+    # Weakly: a pipeline that held itself would keep its memory when nobody needs it any more.
+    itself, known = weakref.ref(pipeline), _Encodings()
 
     def encode_prompt(*args: object, **kwargs: object) -> object:
+        encode = method.__get__(itself(), family)
         try:
             key = _key((args, kwargs))
         except TypeError:
             return encode(*args, **kwargs)
-        if key not in known:
+        found = known.get(key)
+        if found is None:
             with bounded():  # some tokenizers have a chat template
-                known[key] = encode(*args, **kwargs)
-        known.move_to_end(key)
-        if len(known) > PROMPTS:
-            known.popitem(last=False)
-        # A copy: what the pipeline does with it is its own affair.
-        return copy.deepcopy(known[key])
+                found = encode(*args, **kwargs)
+            known.keep(key, found)
+        return found
 
     pipeline.encode_prompt = encode_prompt
+
+
+class _Encodings:
+    """What came of the last calls of a text encoder, in the machine's memory."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[object, _Parked] = OrderedDict()
+
+    def get(self, key: object) -> object:
+        """A copy, on the device where it was: what the pipeline does with it is its own affair."""
+        if key not in self._kept:
+            return None
+        self._kept.move_to_end(key)
+        return self._kept[key].back()
+
+    def keep(self, key: object, encoded: object) -> None:
+        self._kept[key] = _Parked(encoded)
+        while len(self._kept) > CALLS or sum(one.bytes for one in self._kept.values()) > BYTES:
+            self._kept.popitem(last=False)
+
+
+class _Parked:
+    """A copy of tensors, in whatever they are nested, in the machine's memory."""
+
+    def __init__(self, nested: object) -> None:
+        from accelerate.utils import recursively_apply
+
+        self._devices: list[Any] = []
+        self.bytes = 0
+        self._copy = recursively_apply(self._park, nested)
+
+    def _park(self, tensor: Any) -> Any:
+        self._devices.append(tensor.device)
+        self.bytes += tensor.nbytes
+        return tensor.to("cpu", copy=True)
+
+    def back(self) -> object:
+        from accelerate.utils import recursively_apply
+
+        devices = iter(self._devices)
+        return recursively_apply(lambda tensor: tensor.to(next(devices), copy=True), self._copy)
 
 
 def compile_blocks(pipeline: Any) -> None:

@@ -18,9 +18,10 @@ from gcr import checkpoint
 from gcr.configs import PIPELINE
 from gcr.device.gate import loading
 from gcr.device.ladder import Ladder
+from gcr.device.threads import at_most
 from gcr.device.weights import Weights
 from gcr.drawing import editing, faster, noise, pipelines, samplers, starting
-from gcr.drawing.pipelines import Sampling, StepBar
+from gcr.drawing.pipelines import Sampling
 from gcr.drawing.pixels import drawing
 from gcr.errors import ModelError, UsageError
 from gcr.stopwatch import Stopwatch
@@ -61,19 +62,19 @@ def load(
     Raises ModelError for what cannot be loaded or is of the other kind, UsageError for settings
     that the pipeline does not take.
     """
-    place = check(model, edit=edit)
+    place, threads = check(model, edit=edit), checkpoint.threads(model)
     from diffusers import DiffusionPipeline
 
     with checkpoint.named_errors(model):
         folder = checkpoint.fetch(place, is_pipeline=True)  # before: it should keep nobody waiting
-        with loading():
+        with loading(), at_most(threads):
             pipeline = DiffusionPipeline.from_pretrained(
                 folder,
-                dtype=_dtype(sampling.dtype, device),
+                dtype=device.dtype(sampling.dtype),
                 use_safetensors=True,
                 trust_remote_code=False,
             )
-        return DiffusersGenerator(pipeline, sampling, device, progress, edit=edit)
+        return DiffusersGenerator(pipeline, sampling, device, progress, edit=edit, threads=threads)
 
 
 def check(model: str, *, edit: bool = False) -> str:
@@ -93,9 +94,12 @@ def check(model: str, *, edit: bool = False) -> str:
 
 
 class DiffusersGenerator:
-    """A pipeline with its settings. Its weights wait in the machine's memory until it draws."""
+    """A pipeline with its settings. Its weights wait in the machine's memory until it draws.
 
-    def __init__(
+    threads: of torch on a CPU; None: as many as torch takes.
+    """
+
+    def __init__(  # noqa: PLR0913 - each for itself
         self,
         pipeline: Any,
         sampling: Sampling,
@@ -103,15 +107,18 @@ class DiffusersGenerator:
         progress: Progress | None = None,
         *,
         edit: bool = False,
+        threads: int | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._sampling = sampling
         self.device = device
-        self._progress = progress
-        self._now = (0, 1, 1)  # images that are drawn, being drawn, and to draw in all
+        self._threads = threads
+        self._steps = pipelines.Steps(progress)
         self.inside = Stopwatch()  # the pipeline
         self.weights = Weights(pipelines.modules(pipeline))
-        self.ladder = Ladder(sampling.batch, "images drawn", self._relieve, device.hint)
+        # Neither ladder nor pipeline knows this object: in a circle its memory would outlive it.
+        relieve = partial(_relieve, pipeline, device, self.weights)
+        self.ladder = Ladder(sampling.batch, "images drawn", relieve, device.hint)
         self._takes = pipelines.takes(type(pipeline))
         self._arguments = pipelines.arguments(pipeline, sampling, edit=edit)
         self._editor = editing.Editor(self._name, self._takes, (sampling.width, sampling.height))
@@ -121,7 +128,7 @@ class DiffusersGenerator:
         self._edit = edit
         self._start: starting.Start | None = None  # made when it is needed first
         # Every pipeline tells its steps to its progress bar; not all of them take a callback.
-        pipeline.progress_bar = self._step_bar
+        pipeline.progress_bar = self._steps.bar
         faster.encode_once(pipeline)
         self._reuses = sampling.step_cache and faster.reuse_steps(pipeline)
         if sampling.compile:
@@ -159,8 +166,9 @@ class DiffusersGenerator:
         drawings: list[Drawing] = []
 
         def work(batch: Sequence[Asked]) -> list[Drawing]:
-            self._now = (len(drawings), len(batch), len(asked))
-            return self.device.run(self.weights, partial(self._draw_batch, batch))
+            self._steps.now = (len(drawings), len(batch), len(asked))
+            with at_most(self._threads):
+                return self.device.run(self.weights, partial(self._draw_batch, batch))
 
         # What a batch mixes could make an image depend on it.
         for _, group in itertools.groupby(asked, key=_likeness):
@@ -223,14 +231,6 @@ class DiffusersGenerator:
         if not self.heeds_negative:
             logger.warning("%s without guidance: the negative prompt does nothing", self._name)
 
-    def _relieve(self) -> str:
-        """Have a single image need less memory; says how, or nothing where there is no way left."""
-        vae: Any = getattr(self._pipeline, "vae", None)
-        if hasattr(vae, "enable_tiling") and not getattr(vae, "use_tiling", False):
-            vae.enable_tiling()
-            return "images are decoded in tiles, whose seams may show,"
-        return self.device.tighten(self.weights)
-
     def _draw_batch(self, batch: Sequence[Asked]) -> list[Drawing]:
         candidates = [asked.candidate for asked in batch]
         if self._reuses:
@@ -269,15 +269,14 @@ class DiffusersGenerator:
     def _name(self) -> str:
         return type(self._pipeline).__name__
 
-    def _step_bar(self, iterable: Sequence[object] = (), total: int | None = None) -> StepBar:
-        steps = len(iterable) if total is None else total
-        drawn, now, asked = self._now
 
-        def tell(done: int) -> None:
-            if self._progress is not None:
-                self._progress("draw", drawn * steps + now * done, asked * steps)
-
-        return StepBar(tell, iterable)
+def _relieve(pipeline: Any, device: SharedDevice, weights: Weights) -> str:
+    """Have a single image need less memory; says how, or nothing where there is no way left."""
+    vae: Any = getattr(pipeline, "vae", None)
+    if hasattr(vae, "enable_tiling") and not getattr(vae, "use_tiling", False):
+        vae.enable_tiling()
+        return "images are decoded in tiles, whose seams may show,"
+    return device.tighten(weights)
 
 
 def _likeness(asked: Asked) -> tuple[object, ...]:
@@ -286,11 +285,3 @@ def _likeness(asked: Asked) -> tuple[object, ...]:
     """
     candidate, start, source = asked
     return bool(candidate.negative), id(source), start and (start.size, candidate.strength)
-
-
-def _dtype(name: str, device: SharedDevice) -> Any:
-    import torch
-
-    if device.name == "cpu":
-        return torch.float32
-    return torch.bfloat16 if name == "auto" else getattr(torch, name)

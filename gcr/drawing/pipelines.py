@@ -22,6 +22,8 @@ from gcr.errors import ModelError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from gcr.records import Progress
+
 Takes = Mapping[str, inspect.Parameter]
 
 CLIP_TOKENS = 77
@@ -222,6 +224,27 @@ def standing_in(owner: Any, name: str, value: object) -> Iterator[None]:
             del own[name]
         else:
             own[name] = before
+
+
+class Steps:
+    """Gives a pipeline progress bars, and tells how far it is with all images.
+
+    now: images that are drawn, being drawn, and to draw in all.
+    """
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self.now = (0, 1, 1)
+
+    def bar(self, iterable: Sequence[object] = (), total: int | None = None) -> StepBar:
+        steps = len(iterable) if total is None else total
+        drawn, drawing, to_draw = self.now
+
+        def tell(done: int) -> None:
+            if self._progress is not None:
+                self._progress("draw", drawn * steps + drawing * done, to_draw * steps)
+
+        return StepBar(tell, iterable)
 
 
 class StepBar:

@@ -24,6 +24,7 @@ from gcr.errors import GcrError, UsageError
 from gcr.exports.layouts import LAYOUTS, check
 from gcr.files import check_inside, duplicate, read, write, writing
 from gcr.records import image_name
+from gcr.wording import count
 
 RAW, REFINED = "raw", "refined"
 NAME = "layout.json"
@@ -58,7 +59,7 @@ class Exported:
         """What came of it, in lines for a person."""
         layout, missing = LAYOUTS[self.form], len(self.left_out)
         each = f", {self.images} images of each" if self.images > 1 else ""
-        lines = [f"{self.form}: {self.prompts} of {self.prompts + missing} prompts{each}"]
+        lines = [f"{self.form}: {self.prompts} of {count(self.prompts + missing, 'prompt')}{each}"]
         if missing:
             id_, reason = next(iter(self.left_out.items()))
             more = f"; and {missing - 1} more" if missing > 1 else ""

@@ -4,11 +4,34 @@
 loads none of them.
 """
 
+import json
 from pathlib import Path
+
+from gcr.errors import UsageError
 
 WEIGHTS = Path(__file__).parent / "weights"
 GENERATOR = WEIGHTS / "generator"
 CRITIC = WEIGHTS / "critic"
+
+
+def side() -> int:
+    """Pixels of the only size that the embedded generator draws, as its checkpoint has it."""
+    transformer, vae = (
+        json.loads((GENERATOR / part / "config.json").read_text(encoding="utf-8"))
+        for part in ("transformer", "vae")
+    )
+    halvings = len(vae["block_out_channels"]) - 1
+    return int(transformer["sample_size"]) << halvings
+
+
+def check_size(model: str, width: int | None, height: int | None) -> None:
+    """Raise UsageError for a size that this model, if it is the embedded generator, cannot draw."""
+    if model != "pocket:generator" or {width, height} <= {None, side()}:
+        return
+    raise UsageError(
+        f"{model} draws {side()}×{side()} pixels only, not {width or side()}×{height or side()}",
+        "leave out width and height (-W, -H), or take another generator",
+    )
 
 
 def unknown_words(prompt: str) -> list[str]:
@@ -29,4 +52,4 @@ def not_understood(prompt: str) -> str:
     return ""
 
 
-__all__ = ["CRITIC", "GENERATOR", "WEIGHTS", "not_understood", "unknown_words"]
+__all__ = ["CRITIC", "GENERATOR", "WEIGHTS", "not_understood", "side", "unknown_words"]

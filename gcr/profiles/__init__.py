@@ -6,7 +6,6 @@ its path says. `auto` is the largest of those in this folder that the machine ha
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from importlib import resources
@@ -17,7 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from gcr import notebook, structured, yamltext
 from gcr.errors import UsageError
+from gcr.libraries import imported
 from gcr.structured import MalformedError
+from gcr.wording import nearest
 
 AUTO = "auto"
 EMBEDDED = "pocket"
@@ -108,7 +109,7 @@ def everything(
 
 
 def load(name: str, environ: Mapping[str, str] | None = None) -> Profile:
-    """Load a profile by its name, or by the path of its file.
+    """Load a profile by its name, in capitals or not, or by the path of its file.
 
     Raises UsageError when there is none, naming the nearest.
     """
@@ -118,11 +119,14 @@ def load(name: str, environ: Mapping[str, str] | None = None) -> Profile:
     if name in files:
         return _read(files[name])
     names = [*known(), *files]
-    if name not in names:
+    same = next((one for one in names if one.casefold() == name.casefold()), None)
+    if same is None:
         choices = f"known profiles: {', '.join([*names, AUTO])}"
-        nearest = difflib.get_close_matches(name, [*names, AUTO], n=1)
-        hint = f"did you mean {nearest[0]!r}? {choices}" if nearest else choices
+        near = nearest(name, [*names, AUTO])
+        hint = f"did you mean {near!r}? {choices}" if near else choices
         raise UsageError(f"no profile named {name!r}", hint)
+    if same != name:
+        return load(same, environ)
     text = resources.files(__package__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     return parse(name, text)
 
@@ -169,8 +173,8 @@ def _mistake(where: str, error: ValidationError) -> UsageError:
     keys = [name for name in Profile.model_fields if name != "name"]
     hint = f"its keys: {', '.join(keys)}"
     if problem["type"] == "extra_forbidden":
-        nearest = difflib.get_close_matches(key, keys, n=1)
-        hint = f"did you mean {nearest[0]!r}? {hint}" if nearest else hint
+        near = nearest(key, keys)
+        hint = f"did you mean {near!r}? {hint}" if near else hint
         return UsageError(f"{where} has a key {key!r}, which there is not", hint)
     if problem["type"] == "missing":
         return UsageError(f"{where} lacks {key}", hint)
@@ -210,6 +214,7 @@ def gpu_gb() -> float:
 
 def _free_gb() -> float:
     """Free memory of the GPU in GiB; 0 where there is none."""
+    imported("torch")
     import torch
 
     if not torch.cuda.is_available():

@@ -10,7 +10,6 @@ Nothing the loop or the critic can reach may import this.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 from gcr import checkpoint, fetching, profiles
 from gcr.critic import address
 from gcr.errors import UsageError
+from gcr.wording import nearest
 
 if TYPE_CHECKING:
     from gcr.records import Evaluator
@@ -57,8 +57,8 @@ def choose(text: str | None, generators: Iterable[str]) -> Choice:
         raise UsageError("no evaluator says which arm is better", f"--evaluator {CHOICES}")
     name, _, model = (part.strip() for part in text.partition(":"))
     if name not in NAMES:
-        nearest = difflib.get_close_matches(name, NAMES, n=1)
-        hint = f"did you mean {nearest[0]}? " if nearest else ""
+        near = nearest(name, NAMES)
+        hint = f"did you mean {near}? " if near else ""
         raise UsageError(f"no evaluator named {name!r}", f"{hint}there are {CHOICES}")
     if bool(model) == (name == TRUTH):
         raise UsageError(f"--evaluator {text!r} is not whole", f"there are {CHOICES}")

@@ -15,6 +15,7 @@ from gcr.checkpoint import named_errors
 from gcr.device.gate import loading, working
 from gcr.device.memory import default_device
 from gcr.errors import ModelError
+from gcr.wording import count
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,4 +98,5 @@ class ClipScore:
     def _warn_of_length(self, prompts: Sequence[str]) -> None:
         read = self._tokenizer(list(dict.fromkeys(prompts))).input_ids
         if over := sum(len(tokens) > self._limit for tokens in read):
-            logger.warning("%d prompts are measured to their %dth token only", over, self._limit)
+            told = count(over, "prompt")
+            logger.warning("%s measured to token %d only", told, self._limit)

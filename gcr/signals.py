@@ -1,0 +1,77 @@
+"""Signals that ask this process to end: Ctrl-C, and what Slurm, Docker and a closed terminal send.
+
+All of them interrupt as Ctrl-C does, and the exit code tells which it was: 128 and its number.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from types import FrameType
+
+    Handler = Callable[[int, FrameType | None], Any]
+
+ENDING = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+
+_last = int(signal.SIGINT)
+
+
+def exit_code() -> int:
+    """Of a process that ends because it was asked to."""
+    return 128 + _last
+
+
+def note(number: int) -> None:
+    """Remember which signal came last."""
+    global _last  # noqa: PLW0603 - signals come to the process
+    _last = number
+
+
+def handled(handler: Handler) -> Mapping[int, Any]:
+    """Have all that is not ignored, as `nohup` has it, handled so; returns the handlers before.
+
+    Nothing changes outside of the main thread, where Python hears no signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    heard = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in heard}
+
+
+def put_back(handlers: Mapping[int, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@contextmanager
+def interrupting() -> Iterator[None]:
+    """Have each raise KeyboardInterrupt inside."""
+    note(int(signal.SIGINT))
+    before = handled(_interrupt)
+    try:
+        yield
+    finally:
+        put_back(before)
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Put back what a library makes of them inside."""
+    before = {number: signal.getsignal(number) for number in ENDING}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            put_back(before)
+
+
+def _interrupt(number: int, _: FrameType | None) -> None:
+    note(number)
+    raise KeyboardInterrupt
