@@ -45,6 +45,18 @@ def binary():
     return None
 
 
+def needed():
+    """For a module of tests: the browser, or None where one is required and there is none. Skips
+    the module where there is none and it may be left out.
+    """
+    import pytest
+
+    path = binary()
+    if path is None and not os.environ.get(REQUIRED):
+        pytest.skip(MISSING, allow_module_level=True)
+    return path
+
+
 def install():
     """Install Debian's, where the system has it and this user may; what goes wrong is shown."""
     client = shutil.which("apt-get")

@@ -1,6 +1,5 @@
 """The pages in a real browser: what they do when somebody uses them."""
 
-import os
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -12,9 +11,7 @@ from folders import HOSTILE, make_batch, make_comparison, make_run
 
 from gcr.report import report
 
-BINARY = chromium.binary()
-if BINARY is None and not os.environ.get(chromium.REQUIRED):
-    pytest.skip(chromium.MISSING, allow_module_level=True)
+BINARY = chromium.needed()
 
 SHOWN = "[...document.querySelectorAll('[data-gallery] > li:not([hidden])')].map(e => e.dataset.id)"
 

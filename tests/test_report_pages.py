@@ -9,7 +9,7 @@ from folders import HOSTILE, make_batch, make_comparison, make_run
 
 from gcr.report import report
 
-pytestmark = pytest.mark.skipif(not chromium.BINARY, reason="no chromium is installed")
+BINARY = chromium.needed()
 
 BOX = "document.querySelector('{}').getBoundingClientRect().toJSON()"
 EDGES = ("x", "y", "width", "height")
@@ -18,7 +18,8 @@ PHONE = {"width": 390, "height": 844, "phone": True}
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    browser = Browser(tmp_path_factory.mktemp("profile"))
+    assert BINARY is not None, f"{chromium.REQUIRED} is set, but {chromium.MISSING}"
+    browser = Browser(BINARY, tmp_path_factory.mktemp("profile"))
     yield browser
     browser.close()
 
