@@ -63,9 +63,16 @@ def cell(value: object) -> object:
     return value
 
 
+MOST_PAIRS = 1_000_000
+"""Pairs of words that are compared in order; of longer texts only which words are new is told."""
+
+
 def changed(before: str, after: str) -> list[tuple[str, bool]]:
     """The words of `after`, each with whether it is new against `before`."""
     old, new = before.split(), after.split()
+    if len(old) * len(new) > MOST_PAIRS:
+        known = set(_bare(old))
+        return [(word, bare not in known) for word, bare in zip(new, _bare(new), strict=True)]
     flags = [True] * len(new)
     matcher = difflib.SequenceMatcher(a=_bare(old), b=_bare(new), autojunk=False)
     for block in matcher.get_matching_blocks():

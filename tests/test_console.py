@@ -165,6 +165,11 @@ def test_the_beginning_names_models_and_settings():
     )
 
 
+def test_words_of_long_prompts_are_compared_quickly():
+    long = "a cat, " * 20_000
+    assert changed(long, f"{long}a dog")[-2:] == [("a", False), ("dog", True)]
+
+
 def test_an_end_before_any_round_can_be_shown():
     run = Run("id", Request("a star"), stop=StopReason.INTERRUPTED)
     text = shown(lambda view: view.end(run, None, Path("x")))
