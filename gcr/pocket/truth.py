@@ -9,6 +9,7 @@ shape is the template that overlaps it best (intersection over union).
 
 from __future__ import annotations
 
+import heapq
 import math
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,7 +22,7 @@ from gcr.pocket import world
 from gcr.pocket.spec import Spec, Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
     from PIL.Image import Image
@@ -30,6 +31,7 @@ SPECK = 56  # pixels; a smaller piece is dirt, not a thing
 RIM = 2  # pixels in which a thing blends into the canvas
 CONTRAST = 70.0  # RGB distance from the canvas at which a pixel is foreground
 MISSING = 2.5  # cost of a wanted thing for which there is none
+NONE = math.inf  # in the place of a seen thing; behind all of them in order
 CLEAR = 0.62  # overlap with its template under which a thing is an unclear blob
 
 _CANVAS_RGB = np.array(list(world.CANVASES.values()), dtype=np.float32)
@@ -188,12 +190,16 @@ def compare(spec: Spec, view: View) -> Finding:
     wanted, seen = list(spec.wanted()), list(view.things)
     wrongs = [[_wrong(w, s) for s in seen] for w in wanted]
     costs = [[_cost(wrong) for wrong in row] for row in wrongs]
-    fit: tuple[int | None, ...] = ()
-    least, relation = math.inf, None
-    for trial, cost in _fits(costs, max(0, len(wanted) - len(seen)), lambda: least):
+    best: tuple[float, tuple[float, ...]] = (math.inf, ())
+    fit: list[int | None] = []
+    relation = None
+    for cost, order in _fits(costs, max(0, len(wanted) - len(seen))):
+        if cost > best[0]:
+            break
+        trial = [None if j == NONE else int(j) for j in order]
         holds = _holds(spec, wanted, [None if j is None else seen[j] for j in trial])
-        if cost + (holds is False) < least:
-            least, fit, relation = cost + (holds is False), trial, holds
+        if (rank := (cost + (holds is False), order)) < best:
+            best, fit, relation = rank, trial, holds
     return Finding(
         matched=tuple(
             (wanted[i], seen[j], wrongs[i][j]) for i, j in enumerate(fit) if j is not None
@@ -205,25 +211,21 @@ def compare(spec: Spec, view: View) -> Finding:
     )
 
 
-def _fits(
-    costs: list[list[float]], spare: int, least: Callable[[], float]
-) -> Iterator[tuple[tuple[int | None, ...], float]]:
-    """Every way to give each wanted thing a seen one of its own, or none to `spare` of them, and
-    its cost. Ways that cost no less than `least`, the best so far, are left out.
+def _fits(costs: list[list[float]], spare: int) -> Iterator[tuple[float, tuple[float, ...]]]:
+    """Every way to give each wanted thing a seen one of its own, or NONE to `spare` of them, after
+    its cost; the cheapest first.
     """
-    stack: list[tuple[tuple[int | None, ...], float, int]] = [((), 0.0, spare)]
-    while stack:
-        taken, cost, left = stack.pop()
-        if cost >= least():
-            continue
+    queue: list[tuple[float, tuple[float, ...], int]] = [(0.0, (), spare)]
+    while queue:
+        cost, taken, left = heapq.heappop(queue)
         if len(taken) == len(costs):
-            yield taken, cost
+            yield cost, taken
             continue
         row = costs[len(taken)]
+        for j in set(range(len(row))).difference(map(int, filter(math.isfinite, taken))):
+            heapq.heappush(queue, (cost + row[j], (*taken, j), left))
         if left:
-            stack.append(((*taken, None), cost + MISSING, left - 1))
-        free = [j for j in range(len(row)) if j not in taken]
-        stack += [((*taken, j), cost + row[j], left) for j in reversed(free)]
+            heapq.heappush(queue, (cost + MISSING, (*taken, NONE), left - 1))
 
 
 def _wrong(wanted: Wanted, seen: Seen) -> tuple[str, ...]:
