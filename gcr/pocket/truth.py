@@ -9,7 +9,7 @@ shape is the template that overlaps it best (intersection over union).
 
 from __future__ import annotations
 
-import itertools
+import heapq
 import math
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,11 +22,16 @@ from gcr.pocket import world
 from gcr.pocket.spec import Spec, Wanted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-SPECK = 14  # pixels; a smaller piece is dirt, not a thing
+SPECK = 56  # pixels; a smaller piece is dirt, not a thing
+RIM = 2  # pixels in which a thing blends into the canvas
 CONTRAST = 70.0  # RGB distance from the canvas at which a pixel is foreground
+MISSING = 2.5  # cost of a wanted thing for which there is none
+NONE = math.inf  # in the place of a seen thing; behind all of them in order
 CLEAR = 0.62  # overlap with its template under which a thing is an unclear blob
 
 _CANVAS_RGB = np.array(list(world.CANVASES.values()), dtype=np.float32)
@@ -81,7 +86,7 @@ def _pieces(foreground: NDArray[np.bool_], nearest: NDArray[np.intp]) -> list[ND
     for i in range(1, count + 1):
         whole = labels == i
         # A rim blends into the canvas and takes on other colours' hues: vote without it.
-        inside = ndimage.binary_erosion(whole)
+        inside = ndimage.binary_erosion(whole, iterations=RIM)
         votes = np.bincount(nearest[inside], minlength=len(_COLOUR_RGB))
         main = [c for c in np.flatnonzero(votes >= SPECK) if votes[c] >= 0.2 * votes.sum()]
         if len(main) < 2:
@@ -101,12 +106,12 @@ def _read(
     piece: NDArray[np.bool_], pixels: NDArray[np.float32], canvas: NDArray[np.float32]
 ) -> Seen:
     """The thing one piece is. piece: (SIDE, SIDE); pixels: (SIDE, SIDE, 3); canvas: (3,)."""
-    inside = ndimage.binary_erosion(piece)
+    inside = ndimage.binary_erosion(piece, iterations=RIM)
     paint = np.median(pixels[inside if inside.sum() >= 6 else piece], axis=0)
     colour = int(((_COLOUR_RGB - paint) ** 2).sum(-1).argmin())
     # How much of each pixel the paint covers: exact areas in spite of soft edges.
     cover = ((pixels - canvas) @ (paint - canvas) / ((paint - canvas) ** 2).sum()).clip(0, 1)
-    cover = cover * ndimage.binary_dilation(piece)
+    cover = cover * ndimage.binary_dilation(piece, iterations=RIM)
     area = float(cover.sum())
     rows, columns = np.indices(cover.shape)
     cy, cx = ((cover * v).sum() / area + 0.5 for v in (rows, columns))
@@ -183,18 +188,18 @@ class Finding:
 def compare(spec: Spec, view: View) -> Finding:
     """Fit the things seen to the things wanted so that the least is wrong."""
     wanted, seen = list(spec.wanted()), list(view.things)
-    slots: list[int | None] = [*range(len(seen)), *([None] * max(0, len(wanted) - len(seen)))]
     wrongs = [[_wrong(w, s) for s in seen] for w in wanted]
-    fit: tuple[int | None, ...] = ()
-    least, relation = math.inf, None
-    for trial in itertools.islice(itertools.permutations(slots, len(wanted)), 20000):
-        cost = sum(2.5 if j is None else _cost(wrongs[i][j]) for i, j in enumerate(trial))
-        if cost >= least:
-            continue
+    costs = [[_cost(wrong) for wrong in row] for row in wrongs]
+    best: tuple[float, tuple[float, ...]] = (math.inf, ())
+    fit: list[int | None] = []
+    relation = None
+    for cost, order in _fits(costs, max(0, len(wanted) - len(seen))):
+        if cost > best[0]:
+            break
+        trial = [None if j == NONE else int(j) for j in order]
         holds = _holds(spec, wanted, [None if j is None else seen[j] for j in trial])
-        cost += holds is False
-        if cost < least:
-            least, fit, relation = cost, trial, holds
+        if (rank := (cost + (holds is False), order)) < best:
+            best, fit, relation = rank, trial, holds
     return Finding(
         matched=tuple(
             (wanted[i], seen[j], wrongs[i][j]) for i, j in enumerate(fit) if j is not None
@@ -204,6 +209,23 @@ def compare(spec: Spec, view: View) -> Finding:
         relation=relation,
         canvas=None if not spec.canvas else spec.canvas == view.canvas,
     )
+
+
+def _fits(costs: list[list[float]], spare: int) -> Iterator[tuple[float, tuple[float, ...]]]:
+    """Every way to give each wanted thing a seen one of its own, or NONE to `spare` of them, after
+    its cost; the cheapest first.
+    """
+    queue: list[tuple[float, tuple[float, ...], int]] = [(0.0, (), spare)]
+    while queue:
+        cost, taken, left = heapq.heappop(queue)
+        if len(taken) == len(costs):
+            yield cost, taken
+            continue
+        row = costs[len(taken)]
+        for j in set(range(len(row))).difference(map(int, filter(math.isfinite, taken))):
+            heapq.heappush(queue, (cost + row[j], (*taken, j), left))
+        if left:
+            heapq.heappush(queue, (cost + MISSING, (*taken, NONE), left - 1))
 
 
 def _wrong(wanted: Wanted, seen: Seen) -> tuple[str, ...]:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SIDE = 64  # pixels
+SIDE = 128  # pixels
 MOST = 5  # things in a scene
-MARGIN = 4.0  # pixels by which "above" must be above
+MARGIN = 8.0  # pixels by which "above" must be above
 
 RGB = tuple[int, int, int]
 CANVASES: dict[str, RGB] = {"white": (255, 255, 255), "grey": (128, 128, 128), "black": (0, 0, 0)}
@@ -31,13 +31,13 @@ COLOURS: dict[str, RGB] = {
     "pink": (245, 130, 190),
 }
 SHAPES = ("circle", "square", "triangle", "star", "heart", "cross")
-SIZES = {"small": 5.8, "medium": 7.5, "large": 9.3}  # radius in pixels
+SIZES = {"small": 11.6, "medium": 15.0, "large": 18.6}  # radius in pixels
 PLACES = (
     "top left", "top", "top right",
     "left", "center", "right",
     "bottom left", "bottom", "bottom right",
 )  # fmt: skip
-CELL_CENTRES = (12.0, 32.0, 52.0)  # pixels
+CELL_CENTRES = (24.0, 64.0, 104.0)  # pixels
 
 HELD_OUT = frozenset(
     {
@@ -107,10 +107,10 @@ def put(rng: random.Random, kinds: list[tuple[str, str, str]], places: list[str]
         things: list[Thing] = []
         for (colour, shape, size), place in zip(kinds, places, strict=True):
             row, column = divmod(PLACES.index(place), 3)
-            x, y = (CELL_CENTRES[i] + rng.uniform(-2.0, 2.0) for i in (column, row))
-            things.append(Thing(shape, colour, x, y, SIZES[size] + rng.uniform(-0.3, 0.3)))
+            x, y = (CELL_CENTRES[i] + rng.uniform(-4.0, 4.0) for i in (column, row))
+            things.append(Thing(shape, colour, x, y, SIZES[size] + rng.uniform(-0.6, 0.6)))
         if all(
-            math.hypot(a.x - b.x, a.y - b.y) > a.radius + b.radius + 1.5
+            math.hypot(a.x - b.x, a.y - b.y) > a.radius + b.radius + 3.0
             for i, a in enumerate(things)
             for b in things[:i]
         ):

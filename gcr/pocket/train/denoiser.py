@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import (
@@ -22,10 +21,10 @@ from gcr.pocket import world
 from gcr.pocket.language import say
 from gcr.pocket.train import text, vae
 from gcr.pocket.train.captions import spec_of
-from gcr.pocket.train.session import Session, device
+from gcr.pocket.train.pool import render, scenes
+from gcr.pocket.train.session import Batch, Plan, Session, device
 
-POOL = 30_000  # scenes
-BATCH = 48
+POOL = 120_000  # scenes
 UNSAID = 0.1  # share of captions dropped, for guidance
 
 
@@ -55,51 +54,54 @@ def scheduler() -> DPMSolverMultistepScheduler:
 
 def pool(folder: Path, seed: int) -> tuple[list[world.Scene], torch.Tensor]:
     """Scenes, and their latents scaled to unit spread. They are kept on disk for a resumed run."""
-    rng = random.Random(f"{seed} scenes")
-    scenes = [world.sample(rng) for _ in range(POOL)]
+    shown = scenes(f"{seed} scenes", POOL)
     path, source = folder / f"latents-{seed}.pt", folder.parent / "vae"
     stale = path.exists() and path.stat().st_mtime < (source / "checkpoint.pt").stat().st_mtime
     if stale or not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         autoencoder = vae.load(source)
-        torch.save(vae.encode(autoencoder, scenes) / vae.spread(autoencoder), path)
-    return scenes, torch.load(path, weights_only=True)
+        torch.save(vae.encode(autoencoder, render(shown)) / vae.spread(autoencoder), path)
+    return shown, torch.load(path, weights_only=True)
 
 
-def train(folder: Path, steps: int, seed: int, rate: float) -> None:
-    scenes, latents = pool(folder, seed)
+def train(folder: Path, plan: Plan) -> None:
+    shown, latents = pool(folder, plan.seed)
+    latents = latents.to(device())
     encoder, tokenize = text.load(folder.parent / "text"), text.tokenizer()
-    torch.manual_seed(seed)
+    torch.manual_seed(plan.seed)
     model = build().to(device())
-    session = Session(folder, model, steps, seed, rate=rate, muon=True)
+    session = Session(folder, model, plan, muon=True)
 
-    def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        rng = random.Random(f"{seed} denoiser {step}")
-        picks = [rng.randrange(len(scenes)) for _ in range(BATCH)]
+    def batch_of(step: int) -> Batch:
+        rng = random.Random(f"{plan.seed} denoiser {step}")
+        picks = [rng.randrange(len(shown)) for _ in range(plan.batch)]
         captions = [
-            "" if rng.random() < UNSAID else say(spec_of(scenes[i], rng), rng) for i in picks
+            "" if rng.random() < UNSAID else say(spec_of(shown[i], rng), rng) for i in picks
         ]
-        tokens = tokenize(captions, padding=True, return_tensors="pt").to(device())
+        tokens = tokenize(captions, padding="max_length", return_tensors="pt")
+        return {
+            "picks": torch.tensor(picks),
+            "ids": tokens.input_ids,
+            "mask": tokens.attention_mask,
+        }
+
+    def loss_of(told: Batch) -> tuple[torch.Tensor, Batch]:
         with torch.no_grad():
-            hidden = encoder(**_named(tokens)).last_hidden_state
-        clean = latents[picks].to(device())
+            hidden = encoder(told["ids"], attention_mask=told["mask"]).last_hidden_state
+        clean = latents[told["picks"]]
         noise = torch.randn_like(clean)
-        sigma = torch.sigmoid(torch.randn(BATCH, device=clean.device) * 1.2 + 0.2)
+        sigma = torch.sigmoid(torch.randn(plan.batch, device=clean.device) * 1.2 + 0.2)
         mixed = torch.lerp(clean, noise, sigma[:, None, None, None])
         flow = model(
             mixed,
             encoder_hidden_states=hidden,
-            encoder_attention_mask=tokens.attention_mask,
+            encoder_attention_mask=told["mask"],
             timestep=sigma * 1000,
             added_cond_kwargs={"resolution": None, "aspect_ratio": None},
         ).sample
         return F.mse_loss(flow, noise - clean), {}
 
-    session.run(loss_of)
-
-
-def _named(tokens: Any) -> dict[str, torch.Tensor]:
-    return {"input_ids": tokens.input_ids, "attention_mask": tokens.attention_mask}
+    session.run(batch_of, loss_of)
 
 
 def pipeline(work: Path) -> PixArtAlphaPipeline:

@@ -11,7 +11,7 @@ import json
 import random
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -20,18 +20,21 @@ from PIL import Image
 from gcr.pocket import truth, world
 from gcr.pocket.language import parse, say
 from gcr.pocket.spec import Spec, describe, relate
-from gcr.pocket.train import denoiser, vae
-from gcr.pocket.train.critic import Album
+from gcr.pocket.train import denoiser, eyes, vae
+from gcr.pocket.train.lessons import Album
+from gcr.pocket.train.pool import CHUNK, render, scenes, spread_out
 from gcr.pocket.train.replies import REWRITES, Rewrite
 from gcr.pocket.train.session import batches
 from gcr.profiles import Profile
 
-BATCH = 48
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 Kind = tuple[int, bool]  # number of things asked for, whether a relation is
-RENDERED = 9_000  # pictures that are not drawn by the generator
+RENDERED = 60_000  # pictures that are not drawn by the generator
 
 
-def draw(folder: Path, requests: int, seed: int, profile: Profile) -> None:
+def draw(folder: Path, requests: int, seed: int, profile: Profile, batch: int) -> None:
     """Draw each request as it is and in every rewriting; keep pictures, prompts and verdicts.
 
     They are added to those that are there already. profile: how the pair is run, so that the
@@ -43,25 +46,24 @@ def draw(folder: Path, requests: int, seed: int, profile: Profile) -> None:
     pipeline.set_progress_bar_config(disable=True)
     jobs = _jobs(requests, random.Random(f"{seed} drawings {len(before)}"))
     pictures, told = [], []
-    for n, part in enumerate(batches(jobs, BATCH)):
+    for n, part in enumerate(batches(jobs, batch)):
         generator = torch.Generator().manual_seed(seed * 100_003 + len(before) + n)
         drawn = pipeline(
             [prompt for *_, prompt in part],
             num_inference_steps=profile.steps,
             guidance_scale=profile.guidance,
             generator=generator,
-            width=profile.width,
-            height=profile.height,
+            width=world.SIDE,
+            height=world.SIDE,
             **profile.call,
             output_type="np",
-        ).images  # (batch, 64, 64, 3), 0-1
-        for (spec, way, prompt), image in zip(part, drawn, strict=True):
-            pixels = (image * 255).round().astype(np.uint8)
-            right = truth.shows(Image.fromarray(pixels), spec)
-            pictures.append(pixels)
-            told.append({"request": say(spec), "way": way, "prompt": prompt, "right": right})
-        print(f"drawings: {len(told)} of {len(jobs)}", flush=True)
+        ).images  # (batch, SIDE, SIDE, 3), 0-1
+        pictures += [(image * 255).round().astype(np.uint8) for image in drawn]
+        print(f"drawings: {len(pictures)} of {len(jobs)}", flush=True)
     kept = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+    for (spec, way, prompt), view in zip(jobs, look(kept), strict=True):
+        right = truth.compare(spec, view).right
+        told.append({"request": say(spec), "way": way, "prompt": prompt, "right": right})
     if before:
         kept = torch.cat([torch.load(folder / "pictures.pt", weights_only=True), kept])
     torch.save(kept, folder / "pictures.pt")
@@ -135,26 +137,64 @@ def report(folder: Path) -> None:
         print(f"drawings: {of[0]} things{' related' * of[1]}: {shown}", flush=True)
 
 
+def look(pixels: torch.Tensor) -> list[truth.View]:
+    """What truth reads in each picture, (pictures, 3, SIDE, SIDE), uint8."""
+    chunks = torch.split(pixels.permute(0, 2, 3, 1), CHUNK)
+    return [view for views in spread_out(_look, [c.numpy() for c in chunks]) for view in views]
+
+
+def _look(images: NDArray[np.uint8]) -> list[truth.View]:
+    return [truth.look(Image.fromarray(image)) for image in images]
+
+
 def album(folder: Path, seed: int, *, drawn: bool) -> Album:
     """Renders, reconstructions and, where there are any, drawings; no held-out pair."""
-    rng = random.Random(f"{seed} album")
-    pixels = vae.render([world.sample(rng) for _ in range(RENDERED)])
-    asked: list[Spec | None] = [None] * RENDERED
-    autoencoder, half = vae.load(folder.parent / "vae"), RENDERED // 2
-    pixels[:half] = torch.cat(
-        [vae.reconstruct(autoencoder, p) for p in torch.split(pixels[:half], 64)]
+    shown = rendered(folder, seed)
+    return with_drawings(shown, folder) if drawn else shown
+
+
+def rendered(folder: Path, seed: int) -> Album:
+    """Renders, half of them through the autoencoder and back."""
+    shown = scenes(f"{seed} album", RENDERED)
+    pixels, half = render(shown), RENDERED // 2
+    pixels[:half] = vae.reconstruct(vae.load(folder.parent / "vae"), pixels[:half])
+    views = [*look(pixels[:half]), *map(_as_meant, shown[half:])]
+    return _album(pixels, views, [None] * RENDERED, hindsight(folder))
+
+
+def with_drawings(shown: Album, folder: Path) -> Album:
+    """The album with what the generator drew, and what came of it."""
+    pixels = torch.load(folder / "pictures.pt", weights_only=True)
+    asked: list[Spec | None] = [parse(line["request"]) for line in _told(folder)]
+    drawn = _album(pixels, look(pixels), asked, hindsight(folder))
+    return Album(
+        torch.cat([shown.pixels, drawn.pixels]),
+        torch.cat([shown.patches, drawn.patches]),
+        shown.views + drawn.views,
+        shown.asked + drawn.asked,
+        drawn.ways,
     )
-    if drawn:
-        pixels = torch.cat([pixels, torch.load(folder / "pictures.pt", weights_only=True)])
-        asked += [parse(line["request"]) for line in _told(folder)]
-    images = pixels.permute(0, 2, 3, 1).numpy()
-    views = [truth.look(Image.fromarray(image)) for image in images]
+
+
+def _album(
+    pixels: torch.Tensor,
+    views: list[truth.View],
+    asked: list[Spec | None],
+    ways: dict[Kind, Rewrite],
+) -> Album:
     kept = [
         i
         for i, view in enumerate(views)
         if len(view.things) <= 8
         and all((t.colour, t.shape) not in world.HELD_OUT for t in view.things)
     ]
-    return Album(
-        pixels[kept], [views[i] for i in kept], [asked[i] for i in kept], hindsight(folder)
-    )
+    views = [views[i] for i in kept]
+    patches = eyes.labels([world.Scene(view.canvas, view.things) for view in views])
+    return Album(pixels[kept], patches, views, [asked[i] for i in kept], ways)
+
+
+def _as_meant(scene: world.Scene) -> truth.View:
+    """What truth reads in a clean picture of a scene, without looking."""
+    order = sorted(scene.things, key=lambda t: (world.PLACES.index(t.place), t.y, t.x))
+    things = (truth.Seen(t.shape, t.colour, t.x, t.y, t.radius) for t in order)
+    return truth.View(scene.canvas, tuple(things))

@@ -15,7 +15,6 @@ from gcr.pocket.train import critic, denoiser, eyes
 from gcr.pocket.train.session import hardware
 
 STAGES = ("vae", "decoder", "text", "denoiser", "eyes", "critic")
-BEFORE = "before.json"  # the training log of adopted weights
 
 
 def export(work: Path, target: Path) -> None:
@@ -29,8 +28,6 @@ def export(work: Path, target: Path) -> None:
             stage: _log(path) for stage in STAGES if (path := work / stage / "log.jsonl").exists()
         },
     }
-    if (work / BEFORE).exists():
-        log["before"] = json.loads((work / BEFORE).read_text())
     (target / "training.json").write_text(json.dumps(log, indent=1) + "\n")
 
 
@@ -64,10 +61,10 @@ def reviewer(work: Path, target: Path) -> None:
 
 def load(folder: Path) -> LlavaForConditionalGeneration:
     """The trained critic of a stage folder."""
-    model = critic.build(len(critic.tokenizer()))
+    model = critic.Reader(critic.build(len(critic.tokenizer())), eyes.Eyes())
     state = torch.load(folder / "checkpoint.pt", map_location="cpu", weights_only=True)
     model.load_state_dict(state["model"])
-    return cast("LlavaForConditionalGeneration", model.eval())
+    return cast("LlavaForConditionalGeneration", model.critic.eval())
 
 
 def _log(path: Path) -> list[dict[str, float]]:

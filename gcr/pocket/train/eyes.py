@@ -5,9 +5,8 @@ Dense labels teach seeing with far fewer images than replies do.
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -17,13 +16,16 @@ from transformers import SiglipVisionConfig, SiglipVisionModel
 
 from gcr.pocket import world
 from gcr.pocket.train import vae
-from gcr.pocket.train.session import Session, device
+from gcr.pocket.train.pool import CHUNK, render, scenes, spread_out
+from gcr.pocket.train.session import Batch, Plan, Session, device
 
-WIDTH = 128
-PATCH = 8  # pixels
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+WIDTH = 144
+PATCH = 16  # pixels
 GRID = world.SIDE // PATCH
-POOL = 12_000  # scenes
-BATCH = 64
+POOL = 60_000  # scenes
 HEADS = {"colour": len(world.COLOURS), "shape": len(world.SHAPES), "size": len(world.SIZES)}
 
 
@@ -50,66 +52,83 @@ class Eyes(nn.Module):
         self.canvas = nn.Linear(WIDTH, len(world.CANVASES))
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Pixels (batch, 3, 64, 64) in -1..1 to features (batch, 64, WIDTH)."""
+        """Pixels (batch, 3, SIDE, SIDE) in -1..1 to features (batch, GRID², WIDTH)."""
         seen = self.tower(pixels, output_hidden_states=True)
         return cast("torch.Tensor", seen.hidden_states[-1])
 
 
-def labels(scene: world.Scene) -> torch.Tensor:
-    """Per patch (GRID², 5): colour, shape and size (0: nothing), middle (0 or 1), canvas."""
+def labels(scenes: list[world.Scene]) -> torch.Tensor:
+    """Per scene and patch (scenes, GRID², 5): colour, shape and size (0: nothing), middle (0 or
+    1), canvas.
+    """
+    chunks = [scenes[i : i + CHUNK] for i in range(0, len(scenes), CHUNK)]
+    return torch.cat([torch.from_numpy(told) for told in spread_out(_labels, chunks)])
+
+
+def _labels(scenes: list[world.Scene]) -> NDArray[np.int64]:
+    return np.stack([_patches(scene) for scene in scenes])
+
+
+def _patches(scene: world.Scene) -> NDArray[np.int64]:
     told = np.zeros((GRID, GRID, 5), dtype=np.int64)
     told[..., 4] = list(world.CANVASES).index(scene.canvas)
     centres = (np.arange(GRID) + 0.5) * PATCH
     for t in scene.things:
-        near = np.hypot(centres[None] - t.x, centres[:, None] - t.y) < t.radius + 1
+        near = np.hypot(centres[None] - t.x, centres[:, None] - t.y) < t.radius + 2
         row, column = (min(GRID - 1, max(0, int(v // PATCH))) for v in (t.y, t.x))
         near[row, column] = True
         kind = (list(world.COLOURS).index(t.colour), world.SHAPES.index(t.shape))
         told[near, 0], told[near, 1] = kind[0] + 1, kind[1] + 1
         told[near, 2] = list(world.SIZES).index(t.size) + 1
         told[row, column, 3] = 1
-    return torch.from_numpy(told.reshape(-1, 5))
+    return told.reshape(-1, 5)
 
 
-def train(folder: Path, steps: int, seed: int, rate: float) -> None:
-    rng = random.Random(f"{seed} eyes")
-    scenes = [world.sample(rng) for _ in range(POOL)]
-    pixels = vae.render(scenes).to(device())
-    told = torch.stack([labels(scene) for scene in scenes]).to(device())
-    torch.manual_seed(seed)
+def train(folder: Path, plan: Plan) -> None:
+    shown = scenes(f"{plan.seed} eyes", POOL)
+    pixels = render(shown).to(device())
+    told = labels(shown).to(device())
+    torch.manual_seed(plan.seed)
     eyes = Eyes().to(device())
-    session = Session(folder, eyes, steps, seed, rate=rate, muon=True)
+    session = Session(folder, eyes, plan, muon=True)
 
-    def loss_of(_: int) -> tuple[torch.Tensor, dict[str, float]]:
-        picks = torch.randint(len(pixels), (BATCH,))
-        seen, want = eyes(jitter(vae.to_model(pixels[picks]))), told[picks]
-        thing = want[..., 0] > 0
-        loss = F.cross_entropy(eyes.canvas(seen).flatten(0, 1), want[..., 4].flatten())
-        loss = loss + F.cross_entropy(eyes.middle(seen).flatten(0, 1), want[..., 3].flatten())
-        right = 1.0
-        for i, head in enumerate(eyes.heads.values()):
-            guess = head(seen)
-            loss = loss + F.cross_entropy(guess[~thing], want[..., i][~thing])
-            loss = loss + F.cross_entropy(guess[thing], want[..., i][thing])
-            hit = (guess.argmax(-1) == want[..., i])[want[..., 3] > 0]
-            right = min(right, hit.float().mean().item())
-        return loss, {"worst_head": right}
+    def loss_of(batch: Batch) -> tuple[torch.Tensor, Batch]:
+        picks = batch["picks"]
+        return loss(eyes, eyes(jitter(vae.to_model(pixels[picks]))), told[picks])
 
-    session.run(loss_of)
+    session.run(lambda step: vae.picks(step, plan, len(shown)), loss_of)
+
+
+def loss(eyes: Eyes, seen: torch.Tensor, told: torch.Tensor) -> tuple[torch.Tensor, Batch]:
+    """How far features (batch, patches, WIDTH) are from telling their labels, and by how many of
+    the things' middles the worst head is right.
+    """
+    thing, middle = told[..., 0] > 0, told[..., 3] > 0
+    total = F.cross_entropy(eyes.canvas(seen).flatten(0, 1), told[..., 4].flatten())
+    total = total + F.cross_entropy(eyes.middle(seen).flatten(0, 1), told[..., 3].flatten())
+    right = torch.ones((), device=seen.device)
+    for i, head in enumerate(eyes.heads.values()):
+        guess, want = head(seen), told[..., i]
+        # Patches with a thing and patches without weigh the same, however few there are.
+        errors = F.cross_entropy(guess.flatten(0, 1), want.flatten(), reduction="none")
+        for part in (thing, ~thing):
+            weight = part.flatten().float()
+            total = total + (errors * weight).sum() / weight.sum().clamp(min=1)
+        hit = ((guess.argmax(-1) == want) & middle).sum() / middle.sum().clamp(min=1)
+        right = torch.minimum(right, hit)
+    return total, {"worst_head": right}
 
 
 def jitter(pixels: torch.Tensor) -> torch.Tensor:
     """Blur, tint and grain a little, as a generator does. pixels in -1..1."""
     dice = torch.rand(len(pixels), 1, 1, 1, device=pixels.device)
-    soft = F.avg_pool2d(F.pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    soft = F.avg_pool2d(F.pad(pixels, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
     tint = 0.05 * torch.randn(len(pixels), 3, 1, 1, device=pixels.device)
     grain = 0.05 * dice * torch.randn_like(pixels)
     return (torch.lerp(pixels, soft, (2 * dice - 0.8).clamp(0, 1)) + tint + grain).clamp(-1, 1)
 
 
-def load(folder: Path) -> SiglipVisionModel:
-    """The trained tower of a stage folder."""
-    eyes = Eyes()
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The trained weights of a stage folder."""
     state = torch.load(folder / "checkpoint.pt", map_location="cpu", weights_only=True)
-    eyes.load_state_dict(state["model"])
-    return cast("SiglipVisionModel", eyes.tower)
+    return cast("dict[str, torch.Tensor]", state["model"])

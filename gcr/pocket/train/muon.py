@@ -43,7 +43,7 @@ class Muon(torch.optim.Optimizer):
         ahead = gradient.lerp(state["momentum"], group["momentum"])  # Nesterov's
         weight.mul_(1 - group["lr"] * group["weight_decay"])
         size = 0.2 * max(weight.shape) ** 0.5
-        weight.add_(orthogonal(ahead), alpha=-group["lr"] * size)
+        weight.sub_(orthogonal(ahead) * (group["lr"] * size))
 
 
 def orthogonal(matrix: torch.Tensor) -> torch.Tensor:

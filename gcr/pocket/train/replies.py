@@ -116,17 +116,16 @@ def _check(wanted: Wanted, seen: Seen | None, wrong: tuple[str, ...]) -> str:
 
 
 def _relation(relation: Relation, finding: Finding) -> str:
-    """The nearest of both sides, which decide: `above: middle row, bottom row, right`."""
+    """Where each thing of both sides stands: `above: top row, middle row | bottom row, right`."""
     if finding.missing:
         return f"{relation.name}: missing, wrong"
     rows = relation.name in ("above", "below")
-    nearest = (max, min) if relation.name in ("above", "left of") else (min, max)
-    bands = []
-    for pick, members in zip(nearest, (relation.first, relation.second), strict=True):
-        side = [s for w, s, _ in finding.matched if w.group in members]
-        place = world.PLACES.index(pick(side, key=lambda s: s.y if rows else s.x).place)
-        bands.append(ROWS[place // 3] if rows else COLUMNS[place % 3])
-    return f"{relation.name}: {', '.join(bands)}, {'right' if finding.relation else 'wrong'}"
+    pairs = sorted(finding.matched, key=lambda m: m[0].group)
+    sides = []
+    for members in (relation.first, relation.second):
+        places = [world.PLACES.index(s.place) for w, s, _ in pairs if w.group in members]
+        sides.append(", ".join(ROWS[p // 3] if rows else COLUMNS[p % 3] for p in places))
+    return f"{relation.name}: {' | '.join(sides)}, {'right' if finding.relation else 'wrong'}"
 
 
 # Rewriting
@@ -260,6 +259,16 @@ WORDS: Sequence[str] = [
     "total",
     "checklist",
     "compare",
+    "objection",
+    "again",
+    "write",
+    "whole",
+    "reply",
+    "it",
+    "must",
+    "hold",
+    "word",
+    "for",
     "first",
     "second",
     "better",

@@ -19,10 +19,9 @@ from gcr.pocket import world
 from gcr.pocket.language import WORDS, join, phrase
 from gcr.pocket.spec import Spec, Wanted
 from gcr.pocket.train.captions import spec_of
-from gcr.pocket.train.session import Session, device
+from gcr.pocket.train.session import Batch, Plan, Session, device
 
 WIDTH = 192
-BATCH = 128
 MOST_TOKENS = 64
 CLASSES = {
     "colour": tuple(world.COLOURS),
@@ -95,39 +94,41 @@ def labels(spec: Spec, named: Wanted) -> list[int]:
     return [classes.index(value) for classes, value in zip(CLASSES.values(), told, strict=True)]
 
 
-def batch(rng: random.Random, tokenize: Any) -> tuple[Any, torch.Tensor, torch.Tensor]:
-    """Tokens; positions of nouns (nouns, 2) as (row, token); their classes (nouns, heads)."""
-    texts, where, classes = [], [], []
-    for row in range(BATCH):
+def batch_of(rng: random.Random, tokenize: Any, size: int) -> Batch:
+    """Token ids and mask of captions, and at each token the class of each head, as `classes`
+    (captions, tokens, heads): -100 but at nouns.
+    """
+    texts, classes = [], torch.full((size, MOST_TOKENS, len(CLASSES)), -100)
+    for row in range(size):
         spec = spec_of(world.sample(rng), rng)
         words = phrase(spec, rng)
         texts.append(join(words))
         for at, word in enumerate(words):
             if word.names:
-                where.append((row, at))
-                classes.append(labels(spec, word.names))
-    tokens = tokenize(texts, padding=True, return_tensors="pt")
-    return tokens, torch.tensor(where), torch.tensor(classes)
+                classes[row, at] = torch.tensor(labels(spec, word.names))
+    tokens = tokenize(texts, padding="max_length", return_tensors="pt")
+    return {"ids": tokens.input_ids, "mask": tokens.attention_mask, "classes": classes}
 
 
-def train(folder: Path, steps: int, seed: int, rate: float) -> None:
-    torch.manual_seed(seed)
+def train(folder: Path, plan: Plan) -> None:
+    torch.manual_seed(plan.seed)
     reader, tokenize = Reader().to(device()), tokenizer()
-    session = Session(folder, reader, steps, seed, rate=rate)
+    session = Session(folder, reader, plan)
 
-    def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        tokens, where, classes = batch(random.Random(f"{seed} text {step}"), tokenize)
-        hidden = reader(tokens.input_ids.to(device()), tokens.attention_mask.to(device()))
-        at_nouns = hidden[where[:, 0], where[:, 1]]
-        classes = classes.to(hidden.device)
-        loss, right = hidden.new_zeros(()), 1.0
+    def loss_of(told: Batch) -> tuple[torch.Tensor, Batch]:
+        hidden = reader(told["ids"], told["mask"])
+        loss, right = hidden.new_zeros(()), hidden.new_ones(())
         for i, head in enumerate(reader.heads.values()):
-            guess = head(at_nouns)
-            loss = loss + F.cross_entropy(guess, classes[:, i])
-            right = min(right, (guess.argmax(-1) == classes[:, i]).float().mean().item())
+            guess, want = head(hidden).flatten(0, 1), told["classes"][..., i].flatten()
+            loss = loss + F.cross_entropy(guess, want)
+            hits = (guess.argmax(-1) == want).sum() / (want >= 0).sum()
+            right = torch.minimum(right, hits)
         return loss, {"worst_head": right}
 
-    session.run(loss_of)
+    def of_step(step: int) -> Batch:
+        return batch_of(random.Random(f"{plan.seed} text {step}"), tokenize, plan.batch)
+
+    session.run(of_step, loss_of)
 
 
 def load(folder: Path) -> T5EncoderModel:
