@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from gcr.pocket.train.adopt import adopt
 from safetensors.torch import load_file
 from torch import nn
 
 from gcr.pocket import WEIGHTS
-from gcr.pocket.train.adopt import adopt
 from gcr.pocket.train.export import export
 from gcr.pocket.train.muon import Muon
 from gcr.pocket.train.session import Session
