@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gcr import fetching, trust
+from gcr import fetching, pocket, trust
 from gcr.checklist import ByChecklist
 from gcr.critic.address import is_address
 from gcr.guards import Guarded
@@ -39,6 +39,7 @@ def load_models(
 
     fetching.provide({settings.generator: True, settings.critic: False}, settings.profile)
     view.loading(settings.critic)
+    pocket.check_size(settings.generator, settings.width, settings.height)
     generator.check(settings.generator, edit=edit)
     device = SharedDevice(default_device(), settings.residency)
     judge = _judge(settings, questions, view, device, edit=edit)

@@ -140,7 +140,7 @@ def _rewards(critiques: Sequence[Critique], unscored: float | None) -> list[floa
     if missing and unscored is None:
         more = f"; and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise GcrError(
-            f"no score for {len(missing)} of {count(len(critiques), 'image')} ({missing[0]}{more})",
+            f"{len(missing)} of {count(len(critiques), 'image')} unscored ({missing[0]}{more})",
             "give unscored=, the reward that such an image is to have, or another rubric",
         )
     stand_in = float("nan") if unscored is None else float(unscored)

@@ -175,7 +175,8 @@ def traced(
     values = {key: item.value for key, item in settled.items() if item.origin != "default"}
     values["profile"] = profile.name
     settings = _validated(values, given)
-    pocket.check_size(settings.generator, settings.width, settings.height)
+    if given.keys() & {"width", "height"}:
+        pocket.check_size(settings.generator, settings.width, settings.height)
     found = _measured(settings, given, environ)
     settings = settings.model_copy(update={key: item.value for key, item in found.items()})
     origins = {key: item.origin for key, item in {**settled, **found}.items()}

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from gcr import pocket, profiles
+from gcr import models, pocket, profiles, rubric
 from gcr.cli import options
 from gcr.cli.refine import refine
 from gcr.errors import UsageError
 from gcr.settings import KEYS, MOST_ROUNDS, Settings, recalled, resolve, user_config
 from gcr.strategies import STRATEGIES, Evolve, Reflect
+from gcr.view import Silent
 
 POCKET = profiles.load("pocket")
 
@@ -270,5 +271,7 @@ def test_a_size_that_the_embedded_generator_cannot_draw_is_refused(size, place):
     side = pocket.side()
     assert f"pocket:generator draws {side}×{side} pixels only" in caught.value.message
     assert place(**size, generator="a/b")
+    with pytest.raises(UsageError, match="pixels only"):  # of a profile, which is not asked before
+        models.load_models(place().model_copy(update=size), rubric.load("pocket"), Silent())
     same = place(width=side, height=side)
     assert (same.width, same.height) == (side, side)
