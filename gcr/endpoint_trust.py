@@ -6,6 +6,7 @@ folder, a profile's file or a run's folder may be somebody else's, who would lik
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from gcr.critic import address, endpoint, keys
@@ -18,14 +19,16 @@ FLAG = "trust_endpoint"
 """What the user says with --trust-endpoint. It can stand in no file."""
 
 
-def settled(critic: Given, environ: Mapping[str, str], *, trust: bool) -> dict[str, Given]:
+def settled(
+    critic: Given, environ: Mapping[str, str], flags: Mapping[str, object]
+) -> dict[str, Given]:
     """What an address settles: which model is there, whether the server gets the key, and how many
     requests it gets at once.
 
-    trust: whether the user vouches for a server that only a file names. Raises UsageError where
+    flags: with FLAG the user vouches for a server that only a file names. Raises UsageError where
     nobody does and there is a key to lose, and as `endpoint.settled` does.
     """
-    trusted = critic.by_user or trust
+    trusted = critic.by_user or bool(flags.get(FLAG))
     if not trusted:
         keys.check(address.parse(str(critic.value)), critic.origin, environ)
     return {
@@ -35,18 +38,18 @@ def settled(critic: Given, environ: Mapping[str, str], *, trust: bool) -> dict[s
     }
 
 
-def of_record(critic: str, named: Given | None, environ: Mapping[str, str], *, trust: bool) -> bool:
+def of_record(critic: str, given: Mapping[str, Given], *, trust: bool) -> bool:
     """Whether the critic that a folder records may have the key.
 
-    named: the critic that is set here, which counts where it is the same server. trust: as in
-    `settled`. Raises UsageError where it may not, and there is a key to lose.
+    given: what is set here, which counts where it names the same server. trust: whether the user
+    vouches for it. Raises UsageError where it may not, and there is a key to lose.
     """
     if not address.is_address(critic):
         return False
-    server = address.parse(critic)
+    server, named = address.parse(critic), given.get("critic")
     if trust or (named and named.by_user and _is_at(server, str(named.value))):
         return True
-    keys.check(server, "the folder", environ)
+    keys.check(server, "the folder", os.environ)
     return False
 
 

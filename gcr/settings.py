@@ -169,9 +169,7 @@ def traced(
         "chosen": Given(chosen, named.origin),
     }
     if address.is_address(str(settled["critic"].value)):
-        settled |= endpoint_trust.settled(
-            settled["critic"], environ, trust=bool(flags.get(endpoint_trust.FLAG))
-        )
+        settled |= endpoint_trust.settled(settled["critic"], environ, flags)
     values = {key: item.value for key, item in settled.items() if item.origin != "default"}
     values["profile"] = profile.name
     settings = _validated(values, given)
@@ -210,10 +208,7 @@ def recalled(
     given = _given({"residency": residency, "overlap": overlap}, Path(), os.environ)
     here = {name: given[name].value for name in OF_THE_MACHINE if name in given}
     here.setdefault("overlap", _overlap(settings, os.environ))
-    critic = given.get("critic")
-    here["trusted"] = endpoint_trust.of_record(
-        settings.critic, critic, os.environ, trust=trust_endpoint
-    )
+    here["trusted"] = endpoint_trust.of_record(settings.critic, given, trust=trust_endpoint)
     return _validated({**settings.model_dump(), **here}, given)
 
 

@@ -207,7 +207,7 @@ def test_a_comparison_that_fails_at_the_end_leaves_the_run_as_it_is(stage, cli):
 
     stage.answer = answer
     cli.models["critic"] = critic_at(stage)
-    ran = cli("refine", "a red cat", "--rounds", "2", "--images", "1", "--no-history", "--json")
+    ran = cli("refine", "a red circle", "--rounds", "2", "--images", "1", "--no-history", "--json")
     assert ran.code == 0
     assert json.loads(ran.out)["comparison"] is None
     assert json.loads(ran.out)["best"]["round"] == 1
@@ -226,9 +226,9 @@ def test_a_rewrite_that_was_held_back_is_never_drawn(stage, cli, monkeypatch, he
     monkeypatch.setattr(server.time, "sleep", lambda _: None)
     stage.answer = lambda body: counting(body, REPLY) if images(body) else held_back
     cli.models["critic"] = critic_at(stage)
-    cli("refine", "a red cat", "--rounds", "2", "--images", "1", "--no-compare")
+    cli("refine", "a red circle", "--rounds", "2", "--images", "1", "--no-compare")
     drawn = [candidate.prompt for call in cli.models["generator"].calls for candidate in call]
-    assert drawn[0] == "a red cat"
+    assert drawn[0] == "a red circle"
     assert not any("filtered" in prompt or "failed" in prompt for prompt in drawn)
 
 
@@ -240,7 +240,9 @@ def test_a_batch_whose_server_dies_stops_with_3_and_says_how_to_go_on(
     cli.models["critic"] = critic_at(stage, warn=heard, return_seconds=0.2)
     judged = iter([True, True])
     stage.answer = lambda body: counting(body, REPLY) if next(judged, False) else (502, {}, "<p>")
-    (tmp_path / "prompts.txt").write_text("a red cat\na blue dog\na green hen\na white ox\n")
+    (tmp_path / "prompts.txt").write_text(
+        "a red circle\na blue star\na green square\na yellow circle\n"
+    )
     options = ["--rounds", "1", "--images", "2", "--wave", "1", "--no-history"]
     ran = cli("batch", "prompts.txt", "--into", "b", *options)
     assert ran.code == 3

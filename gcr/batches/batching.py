@@ -162,8 +162,7 @@ def resume(
 ) -> BatchOutcome:
     """Go on with the batch of a folder, with the prompts and settings it was begun with.
 
-    Prompts that failed are tried again. here: what `recalled` takes besides. stopping: as in `run`.
-    Raises as `batch` does.
+    Prompts that failed are tried again. here: for `recalled`; stopping, and raises: as `run`.
     """
     folder = BatchFolder.open(path)
     files = folder.story.get("files")

@@ -46,7 +46,7 @@ BLIND = re.compile(
     re.IGNORECASE,
 )
 NO_MODEL = re.compile(
-    r"\b(?:no such|unknown|invalid) model\b|\bmodel\b.{0,200}?"
+    r"\b(?:no such|unknown|invalid) model\b|\bpinned to\b.{0,200}?\brequested\b|\bmodel\b.{0,200}?"
     r"\b(?:not found|(?:does not|doesn't|not) exist|not available|unknown|no longer available)\b",
     re.IGNORECASE | re.DOTALL,
 )
