@@ -85,7 +85,7 @@ def test_auto_says_why(dry):
 
 def test_what_is_measured_says_so(tmp_path):
     environ = {"XDG_CONFIG_HOME": str(tmp_path)}
-    key = measured.key("draw", "pocket:generator", measured.device_name(), (64, 64))
+    key = measured.key("draw", "pocket:generator", measured.device_name(), (128, 128))
     measured.keep(environ, {key: Measured(4, 0.5, 1, 1)})
     found = traced({}, folder=tmp_path, environ=environ)
     assert (found.settings.draw_batch, found.origins["draw_batch"]) == (4, "gcr bench")
