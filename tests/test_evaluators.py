@@ -104,14 +104,14 @@ def test_truth_refuses_requests_that_it_cannot_read():
 
 
 def test_truth_reads_renders(tmp_path):
-    scene = Scene("white", (Thing("circle", "red", 32.0, 32.0, 9.0),))
+    scene = Scene("white", (Thing("circle", "red", 64.0, 64.0, 18.0),))
     path = tmp_path / "a.png"
     world.draw(scene).save(path)
     asked = ["a red circle", "a blue circle", "a red circle on a white canvas"]
     samples = [Sample(prompt, prompt, path) for prompt in asked]
     assert list(Truth().score(samples)) == list(zip(asked, [1.0, 0.0, 1.0], strict=True))
-    Image.new("RGB", (32, 32)).save(path)
-    with pytest.raises(GcrError, match="truth reads 64×64 images"):
+    Image.new("RGB", (64, 64)).save(path)
+    with pytest.raises(GcrError, match="truth reads 128×128 images"):
         list(Truth().score(samples))
 
 

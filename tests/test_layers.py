@@ -14,7 +14,7 @@ MODULES = sorted((ROOT / "gcr").rglob("*.py"))
 # know nothing of each other. A new module has to be given a place here.
 LAYERS = (
     ("__init__", "__main__"),
-    ("cli", "pocket.train", "pocket.curve", "pocket.null"),
+    ("cli", "pocket.train", "pocket.curve", "pocket.null", "pocket.acuity"),
     ("pocket.bench",),
     ("interruption", "approval", "comparisons.comparing", "comparisons.scoreboard"),
     ("comparisons.drawn",),

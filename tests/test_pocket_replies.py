@@ -166,13 +166,13 @@ def test_the_account_names_what_is_seen_wanted_and_too_many() -> None:
 @pytest.mark.parametrize(
     "told",
     [
-        "above: middle row, bottom row, right",
-        "below: top row, bottom row, wrong",
-        "left of: right column, left column, wrong",
-        "right of: left column, left column, wrong",
+        "above: top row, middle row | bottom row, right",
+        "below: top row, middle row | bottom row, wrong",
+        "left of: left column, right column | left column, wrong",
+        "right of: left column, right column | left column, wrong",
     ],
 )
-def test_the_nearest_of_both_sides_decide_a_relation(told: str) -> None:
+def test_a_relation_is_told_thing_by_thing(told: str) -> None:
     view = view_of("a red star at the top left, a blue heart at the right, a pink cross at the "
                    "bottom left")  # fmt: skip
     spec = parse(f"a red star and a blue heart {told.partition(':')[0]} a pink cross")
@@ -273,7 +273,7 @@ def answer(question: str, view: View) -> bool:  # noqa: PLR0911 - one for each f
     def stands(asks: re.Match[str], second: str) -> list[bool]:
         axis, sign = AXES[asks["side"]]
         return [
-            sign * (getattr(b, axis) - getattr(a, axis)) >= 4
+            sign * (getattr(b, axis) - getattr(a, axis)) >= 8
             for a in like(asks["colour"], asks["shape"])
             for b in like(*second.split())
         ]

@@ -1,7 +1,7 @@
 """Training of the pocket pair, one module a stage: `python -m gcr.pocket.train --help`.
 
-    vae ─▶ text ─▶ denoiser ─▶ eyes ─▶ drawings ─▶ critic ─▶ export
+    vae ─▶ text ─▶ denoiser ─▶ eyes ─▶ critic ─▶ drawings ─▶ critic ─▶ export
 
 Every stage is seeded, logs a line of JSON at intervals, and goes on from its last checkpoint when
-it is started again. Truth needs scipy, which comes with `gcr[dev]`.
+it is started again. `all` is every stage in order. Truth needs scipy, which comes with `gcr[dev]`.
 """

@@ -1,21 +1,34 @@
-"""`python -m gcr.pocket.train STAGE`: train the pocket pair, or one stage of it."""
+"""`python -m gcr.pocket.train all`: train the pocket pair. Or one stage of it, by its name."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gcr import profiles
 from gcr.pocket import WEIGHTS
+
+if TYPE_CHECKING:
+    from gcr.pocket.train.session import Plan
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 Folder = Annotated[Path, typer.Option(help="Folder of all stages' checkpoints and logs.")]
 Seed = Annotated[int, typer.Option(help="Seed of weights, data and noise.")]
-Rate = Annotated[float, typer.Option(help="Peak learning rate.")]
-Steps = Annotated[int, typer.Option(help="Optimizer steps.")]
-Size = Annotated[int, typer.Option("--batch", help="Examples in a step.")]
+Rate = Annotated[float | None, typer.Option(help="Peak learning rate; as `all` has it.")]
+Steps = Annotated[int | None, typer.Option(help="Optimizer steps; as `all` has them.")]
+Size = Annotated[int | None, typer.Option("--batch", help="Examples in a step; as `all` has it.")]
+Target = Annotated[Path, typer.Option(help="Where the weights go.")]
 WORK = Path("training")
+
+
+class On(StrEnum):
+    """What a course is made for."""
+
+    CPU = "cpu"
+    GPU = "gpu"
 
 
 @app.callback()
@@ -27,93 +40,140 @@ def main() -> None:
 
 
 @app.command()
+def all(  # noqa: A001 - a command is called as its function is
+    folder: Folder = WORK,
+    target: Target = WEIGHTS,
+    seed: Seed = 0,
+    on: Annotated[
+        On | None, typer.Option(help="Steps, batches and scenes for this; for what is here.")
+    ] = None,
+) -> None:
+    """Every stage in order, those that are done left out."""
+    from gcr.pocket.train.course import COURSES, follow, here
+
+    course = COURSES[on.value] if on else here()
+    typer.echo(f"how long it took: {course.took}")
+    follow(course, folder, target, seed, profiles.load(profiles.EMBEDDED))
+
+
+def planned(
+    stage: str, seed: int, steps: int | None, rate: float | None, batch: int | None
+) -> Plan:
+    """The plan that `all` has for a stage on this machine, changed where a value is given."""
+    from gcr.pocket.train.course import here
+    from gcr.pocket.train.session import Plan
+
+    plan = here().plans[stage]
+    return Plan(steps or plan.steps, batch or plan.batch, rate or plan.rate, seed, plan.pool)
+
+
+@app.command()
 def vae(
-    folder: Folder = WORK, steps: Steps = 4000, seed: Seed = 0, rate: Rate = 3e-3, batch: Size = 32
+    folder: Folder = WORK,
+    steps: Steps = None,
+    seed: Seed = 0,
+    rate: Rate = None,
+    batch: Size = None,
 ) -> None:
     """The autoencoder."""
     from gcr.pocket.train import vae
-    from gcr.pocket.train.session import Plan
 
-    vae.train(folder / "vae", Plan(steps, batch, rate, seed))
+    vae.train(folder / "vae", planned("vae", seed, steps, rate, batch))
 
 
 @app.command()
 def decoder(
-    folder: Folder = WORK, steps: Steps = 2000, seed: Seed = 0, rate: Rate = 2e-3, batch: Size = 32
+    folder: Folder = WORK,
+    steps: Steps = None,
+    seed: Seed = 0,
+    rate: Rate = None,
+    batch: Size = None,
 ) -> None:
-    """The decoder of the autoencoder once more, its latents as they are; needs vae."""
+    """The decoder of the autoencoder once more; needs vae. It did not train what ships."""
     from gcr.pocket.train import vae
-    from gcr.pocket.train.session import Plan
 
-    vae.polish(folder / "decoder", Plan(steps, batch, rate, seed))
+    vae.polish(folder / "decoder", planned("decoder", seed, steps, rate, batch))
 
 
 @app.command()
 def text(
-    folder: Folder = WORK, steps: Steps = 1500, seed: Seed = 0, rate: Rate = 2e-3, batch: Size = 128
+    folder: Folder = WORK,
+    steps: Steps = None,
+    seed: Seed = 0,
+    rate: Rate = None,
+    batch: Size = None,
 ) -> None:
     """The text encoder."""
     from gcr.pocket.train import text
-    from gcr.pocket.train.session import Plan
 
-    text.train(folder / "text", Plan(steps, batch, rate, seed))
+    text.train(folder / "text", planned("text", seed, steps, rate, batch))
 
 
 @app.command()
 def denoiser(
-    folder: Folder = WORK, steps: Steps = 6000, seed: Seed = 0, rate: Rate = 2e-3, batch: Size = 48
+    folder: Folder = WORK,
+    steps: Steps = None,
+    seed: Seed = 0,
+    rate: Rate = None,
+    batch: Size = None,
 ) -> None:
     """The denoiser; needs vae and text."""
     from gcr.pocket.train import denoiser
-    from gcr.pocket.train.session import Plan
 
-    denoiser.train(folder / "denoiser", Plan(steps, batch, rate, seed))
+    denoiser.train(folder / "denoiser", planned("denoiser", seed, steps, rate, batch))
 
 
 @app.command()
 def eyes(
-    folder: Folder = WORK, steps: Steps = 2500, seed: Seed = 0, rate: Rate = 2e-3, batch: Size = 64
+    folder: Folder = WORK,
+    steps: Steps = None,
+    seed: Seed = 0,
+    rate: Rate = None,
+    batch: Size = None,
 ) -> None:
     """The critic's vision tower."""
     from gcr.pocket.train import eyes
-    from gcr.pocket.train.session import Plan
 
-    eyes.train(folder / "eyes", Plan(steps, batch, rate, seed))
+    eyes.train(folder / "eyes", planned("eyes", seed, steps, rate, batch))
 
 
 @app.command()
 def drawings(
     folder: Folder = WORK,
-    requests: Annotated[int, typer.Option(help="Requests, each drawn in every way.")] = 140,
+    requests: Annotated[
+        int | None, typer.Option(help="Requests, each drawn in every way; as `all` has them.")
+    ] = None,
     seed: Seed = 0,
-    batch: Annotated[int, typer.Option(help="Pictures drawn at once.")] = 48,
+    batch: Annotated[
+        int | None, typer.Option(help="Pictures drawn at once; as `all` has it.")
+    ] = None,
 ) -> None:
     """Pictures by the generator, and which rewrites succeed; needs denoiser."""
-    from gcr import profiles
     from gcr.pocket.train import drawings
+    from gcr.pocket.train.course import here
 
-    profile = profiles.load(profiles.EMBEDDED)
-    drawings.draw(folder / "drawings", requests, seed, profile, batch)
+    course, profile = here(), profiles.load(profiles.EMBEDDED)
+    count, at_once = requests or course.requests, batch or course.at_once
+    drawings.draw(folder / "drawings", count, seed, profile, at_once)
 
 
 @app.command()
 def critic(
-    folder: Folder = WORK, steps: Steps = 9000, seed: Seed = 0, rate: Rate = 2e-3, batch: Size = 16
+    folder: Folder = WORK,
+    steps: Steps = None,
+    seed: Seed = 0,
+    rate: Rate = None,
+    batch: Size = None,
 ) -> None:
     """The critic; needs eyes, and learns from drawings if there are any."""
     from gcr.pocket.train import critic, drawings
-    from gcr.pocket.train.session import Plan
 
-    drawn = (folder / "drawings" / "told.json").exists()
-    album = drawings.album(folder / "drawings", seed, drawn=drawn)
-    critic.train(folder / "critic", Plan(steps, batch, rate, seed), album)
+    plan = planned("critic", seed, steps, rate, batch)
+    critic.train(folder / "critic", plan, drawings.album(folder / "drawings", plan))
 
 
 @app.command()
-def export(
-    folder: Folder = WORK,
-    target: Annotated[Path, typer.Option(help="Where the weights go.")] = WEIGHTS,
-) -> None:
+def export(folder: Folder = WORK, target: Target = WEIGHTS) -> None:
     """Write the trained pair as it ships."""
     from gcr.pocket.train import export
 

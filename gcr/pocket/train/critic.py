@@ -1,4 +1,4 @@
-"""Stage 6: the critic: the trained eyes and a small Llama that replies and answers questions."""
+"""Stage 5: the critic: the trained eyes and a small Llama that replies and answers questions."""
 
 from __future__ import annotations
 

@@ -24,7 +24,6 @@ from gcr.pocket.train.captions import spec_of
 from gcr.pocket.train.pool import render, scenes
 from gcr.pocket.train.session import Batch, Plan, Session, device
 
-POOL = 120_000  # scenes
 UNSAID = 0.1  # share of captions dropped, for guidance
 
 
@@ -52,10 +51,10 @@ def scheduler() -> DPMSolverMultistepScheduler:
     )
 
 
-def pool(folder: Path, seed: int) -> tuple[list[world.Scene], torch.Tensor]:
+def pool(folder: Path, plan: Plan) -> tuple[list[world.Scene], torch.Tensor]:
     """Scenes, and their latents scaled to unit spread. They are kept on disk for a resumed run."""
-    shown = scenes(f"{seed} scenes", POOL)
-    path, source = folder / f"latents-{seed}.pt", folder.parent / "vae"
+    shown = scenes(f"{plan.seed} scenes", plan.pool)
+    path, source = folder / f"latents-{plan.seed}-{plan.pool}.pt", folder.parent / "vae"
     stale = path.exists() and path.stat().st_mtime < (source / "checkpoint.pt").stat().st_mtime
     if stale or not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +64,7 @@ def pool(folder: Path, seed: int) -> tuple[list[world.Scene], torch.Tensor]:
 
 
 def train(folder: Path, plan: Plan) -> None:
-    shown, latents = pool(folder, plan.seed)
+    shown, latents = pool(folder, plan)
     latents = latents.to(device())
     encoder, tokenize = text.load(folder.parent / "text"), text.tokenizer()
     torch.manual_seed(plan.seed)

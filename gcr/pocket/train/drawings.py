@@ -1,4 +1,4 @@
-"""Stage 5: pictures by the trained generator, for the critic to learn from.
+"""Stage 6: pictures by the trained generator, for the critic to learn from.
 
 They show it what this generator gets wrong, and, by hindsight, which way to rewrite a failed
 request: every way is tried on the same requests, and the one whose pictures are right most often
@@ -24,14 +24,13 @@ from gcr.pocket.train import denoiser, eyes, vae
 from gcr.pocket.train.lessons import Album
 from gcr.pocket.train.pool import CHUNK, render, scenes, spread_out
 from gcr.pocket.train.replies import REWRITES, Rewrite
-from gcr.pocket.train.session import batches
+from gcr.pocket.train.session import Plan, batches
 from gcr.profiles import Profile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Kind = tuple[int, bool]  # number of things asked for, whether a relation is
-RENDERED = 60_000  # pictures that are not drawn by the generator
 
 
 def draw(folder: Path, requests: int, seed: int, profile: Profile, batch: int) -> None:
@@ -41,11 +40,11 @@ def draw(folder: Path, requests: int, seed: int, profile: Profile, batch: int) -
     critic sees what it will see.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    before = _told(folder)
+    before = told(folder)
     pipeline = denoiser.pipeline(folder.parent)
     pipeline.set_progress_bar_config(disable=True)
     jobs = _jobs(requests, random.Random(f"{seed} drawings {len(before)}"))
-    pictures, told = [], []
+    pictures, lines = [], []
     for n, part in enumerate(batches(jobs, batch)):
         generator = torch.Generator().manual_seed(seed * 100_003 + len(before) + n)
         drawn = pipeline(
@@ -63,11 +62,11 @@ def draw(folder: Path, requests: int, seed: int, profile: Profile, batch: int) -
     kept = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
     for (spec, way, prompt), view in zip(jobs, look(kept), strict=True):
         right = truth.compare(spec, view).right
-        told.append({"request": say(spec), "way": way, "prompt": prompt, "right": right})
+        lines.append({"request": say(spec), "way": way, "prompt": prompt, "right": right})
     if before:
         kept = torch.cat([torch.load(folder / "pictures.pt", weights_only=True), kept])
     torch.save(kept, folder / "pictures.pt")
-    (folder / "told.json").write_text(json.dumps(before + told))
+    (folder / "told.json").write_text(json.dumps(before + lines))
     report(folder)
 
 
@@ -98,7 +97,7 @@ def rates(folder: Path) -> dict[Kind, dict[int, tuple[int, int]]]:
     counts: dict[Kind, dict[int, tuple[int, int]]] = defaultdict(
         lambda: defaultdict(lambda: (0, 0))
     )
-    for line in _told(folder):
+    for line in told(folder):
         ways = counts[kind(parse(line["request"]))]
         right, drawn = ways[line["way"]]
         ways[line["way"]] = right + line["right"], drawn + 1
@@ -124,7 +123,7 @@ def hindsight(folder: Path) -> dict[Kind, Rewrite]:
     return {k: REWRITES[max(range(len(REWRITES)), key=lambda i: rate(k, i))] for k in kinds}
 
 
-def _told(folder: Path) -> list[dict[str, Any]]:
+def told(folder: Path) -> list[dict[str, Any]]:
     """A line for each picture, in the order of the pictures; none where nothing was drawn."""
     path = folder / "told.json"
     return cast("list[dict[str, Any]]", json.loads(path.read_text())) if path.exists() else []
@@ -147,25 +146,25 @@ def _look(images: NDArray[np.uint8]) -> list[truth.View]:
     return [truth.look(Image.fromarray(image)) for image in images]
 
 
-def album(folder: Path, seed: int, *, drawn: bool) -> Album:
+def album(folder: Path, plan: Plan) -> Album:
     """Renders, reconstructions and, where there are any, drawings; no held-out pair."""
-    shown = rendered(folder, seed)
-    return with_drawings(shown, folder) if drawn else shown
+    shown = rendered(folder, plan)
+    return with_drawings(shown, folder) if told(folder) else shown
 
 
-def rendered(folder: Path, seed: int) -> Album:
+def rendered(folder: Path, plan: Plan) -> Album:
     """Renders, half of them through the autoencoder and back."""
-    shown = scenes(f"{seed} album", RENDERED)
-    pixels, half = render(shown), RENDERED // 2
+    shown = scenes(f"{plan.seed} album", plan.pool)
+    pixels, half = render(shown), plan.pool // 2
     pixels[:half] = vae.reconstruct(vae.load(folder.parent / "vae"), pixels[:half])
     views = [*look(pixels[:half]), *map(_as_meant, shown[half:])]
-    return _album(pixels, views, [None] * RENDERED, hindsight(folder))
+    return _album(pixels, views, [None] * plan.pool, hindsight(folder))
 
 
 def with_drawings(shown: Album, folder: Path) -> Album:
     """The album with what the generator drew, and what came of it."""
     pixels = torch.load(folder / "pictures.pt", weights_only=True)
-    asked: list[Spec | None] = [parse(line["request"]) for line in _told(folder)]
+    asked: list[Spec | None] = [parse(line["request"]) for line in told(folder)]
     drawn = _album(pixels, look(pixels), asked, hindsight(folder))
     return Album(
         torch.cat([shown.pixels, drawn.pixels]),

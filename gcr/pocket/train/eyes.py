@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 WIDTH = 144
 PATCH = 16  # pixels
 GRID = world.SIDE // PATCH
-POOL = 60_000  # scenes
 HEADS = {"colour": len(world.COLOURS), "shape": len(world.SHAPES), "size": len(world.SIZES)}
 
 
@@ -62,7 +61,8 @@ def labels(scenes: list[world.Scene]) -> torch.Tensor:
     1), canvas.
     """
     chunks = [scenes[i : i + CHUNK] for i in range(0, len(scenes), CHUNK)]
-    return torch.cat([torch.from_numpy(told) for told in spread_out(_labels, chunks)])
+    none = torch.zeros(0, GRID**2, 5, dtype=torch.int64)
+    return torch.cat([none, *map(torch.from_numpy, spread_out(_labels, chunks))])
 
 
 def _labels(scenes: list[world.Scene]) -> NDArray[np.int64]:
@@ -85,7 +85,7 @@ def _patches(scene: world.Scene) -> NDArray[np.int64]:
 
 
 def train(folder: Path, plan: Plan) -> None:
-    shown = scenes(f"{plan.seed} eyes", POOL)
+    shown = scenes(f"{plan.seed} eyes", plan.pool)
     pixels = render(shown).to(device())
     told = labels(shown).to(device())
     torch.manual_seed(plan.seed)

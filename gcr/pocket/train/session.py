@@ -36,13 +36,15 @@ class Plan:
     """How long a stage learns, and how fast.
 
     steps: optimizer steps in all. batch: examples in each. rate: of learning, at its peak. seed:
-    of weights, data and noise.
+    of weights, data and noise. pool: scenes made beforehand, from which steps pick; 0 for a stage
+    whose steps make their own.
     """
 
     steps: int
     batch: int
     rate: float
     seed: int = 0
+    pool: int = 0
 
 
 @dataclass

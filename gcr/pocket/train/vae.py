@@ -14,7 +14,7 @@ from gcr.pocket import world
 from gcr.pocket.train.pool import render, scenes
 from gcr.pocket.train.session import Batch, Plan, Session, device
 
-POOL = 60_000  # scenes
+SPREAD = 1_000  # scenes by which the spread of latents is measured
 KL = 1e-4  # weight; ten times more leaves too few bits for colours and edges
 
 
@@ -39,7 +39,7 @@ def to_model(pixels: torch.Tensor) -> torch.Tensor:
 
 def train(folder: Path, plan: Plan) -> None:
     """Train encoder and decoder together."""
-    pool = _pool(plan.seed)
+    pool = _pool(plan.seed, plan.pool)
     torch.manual_seed(plan.seed)
     vae = build().to(device(), memory_format=torch.channels_last)
     session = Session(folder, vae, plan)
@@ -60,7 +60,7 @@ def polish(folder: Path, plan: Plan) -> None:
     It leaves the latents alone, so it can run while the denoiser learns them. Their noise is what
     a denoiser leaves behind.
     """
-    pool = _pool(plan.seed + 1)
+    pool = _pool(plan.seed + 1, plan.pool)
     vae = load(folder.parent / "vae").to(memory_format=torch.channels_last)
     decoder = _decoder(vae).requires_grad_(True).train()
     session = Session(folder, decoder, plan)
@@ -82,8 +82,8 @@ def picks(step: int, plan: Plan, count: int) -> Batch:
     return {"picks": torch.randint(count, (plan.batch,), generator=dice)}
 
 
-def _pool(seed: int) -> torch.Tensor:
-    return render(scenes(f"{seed} pictures", POOL)).to(device())
+def _pool(seed: int, count: int) -> torch.Tensor:
+    return render(scenes(f"{seed} pictures", count)).to(device())
 
 
 def _error(drawn: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
@@ -107,7 +107,7 @@ def encode(vae: AutoencoderKL, pixels: torch.Tensor) -> torch.Tensor:
 
 def spread(vae: AutoencoderKL) -> float:
     """The standard deviation of its latents. A denoiser sees them divided by it."""
-    return encode(vae, render(scenes("spread", 1_000))).std().item()
+    return encode(vae, render(scenes("spread", SPREAD))).std().item()
 
 
 @torch.inference_mode()
