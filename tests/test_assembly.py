@@ -136,8 +136,15 @@ def test_a_rubric_changed_since_is_another_setting(tool, tmp_path):
         tool(rounds=1, rubric=str(own), resume=folder)
 
 
+def left_off(folder):
+    """A run of which nobody wrote how it ended, as after a kill."""
+    path = folder / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "stop": None}))
+    return folder
+
+
 def test_other_versions_are_warned_of(tool, monkeypatch):
-    folder = tool(rounds=1).folder
+    folder = left_off(tool(rounds=1).folder)
     monkeypatch.setattr(store, "versions", lambda: {"torch": "0"})
     view = Recorder()
     tool(rounds=1, resume=folder, view=view)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from gcr.answer import answer
 from gcr.critic import judging, loading, processor, quantized, speech
-from gcr.critic.speaker import Manner, Reply
+from gcr.critic.speaker import Manner, Reply, with_images
 from gcr.device.memory import SharedDevice
 from gcr.errors import ModelError, UsageError
 from gcr.records import Critique, Objection, Preference, Request
@@ -147,7 +147,7 @@ def test_a_request_cannot_speak_in_control_tokens(critics, family, marks):
     critic = critics(family)
 
     def count(prompt):
-        chat = judging._with_images(RUBRIC.messages(Request(prompt)), [RED])
+        chat = with_images(RUBRIC.messages(Request(prompt)), [RED])
         tokens = critic._speaker._inputs([chat])["input_ids"][0].tolist()
         ids = critic._speaker.processor.tokenizer.convert_tokens_to_ids(marks)
         return [tokens.count(token) for token in ids]
@@ -260,7 +260,7 @@ def test_a_request_that_edits_needs_its_source(critics):
 
 def test_a_reply_at_the_limit_is_cut_off_and_one_that_ended_is_not(critics):
     critic = critics("llava")
-    chat = judging._with_images(RUBRIC.messages(CIRCLE), [RED])
+    chat = with_images(RUBRIC.messages(CIRCLE), [RED])
     config = critic._speaker.model.generation_config
     config.eos_token_id = None
     assert critic._speaker.replies([chat], Manner(6))[0].cut_off is True
@@ -282,7 +282,7 @@ def test_progress_counts_tokens_of_all_batches(critics):
 
 def test_sampling_is_the_same_each_time_and_greedy_is_the_default(critics):
     critic = critics("qwen3_vl")
-    chat = judging._with_images(RUBRIC.messages(CIRCLE), [RED])
+    chat = with_images(RUBRIC.messages(CIRCLE), [RED])
     greedy = critic._speaker.replies([chat], Manner(6))
     state = torch.random.get_rng_state()
     sampled = critic._speaker.replies([chat], Manner(6, temperature=2.0))
@@ -307,7 +307,7 @@ def test_numbers_are_told_with_the_chances_of_others_in_their_places(critics, mo
 
 def test_every_step_of_a_reply_is_watched_where_numbers_are_asked_for(critics):
     critic = critics("qwen3_vl")
-    chat = judging._with_images(RUBRIC.messages(CIRCLE), [RED])
+    chat = with_images(RUBRIC.messages(CIRCLE), [RED])
     plain = critic._speaker.replies([chat], Manner(6))
     watched = critic._speaker.replies([chat], Manner(6, numbers=True))
     assert [r.text for r in watched] == [r.text for r in plain]

@@ -155,7 +155,8 @@ def test_a_pipeline_of_the_other_kind_is_found_before_the_critic_is_loaded(
     family, flags, message, hint, checkpoints, photo, monkeypatch, capsys
 ):
     pipeline = getattr(tiny, family)(checkpoints / f"other-{family}")
-    models = ("-m", pipeline, "--critic", "nowhere")
+    (checkpoints / "empty").mkdir(exist_ok=True)  # which nothing can be loaded from
+    models = ("-m", pipeline, "--critic", checkpoints / "empty")
     code, out, err = call(monkeypatch, capsys, "refine", "x", "-q", *models, *flags)
     assert (code, out) == (1, "")
     assert message in err

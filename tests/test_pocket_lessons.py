@@ -10,8 +10,8 @@ import torch
 
 from gcr import guards, pocket, reply
 from gcr.critic import loading
-from gcr.critic.judging import _with_images
 from gcr.critic.processor import image_processor
+from gcr.critic.speaker import with_images
 from gcr.critic.speech import LocalSpeaker
 from gcr.device.memory import SharedDevice
 from gcr.pocket import truth, world
@@ -71,7 +71,7 @@ def taught(batcher: Batcher, example: Example) -> list[int]:
 def asked(speaker: SimpleNamespace, chat: list[Message], pictures: int = 1) -> list[int]:
     """The tokens of a chat as gcr shows it to a critic."""
     image = world.draw(world.sample(random.Random(0)))
-    shown = _with_images(chat, [image] * pictures)
+    shown = with_images(chat, [image] * pictures)
     return LocalSpeaker._inputs(speaker, [shown])["input_ids"][0].tolist()
 
 

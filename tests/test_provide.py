@@ -45,6 +45,8 @@ def hub(pipeline, tmp_path, monkeypatch):
     monkeypatch.setenv("GCR_CACHE", str(tmp_path / "gcr"))
     monkeypatch.chdir(tmp_path)
     give_profile(tmp_path, 0)
+    monkeypatch.delenv(consent.VARIABLE, raising=False)
+    consent.set_up(agreed=False, quiet=True)  # whatever commands were run before
     repos = {"us/pipeline": pipeline, "us/critic": pocket.CRITIC}
     with served(repos, tmp_path / "hub", monkeypatch) as hub:
         yield hub
@@ -119,7 +121,7 @@ def test_whoever_is_at_the_terminal_is_asked_with_the_sizes(hub, monkeypatch, an
     told = [line.partition(":")[0] for line in shown.getvalue().splitlines()]
     assert told[:2] == ["us/pipeline", "us/critic"]
     assert re.search(
-        r"us/critic: \d+ files, 5\.\d MB\nfetch 5\.\d MB into .*\? \[y/N\] ", shown.getvalue()
+        r"us/critic: \d+ files, 6\.\d MB\nfetch 6\.\d MB into .*\? \[y/N\] ", shown.getvalue()
     )
 
 

@@ -96,7 +96,7 @@ def test_a_card_says_which_arms_its_number_compares(browser, tmp_path):
         prompt["arms"]["best-of-n"] = {**prompt["arms"]["raw"], "score": 0.0}
     (folder / "compare.json").write_text(json.dumps(told))
     browser.open(report(folder))
-    card = "document.querySelector('.prompt .gain').innerText.replace(/\\s+/g, ' ')"
+    card = "document.querySelector('.prompt .gain').textContent.trim().replace(/\\s+/g, ' ')"
     assert browser.run(card) == "+0.10 refine against raw"
     assert browser.run("document.querySelector('.answer').textContent") == (
         "Refine is better than raw."

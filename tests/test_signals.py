@@ -129,7 +129,7 @@ FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system ha
     ["2>&-", pytest.param("2>/dev/full", marks=FULL), "3>&1 2>&1 >&3 | true", "2>&- <&-"],
 )
 def test_stderr_that_takes_nothing_ends_no_work(tmp_path, redirected):
-    run(tmp_path, redirected, "refine", "circle", "-v")
+    run(tmp_path, redirected, "refine", "'a red circle'", "-v")
     told = json.loads(next(tmp_path.rglob("run.json")).read_text())
     assert told["stop"] == "plateau" or told["stop"] == "rounds"
     for path in tmp_path.rglob("*.jsonl"):
@@ -138,7 +138,7 @@ def test_stderr_that_takes_nothing_ends_no_work(tmp_path, redirected):
 
 @pytest.mark.parametrize("redirected", [">&-", pytest.param(">/dev/full", marks=FULL)])
 def test_stdout_that_takes_nothing_is_told_of_once(tmp_path, redirected):
-    ran = run(tmp_path, redirected, "refine", "circle", "-q")
+    ran = run(tmp_path, redirected, "refine", "'a red circle'", "-q")
     assert ran.returncode == 1
     first, hint = ran.stderr.splitlines()
     assert first.startswith("error: stdout did not take the result: ")
