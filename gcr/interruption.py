@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from gcr import signals
+from gcr.console import failure
 from gcr.view import Silent, View
 
 if TYPE_CHECKING:
@@ -143,3 +144,10 @@ class PatientComparison(PatientBatch):
 
     def arm(self, name: str) -> None:
         self._comparison.arm(name)
+
+
+def say_nothing_is_saved(close: Callable[[], None] | None) -> None:
+    """Say it of what was interrupted early. close: takes live lines away, which stood beside it."""
+    if close:
+        close()
+    failure("interrupted before anything was saved", "")

@@ -192,8 +192,7 @@ def work(
     """Do a batch under the eyes of whoever is at the terminal, and print what came of it."""
     from gcr.batches.batching import BatchInterrupted, BatchStopped, Unseen
     from gcr.batches.overview import BatchTerminal
-    from gcr.console import failure
-    from gcr.interruption import PatientBatch
+    from gcr.interruption import PatientBatch, say_nothing_is_saved
 
     terminal = None if quiet else BatchTerminal()
     view = PatientBatch(terminal or Unseen())
@@ -203,10 +202,8 @@ def work(
     except BatchStopped as error:
         outcome, lost = error.outcome, error
     except KeyboardInterrupt as stopped:
-        if terminal:
-            terminal.end()  # or the error would stand beside the live lines
         if not isinstance(stopped, BatchInterrupted):
-            failure("interrupted before anything was saved", "")
+            say_nothing_is_saved(terminal.end if terminal else None)
         else:
             _print(stopped.outcome, as_json=as_json)
             if terminal:

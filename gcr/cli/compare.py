@@ -134,18 +134,15 @@ def work(
     from gcr.comparisons.arms import Unwatched
     from gcr.comparisons.folder import NAME, CompareInterrupted
     from gcr.comparisons.scoreboard import CompareTerminal
-    from gcr.console import failure
-    from gcr.interruption import PatientComparison
+    from gcr.interruption import PatientComparison, say_nothing_is_saved
 
     terminal = None if quiet else CompareTerminal()
     view = PatientComparison(terminal or Unwatched())
     try:
         comparison = act(view, view.asked)
     except KeyboardInterrupt as stopped:
-        if terminal:
-            terminal.end()  # or the error would stand beside the live lines
         if not isinstance(stopped, CompareInterrupted):
-            failure("interrupted before anything was saved", "")
+            say_nothing_is_saved(terminal.end if terminal else None)
         elif terminal:
             known = (stopped.folder / NAME).exists()
             how = "gcr resume" if known else "the same command with --into"

@@ -70,17 +70,14 @@ def work(
     as_json: bool,
 ) -> None:
     """Do a run under the eyes of whoever is at the terminal, and print what came of it."""
-    from gcr.console import failure
-    from gcr.interruption import Patient
+    from gcr.interruption import Patient, say_nothing_is_saved
     from gcr.outcome import Interrupted, Unreported
 
     try:
         outcome = act(Patient(view))
     except KeyboardInterrupt as stopped:
-        if terminal:
-            terminal.close()  # or the error would stand beside the live line
         if not isinstance(stopped, Interrupted):
-            failure("interrupted before anything was saved", "")
+            say_nothing_is_saved(terminal.close if terminal else None)
         else:
             _print(stopped.outcome, as_json=as_json)
             if terminal:

@@ -65,13 +65,7 @@ def load(  # noqa: PLR0913 - what to load, how to ask, and where: none follows f
     UsageError for a server that does not take the key, or tells too little for this score.
     """
     if not address.is_address(model):
-        threads = checkpoint.threads(model)
-        with at_most(threads):
-            loaded, processor = load_model(model, device, quantize)
-        with checkpoint.named_errors(model):
-            local = LocalSpeaker(
-                loaded, processor, device, batch=batch, threads=threads, progress=progress
-            )
+        local = _local(model, device, quantize, batch, progress)
         return ModelCritic(local, rubric, score, judges)
     use = use or probe.Use()
     speaker = endpoint.connect(
@@ -86,6 +80,18 @@ def load(  # noqa: PLR0913 - what to load, how to ask, and where: none follows f
     critic = ModelCritic(speaker, rubric, score, judges)
     critic.compares = speaker.takes_pairs
     return critic
+
+
+def _local(
+    model: str, device: SharedDevice, quantize: Quantize, batch: int, progress: Progress | None
+) -> LocalSpeaker:
+    threads = checkpoint.threads(model)
+    with at_most(threads):
+        loaded, processor = load_model(model, device, quantize)
+    with checkpoint.named_errors(model):
+        return LocalSpeaker(
+            loaded, processor, device, batch=batch, threads=threads, progress=progress
+        )
 
 
 class ModelCritic:
