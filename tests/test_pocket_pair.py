@@ -11,12 +11,14 @@ from statistics import fmean
 import pytest
 from PIL import ImageChops, ImageStat
 
-from gcr import checklist, comparison, pocket, rubric, settings
+from gcr import checklist, comparison, pocket, reply, rubric, settings
 from gcr.checklist import ByChecklist
+from gcr.critic.judging import _with_images
+from gcr.critic.speaker import Manner
 from gcr.models import load_models
 from gcr.pocket import acuity, bench, truth, world
 from gcr.pocket.language import parse, say
-from gcr.pocket.spec import describe, relate
+from gcr.pocket.spec import Spec, describe, relate
 from gcr.pocket.train import questions
 from gcr.records import Candidate, Preference, Request
 from gcr.stopping import StopRule
@@ -211,6 +213,39 @@ def test_the_critic_prefers_the_picture_that_was_asked_for(pair, pictures):
     verdicts = comparison.blind(critic, requests, right, wrong)
     assert verdicts.count(Preference.FIRST) >= 7
     assert verdicts.count(Preference.SECOND) <= 1
+
+
+def test_an_objection_is_met_by_a_request_that_can_be_used(pair, pictures):
+    _, critic = pair
+    requests = []
+    for _, spec in pictures:
+        text = say(spec)
+        kept = [say(Spec((group,))) for group in spec.groups if group.count > 1]
+        requests.append(Request(text, keep=tuple(words for words in kept if words in text)))
+    images = [image for image, _ in pictures]
+    judged = critic.judge(requests, images)
+    refused = [critique for critique in judged if critique.rejected]
+    assert len(refused) >= 8  # the critic gives each thing a phrase of its own
+    used = [c.refined for c in refused if c.refined]  # None where the second is no better
+    assert len(used) >= 0.85 * len(refused)
+
+
+def test_a_reply_that_broke_off_is_given_whole_when_it_is_asked_for_again(pair, pictures):
+    _, critic = pair
+    rule, speaker = rubric.load("pocket"), critic.critic.speaker
+    manner = Manner(rule.max_new_tokens)
+    chats = [
+        _with_images(rule.messages(Request(say(spec))), [image]) for image, spec in pictures[:16]
+    ]
+    whole = [said.text for said in speaker.replies(chats, manner)]
+    again = [
+        rule.again(chat, text[: len(text) // 3]) for chat, text in zip(chats, whole, strict=True)
+    ]
+    read = [reply.read(said.text, rule) for said in speaker.replies(again, manner)]
+    assert sum(critique.problem == "" for critique in read) >= 0.9 * len(read)
+    scores = [critique.aspects[0].score for critique in read]
+    before = [reply.read(text, rule).aspects[0].score for text in whole]
+    assert sum(a == b for a, b in zip(scores, before, strict=True)) >= 0.8 * len(read)
 
 
 @pytest.mark.parametrize("kind", acuity.CHANGES)

@@ -40,7 +40,7 @@ def blur(spec: Spec, rng: random.Random) -> Spec:
     """A short caption as careless people write it: kinds and counts go wrong.
 
     Its relation says nothing: captions of the web hold next to nothing reliable about where things
-    stand, and models trained on them tell left from right by chance (Kamath et al., 2023).
+    stand, and models trained on them do poorly at it (Kamath et al., 2023).
     """
     relation = spec.relation
     if relation:
