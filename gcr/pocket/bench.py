@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from gcr.records import Critic, Generator, Strategy
 
 SEED = 1_000
+FULL = 1.0 - 1e-9  # a perfect score; they are sums of thirds
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,30 @@ def auc(judged: list[Judged]) -> float:
     return wins / (len(good) * len(bad))
 
 
+def ends(arm: Arm) -> list[tuple[Judged, Judged]]:
+    """Each run's first image and its best."""
+    picks = [(loop.raw(run), loop.best(run), judged) for run, judged in arm]
+    return [(judged[raw.image], judged[best.image]) for raw, best, judged in picks if best]
+
+
+def closed(arm: Arm) -> float:
+    """Of the runs whose first image is wrong, the share whose best is right."""
+    failed = [best.right for raw, best in ends(arm) if not raw.right]
+    return sum(failed) / max(1, len(failed))
+
+
+def hollow(arm: Arm) -> float:
+    """Of the runs whose best image scores above the first, the share in which truth finds no less
+    wrong with it.
+    """
+    gains = [
+        best.flaws >= raw.flaws
+        for raw, best in ends(arm)
+        if (best.attempt.score or 0.0) > (raw.attempt.score or 0.0)
+    ]
+    return sum(gains) / max(1, len(gains))
+
+
 def figures(arms: dict[str, Arm]) -> dict[str, float]:
     """What the arms `best-of-n`, `refine` and any others came to. Raw: each run's first image."""
     every = [
@@ -147,6 +172,10 @@ def figures(arms: dict[str, Arm]) -> dict[str, float]:
         found[f"{name}: any image right"] = fmean(
             any(judged[attempt.image].right for attempt in run.attempts) for run, judged in arm
         )
+    found["refine: raw failures closed"] = closed(arms["refine"])
+    found["refine: reported gains that are none"] = hollow(arms["refine"])
+    full = [j for j in every if j.attempt.score is not None and j.attempt.score >= FULL]
+    found["perfect scores of wrong images"] = sum(not j.right for j in full) / max(1, len(full))
     found["critic AUC"] = auc(every)
     found["images judged"] = len(every)
     found["unreadable replies"] = fmean(j.attempt.score is None for j in every)
