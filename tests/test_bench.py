@@ -103,7 +103,7 @@ def test_a_pair_is_measured_and_later_runs_know_it(tiny_pair, capsys):
     command = ["bench", "--profile", "own.yaml", "--most", "2", "--steps", "2"]
     assert run([*command, "--quiet", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["generator"], found["size"]) == (tiny_pair["generator"], [64, 64])
+    assert (found["generator"], found["size"]) == (tiny_pair["generator"], [128, 128])
     for curve in (found["draw"], found["judge"]):
         assert [point["batch"] for point in curve["points"]] == [1, 2]
         assert all(point["seconds"] > 0 for point in curve["points"])
@@ -114,7 +114,7 @@ def test_a_pair_is_measured_and_later_runs_know_it(tiny_pair, capsys):
     if not torch.cuda.is_available():
         assert found["swap"] == {}
 
-    kept = measured.here(os.environ, "draw", tiny_pair["generator"], (64, 64))
+    kept = measured.here(os.environ, "draw", tiny_pair["generator"], (128, 128))
     assert kept.batch == found["draw"]["best"]
     assert kept.weights > kept.part > 100_000
     chosen = settings.resolve({"profile": "own.yaml"})
@@ -192,4 +192,4 @@ def test_runs_overlap_as_bench_found(place):
         assert settings.recalled(chosen.recorded()).overlap is pays
         assert settings.recalled(chosen.recorded(), overlap=not pays).overlap is not pays
         assert settings.resolve({"overlap": not pays}).overlap is not pays
-    assert settings.resolve({"width": 128}).overlap is None  # another size
+    assert settings.resolve({"width": 64}).overlap is None  # another size
