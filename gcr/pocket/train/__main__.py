@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,74 +68,37 @@ def planned(
     return Plan(steps or plan.steps, batch or plan.batch, rate or plan.rate, seed, plan.pool)
 
 
-@app.command()
-def vae(
-    folder: Folder = WORK,
-    steps: Steps = None,
-    seed: Seed = 0,
-    rate: Rate = None,
-    batch: Size = None,
-) -> None:
-    """The autoencoder."""
-    from gcr.pocket.train import vae
-
-    vae.train(folder / "vae", planned("vae", seed, steps, rate, batch))
-
-
-@app.command()
-def decoder(
-    folder: Folder = WORK,
-    steps: Steps = None,
-    seed: Seed = 0,
-    rate: Rate = None,
-    batch: Size = None,
-) -> None:
-    """The decoder of the autoencoder once more; needs vae. It did not train what ships."""
-    from gcr.pocket.train import vae
-
-    vae.polish(folder / "decoder", planned("decoder", seed, steps, rate, batch))
+STAGES = {
+    "vae": ("vae", "train", "The autoencoder."),
+    "decoder": (
+        "vae",
+        "polish",
+        "The decoder of the autoencoder once more; needs vae. It did not train what ships.",
+    ),
+    "text": ("text", "train", "The text encoder."),
+    "denoiser": ("denoiser", "train", "The denoiser; needs vae and text."),
+    "eyes": ("eyes", "train", "The critic's vision tower."),
+}
+"""Stages that take a folder and a plan and nothing else: module, function, and help."""
 
 
-@app.command()
-def text(
-    folder: Folder = WORK,
-    steps: Steps = None,
-    seed: Seed = 0,
-    rate: Rate = None,
-    batch: Size = None,
-) -> None:
-    """The text encoder."""
-    from gcr.pocket.train import text
+def add(stage: str, module: str, function: str, text: str) -> None:
+    """Add the command of a stage."""
 
-    text.train(folder / "text", planned("text", seed, steps, rate, batch))
-
-
-@app.command()
-def denoiser(
-    folder: Folder = WORK,
-    steps: Steps = None,
-    seed: Seed = 0,
-    rate: Rate = None,
-    batch: Size = None,
-) -> None:
-    """The denoiser; needs vae and text."""
-    from gcr.pocket.train import denoiser
-
-    denoiser.train(folder / "denoiser", planned("denoiser", seed, steps, rate, batch))
+    @app.command(stage, help=text)
+    def command(
+        folder: Folder = WORK,
+        steps: Steps = None,
+        seed: Seed = 0,
+        rate: Rate = None,
+        batch: Size = None,
+    ) -> None:
+        learn = getattr(import_module(f"gcr.pocket.train.{module}"), function)
+        learn(folder / stage, planned(stage, seed, steps, rate, batch))
 
 
-@app.command()
-def eyes(
-    folder: Folder = WORK,
-    steps: Steps = None,
-    seed: Seed = 0,
-    rate: Rate = None,
-    batch: Size = None,
-) -> None:
-    """The critic's vision tower."""
-    from gcr.pocket.train import eyes
-
-    eyes.train(folder / "eyes", planned("eyes", seed, steps, rate, batch))
+for stage_, place in STAGES.items():
+    add(stage_, *place)
 
 
 @app.command()
