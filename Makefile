@@ -12,13 +12,13 @@ test: browser  ## the whole test suite
 	$(BIN)/python -m pytest
 
 browser: .venv/installed  ## for the tests of pages; where none can be had pytest says so
-	@$(BIN)/python tests/chromium.py
+	@$(BIN)/python tests/support/chromium.py
 
 test-slow: .venv/installed  ## the tests that take a minute and more
 	$(BIN)/python -m pytest -m slow
 
 test-ray: .venv/with-ray  ## batches on a real Ray cluster on this machine; takes minutes
-	$(BIN)/python -m pytest -m slow tests/test_ray.py
+	$(BIN)/python -m pytest -m slow tests/engine/test_ray.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -39,28 +39,28 @@ wheel-check: .venv/installed
 	cd build/wheel/elsewhere && test -f "$$(../venv/bin/gcr refine 'a red circle' --rounds 1)"
 
 pocket: .venv/installed  ## train the embedded pair anew, all stages; says how long each took and takes
-	$(BIN)/python -m gcr.pocket.train all
+	$(BIN)/python -m pocket_training all
 
 acuity: .venv/installed  ## what the embedded critic sees, attribute by attribute
-	$(BIN)/python -m gcr.pocket.acuity
+	$(BIN)/python -m benchmarks.acuity
 
 bench: .venv/installed  ## raw, best-of-8 and refined images of the embedded pair, by truth
-	$(BIN)/python -m gcr.pocket.bench
+	$(BIN)/python -m benchmarks.refinement
 
 null: .venv/installed  ## how often a comparison is wrong where there is nothing to find
-	$(BIN)/python -m gcr.pocket.null
+	$(BIN)/python -m benchmarks.null
 
 help-time: .venv/installed  ## gcr --help against importing its two libraries
-	$(BIN)/python tests/help_time.py
+	$(BIN)/python -m benchmarks.help_time
 
 batch-figures: .venv/installed  ## kills, memory, time per prompt and throughput of batches
-	$(BIN)/python tests/batch_figures.py
+	$(BIN)/python -m benchmarks.batch_figures
 
 overlap-time: .venv/installed  ## a batch that draws while a server judges, and one that does not
-	$(BIN)/python tests/overlap_time.py
+	$(BIN)/python -m benchmarks.overlap_time
 
 ray-time: .venv/with-ray  ## 40 requests on two workers of Ray, and in one process
-	$(BIN)/python tests/ray_time.py
+	$(BIN)/python -m benchmarks.ray_time
 
 clean:
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache

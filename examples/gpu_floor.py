@@ -37,16 +37,18 @@ from typing import Any
 
 import torch
 
-from gcr import bench, loop, rubric, store, strategies, tuning
-from gcr.critic import loading, processor, quantized
+from gcr.core import loop, strategies
+from gcr.core.records import Candidate, Critique, Request, Run
+from gcr.core.stopping import StopRule
+from gcr.critic import loading, processor, quantized, rubric
+from gcr.critic.local import LocalSpeaker
 from gcr.critic.speaker import Manner
-from gcr.critic.speech import LocalSpeaker
 from gcr.device import memory, residency
 from gcr.device.residency import GIB
+from gcr.diagnose import bench, tuning
 from gcr.drawing import generator as generators
 from gcr.drawing.pipelines import Sampling
-from gcr.records import Candidate, Critique, Request, Run
-from gcr.stopping import StopRule
+from gcr.storage import runfolder
 
 PROMPT = "two red apples to the left of a glass jug on a wooden table"
 MARKS = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>")
@@ -461,7 +463,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
 def one_round(drawer: Any, judge: Any, given: argparse.Namespace) -> None:
     strategy, rule = strategies.BestOfN(given.images, 0), StopRule(rounds=1)
     with tempfile.TemporaryDirectory() as place:
-        folder = store.RunFolder.create(Path(place), Request(PROMPT), {})
+        folder = runfolder.RunFolder.create(Path(place), Request(PROMPT), {})
         for step in loop.refine([folder.run], drawer, judge, strategy, rule):
             folder.save(step.run, step.images)
 

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 from gcr.errors import BatchError, GcrError, ModelError, UsageError
 
 if TYPE_CHECKING:
-    from gcr.assembly import refine
-    from gcr.batches.batching import BatchOutcome, batch
-    from gcr.comparisons.comparing import compare
-    from gcr.comparisons.measuring import Comparison
-    from gcr.outcome import Outcome
-    from gcr.rewards import Reward, reward
-    from gcr.store import load_run
+    from gcr.comparison.comparing import compare
+    from gcr.comparison.measuring import Comparison
+    from gcr.engine.batching import BatchOutcome, batch
+    from gcr.engine.outcome import Outcome
+    from gcr.engine.single import refine
+    from gcr.results.rewards import Reward, reward
+    from gcr.storage.runfolder import load_run
 
 __version__ = "0.1.0"
 __all__ = [
@@ -45,15 +45,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BatchOutcome": "gcr.batches.batching",
-    "Comparison": "gcr.comparisons.measuring",
-    "Outcome": "gcr.outcome",
-    "Reward": "gcr.rewards",
-    "batch": "gcr.batches.batching",
-    "compare": "gcr.comparisons.comparing",
-    "load_run": "gcr.store",
-    "refine": "gcr.assembly",
-    "reward": "gcr.rewards",
+    "BatchOutcome": "gcr.engine.batching",
+    "Comparison": "gcr.comparison.measuring",
+    "Outcome": "gcr.engine.outcome",
+    "Reward": "gcr.results.rewards",
+    "batch": "gcr.engine.batching",
+    "compare": "gcr.comparison.comparing",
+    "load_run": "gcr.storage.runfolder",
+    "refine": "gcr.engine.single",
+    "reward": "gcr.results.rewards",
 }
 
 

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 def entry() -> NoReturn:
     """What the command `gcr` calls: run the command line, then end the process."""
-    from gcr.aside import going_on
+    from gcr.core.background import going_on
 
     code = main()
     if going_on():
@@ -23,7 +23,8 @@ def entry() -> NoReturn:
 
 def main() -> int:
     """Run the command line; returns the exit code. The process goes on."""
-    from gcr import signals, streams
+    from gcr.engine import signals
+    from gcr.ui import streams
 
     with streams.lenient() as out:
         with signals.interrupting():
@@ -37,7 +38,7 @@ def main() -> int:
 
 
 def _run() -> int:
-    from gcr import signals
+    from gcr.engine import signals
     from gcr.errors import GcrError
 
     try:
@@ -67,13 +68,13 @@ def _show_traceback() -> None:
     """The exception in hand, fit for a terminal: its message may hold anybody's words."""
     import traceback
 
-    from gcr.plaintext import plain
+    from gcr.core.plaintext import plain
 
     sys.stderr.write(f"{plain(traceback.format_exc(), keep_lines=True)}\n")
 
 
 def _say(message: str, hint: str) -> None:
-    from gcr.console import failure
+    from gcr.ui.terminal import failure
 
     failure(message, hint)
 

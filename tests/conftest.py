@@ -8,9 +8,9 @@ import sys
 import pytest
 from fakes import SCORES, FakeCritic, FakeGenerator
 
-from gcr import assembly
 from gcr.__main__ import main
-from gcr.comparisons import arms
+from gcr.comparison import arms
+from gcr.engine import single
 
 # Threads of torch that wait give up their core; by default they spin, and on a busy machine tests
 # of seconds take minutes. Read when torch is imported, also by the processes that tests start.
@@ -39,7 +39,7 @@ def cli(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     models = {"generator": FakeGenerator(), "critic": FakeCritic(SCORES)}
-    for module in (assembly, arms):
+    for module in (single, arms):
         monkeypatch.setattr(
             module, "load_models", lambda *_, **__: (models["generator"], models["critic"])
         )

@@ -15,11 +15,12 @@ import tiny
 from PIL import Image
 
 import gcr
-from gcr import metadata, rubric, store
+from benchmarks import refinement
 from gcr.__main__ import main
-from gcr.critic.speech import LocalSpeaker
-from gcr.pocket import bench
-from gcr.records import StopReason
+from gcr.core.records import StopReason
+from gcr.critic import rubric
+from gcr.critic.local import LocalSpeaker
+from gcr.storage import metadata, runfolder
 
 RUBRIC = """
 name: brief
@@ -84,7 +85,7 @@ def test_any_pipeline_and_critic_go_through_the_same_command(
     assert all(attempt["problem"] for attempt in attempts)
     assert (code, told["best"], told["stop"]) == (1, None, "failed")
     assert "no image could be scored" in err
-    assert len(store.RunFolder.open(tmp_path / told["folder"]).run.rounds) == 2
+    assert len(runfolder.RunFolder.open(tmp_path / told["folder"]).run.rounds) == 2
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def test_an_image_is_edited_by_the_same_command(
     assert (code, told["images"]) == (1, 2), err  # random weights write nothing readable
     images = [len(tokens.get("image_grid_thw", ())) for tokens in seen]
     assert images == [2, 2, 0, 2, 2]  # each asked again; between them what was tried is told
-    folder = store.RunFolder.open(tmp_path / told["folder"])
+    folder = runfolder.RunFolder.open(tmp_path / told["folder"])
     assert folder.run.settings["rubric"] == "editing"
     assert Image.open(folder.path / "source.png").tobytes() == Image.open(photo).tobytes()
     assert Image.open(folder.path / "00-0.png").size == (56, 40)
@@ -194,7 +195,7 @@ def test_the_embedded_pair_refines(tmp_path, monkeypatch, capsys):
     assert code == 0, err
     best = tmp_path / out.strip()
     assert best.is_file()
-    (attempt, *_) = store.RunFolder.open(best.parent).run.attempts
+    (attempt, *_) = runfolder.RunFolder.open(best.parent).run.attempts
     assert attempt.score is not None
     assert attempt.critique.aspects[0].aspect == "Text Faithfulness"
     assert attempt.sampler == "DPM++ 2M"
@@ -205,7 +206,7 @@ def test_the_embedded_pair_refines(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("strategy", ["refine", "reflect", "evolve"])
 def test_a_resumed_run_of_the_embedded_pair_equals_an_uninterrupted_one(strategy):
     settings = {"rounds": 2, "images": 1, "strategy": strategy}
-    outcomes = (gcr.refine(prompt, **settings) for prompt in bench.requests(20, "resumed"))
+    outcomes = (gcr.refine(prompt, **settings) for prompt in refinement.requests(20, "resumed"))
     whole = next(outcome for outcome in outcomes if len(outcome.run.rounds) > 1)
     # Only the first round of it, as if the run had been killed in the second.
     cut = Path(shutil.copytree(whole.folder, whole.folder.with_name("cut")))

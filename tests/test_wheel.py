@@ -28,13 +28,16 @@ def inside(folder):
 def test_rubrics_profiles_pages_and_weights_are_in_the_wheel(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     for suffix in ("css", "js", "html"):
-        pages = {str(path.relative_to(ROOT)) for path in (ROOT / "gcr/report").rglob(f"*.{suffix}")}
+        pages = {
+            str(path.relative_to(ROOT))
+            for path in (ROOT / "gcr/results/report").rglob(f"*.{suffix}")
+        }
         assert pages
         assert pages <= names
     for rubric in inside("prompts"):
         assert f"gcr/prompts/{rubric}" in names
-    for profile in inside("gcr/profiles"):
-        assert f"gcr/profiles/{profile}" in names
+    for profile in inside("gcr/settings/profiles"):
+        assert f"gcr/settings/profiles/{profile}" in names
     weights = [name for name in names if name.startswith("gcr/pocket/weights/")]
     assert any(name.endswith("critic/model.safetensors") for name in weights)
     assert any("generator/" in name and name.endswith(".safetensors") for name in weights)

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 import gcr
-from gcr import signals
+from gcr.engine import signals
 from gcr.errors import UsageError
 
 INTERRUPTED = 130

@@ -12,10 +12,10 @@ from gcr.cli.flags import with_settings
 from gcr.errors import BatchError, GcrError, UsageError
 
 if TYPE_CHECKING:
-    from gcr.batches.batching import BatchOutcome, BatchStopped
-    from gcr.batches.overview import BatchTerminal
-    from gcr.batches.waves import Overview
-    from gcr.comparisons.scoreboard import CompareTerminal
+    from gcr.engine.batching import BatchOutcome, BatchStopped
+    from gcr.engine.waves import Overview
+    from gcr.ui.batch_terminal import BatchTerminal
+    from gcr.ui.comparison_terminal import CompareTerminal
 
 BATCH = "Batch"
 
@@ -155,15 +155,16 @@ def batch(
     Prints the path of summary.jsonl, which has a line for each prompt. All else goes to stderr and
     into the batch's folder; gcr resume goes on with one that was interrupted.
     """
-    from gcr.cli import logs  # it takes a while, which --help need not wait for
+    from gcr.ui import logs  # it takes a while, which --help need not wait for
 
     logs.set_up(verbose=verbose, quiet=quiet)
     if shard and not into:
         raise UsageError("--shard needs --into", "name one folder that all shards share")
-    from gcr.batches import batching, jobs
-    from gcr.batches import plan as plans
-    from gcr.exports import layouts
-    from gcr.settings import resolve
+    from gcr.engine import batching
+    from gcr.engine import plan as plans
+    from gcr.inputs import jobs
+    from gcr.results import layouts
+    from gcr.settings.resolving import resolve
 
     pace = batching.paced(wave, shard, max_failures, ray, workers)
     settings = resolve(flags)
@@ -190,9 +191,9 @@ def work(
     quiet: bool,
 ) -> None:
     """Do a batch under the eyes of whoever is at the terminal, and print what came of it."""
-    from gcr.batches.batching import BatchInterrupted, BatchStopped, Unseen
-    from gcr.batches.overview import BatchTerminal
-    from gcr.interruption import PatientBatch, say_nothing_is_saved
+    from gcr.engine.batching import BatchInterrupted, BatchStopped, Unseen
+    from gcr.ui.batch_terminal import BatchTerminal
+    from gcr.ui.interruption import PatientBatch, say_nothing_is_saved
 
     terminal = None if quiet else BatchTerminal()
     view = PatientBatch(terminal or Unseen())
@@ -231,7 +232,7 @@ def _say_how(folder: Path, layout: str | None, terminal: "BatchTerminal") -> Non
 
 def each_of(*steps: "Callable[[], None]") -> None:
     """Do all steps, also after one that fails. Raises the first error; later ones are warnings."""
-    from gcr.console import Terminal
+    from gcr.ui.terminal import Terminal
 
     failed: GcrError | None = None
     for step in steps:
@@ -247,7 +248,7 @@ def each_of(*steps: "Callable[[], None]") -> None:
 
 def show(folder: Path, what: str, terminal: "BatchTerminal | CompareTerminal | None") -> None:
     """Write the page of a folder. what: it shows, in words."""
-    from gcr.report import report
+    from gcr.results.report import report
 
     page = report(folder)
     if terminal:
@@ -257,7 +258,7 @@ def show(folder: Path, what: str, terminal: "BatchTerminal | CompareTerminal | N
 def _lay_out(outcome: "BatchOutcome", layout: str | None, *, quiet: bool) -> None:
     """Write the layout, if one is wanted, of what is done, here or elsewhere; of nothing, none."""
     from gcr.cli.export import say
-    from gcr.exports import exporting
+    from gcr.results import exporting
 
     if layout is None or len(outcome.failures) == len(outcome.results):
         return
@@ -279,7 +280,7 @@ def _print(outcome: "BatchOutcome", *, as_json: bool) -> None:
 
 
 def _check(outcome: "BatchOutcome", lost: "BatchStopped | None") -> None:
-    from gcr.wording import count
+    from gcr.core.phrases import count
 
     if lost is not None:
         raise lost

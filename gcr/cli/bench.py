@@ -12,11 +12,11 @@ from gcr.cli import options, table
 from gcr.cli.flags import settings_but
 
 if TYPE_CHECKING:
-    from gcr.bench import Bench
-    from gcr.console import Terminal
-    from gcr.overlaps import Overlap
-    from gcr.settings import Settings
-    from gcr.tuning import Curve
+    from gcr.diagnose.bench import Bench
+    from gcr.diagnose.overlap import Overlap
+    from gcr.diagnose.tuning import Curve
+    from gcr.settings.resolving import Settings
+    from gcr.ui.terminal import Terminal
 
 Prompt = Annotated[
     str | None,
@@ -42,15 +42,16 @@ def bench(
     out. Later runs on this device use the size that was found. Says nothing of how good the images
     are.
     """
-    from gcr.cli import logs  # it takes a while, which --help need not wait for
+    from gcr.ui import logs  # it takes a while, which --help need not wait for
 
     logs.set_up(verbose=False, quiet=quiet)
-    from gcr import assembly, calibration
-    from gcr.console import Terminal
-    from gcr.settings import resolve
+    from gcr.diagnose import calibration
+    from gcr.engine import single
+    from gcr.settings.resolving import resolve
+    from gcr.ui.terminal import Terminal
 
     settings = resolve(flags)
-    asked = assembly.checked(prompt or calibration.prompts(settings)[0])
+    asked = single.checked(prompt or calibration.prompts(settings)[0])
     terminal = None if quiet else Terminal()
     try:
         found, path = _measured(asked, settings, most, terminal)
@@ -69,10 +70,11 @@ def _measured(
     prompt: str, settings: "Settings", most: int, terminal: "Terminal | None"
 ) -> tuple["Bench", Path]:
     """What was measured, and the file it is kept in."""
-    from gcr import bench as benches
-    from gcr import measured, overlaps, rubric
-    from gcr.models import load_models
-    from gcr.view import Silent
+    from gcr.core.view import Silent
+    from gcr.critic import rubric
+    from gcr.diagnose import bench as benches
+    from gcr.engine.models import load_models
+    from gcr.settings import measured, overlaps
 
     questions = rubric.load(settings.rubric)
     drawer, critic = load_models(settings, questions, terminal or Silent())

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcr import consent
-from gcr import offline as connections
 from gcr.cli import options
 from gcr.errors import UsageError
+from gcr.hub import consent
+from gcr.hub import offline as connections
 
 if TYPE_CHECKING:
-    from gcr.settings import Settings
+    from gcr.settings.resolving import Settings
 
 JUDGES, IMAGES = 5, 2
 
@@ -60,18 +60,21 @@ def calibrate(
     From then on `gcr refine` with this critic, rubric and score stops when no round is better by
     more than that, and says which images are within chance of the best.
     """
-    from gcr.cli import logs  # it takes a while, which --help need not wait for
+    from gcr.ui import logs  # it takes a while, which --help need not wait for
 
     connections.set_up(forbid=offline)
     consent.set_up(agreed=yes, quiet=quiet)
     logs.set_up(verbose=False, quiet=quiet)
-    from gcr import assembly, calibration, spreads, trust
-    from gcr import rubric as rubrics
-    from gcr.console import Terminal
-    from gcr.models import load_models
-    from gcr.settings import resolve
-    from gcr.view import Silent
-    from gcr.wording import count
+    from gcr.core.phrases import count
+    from gcr.core.view import Silent
+    from gcr.critic import limits
+    from gcr.critic import rubric as rubrics
+    from gcr.diagnose import calibration
+    from gcr.engine import single
+    from gcr.engine.models import load_models
+    from gcr.settings import spreads
+    from gcr.settings.resolving import resolve
+    from gcr.ui.terminal import Terminal
 
     flags = {
         "profile": profile,
@@ -91,9 +94,9 @@ def calibrate(
             )
         _forget(settings, as_json=as_json, quiet=quiet)
         return
-    asked = [assembly.checked(prompt) for prompt in prompts or calibration.prompts(settings)]
+    asked = [single.checked(prompt) for prompt in prompts or calibration.prompts(settings)]
     for prompt in asked:
-        trust.check(prompt, settings)
+        limits.check(prompt, settings)
     terminal = None if quiet else Terminal()
     try:
         pair = load_models(settings, rubrics.load(settings.rubric), terminal or Silent())
@@ -118,8 +121,8 @@ def calibrate(
 
 def _forget(settings: "Settings", *, as_json: bool, quiet: bool) -> None:
     """Forget one measurement, and say which; there may be none."""
-    from gcr import spreads
-    from gcr.console import Terminal
+    from gcr.settings import spreads
+    from gcr.ui.terminal import Terminal
 
     key = spreads.key(settings.critic, settings.rubric, settings.score)
     spread = spreads.forget(os.environ, key)

@@ -13,8 +13,8 @@ from gcr.cli.flags import settings_but
 from gcr.errors import BatchError
 
 if TYPE_CHECKING:
-    from gcr.comparisons.arms import View
-    from gcr.comparisons.measuring import Comparison
+    from gcr.comparison.arms import View
+    from gcr.comparison.measuring import Comparison
 
 COMPARISON = "Comparison"
 
@@ -102,16 +102,16 @@ def compare(
     Prints the path of compare.json. All else goes to stderr and into the comparison's folder; gcr
     resume goes on with one that was interrupted.
     """
-    from gcr.cli import logs  # it takes a while, which --help need not wait for
+    from gcr.ui import logs  # it takes a while, which --help need not wait for
 
     logs.set_up(verbose=verbose, quiet=quiet)
-    from gcr.batches import plan as plans
-    from gcr.comparisons import comparing, drawn
-    from gcr.comparisons.arms import USUAL
+    from gcr.comparison import comparing, drawn_folders
+    from gcr.comparison.arms import USUAL
+    from gcr.engine import plan as plans
 
-    if drawn.are(files):
+    if drawn_folders.are(files):
         given = {**flags, "arm": arms}
-        again = partial(drawn.compare, files, given, into=into, evaluator=evaluator, by=by)
+        again = partial(drawn_folders.compare, files, given, into=into, evaluator=evaluator, by=by)
         work(lambda view, _: again(force=force, view=view), as_json=as_json, quiet=quiet)
         return
     settings = comparing.shared(flags, equal)
@@ -131,10 +131,10 @@ def work(
     act: "Callable[[View, Callable[[], bool]], Comparison]", *, as_json: bool, quiet: bool
 ) -> None:
     """Do a comparison under the eyes of whoever is at the terminal, and print what came of it."""
-    from gcr.comparisons.arms import Unwatched
-    from gcr.comparisons.folder import NAME, CompareInterrupted
-    from gcr.comparisons.scoreboard import CompareTerminal
-    from gcr.interruption import PatientComparison, say_nothing_is_saved
+    from gcr.comparison.arms import Unwatched
+    from gcr.comparison.folder import NAME, CompareInterrupted
+    from gcr.ui.comparison_terminal import CompareTerminal
+    from gcr.ui.interruption import PatientComparison, say_nothing_is_saved
 
     terminal = None if quiet else CompareTerminal()
     view = PatientComparison(terminal or Unwatched())

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcr import offline as connections
 from gcr.cli import options
+from gcr.hub import offline as connections
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gcr.doctor import Finding
+    from gcr.diagnose.doctor import Finding
 
 STYLES = {"ok": "green", "note": "yellow", "broken": "bold red"}
 
@@ -34,11 +34,11 @@ def doctor(
 
     Exit code 1 says that something is broken.
     """
-    from gcr.cli import logs  # it takes a while, which --help need not wait for
+    from gcr.ui import logs  # it takes a while, which --help need not wait for
 
     logs.set_up(verbose=False, quiet=True)
     connections.set_up(forbid=offline)
-    from gcr.doctor import examine
+    from gcr.diagnose.doctor import examine
 
     flags = {
         "profile": profile,
@@ -61,7 +61,7 @@ def _show(findings: "Iterable[Finding]") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from gcr.plaintext import plain
+    from gcr.core.plaintext import plain
 
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)

@@ -72,11 +72,11 @@ def export(
 
     Prints the path of what was written.
     """
-    from gcr.cli import logs  # it takes a while, which --help need not wait for
+    from gcr.ui import logs  # it takes a while, which --help need not wait for
 
     logs.set_up(verbose=False, quiet=quiet)
-    from gcr.exports import exporting, pairfiles
-    from gcr.exports.layouts import LAYOUTS
+    from gcr.results import exporting, pairfiles
+    from gcr.results.layouts import LAYOUTS
 
     if form not in (known := (*LAYOUTS, *pairfiles.SUFFIXES)):
         raise UsageError(f"no format {form!r}", f"known: {', '.join(known)}")
@@ -94,7 +94,7 @@ def export(
 
 def say(lines: list[str], *, quiet: bool) -> None:
     """Tell a person, on stderr."""
-    from gcr.console import Terminal
+    from gcr.ui.terminal import Terminal
 
     if not quiet:
         terminal = Terminal()

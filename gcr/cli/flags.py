@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
-from gcr import consent, offline
 from gcr.cli import options
+from gcr.hub import consent, offline
 
 OPTIONS: Mapping[str, Any] = {
     "profile": options.Profile,

@@ -9,18 +9,18 @@ import typer
 from gcr.cli import table
 
 if TYPE_CHECKING:
-    from gcr.forecast import Estimate, Forecast
+    from gcr.engine.forecast import Estimate, Forecast
 
 
 def show(flags: Mapping[str, object], prompts: int = 1, *, edit: bool, as_json: bool) -> None:
     """Print what runs of so many prompts under these flags would do."""
-    from gcr import assembly
-    from gcr.forecast import forecast
-    from gcr.recorded import recorded
-    from gcr.settings import traced
+    from gcr.engine import single
+    from gcr.engine.forecast import forecast
+    from gcr.settings.recorded import recorded
+    from gcr.settings.resolving import traced
 
     resolved = traced(flags, edit=edit)
-    settings, questions = assembly.ruled(resolved.settings)
+    settings, questions = single.ruled(resolved.settings)
     found = forecast(resolved._replace(settings=settings), recorded(settings, questions), prompts)
     if as_json:
         typer.echo(json.dumps(found.as_json()))
@@ -63,7 +63,7 @@ def _images(estimate: "Estimate") -> str:
 
 
 def _time(estimate: "Estimate") -> str:
-    from gcr.wording import count, duration
+    from gcr.core.phrases import count, duration
 
     if estimate.most_seconds is None:
         return "unknown: no earlier run of these models and settings is here"

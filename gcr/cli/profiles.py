@@ -8,7 +8,7 @@ import typer
 from gcr.cli import options, table
 
 if TYPE_CHECKING:
-    from gcr.profiles import Profile
+    from gcr.settings.profiles import Profile
 
 HEADINGS = ("name", "GPU", "size", "models")
 
@@ -26,7 +26,7 @@ def profiles(name: Name = None, *, as_json: options.Listed = False) -> None:
 
     --profile takes one of these names, or the path of a YAML file with the same keys.
     """
-    from gcr import profiles as known
+    from gcr.settings import profiles as known
 
     if name is not None:
         _show(known.load(name), as_json=as_json)

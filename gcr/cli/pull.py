@@ -11,8 +11,8 @@ from gcr.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from gcr.console import Terminal
-    from gcr.fetching import Shipment
+    from gcr.hub.fetching import Shipment
+    from gcr.ui.terminal import Terminal
 
 Names = Annotated[
     list[str] | None,
@@ -34,11 +34,11 @@ def pull(
 
     Prints the folder of each model; models that are on this machine anyway have no line.
     """
-    from gcr.cli import logs  # it takes a while, which --help need not wait for
+    from gcr.ui import logs  # it takes a while, which --help need not wait for
 
     logs.set_up(verbose=False, quiet=quiet)
-    from gcr import fetching, offline
-    from gcr.console import Terminal
+    from gcr.hub import fetching, offline
+    from gcr.ui.terminal import Terminal
 
     asked = [*(names or ()), *filter(None, (generator, critic))]
     if not asked:
@@ -56,7 +56,7 @@ def pull(
 
 def _looked_at(models: "Iterable[str]", terminal: "Terminal | None") -> "Iterator[Shipment]":
     """What there is to fetch of each model; also told, model by model."""
-    from gcr import fetching
+    from gcr.hub import fetching
 
     for model in models:
         shipment = None if fetching.is_here(model) else fetching.look(model)

@@ -12,9 +12,9 @@ from gcr.cli.flags import settings_but
 from gcr.errors import GcrError, UsageError
 
 if TYPE_CHECKING:
-    from gcr.console import Terminal
-    from gcr.outcome import Outcome
-    from gcr.view import View
+    from gcr.core.view import View
+    from gcr.engine.outcome import Outcome
+    from gcr.ui.terminal import Terminal
 
 
 @settings_but("overlap")
@@ -35,27 +35,28 @@ def refine(
 
     Prints the path of the best image. All else goes to stderr and into the run's folder.
     """
-    from gcr.cli import logs  # it takes a while, which --help need not wait for
+    from gcr.ui import logs  # it takes a while, which --help need not wait for
 
     logs.set_up(verbose=verbose, quiet=quiet)
     if approve:
         _check_somebody_is_there(quiet=quiet)
-    from gcr import assembly, source
-    from gcr.approval import Approval
-    from gcr.console import Terminal
-    from gcr.settings import resolve
+    from gcr.engine import single
+    from gcr.inputs import source
+    from gcr.settings.resolving import resolve
+    from gcr.ui.approval import Approval
+    from gcr.ui.terminal import Terminal
 
-    request = assembly.checked(_read_stdin() if prompt == "-" else prompt)
+    request = single.checked(_read_stdin() if prompt == "-" else prompt)
     settings = resolve(flags, edit=image is not None)
     if dry_run:
-        assembly.requested(request, settings, source.read(image) if image else None)
+        single.requested(request, settings, source.read(image) if image else None)
         forecast.show(flags, edit=image is not None, as_json=as_json)
         return
     terminal = None if quiet else Terminal(verbose=verbose)
     approval = Approval(terminal, _ask) if approve and terminal else None
     around = approval.around if approval else None
     work(
-        lambda view: assembly.run(request, settings, image=image, view=view, around=around),
+        lambda view: single.run(request, settings, image=image, view=view, around=around),
         approval or terminal,
         terminal,
         as_json=as_json,
@@ -70,8 +71,8 @@ def work(
     as_json: bool,
 ) -> None:
     """Do a run under the eyes of whoever is at the terminal, and print what came of it."""
-    from gcr.interruption import Patient, say_nothing_is_saved
-    from gcr.outcome import Interrupted, Unreported
+    from gcr.engine.outcome import Interrupted, Unreported
+    from gcr.ui.interruption import Patient, say_nothing_is_saved
 
     try:
         outcome = act(Patient(view))

@@ -34,9 +34,9 @@ def report(folder: Folder, *, output: Output = None, standalone: Standalone = Fa
 
     Prints the path of the page.
     """
-    from gcr.cli import logs  # it takes a while, which --help need not wait for
+    from gcr.ui import logs  # it takes a while, which --help need not wait for
 
     logs.set_up(verbose=False, quiet=False)
-    from gcr import report as pages
+    from gcr.results import report as pages
 
     typer.echo(pages.report(folder, output, standalone=standalone))

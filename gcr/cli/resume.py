@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from gcr import consent
-from gcr import offline as connections
 from gcr.cli import batch, compare, options, refine
 from gcr.errors import UsageError
+from gcr.hub import consent
+from gcr.hub import offline as connections
 
 Folder = Annotated[
     Path,
@@ -41,15 +41,15 @@ def resume(
 
     Prints what gcr refine, gcr batch or gcr compare prints.
     """
-    from gcr.cli import logs  # it takes a while, which --help need not wait for
+    from gcr.ui import logs  # it takes a while, which --help need not wait for
 
     connections.set_up(forbid=offline)
     consent.set_up(agreed=yes, quiet=quiet)
     logs.set_up(verbose=verbose, quiet=quiet)
-    from gcr.batches import batching
-    from gcr.batches import folder as batchfolder
-    from gcr.comparisons import comparing
-    from gcr.comparisons import folder as comparefolder
+    from gcr.comparison import comparing
+    from gcr.comparison import folder as comparefolder
+    from gcr.engine import batching
+    from gcr.storage import batchfolder
 
     if evaluator and not (folder / comparefolder.NAME).exists():
         raise UsageError("--evaluator is for comparisons", f"gcr resume {folder} goes on with this")
@@ -85,8 +85,8 @@ def resume(
 
 def _run(folder: Path, here: dict[str, Any], *, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Go on with a single run. here: what is not in its folder."""
-    from gcr import assembly
-    from gcr.console import Terminal
+    from gcr.engine import single
+    from gcr.ui.terminal import Terminal
 
     if not (folder / "run.json").exists():
         raise UsageError(
@@ -95,7 +95,7 @@ def _run(folder: Path, here: dict[str, Any], *, as_json: bool, quiet: bool, verb
         )
     terminal = None if quiet else Terminal(verbose=verbose)
     refine.work(
-        lambda view: assembly.resume(folder, view=view, **here),
+        lambda view: single.resume(folder, view=view, **here),
         terminal,
         terminal,
         as_json=as_json,

@@ -12,7 +12,7 @@ def show(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from gcr.plaintext import plain
+    from gcr.core.plaintext import plain
 
     console = Console(highlight=False)
     if not console.is_terminal:

@@ -11,20 +11,20 @@ import math
 from multiprocessing.pool import ThreadPool
 from typing import TYPE_CHECKING, Any
 
-from gcr.critic import address as addresses
 from gcr.critic import probe
-from gcr.critic.answers import CUT_OFF, Choice, Completion, Models, Token
-from gcr.critic.refusals import NotFoundError
+from gcr.critic.completions import CUT_OFF, Choice, Completion, Models, Token
 from gcr.critic.server import TRIES, Server
+from gcr.critic.server_errors import NotFoundError
 from gcr.critic.speaker import NUMBER, SPACES, Number, Reply
 from gcr.errors import GcrError, ModelError, UsageError
+from gcr.settings import address as addresses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gcr.core.records import Progress
+    from gcr.critic.rubric import Message
     from gcr.critic.speaker import Manner
-    from gcr.records import Progress
-    from gcr.rubric import Message
 
 AT_ONCE = 8
 """Requests on their way at once, where no profile says how many: servers batch them."""

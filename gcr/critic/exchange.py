@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import httpx2
 
-    from gcr.critic.address import Address
+    from gcr.settings.address import Address
 
 MOST_BYTES = 16 * 2**20
 """Of one reply, unpacked. 2,048 tokens with twenty probabilities each take about 6 MB."""

@@ -1,7 +1,7 @@
 """Judges images with a vision-language model, on this machine or behind an endpoint.
 
 What is asked is the rubric's matter, how a model is talked to that of `speech` and `endpoint`, and
-what was answered is for the readers to read: `gcr.reply`, `gcr.checklist`, `gcr.comparison`.
+what was answered is for the readers to read: `reply`, `checklist` and `pairwise`.
 """
 
 from __future__ import annotations
@@ -9,23 +9,23 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from gcr import checklist, checkpoint, comparison, history, reply, spread
-from gcr.critic import address, endpoint, probe, soft
+from gcr.core import history, spread
+from gcr.critic import checklist, endpoint, expected_scores, pairwise, probe, reply
 from gcr.critic.loading import Quantize
 from gcr.critic.loading import load as load_model
+from gcr.critic.local import LocalSpeaker
 from gcr.critic.speaker import Manner, image_part, with_images
-from gcr.critic.speech import LocalSpeaker
 from gcr.device.threads import at_most
 from gcr.errors import UsageError
+from gcr.hub import checkpoints
+from gcr.settings import address
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from PIL.Image import Image
 
-    from gcr.critic.speaker import Reply, Speaker
-    from gcr.device.memory import SharedDevice
-    from gcr.records import (
+    from gcr.core.records import (
         Critique,
         Objection,
         Preference,
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
         Run,
         Wording,
     )
-    from gcr.rubric import Message, Rubric
+    from gcr.critic.rubric import Message, Rubric
+    from gcr.critic.speaker import Reply, Speaker
+    from gcr.device.memory import SharedDevice
 
 Score = Literal["reply", "soft", "checklist"]
 """Where scores come from: the numbers as written, what was expected in their place, or answers."""
@@ -85,10 +87,10 @@ def load(  # noqa: PLR0913 - what to load, how to ask, and where: none follows f
 def _local(
     model: str, device: SharedDevice, quantize: Quantize, batch: int, progress: Progress | None
 ) -> LocalSpeaker:
-    threads = checkpoint.threads(model)
+    threads = checkpoints.threads(model)
     with at_most(threads):
         loaded, processor = load_model(model, device, quantize)
-    with checkpoint.named_errors(model):
+    with checkpoints.named_errors(model):
         return LocalSpeaker(
             loaded, processor, device, batch=batch, threads=threads, progress=progress
         )
@@ -227,7 +229,7 @@ class ModelCritic:
             for request, first, second in zip(requests, firsts, seconds, strict=True)
         ]
         self._speaker.begin()
-        return [comparison.read(said.text) for said in self._ask(chats)]
+        return [pairwise.read(said.text) for said in self._ask(chats)]
 
     def _chats(
         self,
@@ -257,7 +259,7 @@ class ModelCritic:
             critique = reply.read(said.text, self._rubric, cut_off=said.cut_off)
             if self._soft:
                 places = reply.places(said.text, self._rubric, cut_off=said.cut_off)
-                critique = soft.expected(critique, said, places)
+                critique = expected_scores.expected(critique, said, places)
             critiques.append(replace(critique, problem=said.withheld or critique.problem))
         return critiques
 

@@ -14,7 +14,7 @@ from gcr.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gcr.critic.address import Address
+    from gcr.settings.address import Address
 
 OURS, OPENAI = "GCR_API_KEY", "OPENAI_API_KEY"
 

@@ -6,13 +6,13 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from gcr import checkpoint
-from gcr.checkpoint import named_errors
 from gcr.critic import quantized
 from gcr.critic.processor import image_processor
 from gcr.device.gate import loading, working
 from gcr.device.shortage import is_out_of_memory
 from gcr.errors import ModelError
+from gcr.hub import checkpoints
+from gcr.hub.checkpoints import named_errors
 
 if TYPE_CHECKING:
     from gcr.device.memory import SharedDevice
@@ -28,13 +28,13 @@ def load(model: str, device: SharedDevice, quantize: Quantize = "nf4") -> tuple[
     A freshly quantized model is kept on disk, where that pays, and taken from there next time.
     Raises ModelError for what cannot be loaded, and for a model that cannot see images.
     """
-    place = checkpoint.locate(model)
-    checkpoint.quiet_libraries()
+    place = checkpoints.locate(model)
+    checkpoints.quiet_libraries()
     with named_errors(model):
         config = _config(model, place)
         if quantize == "none" or getattr(config, "quantization_config", None) is not None:
-            return _load(checkpoint.fetch(place), device)
-        copy = quantized.copy_of(checkpoint.version(place), device.name, str(device.dtype()))
+            return _load(checkpoints.fetch(place), device)
+        copy = quantized.copy_of(checkpoints.version(place), device.name, str(device.dtype()))
     if whole := _from_copy(model, copy, device):
         return whole
     with quantized.turn(copy):
@@ -62,7 +62,7 @@ def _quantized(
 ) -> tuple[Any, Any]:
     """A model that is quantized while it loads, and then kept, where that pays."""
     with named_errors(model):
-        folder = checkpoint.fetch(place)
+        folder = checkpoints.fetch(place)
         with loading():
             how = quantized.nf4(config, device.dtype())
         loaded, processor = _load(folder, device, how)
@@ -106,12 +106,12 @@ def _config(model: str, place: str) -> Any:
         from transformers import AutoConfig
         from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
-    if checkpoint.is_local(place) and not (Path(place) / "config.json").is_file():
+    if checkpoints.is_local(place) and not (Path(place) / "config.json").is_file():
         raise ModelError(
             f"{model} is not a model of transformers: it has no config.json",
             "give the folder of a vision-language model",
         )
-    folder = checkpoint.outlined(place, "config.json")
+    folder = checkpoints.outlined(place, "config.json")
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise ModelError(

@@ -7,18 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gcr.critic import refusals
-from gcr.critic.answers import Models
+from gcr.core.records import Request
+from gcr.critic import server_errors
+from gcr.critic.completions import Models
 from gcr.critic.speaker import image_part, with_images
 from gcr.errors import GcrError, ModelError, UsageError
-from gcr.records import Request
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from gcr.critic.answers import Completion, Model
+    from gcr.critic.completions import Completion, Model
     from gcr.critic.endpoint import EndpointSpeaker
-    from gcr.rubric import Message, Rubric
+    from gcr.critic.rubric import Message, Rubric
 
 SHOWN = 20  # names of models
 FEWER = (5, 2)
@@ -142,7 +142,7 @@ def _check_sight(speaker: EndpointSpeaker, sample: Sample, seen: Completion) -> 
         return
     sees = _tells_colours(speaker)
     if sees is False and seen.tokens_asked:
-        raise refusals.blind(speaker.server.address)
+        raise server_errors.blind(speaker.server.address)
     if not sees:
         speaker.server.warn(
             f"{speaker.server.address} may not see images: it says the same of red and of blue, "
@@ -170,7 +170,7 @@ def _check_length(
     needed = seen.tokens_asked + sample.limit
     if most and needed > most:
         said = f"it has {most} tokens for question and reply, which need {needed}"
-        raise refusals.too_long(speaker.server.address, said)
+        raise server_errors.too_long(speaker.server.address, said)
 
 
 def _check_pair(speaker: EndpointSpeaker, pair: list[Message]) -> None:

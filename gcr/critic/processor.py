@@ -10,8 +10,8 @@ import inspect
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from gcr import templates
 from gcr.errors import ModelError
+from gcr.hub import templates
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gcr.checkpoint import WITHOUT_WEIGHTS
+from gcr.hub.checkpoints import WITHOUT_WEIGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

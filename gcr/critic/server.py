@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from gcr import offline
-from gcr.critic import exchange, refusals
+from gcr.critic import exchange, server_errors
 from gcr.critic.keys import key_for
-from gcr.critic.refusals import Trouble
+from gcr.critic.server_errors import Trouble
 from gcr.errors import UnavailableError, UsageError
+from gcr.hub import offline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gcr.critic.address import Address
+    from gcr.settings.address import Address
 
 TRIES = 5
 FIRST_PAUSE = 1.0  # seconds; doubled after each try
@@ -126,11 +126,11 @@ class Server:
         try:
             answer = self._line.ask(method, self.address.url + path, body, seconds)
         except exchange.SlowError:
-            return refusals.slow(self.address, seconds)
+            return server_errors.slow(self.address, seconds)
         except exchange.LargeError:
-            return refusals.large(self.address, exchange.MOST_BYTES)
+            return server_errors.large(self.address, exchange.MOST_BYTES)
         except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as error:
-            return refusals.unreached(self.address, error)
+            return server_errors.unreached(self.address, error)
         answer = self._masked(answer)
         if 200 <= answer.status < 300:
             return self._read(answer, kind)
@@ -142,7 +142,7 @@ class Server:
         except ValidationError:
             return self._misread(answer)
         failure = body.failure()
-        return body if failure is None else refusals.failed(self.address, failure)
+        return body if failure is None else server_errors.failed(self.address, failure)
 
     def _misread(self, answer: exchange.Answer) -> Trouble:
         """What to say of a body that is not what was asked for: some report errors with 200."""
@@ -154,17 +154,17 @@ class Server:
             told = None
         error = told.get("error") if isinstance(told, dict) else None
         if not error:
-            return refusals.strange(self.address, first=not self._answered)
+            return server_errors.strange(self.address, first=not self._answered)
         code = str(error.get("code")) if isinstance(error, dict) else ""
         if code.isdecimal() and 400 <= int(code) < 600:
             return self._refused(answer._replace(status=int(code)))
-        return refusals.failed(self.address, refusals.in_words(told))
+        return server_errors.failed(self.address, server_errors.in_words(told))
 
     def _refused(self, answer: exchange.Answer) -> Trouble:
-        said = refusals.words(answer)
+        said = server_errors.words(answer)
         said = said.replace(self._key, "…") if self._key else said
         has_key = bool(self._key)
-        return refusals.refused(self.address, answer, said, self._environ, has_key=has_key)
+        return server_errors.refused(self.address, answer, said, self._environ, has_key=has_key)
 
     def _masked(self, answer: exchange.Answer) -> exchange.Answer:
         """An answer without the key: what a server repeats would end in logs and runs."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
-    from gcr.rubric import Message
+    from gcr.critic.rubric import Message
 
 NUMBER = re.compile(r"[1-4](?:\.\d+)?")
 """What counts as a score where one token is looked at."""
@@ -64,7 +64,7 @@ class Speaker(Protocol):
     """
 
     def can_overlap(self) -> bool:
-        """As `gcr.records.Critic` has it."""
+        """As `gcr.core.records.Critic` has it."""
         ...
 
     def begin(self) -> None:

@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from threading import Condition
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from gcr import profiles
 from gcr.device import residency
 from gcr.device.card import Card, TorchCard
 from gcr.device.gate import working
+from gcr.device.libraries import imported
 from gcr.device.residency import GIB, MODES, WORKING_BYTES, Footprint, Mode, Plan, Residency
 from gcr.device.shortage import is_out_of_memory
 from gcr.errors import ModelError
-from gcr.libraries import imported
+from gcr.settings import profiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -8,7 +8,7 @@ import weakref
 from collections import OrderedDict
 from typing import Any
 
-from gcr.templates import bounded
+from gcr.hub.templates import bounded
 
 logger = logging.getLogger(__name__)
 

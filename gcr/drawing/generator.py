@@ -14,25 +14,25 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gcr import checkpoint
-from gcr.configs import PIPELINE
 from gcr.device.gate import loading
 from gcr.device.ladder import Ladder
+from gcr.device.stopwatch import Stopwatch
 from gcr.device.threads import at_most
 from gcr.device.weights import Weights
 from gcr.drawing import editing, faster, noise, pipelines, samplers, starting
 from gcr.drawing.pipelines import Sampling
 from gcr.drawing.pixels import drawing
 from gcr.errors import ModelError, UsageError
-from gcr.stopwatch import Stopwatch
+from gcr.hub import checkpoints
+from gcr.hub.configs import PIPELINE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from PIL.Image import Image
 
+    from gcr.core.records import Candidate, Drawing, Progress
     from gcr.device.memory import SharedDevice
-    from gcr.records import Candidate, Drawing, Progress
 
 __all__ = ["DiffusersGenerator", "Sampling", "load"]
 
@@ -62,11 +62,11 @@ def load(
     Raises ModelError for what cannot be loaded or is of the other kind, UsageError for settings
     that the pipeline does not take.
     """
-    place, threads = check(model, edit=edit), checkpoint.threads(model)
+    place, threads = check(model, edit=edit), checkpoints.threads(model)
     from diffusers import DiffusionPipeline
 
-    with checkpoint.named_errors(model):
-        folder = checkpoint.fetch(place, is_pipeline=True)  # before: it should keep nobody waiting
+    with checkpoints.named_errors(model):
+        folder = checkpoints.fetch(place, is_pipeline=True)  # before: it should keep nobody waiting
         with loading(), at_most(threads):
             pipeline = DiffusionPipeline.from_pretrained(
                 folder,
@@ -82,13 +82,13 @@ def check(model: str, *, edit: bool = False) -> str:
 
     Reads no weights: what would be in vain is best found before the other model is loaded.
     """
-    place = checkpoint.locate(model)
-    checkpoint.quiet_libraries()
+    place = checkpoints.locate(model)
+    checkpoints.quiet_libraries()
     with loading():
         from diffusers import DiffusionPipeline
 
-    with checkpoint.named_errors(model):
-        folder = checkpoint.outlined(place, PIPELINE)
+    with checkpoints.named_errors(model):
+        folder = checkpoints.outlined(place, PIPELINE)
         pipelines.check_kind(model, DiffusionPipeline.load_config(folder), edit=edit)
     return place
 
@@ -176,7 +176,7 @@ class DiffusersGenerator:
             most = 1 if self._reuses else self._editor.most(alike[0].source, len(alike))
             few = self._arguments.get("num_inference_steps") == 1  # PixArt cannot do with one
             hint = "take more steps" if few else "check the size, the steps and the guidance"
-            with checkpoint.reworded(f"{self._name} cannot draw this", hint):
+            with checkpoints.reworded(f"{self._name} cannot draw this", hint):
                 for drawn in self.ladder.each(alike, work, most):
                     drawings += drawn
             self._editor.check_shape(alike[0].source, drawings[-1].image)

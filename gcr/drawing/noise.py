@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from gcr.records import Candidate
+    from gcr.core.records import Candidate
 
 
 def seeded(seed: int) -> torch.Generator:

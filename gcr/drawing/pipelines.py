@@ -14,15 +14,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from gcr import templates
-from gcr.configs import needs_code
 from gcr.drawing import editing
 from gcr.errors import ModelError, UsageError
+from gcr.hub import templates
+from gcr.hub.configs import needs_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from gcr.records import Progress
+    from gcr.core.records import Progress
 
 Takes = Mapping[str, inspect.Parameter]
 

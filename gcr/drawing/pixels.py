@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gcr import source
+from gcr.core.records import Drawing
 from gcr.errors import UsageError
-from gcr.records import Drawing
+from gcr.inputs import source
 
 if TYPE_CHECKING:
     import numpy as np

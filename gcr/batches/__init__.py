@@ -1,1 +1,0 @@
-"""Many prompts: jobs, waves of runs, the batch folder, and workers on Ray."""

@@ -1,0 +1,103 @@
+"""CLIPScore: the cosine between an image and a prompt, as a CLIP or SigLIP sees both.
+
+After Hessel et al., 2021, without their factor and clipping. A CLIP reads the first 77 tokens of a
+prompt, a SigLIP 64.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gcr.core.phrases import count
+from gcr.device.gate import loading, working
+from gcr.device.memory import default_device
+from gcr.errors import ModelError
+from gcr.files import imagefile
+from gcr.hub import checkpoints
+from gcr.hub.checkpoints import named_errors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gcr.core.records import Sample
+
+logger = logging.getLogger(__name__)
+
+BATCH = 16
+
+
+def load(model: str) -> ClipScore:
+    """Load a model of transformers that embeds images and texts alike. Raises ModelError."""
+    checkpoints.quiet_libraries()
+    with named_errors(model):
+        folder = checkpoints.fetch(checkpoints.locate(model))
+        return _load(model, folder)
+
+
+def _load(model: str, folder: Path) -> ClipScore:
+    with loading():
+        from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+
+        loaded, report = AutoModel.from_pretrained(
+            folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        )
+        if not (hasattr(loaded, "get_image_features") and hasattr(loaded, "get_text_features")):
+            raise ModelError(
+                f"{model} does not put images and texts into one space",
+                "give a CLIP or SigLIP, such as openai/clip-vit-large-patch14",
+            )
+        if missing := sorted(report["missing_keys"]):
+            raise ModelError(
+                f"{model} lacks {len(missing)} of its weights, such as {missing[0]}",
+                "download it again",
+            )
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        images = AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
+        return ClipScore(loaded.eval().to(default_device()), tokenizer, images)
+
+
+class ClipScore:
+    """The cosine, from -1 to 1."""
+
+    def __init__(self, model: Any, tokenizer: Any, images: Any) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._images = images
+        self._limit = model.config.text_config.max_position_embeddings
+
+    def score(self, samples: Sequence[Sample]) -> Iterator[tuple[str, float]]:
+        self._warn_of_length([sample.prompt for sample in samples])
+        for start in range(0, len(samples), BATCH):
+            batch = samples[start : start + BATCH]
+            cosines = self._cosines(batch)
+            yield from ((sample.id, c) for sample, c in zip(batch, cosines, strict=True))
+
+    def _cosines(self, samples: Sequence[Sample]) -> list[float]:
+        import torch
+
+        shown = []
+        for sample in samples:
+            with imagefile.opened(sample.image) as image:
+                shown.append(image.convert("RGB"))
+        pixels = self._images(images=shown, return_tensors="pt")
+        # SigLIP was trained on texts that are padded to their full length.
+        tokens = self._tokenizer(
+            [sample.prompt for sample in samples],
+            padding="max_length",
+            max_length=self._limit,
+            truncation=True,
+            return_tensors="pt",
+        )
+        device = self._model.device
+        with working(), torch.inference_mode():
+            seen = self._model(**pixels.to(device), **tokens.to(device))
+        cosines = torch.cosine_similarity(seen.image_embeds, seen.text_embeds)
+        return [float(cosine) for cosine in cosines]
+
+    def _warn_of_length(self, prompts: Sequence[str]) -> None:
+        read = self._tokenizer(list(dict.fromkeys(prompts))).input_ids
+        if over := sum(len(tokens) > self._limit for tokens in read):
+            told = count(over, "prompt")
+            logger.warning("%s measured to token %d only", told, self._limit)

@@ -1,0 +1,206 @@
+"""Comparisons: arms over the same prompts, measured by an evaluator that did not steer them.
+
+Everything that can be wrong with prompts, settings and evaluator is said before a model is loaded.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gcr.comparison import arms as kinds
+from gcr.comparison import drawn_folders, evaluators
+from gcr.comparison import folder as comparefolder
+from gcr.comparison.arms import Arm, Models, Unwatched, View
+from gcr.comparison.figures import category_column
+from gcr.comparison.folder import CompareInterrupted, Contest
+from gcr.comparison.measuring import About, Comparison, conclude
+from gcr.engine import plan as plans
+from gcr.engine.waves import SIZE, Pace
+from gcr.errors import UsageError
+from gcr.settings.resolving import BUDGET_IS_LIMIT, MOST_ROUNDS, traced
+from gcr.storage import runfolder
+
+if TYPE_CHECKING:
+    from gcr.engine.plan import Plan
+    from gcr.settings.resolving import Settings
+
+IMAGES = 8
+"""The budget of each arm for a prompt, where none is given."""
+
+
+def compare(  # noqa: PLR0913 - each for itself
+    prompts: Path | str | Sequence[Path | str],
+    *,
+    evaluator: str | None = None,
+    arms: Sequence[str] = kinds.USUAL,
+    equal: str = "images",
+    by: str = "",
+    force: bool = False,
+    into: Path | str | None = None,
+    wildcards: Path | str | None = None,
+    literal: bool = False,
+    column: str | None = None,
+    skip_bad: bool = False,
+    wave: int = SIZE,
+    view: View | None = None,
+    **flags: object,
+) -> Comparison:
+    """Compare what several strategies make of the same prompts; the Python form of `gcr compare`.
+
+    prompts: as in `gcr.batch`; or Paths of folders that gcr batch and gcr compare made, which are
+        compared as they are.
+    evaluator: `truth`, `vqascore:MODEL`, `clipscore:MODEL` or `command:LINE`.
+    arms: `raw` and names of strategies. equal: `images` (of `max_images`, by default 8) or
+        `seconds` (of `max_seconds`).
+    by: the column of categories. force: let the critic that steered be the evaluator.
+    into: the comparison's folder. The others: as in `gcr.batch`.
+
+    Prompts that fail raise nothing: see `failed` of each arm. Raises GcrError; on Ctrl-C
+    CompareInterrupted, which is a KeyboardInterrupt.
+    """
+    folder = None if into is None else Path(into)
+    given = [prompts] if isinstance(prompts, Path | str) else list(prompts)
+    paths = [one for one in given if isinstance(one, Path)]
+    if paths and drawn_folders.are(paths):
+        return drawn_folders.compare(
+            paths, flags, evaluator=evaluator, by=by, force=force, into=folder, view=view
+        )
+    reading = plans.Reading(column, wildcards, literal, skip_bad)
+    plan = plans.make(prompts, shared(flags, equal), reading)
+    contest = prepare(plan, evaluator=evaluator, arms=arms, equal=equal, by=by, force=force)
+    return run(contest, folder, wave, view=view)
+
+
+def shared(flags: Mapping[str, object], equal: str) -> Settings:
+    """The settings that all arms share, with their budget, from options as in `gcr.batch`.
+
+    The budget is the limit: rounds, and rounds without a gain, limit an arm only where the options
+    say so. Raises UsageError.
+    """
+    budget, other = "max_images", "max_seconds"
+    if equal == "seconds":
+        budget, other = other, budget
+    elif equal != "images":
+        raise UsageError(f"--equal {equal!r}", "arms are compared at equal images, or seconds")
+    named = f"--{budget.replace('_', '-')}"
+    if flags.get(other) is not None:
+        hint = f"leave out --{other.replace('_', '-')}, or change --equal"
+        raise UsageError(f"at equal {equal} the budget is {named}", hint)
+    if flags.get("strategy") is not None:
+        raise UsageError("a comparison has several strategies", "name each with --arm")
+    settings, origins, _ = traced(flags)
+    if equal == "seconds" and settings.max_seconds is None:
+        raise UsageError("--equal seconds needs to know how many", "add --max-seconds")
+    nobodys = {key for key, origin in origins.items() if origin in ("default", BUDGET_IS_LIMIT)}
+    changes: dict[str, object] = {"strategy": "refine", "compare": False, other: None}
+    changes |= dict.fromkeys({"rounds", "patience"} & nobodys, MOST_ROUNDS)
+    if equal == "images":
+        changes |= dict.fromkeys({budget} & nobodys, IMAGES)
+    return settings.model_copy(update=changes)
+
+
+def prepare(  # noqa: PLR0913 - each for itself
+    plan: Plan,
+    *,
+    evaluator: str | None,
+    arms: Sequence[str],
+    equal: str,
+    by: str,
+    force: bool,
+) -> Contest:
+    """What is to be compared, checked. Raises UsageError, and ModelError for an evaluator."""
+    names = tuple(dict.fromkeys(arms))
+    for name in names:
+        if name not in kinds.NAMES:
+            raise UsageError(f"no arm named {name!r}", f"there are: {', '.join(kinds.NAMES)}")
+    choice = evaluators.choose(evaluator, [plan.settings.generator])
+    prompts = [job.prompt for job in plan.jobs]
+    evaluators.check(choice, prompts, [plan.settings.critic], force=force)
+    column = category_column([job.extra for job in plan.jobs], by)
+    return Contest(plan, names, choice, equal, column)
+
+
+def run(
+    contest: Contest,
+    into: Path | None,
+    wave: int = SIZE,
+    *,
+    view: View | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Comparison:
+    """Draw what is not drawn yet, and measure it. stopping: as `batches` has it.
+
+    Raises as `compare` does.
+    """
+    started, view = time.perf_counter(), view or Unwatched()
+    contest = _joined(contest, into)
+    plan = contest.plan
+    runfolder.check_writable(into or plan.settings.output)
+    own = {name: kinds.plan_of(name, plan) for name in contest.arms}
+    models = Models()
+    if into is None or not (into / comparefolder.NAME).exists():
+        for one in own.values():  # a folder is made for what can be drawn
+            models.parts(one, view)
+    folder = into or plan.new_folder()
+    about = About(
+        folder=folder,
+        **comparefolder.begin(folder, contest),
+        files=plan.files,
+        settings=plan.recorded,
+        evaluator=contest.evaluator,
+        critic=plan.settings.critic,
+        equal=contest.equal,
+        budget=contest.budget,
+    )
+    try:
+        kinds.play(own, folder, models, Pace(wave), view, stopping)
+        del models  # an evaluator may need their room
+        arms = [Arm.read(name, folder / name) for name in contest.arms]
+        return conclude(about, contest.asked, arms, view, started)
+    except KeyboardInterrupt as interruption:
+        raise CompareInterrupted(folder) from interruption
+
+
+def _joined(contest: Contest, into: Path | None) -> Contest:
+    """The contest with the arms that its folder has already, and what was measured at its start."""
+    if into is not None and (into / comparefolder.NAME).exists():
+        before = comparefolder.found(into)
+        names = tuple(dict.fromkeys([*before.arms, *contest.arms]))
+        plan = contest.plan.as_begun(before.plan.recorded)
+        contest = replace(contest, arms=names, plan=plan)
+    if len(contest.arms) < 2:
+        raise UsageError("one arm has nothing to be compared with", "name two with --arm")
+    return contest
+
+
+def resume(
+    path: Path,
+    wave: int = SIZE,
+    *,
+    evaluator: str | None = None,
+    view: View | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+    **here: Any,
+) -> Comparison:
+    """Go on with the comparison of a folder, as it was begun. here: what `recalled` takes besides.
+
+    evaluator: the one it was begun with has to be given again where it is a command line: a folder
+        may come from anywhere, and is not to say what is run.
+    Raises as `compare` does.
+    """
+    contest = comparefolder.found(path, **here)
+    known = contest.evaluator
+    if evaluator is not None:
+        given = evaluators.choose(evaluator, [contest.plan.settings.generator])
+        contest = replace(contest, evaluator=given)
+    elif known.name == evaluators.COMMAND:
+        raise UsageError(
+            f"{path} measures with a command line: {known.model}",
+            f"if it is yours: gcr resume {path} --evaluator {shlex.quote(str(known))}",
+        )
+    return run(contest, path, wave, view=view, stopping=stopping)

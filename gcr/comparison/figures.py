@@ -1,0 +1,300 @@
+"""What a comparison came to: records, and how they follow from arms and scores.
+
+The evaluator decides; the critic's own scores stand beside it. Where the critic says that an arm
+is better and the evaluator does not, the arm may have learnt to please the critic.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, NamedTuple
+
+from gcr.comparison import statistics
+from gcr.comparison.statistics import Finding, Verdict
+from gcr.errors import UsageError
+
+if TYPE_CHECKING:
+    from gcr.comparison.arms import Arm
+
+CATEGORIES = ("tag", "Category", "category")
+UNFINISHED = "not finished"
+
+
+class Asked(NamedTuple):
+    """A prompt that arms are compared on."""
+
+    id: str
+    prompt: str
+    category: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What an arm made of a prompt.
+
+    run: its folder, image: its best image, from the comparison's folder; empty where there is none.
+    score: the evaluator's; critic: the one it was chosen by; None where there is none.
+    images: drawn. seconds: of drawing and judging. failure: why there is no good end, or empty.
+    untrusted: phrases of the prompt that the critic's score says nothing of, or empty.
+    """
+
+    run: str
+    image: str
+    score: float | None
+    critic: float | None
+    images: int
+    seconds: float
+    failure: str
+    untrusted: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFigures:
+    """A prompt, and what each arm made of it, by the arm's name."""
+
+    id: str
+    prompt: str
+    category: str | None
+    arms: Mapping[str, Shown]
+
+
+@dataclass(frozen=True, slots=True)
+class ArmFigures:
+    """An arm over all prompts. mean, critic_mean: of the scores there are; None without any.
+
+    images, seconds: used for a prompt, on average. failed: prompts without a good end.
+    """
+
+    name: str
+    folder: str
+    strategy: str
+    mean: float | None
+    critic_mean: float | None
+    images: float
+    seconds: float
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pair(Finding):
+    """How one arm did against another, over all prompts or those of a category."""
+
+    arm: str
+    against: str
+    category: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A prompt on which the critic prefers an arm to another and the evaluator does not."""
+
+    id: str
+    arm: str
+    against: str
+    critic_gain: float
+    evaluator_gain: float
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """What suspects of one pair of arms come to.
+
+    prompts: that critic and evaluator have both scored. suspects: on how many of them the critic
+        prefers `arm` and the evaluator does not. opposite: on how many it is the other way round.
+    p: how often a critic that errs either way alike has as many suspects, of all these.
+    founded: whether that is too seldom to be chance.
+    """
+
+    arm: str
+    against: str
+    prompts: int
+    suspects: int
+    opposite: int
+    p: float
+    founded: bool
+
+
+class Figures(NamedTuple):
+    """All of it. Prompts under suspicion come first; the others in the order they were asked."""
+
+    arms: tuple[ArmFigures, ...]
+    pairs: tuple[Pair, ...]
+    prompts: tuple[PromptFigures, ...]
+    suspects: tuple[Suspect, ...]
+    suspicions: tuple[Suspicion, ...]
+
+
+Scored = Mapping[tuple[str, str], float]
+"""The evaluator's scores, by the arm's name and the prompt's id."""
+
+
+def category_column(columns: Sequence[Mapping[str, object]], by: str) -> str:
+    """The column that categories are in; empty where there is none.
+
+    columns: of each prompt. by: the column that was asked for; else the first of `CATEGORIES`.
+    Raises UsageError for one that no prompt has.
+    """
+    names = dict.fromkeys(name for one in columns for name in one)
+    if by and by not in names:
+        there = f"there are: {', '.join(names)}" if names else "there is none beside the prompt"
+        raise UsageError(f"--by {by!r} is no column of the prompts", there)
+    return by or next((name for name in CATEGORIES if name in names), "")
+
+
+def category(columns: Mapping[str, object], column: str) -> str | None:
+    value = columns.get(column)
+    if value is None or value == "":
+        return None
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def figures(asked: Sequence[Asked], arms: Sequence[Arm], scores: Scored, folder: Path) -> Figures:
+    """Put together what arms made of prompts. folder: that paths start from."""
+    prompts = [
+        PromptFigures(*one, {arm.name: _shown(arm, one.id, scores, folder) for arm in arms})
+        for one in asked
+    ]
+    suspects, suspicions = _suspected(prompts, arms)
+    order = {id_: rank for rank, id_ in enumerate(dict.fromkeys(s.id for s in suspects))}
+    prompts.sort(key=lambda prompt: order.get(prompt.id, len(order)))
+    told = tuple(_arm(arm, prompts, folder) for arm in arms)
+    pairs = tuple(_pairs(prompts, arms))
+    return Figures(told, pairs, tuple(prompts), tuple(suspects), tuple(suspicions))
+
+
+def _shown(arm: Arm, id_: str, scores: Scored, folder: Path) -> Shown:
+    result = arm.results.get(id_)
+    if result is None:
+        return Shown("", "", None, None, 0, 0.0, UNFINISHED)
+    base = _from(arm.batch.path, folder)
+    return Shown(
+        run=f"{base}/{result.folder}",
+        image=f"{base}/{result.best_image}" if result.best_image else "",
+        score=scores.get((arm.name, id_)),
+        critic=result.best,
+        images=result.images,
+        seconds=result.seconds,
+        failure=result.failure,
+        untrusted=result.untrusted,
+    )
+
+
+def _from(path: Path, folder: Path) -> str:
+    return Path(os.path.relpath(path, folder)).as_posix()
+
+
+def _arm(arm: Arm, prompts: Sequence[PromptFigures], folder: Path) -> ArmFigures:
+    shown = [prompt.arms[arm.name] for prompt in prompts]
+    scores = [one.score for one in shown if one.score is not None]
+    critic = [one.critic for one in shown if one.critic is not None]
+    return ArmFigures(
+        name=arm.name,
+        folder=_from(arm.batch.path, folder),
+        strategy=arm.strategy,
+        mean=fmean(scores) if scores else None,
+        critic_mean=fmean(critic) if critic else None,
+        images=fmean(one.images for one in shown),
+        seconds=fmean(one.seconds for one in shown),
+        failed=sum(bool(one.failure) for one in shown),
+    )
+
+
+def _pairs(prompts: Sequence[PromptFigures], arms: Sequence[Arm]) -> list[Pair]:
+    """Every arm against those before it: over all prompts, then within each category.
+
+    What is said of all prompts is one family of tests, and what is said of categories another: a
+    column of categories must not change the verdict on the whole.
+    """
+    couples = [(arm.name, against.name) for against, arm in combinations(arms, 2)]
+    kinds = sorted({prompt.category for prompt in prompts if prompt.category is not None})
+    whole = [(arm, against, None) for arm, against in couples]
+    parts = [(arm, against, kind) for kind in kinds for arm, against in couples]
+    return _family(prompts, whole) + _family(prompts, parts if len(kinds) > 1 else [])
+
+
+def _family(
+    prompts: Sequence[PromptFigures], compared: Sequence[tuple[str, str, str | None]]
+) -> list[Pair]:
+    differences = [
+        [
+            gain
+            for prompt in prompts
+            if kind in {None, prompt.category}
+            and (gain := _gain(prompt.arms[arm].score, prompt.arms[against].score)) is not None
+        ]
+        for arm, against, kind in compared
+    ]
+    findings = statistics.judge(differences)
+    return [
+        Pair(**asdict(finding), arm=arm, against=against, category=kind)
+        for finding, (arm, against, kind) in zip(findings, compared, strict=True)
+    ]
+
+
+def _gain(score: float | None, against: float | None) -> float | None:
+    return None if score is None or against is None else score - against
+
+
+def _suspected(
+    prompts: Sequence[PromptFigures], arms: Sequence[Arm]
+) -> tuple[list[Suspect], list[Suspicion]]:
+    """The suspects of all pairs of arms, the worst first, and what those of each pair come to."""
+    given = [one.score for prompt in prompts for one in prompt.arms.values()]
+    highest = max((score for score in given if score is not None), default=0.0)
+    suspects: list[Suspect] = []
+    suspicions = []
+    for against, arm in combinations(arms, 2):
+        if arm.critic != against.critic:
+            continue
+        there = [p for p in prompts if _measured(p.arms[arm.name], p.arms[against.name])]
+        found = _suspects(there, arm.name, against.name, highest)
+        opposite = len(_suspects(there, against.name, arm.name, highest))
+        p = statistics.leaning(len(found), opposite)
+        suspects += found
+        suspicions.append(
+            Suspicion(
+                arm.name, against.name, len(there), len(found), opposite, p, p < statistics.LEVEL
+            )
+        )
+    return sorted(suspects, key=lambda one: (one.evaluator_gain, -one.critic_gain)), suspicions
+
+
+def _measured(*shown: Shown) -> bool:
+    return all(one.critic is not None and one.score is not None for one in shown)
+
+
+def _suspects(
+    prompts: Sequence[PromptFigures], arm: str, against: str, highest: float
+) -> list[Suspect]:
+    """Prompts on which the critic prefers an arm and the evaluator does not.
+
+    Where both have the highest score that was given at all, an evaluator can say no better, and
+    nothing is suspected.
+    """
+    found = []
+    for prompt in prompts:
+        mine, other = prompt.arms[arm], prompt.arms[against]
+        gained, meant = _gain(mine.critic, other.critic), _gain(mine.score, other.score)
+        if gained is None or meant is None or gained <= 0 or meant > 0:
+            continue
+        if meant < 0 or other.score != highest:
+            found.append(Suspect(prompt.id, arm, against, gained, meant))
+    return found
+
+
+def said(pair: Pair) -> str:
+    """The verdict on two arms in plain words."""
+    if pair.verdict in {Verdict.BETTER, Verdict.WORSE}:
+        return f"{pair.arm} is {pair.verdict} than {pair.against}"
+    both = f"{pair.arm} and {pair.against}"
+    more = f"about {pair.needed} more"
+    if pair.verdict is Verdict.TOO_FEW:
+        return f"too few prompts to tell {both} apart: {more}"
+    hint = f"; one of this size would take {more} prompts" if pair.needed else ""
+    return f"no difference shown between {both}{hint}"

@@ -1,0 +1,158 @@
+"""Measures what arms drew, and writes down what came of the comparison.
+
+Each image is measured once by each evaluator, whatever stops this in between.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gcr.comparison import evaluators, scores
+from gcr.comparison.figures import (
+    ArmFigures,
+    Asked,
+    Pair,
+    PromptFigures,
+    Shown,
+    Suspect,
+    Suspicion,
+    figures,
+)
+from gcr.comparison.scores import Key, Scores
+from gcr.core.plaintext import cell
+from gcr.core.records import Sample
+from gcr.files.atomic import write
+
+if TYPE_CHECKING:
+    from gcr.comparison.arms import Arm
+    from gcr.comparison.evaluators import Choice
+    from gcr.core.view import Watcher
+    from gcr.engine.waves import Overview
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a comparison was, beside what came of it.
+
+    folder: that paths of arms, runs and images start from.
+    started: when, in ISO 8601. files: that prompts were read from, or folders that were compared.
+    settings: that all arms have in common. versions: of the libraries that decide what is drawn.
+    critic: the model that steered. equal: what the arms had as much of, `images` or `seconds`.
+    budget: how much, for a prompt.
+    """
+
+    folder: Path
+    id: str
+    started: str
+    files: tuple[str, ...]
+    settings: Mapping[str, object]
+    versions: Mapping[str, str]
+    evaluator: Choice
+    critic: str
+    equal: str
+    budget: float
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What came of a comparison. seconds: wall time of the call that wrote it."""
+
+    about: About
+    seconds: float
+    arms: tuple[ArmFigures, ...]
+    pairs: tuple[Pair, ...]
+    prompts: tuple[PromptFigures, ...]
+    suspects: tuple[Suspect, ...]
+    suspicions: tuple[Suspicion, ...]
+
+    @property
+    def path(self) -> Path:
+        return self.about.folder / "compare.json"
+
+    @property
+    def table(self) -> Path:
+        return self.about.folder / "compare.csv"
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON values of all of it; what compare.json holds and `gcr compare --json` prints."""
+        told = asdict(self)
+        about = told.pop("about")
+        del about["folder"]
+        return {**about, "evaluator": self.about.evaluator.as_json(), **told}
+
+    def write(self) -> None:
+        content = json.dumps(self.as_json(), ensure_ascii=False, allow_nan=False, indent=1)
+        write(self.path, content.encode() + b"\n")
+        write(self.table, _table(self.prompts))
+
+
+COLUMNS = ("id", "prompt", "category", "arm", *Shown.__slots__)
+
+
+def _table(prompts: Sequence[PromptFigures]) -> bytes:
+    """As CSV: a row for each prompt and arm."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    for prompt in prompts:
+        for name, shown in prompt.arms.items():
+            row = [prompt.id, prompt.prompt, prompt.category, name, *asdict(shown).values()]
+            rows.writerow(map(cell, row))
+    return text.getvalue().encode()
+
+
+def conclude(
+    about: About, asked: Sequence[Asked], arms: Sequence[Arm], view: Overview, began: float
+) -> Comparison:
+    """Measure what is not measured yet, and write down what came of it.
+
+    began: of this call, by `time.perf_counter`. Raises GcrError where the evaluator fails.
+    """
+    try:
+        scored = measured(asked, arms, about.evaluator, about.folder, view)
+    finally:
+        view.end()
+    told = figures(asked, arms, scored, about.folder)
+    comparison = Comparison(about, round(time.perf_counter() - began, 3), *told)
+    comparison.write()
+    return comparison
+
+
+def measured(
+    asked: Sequence[Asked], arms: Sequence[Arm], choice: Choice, folder: Path, view: Watcher
+) -> dict[tuple[str, str], float]:
+    """The score of each arm's best image of each prompt, by arm and prompt id, where there is one.
+
+    Raises GcrError where the evaluator fails; what it said before is on disk in `folder`.
+    """
+    samples = {
+        (arm.name, one.id): Sample(f"{arm.name}/{one.id}", one.prompt, image)
+        for one in asked
+        for arm in arms
+        if (image := arm.image(one.id)) is not None
+    }
+    keys = {
+        place: Key(str(choice), sample.prompt, scores.pixels(sample.image))
+        for place, sample in samples.items()
+    }
+    known = Scores(folder)
+    left = {keys[place]: sample for place, sample in samples.items()}
+    _measure({k: sample for k, sample in left.items() if k not in known.all}, choice, known, view)
+    return {place: known.all[key] for place, key in keys.items()}
+
+
+def _measure(left: Mapping[Key, Sample], choice: Choice, known: Scores, view: Watcher) -> None:
+    if not left:
+        return
+    evaluator = evaluators.load(choice, view)
+    places = {sample.id: key for key, sample in left.items()}
+    for id_, score in evaluator.score(list(left.values())):
+        known.add(places.pop(id_), score)
+        view.progress("evaluate", len(left) - len(places), len(left))

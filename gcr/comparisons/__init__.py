@@ -1,1 +1,0 @@
-"""Arms compared on the same prompts: drawn, measured by an evaluator, and judged by statistics."""

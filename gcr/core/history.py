@@ -1,0 +1,67 @@
+"""What was tried in a run, in words for the critic that rewrites the prompt.
+
+A critique sees one image. Over a run, prompts come back that failed before, and what one rewrite
+mended the next one breaks. So the rewriter is told of the prompts and of what came of each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gcr.core.checklist import failed
+from gcr.core.relay import Relay
+from gcr.core.spread import ordered
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gcr.core.records import Attempt, Rejected, Run, Wording
+
+MOST = 8
+"""Prompts that are told of: the best ones. More would make the critic slow, and hide these."""
+
+
+def told(run: Run) -> str:
+    """The prompts of a run in the order they were tried, each with its best image's critique."""
+    by_prompt: dict[str, list[Attempt]] = {}
+    for attempt in run.attempts:
+        by_prompt.setdefault(attempt.candidate.prompt, []).append(attempt)
+    tops = [ordered(attempts)[0] for attempts in by_prompt.values()]
+    shown = ordered(tops)[:MOST]
+    return "\n\n".join(
+        _entry(number, top, len(by_prompt[top.candidate.prompt]))
+        for number, top in enumerate((top for top in tops if top in shown), 1)
+    )
+
+
+def _entry(number: int, top: Attempt, images: int) -> str:
+    critique = top.critique
+    score = "no score" if top.score is None else f"{top.score:.2f} of 1"
+    of = f", the best of {images} images" if images > 1 else ""
+    aspects = [f"{a.aspect} {a.score:g}" for a in critique.aspects if a.score is not None]
+    lines = [
+        f"{number}. {top.candidate.prompt}",
+        f"   Result: {', '.join([score + of, *aspects])}",
+        *(f"   Not met: {requirement.question}" for requirement in failed(critique)),
+        *(
+            f"   {' '.join(words.split())}"
+            for words in (critique.summary, critique.advice)
+            if words
+        ),
+    ]
+    if top.candidate.negative:
+        lines.insert(1, f"   Without: {top.candidate.negative}")
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Unasked(Relay):
+    """A critic that is not asked for a prompt with all in view that was tried."""
+
+    def reword(
+        self,
+        runs: Sequence[Run],
+        rejected: Sequence[Rejected] = (),  # noqa: ARG002 - as a critic has it
+    ) -> list[Wording | None]:
+        return [None] * len(runs)

@@ -1,0 +1,83 @@
+"""What is said of a run in the same words wherever it is shown."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from gcr.core.records import Preference, StopReason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from gcr.core.records import Candidate
+
+STOPPED = {
+    StopReason.TARGET: "the target score was reached",
+    StopReason.PLATEAU: "the score stopped rising",
+    StopReason.ROUNDS: "that was the last round",
+    StopReason.IMAGES: "the budget of images is used up",
+    StopReason.SECONDS: "the time is up",
+    StopReason.CHOSEN: "you had enough",
+    StopReason.INTERRUPTED: "interrupted",
+    StopReason.FAILED: "the run failed",
+}
+COMPARED = {
+    Preference.FIRST: "the critic prefers the request as it is",
+    Preference.SECOND: "better than the request as it is",
+    Preference.TIE: "neither is clearly better",
+}
+
+
+def count(number: int, what: str) -> str:
+    """`1 round`, `2 rounds`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def quoted(phrases: Iterable[str]) -> str:
+    """Phrases as a sentence names them."""
+    return ", ".join(f"“{phrase}”" for phrase in phrases)
+
+
+def distrust(phrases: Sequence[str]) -> str:
+    """What a score is not to be trusted for. phrases: that its critic does not understand."""
+    return f"the score says nothing of {quoted(phrases)}, which the critic does not understand"
+
+
+def chance(noise: float) -> str:
+    """How far apart scores may be by chance: `within chance (±.29)`."""
+    return f"within chance (±{noise:.2f})".replace("±0", "±")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that another, in capitals or not, was most likely meant to be; or none."""
+    folded = {one.casefold(): one for one in known}
+    close = difflib.get_close_matches(word.casefold(), folded, n=1)
+    return folded[close[0]] if close else ""
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def origin(candidate: Candidate) -> str:
+    """What an image was drawn from, beside its prompt."""
+    seeds = "+".join(map(str, (candidate.seed, *candidate.mutations)))
+    return f"seed {seeds}" + (f" on {candidate.start}" if candidate.start else "")
+
+
+def described(known: Mapping[str, object]) -> str:
+    """What is the same in a whole run, from its settings: models, size, steps, first seed."""
+    said = [f"{known.get('generator')}, judged by {known.get('critic')}"]
+    if known.get("width") and known.get("height"):
+        said.append(f"{known['width']}×{known['height']}")
+    if known.get("steps"):
+        said.append(f"{known['steps']} steps")
+    if known.get("guidance") is not None:
+        said.append(f"guidance {known['guidance']}")
+    said.append(f"seed {known.get('seed')}")
+    return " · ".join(said)

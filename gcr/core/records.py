@@ -1,0 +1,381 @@
+"""The records of a run, and the protocols of the parts that make it.
+
+Plain frozen dataclasses of standard types: nothing here imports anything of ours, and nothing
+here knows of disk, terminal or torch. A `Run` is the whole state of the loop: a loop started
+again with the rounds of a stopped one goes on as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class StopReason(StrEnum):
+    """Why a run ended."""
+
+    TARGET = "target"
+    PLATEAU = "plateau"
+    ROUNDS = "rounds"
+    IMAGES = "images"
+    SECONDS = "seconds"
+    CHOSEN = "chosen"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+
+class Preference(StrEnum):
+    """Which of two images is better."""
+
+    FIRST = "first"
+    SECOND = "second"
+    TIE = "tie"
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One thing that a request asks for, as a yes/no question about an image.
+
+    kind: such as object, count, attribute or relation, as the critic calls it.
+    needs: positions of the requirements without which this one means nothing.
+    chance: of "yes" for one image, 0-1; None: not asked.
+    """
+
+    question: str
+    kind: str = ""
+    needs: tuple[int, ...] = ()
+    chance: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the user asked for. It never changes; every image is judged against it.
+
+    prompt: the user's words.
+    negative: what the user does not want to see, for pipelines that take it.
+    keep: spans of the prompt that every rewrite must hold word for word.
+    source: the image that the prompt says how to edit, by its name in the run folder; empty where
+        there is nothing to edit. Every candidate edits this one, never the result of another.
+    source_sha256: of its pixels, as `gcr.inputs.source.digest` takes it.
+    checklist: the same as yes/no questions, as the critic took it apart, once; empty before that,
+        and where scores come from elsewhere.
+    """
+
+    prompt: str
+    negative: str = ""
+    keep: tuple[str, ...] = ()
+    source: str = ""
+    source_sha256: str = ""
+    checklist: tuple[Requirement, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One image to draw: a prompt and the seed of its noise.
+
+    start: an image of the same run to start from rather than from noise alone; empty for none.
+    mutations: seeds of further noise that the first is mixed with, one after the other.
+    strength: how much of the start image, or by each mutation of the noise, gives way to new
+        noise: from 0 (nothing) to 1 (all of it).
+    """
+
+    prompt: str
+    seed: int
+    negative: str = ""
+    start: str = ""
+    mutations: tuple[int, ...] = ()
+    strength: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AspectScore:
+    """One aspect of a critique.
+
+    score: 1.0 (bad) to 4.0 (good), or None: does not apply, or unread.
+    """
+
+    aspect: str
+    score: float | None
+    justification: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A rewritten prompt that was turned down, and why."""
+
+    prompt: str
+    complaint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Critique:
+    """What the critic said about one image.
+
+    aspects: in the rubric's order.
+    overall: (mean of the applicable aspects - 1) / 3, in 0-1; None: unscored.
+    summary, advice: the critic's words; advice says what to change in the prompt.
+    refined: the prompt the critic would draw instead, or None.
+    rejected: rewrites that broke a guard, in the order they were written.
+    raw: the reply as it came.
+    problem: why an image is unscored; empty for a scored one.
+    requirements: the request as a checklist, answered, where the score comes from one.
+    spread: standard deviation of `overall` if the image were judged again; None: unknown.
+    untrusted: phrases of the request that the critic is known not to understand: the score says
+        nothing of them, and nothing is to rest on it. Empty where it understands all.
+    """
+
+    aspects: tuple[AspectScore, ...] = ()
+    overall: float | None = None
+    summary: str = ""
+    advice: str = ""
+    refined: str | None = None
+    raw: str = ""
+    problem: str = ""
+    rejected: tuple[Rejected, ...] = ()
+    requirements: tuple[Requirement, ...] = ()
+    spread: float | None = None
+    untrusted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One drawn and judged image.
+
+    image: file name inside the run folder, `image_name(round, position)`.
+    sha256: of that file's bytes; empty until it is written.
+    draw_seconds, judge_seconds: this image's share of its batch's time.
+    batch: images drawn in the same call, on which the last bit of a pixel depends; 0: unknown.
+    sampler: as A1111 calls the pipeline's scheduler; empty: unknown.
+    """
+
+    candidate: Candidate
+    critique: Critique
+    image: str
+    sha256: str = ""
+    draw_seconds: float = 0.0
+    judge_seconds: float = 0.0
+    batch: int = 0
+    sampler: str = ""
+
+    @property
+    def score(self) -> float | None:
+        return self.critique.overall
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """What the critic would draw next, with all in view that was tried before.
+
+    prompt: None where it has none, or none that keeps to the guards.
+    negative: what must not be seen, beside what the user named; for pipelines that take it.
+    raw: the reply as it came. rejected: prompts that broke a guard, in order.
+    seconds: this run's share of the time that it took to ask.
+    """
+
+    prompt: str | None
+    negative: str = ""
+    raw: str = ""
+    rejected: tuple[Rejected, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """The attempts that were drawn and judged together. Round 0 draws the raw request.
+
+    wording: the critic's, after this round; None where it was not asked.
+    """
+
+    index: int
+    attempts: tuple[Attempt, ...]
+    wording: Wording | None = None
+
+    @property
+    def draw_seconds(self) -> float:
+        """Of the generator."""
+        return sum(attempt.draw_seconds for attempt in self.attempts)
+
+    @property
+    def judge_seconds(self) -> float:
+        """Of the critic, with what it took to word the next prompt."""
+        judging = sum(attempt.judge_seconds for attempt in self.attempts)
+        return judging + (self.wording.seconds if self.wording else 0.0)
+
+    @property
+    def seconds(self) -> float:
+        """Spent in the models."""
+        return self.draw_seconds + self.judge_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One request and all that was tried for it.
+
+    settings: JSON values, fixed for the whole run.
+    comparison: which is better by the critic, who saw neither scores nor prompts: the request as
+        it is (first) or the best image (second); None where they were not compared.
+    kept: the image that a person chose as the best; empty where nobody did.
+    settled: the image that the critic, who saw neither scores nor prompts, preferred to that of the
+        highest score, whose lead is within the noise; empty where it did not.
+    """
+
+    id: str
+    request: Request
+    settings: Mapping[str, object] = field(default_factory=dict)
+    rounds: tuple[Round, ...] = ()
+    stop: StopReason | None = None
+    comparison: Preference | None = None
+    kept: str = ""
+    settled: str = ""
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        return tuple(attempt for round_ in self.rounds for attempt in round_.attempts)
+
+    @property
+    def untrusted(self) -> tuple[str, ...]:
+        """Phrases of the request that its scores say nothing of; see `Critique`."""
+        return next((a.critique.untrusted for a in self.attempts if a.critique.untrusted), ())
+
+    def listed(self) -> Run:
+        """Itself with the checklist of its first image that was judged by one, if it has none."""
+        if self.request.checklist:
+            return self
+        answered = (a.critique.requirements for a in self.attempts if a.critique.requirements)
+        asked = tuple(replace(requirement, chance=None) for requirement in next(answered, ()))
+        return replace(self, request=replace(self.request, checklist=asked))
+
+
+def image_name(round_index: int, position: int) -> str:
+    """File name of one image in its run folder: round 3, second image: `03-1.png`."""
+    return f"{round_index:02d}-{position}.png"
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """One drawn image. fault: why it cannot be judged (`blank`, `non-finite`), or empty.
+
+    batch: images drawn in the same call; 0: unknown.
+    sampler: as A1111 calls the pipeline's scheduler; empty: unknown.
+    """
+
+    image: Image
+    fault: str = ""
+    batch: int = 0
+    sampler: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """Why the refined prompt of a critique cannot be used; sent back to whoever wrote it."""
+
+    request: Request
+    image: Image
+    critique: Critique
+    complaint: str
+    source: Image | None = None
+
+
+Gallery = Callable[[Run, str], "Image"]
+"""Gives an image of a run, by its name: one that it has drawn, or the source that it edits."""
+
+Progress = Callable[[str, int, int], None]
+"""Told `(phase, done, total)` while a model works; phase is `draw` or `judge`."""
+
+
+class Generator(Protocol):
+    """Draws candidates. Equal candidates give equal images on one machine and version set."""
+
+    def draw(
+        self,
+        candidates: Sequence[Candidate],
+        starts: Sequence[Image | None] = (),
+        sources: Sequence[Image | None] = (),
+    ) -> list[Drawing]:
+        """Draw each candidate.
+
+        starts: the image that each one's `start` names; sources: the image that its request says
+        how to edit. Either may be None for one that has none, and be left out where none has one.
+        """
+        ...
+
+    def obstacle(self, candidate: Candidate) -> str:
+        """Why no candidate of this kind (from noise, from an image, mutated) can be drawn; empty
+        if it can.
+        """
+        ...
+
+    def excess(self, prompt: str) -> str:
+        """Why the end of a prompt would be cut off and not drawn; empty if all of it is read."""
+        ...
+
+
+class Critic(Protocol):
+    """Judges images against requests, one critique for each pair, in order."""
+
+    def can_overlap(self) -> bool:
+        """Whether it can work while a generator draws: elsewhere, or with room for both."""
+        ...
+
+    def judge(
+        self,
+        requests: Sequence[Request],
+        images: Sequence[Image],
+        sources: Sequence[Image | None] = (),
+    ) -> list[Critique]:
+        """Judge each image. sources: what each one's request says how to edit, as in `draw`."""
+        ...
+
+    def rewrite(self, objections: Sequence[Objection]) -> list[str | None]:
+        """Another refined prompt for each, after one that cannot be used; None: there is none."""
+        ...
+
+    def reword(
+        self, runs: Sequence[Run], rejected: Sequence[Rejected] = ()
+    ) -> list[Wording | None]:
+        """Another prompt for each run, from all that was tried; None: it is not to be asked.
+
+        rejected: for each run, if given, the prompt that it named before and that cannot be used.
+        """
+        ...
+
+    def answer(self, images: Sequence[Image], questions: Sequence[str]) -> list[float]:
+        """The probability of "yes" for each (image, question) pair."""
+        ...
+
+    def take_apart(self, requests: Sequence[Request]) -> list[tuple[Requirement, ...]]:
+        """Each request as a checklist; empty where the critic wrote none that can be read."""
+        ...
+
+    def compare(
+        self, requests: Sequence[Request], firsts: Sequence[Image], seconds: Sequence[Image]
+    ) -> list[Preference | None]:
+        """Which of two images is the better answer to each request; None: no readable reply."""
+        ...
+
+
+class Strategy(Protocol):
+    """Says what to draw in a run's next round, from the rounds so far."""
+
+    def propose(self, run: Run) -> tuple[Candidate, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """An image to be measured against a prompt. id: distinct among those measured together."""
+
+    id: str
+    prompt: str
+    image: Path
+
+
+class Evaluator(Protocol):
+    """Measures images: the id and score of each, when it is known. It never steers the loop."""
+
+    def score(self, samples: Sequence[Sample]) -> Iterator[tuple[str, float]]: ...

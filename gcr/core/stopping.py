@@ -1,0 +1,124 @@
+"""Why a run ends. Knows scores and rounds; nothing of prompts, images or models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gcr.core.records import Attempt, Round, Run, StopReason
+from gcr.core.spread import margin, ordered
+
+_ROUNDING = 1e-9
+"""Scores are sums of thirds: 0.70 - 0.68 must count as a gain of 0.02."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopRule:
+    """Says whether a run is over, from its rounds alone.
+
+    rounds: most rounds to draw, the raw one included.
+    target: the score (0-1) that is good enough.
+    patience: rounds in a row without a gain after which more are not worth their time.
+    min_gain: the least a round must add to the best score before it to count as a gain; or the
+        margin of the critic's own noise, if that is known and larger.
+    images: most images to draw; None: as many as the rounds draw. The last round is cut to fit.
+    seconds: of the models' work, as the rounds record it; None: no limit. A round that
+        would not fit, at the pace of those before it, is not begun. Round 0 always is.
+    """
+
+    rounds: int = 4
+    target: float = 1.0
+    patience: int = 2
+    min_gain: float = 0.02
+    images: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise ValueError(f"rounds must be at least 1, not {self.rounds}")
+        if not 0 <= self.target <= 1:
+            raise ValueError(f"target must be from 0 to 1, not {self.target}")
+        if self.patience < 1:
+            raise ValueError(f"patience must be at least 1, not {self.patience}")
+        if not 0 <= self.min_gain <= 1:
+            raise ValueError(f"min_gain must be from 0 to 1, not {self.min_gain}")
+        if self.images is not None and self.images < 1:
+            raise ValueError(f"images must be at least 1, not {self.images}")
+        if self.seconds is not None and self.seconds <= 0:
+            raise ValueError(f"seconds must be more than 0, not {self.seconds}")
+
+    def reason(self, run: Run) -> StopReason | None:
+        """Why this run is over, or None while it is not.
+
+        The target comes first: a run that got what was asked for succeeded, in whichever round. A
+        score that says nothing of some of the request is no proof that it did.
+        Then the limits on rounds and images, which are exact, then the one on seconds and the
+        plateau, which are forecasts. A run that ends with nothing scored has failed, whichever of
+        them ended it.
+        """
+        best = next(
+            (attempt for attempt in ordered(run.attempts) if attempt.score is not None), None
+        )
+        if best is not None and _reaches(best, self.target):
+            return StopReason.TARGET
+        over = self._over(run, [_top(round_) for round_ in run.rounds])
+        return over if over is None or best is not None else StopReason.FAILED
+
+    def room(self, run: Run) -> int | None:
+        """How many images may still be drawn; None: no limit."""
+        return None if self.images is None else max(0, self.images - len(run.attempts))
+
+    def _over(self, run: Run, tops: list[float | None]) -> StopReason | None:
+        if len(tops) >= self.rounds:
+            return StopReason.ROUNDS
+        if self.room(run) == 0:
+            return StopReason.IMAGES
+        if self.seconds is not None and tops:
+            spent = sum(round_.seconds for round_ in run.rounds)
+            if spent + spent / len(tops) > self.seconds:
+                return StopReason.SECONDS
+        idle = _idle(tops, self.min_gain, margin(run.attempts))
+        return StopReason.PLATEAU if idle >= self.patience else None
+
+
+def _reaches(best: Attempt, target: float) -> bool:
+    return (best.score or 0.0) >= target - _ROUNDING and not best.critique.untrusted
+
+
+def rule(recorded: Mapping[str, Any]) -> StopRule:
+    """The rule of a run, from its settings as a folder keeps them."""
+    names = {"images": "max_images", "seconds": "max_seconds"}
+    values = {part: recorded.get(names.get(part, part)) for part in StopRule.__slots__}
+    return StopRule(**{part: value for part, value in values.items() if value is not None})
+
+
+def is_over(run: Run) -> bool:
+    """Whether a run, as it was left, came to its end by its own settings: nothing is left to do."""
+    return run.stop is not None and run.stop is rule(run.settings).reason(run)
+
+
+def _idle(tops: list[float | None], min_gain: float, noise: float) -> int:
+    """How many rounds in a row, up to the last, brought no gain. Unscored rounds bring none.
+
+    A score that is higher by no more than noise is not what later rounds have to beat, either.
+    """
+    idle = 0
+    best: float | None = None
+    for index, top in enumerate(tops):
+        gained = top is not None and (best is None or _is_gain(top - best, max(min_gain, noise)))
+        # The first round has nothing to gain on.
+        idle = 0 if gained or index == 0 else idle + 1
+        if top is not None and (best is None or top - best > noise):
+            best = top
+    return idle
+
+
+def _is_gain(difference: float, least: float) -> bool:
+    # With a least gain of 0 an equal score is still no gain.
+    return difference > _ROUNDING and difference >= least - _ROUNDING
+
+
+def _top(round_: Round) -> float | None:
+    """The best score of a round; None when nothing in it was scored."""
+    return max((a.score for a in round_.attempts if a.score is not None), default=None)

@@ -1,0 +1,90 @@
+"""How far a score can be trusted: the embedded critic knows a small world, and scores all the same.
+
+Asked for what is outside of its world it still writes a critique, and a score that nobody should
+believe. So a request of which it understands nothing is refused, and of one that it understands in
+part every score is marked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gcr.core.phrases import quoted
+from gcr.core.relay import Relay
+from gcr.errors import UsageError
+from gcr.settings import profiles
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PIL.Image import Image
+
+    from gcr.core.records import Critique, Request
+    from gcr.settings.resolving import Settings
+
+EXAMPLE = "a red circle and a blue star"
+SHOWN = 60  # characters of a prompt in a message
+
+
+def is_limited(model: str) -> bool:
+    """Whether a model is of the embedded pair."""
+    return model.startswith(f"{profiles.EMBEDDED}:")
+
+
+def ignored(request: Request) -> tuple[str, ...]:
+    """Phrases of a request that the embedded pair does not understand, in order."""
+    from gcr.pocket import understanding
+
+    return () if request.source else understanding.of(request.prompt).ignored
+
+
+def refusal(prompt: str, settings: Settings) -> str:
+    """Why the critic of these settings cannot judge images for a prompt; empty where it can."""
+    if not is_limited(settings.critic):
+        return ""
+    from gcr.pocket import understanding
+
+    if understanding.of(prompt).phrases:
+        return ""
+    shown = prompt if len(prompt) <= SHOWN else f"{prompt[: SHOWN - 1]}…"
+    return f"the embedded critic understands nothing of {quoted([' '.join(shown.split())])}"
+
+
+def check(prompt: str, settings: Settings, *, edit: bool = False) -> None:
+    """Raise UsageError for what the embedded pair cannot do at all. edit: whether an image is to
+    be edited.
+    """
+    roles = ((settings.generator, "edits no images"), (settings.critic, "judges no edits"))
+    for model, does in roles if edit else ():
+        if is_limited(model):
+            raise UsageError(
+                f"{model} {does}: it knows single pictures of coloured shapes",
+                "name an editing pipeline with -m and a vision-language model with --critic",
+            )
+    if why := refusal(prompt, settings):
+        raise UsageError(why, instead())
+
+
+def instead() -> str:
+    """What to do about a request of which nothing is understood."""
+    names = [name for name in profiles.known() if name != profiles.EMBEDDED]
+    larger = ", ".join(sorted(names, key=lambda name: (len(name), name)))  # 8gb before 12gb
+    return f'gcr refine "{EXAMPLE}" works; for anything else take a larger --profile: {larger}'
+
+
+@dataclass(frozen=True, slots=True)
+class Limited(Relay):
+    """A critic of the embedded world, whose scores say what of a request they say nothing of."""
+
+    def judge(
+        self,
+        requests: Sequence[Request],
+        images: Sequence[Image],
+        sources: Sequence[Image | None] = (),
+    ) -> list[Critique]:
+        critiques = self.critic.judge(requests, images, sources)
+        return [
+            replace(critique, untrusted=ignored(request))
+            for request, critique in zip(requests, critiques, strict=True)
+        ]

@@ -1,0 +1,292 @@
+"""Talks with a vision-language model on this machine, in batches padded on the left.
+
+Knows models and processors by what transformers has in common for all of them. What is asked, and
+what an answer means, is the matter of others.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gcr.critic.prefix import Prefix
+from gcr.critic.speaker import NUMBER, SPACES, Manner, Number, Reply
+from gcr.critic.thoughts import OPENING
+from gcr.device.ladder import Ladder
+from gcr.device.stopwatch import Stopwatch
+from gcr.device.threads import at_most
+from gcr.device.weights import Weights
+from gcr.errors import ModelError
+from gcr.hub.checkpoints import reworded
+from gcr.hub.templates import bounded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import torch
+
+    from gcr.core.records import Progress
+    from gcr.critic.rubric import Message
+    from gcr.device.memory import SharedDevice
+
+Result = TypeVar("Result")
+
+YES = ("yes", "Yes", "YES", " yes", " Yes", " YES")
+NO = ("no", "No", "NO", " no", " No", " NO")
+_OPENED = re.compile(rf"(?:{OPENING.pattern})\s*\Z", OPENING.flags)
+_DICE = threading.Lock()
+"""Held while torch's random numbers, which all threads share, are those of one reply."""
+
+
+class LocalSpeaker:
+    """A loaded model and its processor.
+
+    batch: chats answered at once, at most. threads: of torch on a CPU; None: as torch takes.
+    """
+
+    def __init__(  # noqa: PLR0913 - each for itself
+        self,
+        model: Any,
+        processor: Any,
+        device: SharedDevice,
+        *,
+        batch: int = 2,
+        threads: int | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self._threads = threads
+        self.model = model
+        self.processor = processor
+        self.progress = progress
+        self._device = device
+        self._tokens_done = self._tokens_total = 0
+        self.inside = Stopwatch()  # the model
+        self.written = 0  # tokens of all replies
+        self.weights = Weights([model])
+        self._prefix = Prefix(model)
+        # Nothing here knows the speaker: in a circle its memory would outlive it.
+        relieve = partial(device.tighten, self.weights)
+        self.ladder = Ladder(batch, "images judged", relieve, device.hint)
+        device.join(self.weights, resident=True)
+        _forget_sampling(model, processor.tokenizer)
+
+    def can_overlap(self) -> bool:
+        return self._device.side_by_side()
+
+    def begin(self) -> None:
+        """Count the progress of the next replies from nothing."""
+        self._tokens_done = self._tokens_total = 0
+
+    def replies(self, chats: Sequence[list[Message]], manner: Manner) -> list[Reply]:
+        """A reply to each chat, in order."""
+        self._tokens_total += manner.limit * len(chats)
+
+        def work(batch: Sequence[list[Message]]) -> list[Reply]:
+            start = self._tokens_done
+            said = self._run(partial(self._speak, list(batch), manner))
+            # Most replies end long before the limit.
+            self._tokens_done = start + manner.limit * len(batch)
+            if self.progress is not None:
+                self.progress("judge", self._tokens_done, self._tokens_total)
+            return said
+
+        with reworded("the critic cannot answer", "take another critic"):
+            return [reply for said in self.ladder.each(chats, work) for reply in said]
+
+    def yes(self, chats: Sequence[list[Message]]) -> list[float]:
+        """For each chat the probability of "yes" against "no" as the reply's first word."""
+
+        def work(batch: Sequence[list[Message]]) -> list[float]:
+            yes, no = _opening_tokens(self.processor.tokenizer)
+            logits = self._run(partial(self._first_logits, list(batch)))
+            odds = logits[:, yes].logsumexp(-1) - logits[:, no].logsumexp(-1)
+            return [float(chance) for chance in odds.sigmoid()]
+
+        with reworded("the critic cannot answer", "take another critic"):
+            return [chance for told in self.ladder.each(chats, work) for chance in told]
+
+    def _run(self, work: Callable[[], Result]) -> Result:
+        with at_most(self._threads):
+            return self._device.run(self.weights, work)
+
+    def _speak(self, chats: list[list[Message]], manner: Manner) -> list[Reply]:
+        """The replies to one batch."""
+        import torch
+
+        inputs = self._inputs(chats)
+        start = self._tokens_done
+        step = 0
+        seen: list[torch.Tensor] = []
+
+        def watch(tokens: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+            """Called after each new token of the batch; stops nothing."""
+            nonlocal step
+            step += 1
+            if self.progress is not None:
+                self.progress("judge", start + step * len(chats), self._tokens_total)
+            return torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+
+        def keep(_: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+            """Called before each new token; changes nothing."""
+            seen.append(logits[:, list(self._numbers)].float().softmax(-1).cpu())
+            return logits
+
+        heat = manner.temperature
+        sampling = {"do_sample": True, "temperature": heat} if heat else {}
+        with torch.inference_mode(), self._seeded(manner), self.inside:
+            tokens = self.model.generate(
+                **self._prefix.spared(inputs),
+                **sampling,
+                max_new_tokens=manner.limit,
+                stopping_criteria=[watch],
+                logits_processor=[keep] if manner.numbers else [],
+            )
+        # A thought that the chat template opens is part of the reply, so that nothing in it counts.
+        opened = [self._opened(row) for row in inputs["input_ids"]]
+        new = tokens[:, inputs["input_ids"].shape[1] :]
+        return self._decoded(new, manner.limit, seen, opened)
+
+    def _opened(self, row: torch.Tensor) -> str:
+        """What opens a thought at the end of a prompt; empty where nothing does."""
+        match = _OPENED.search(self.processor.tokenizer.decode(row[-32:]))
+        return match[0] if match else ""
+
+    @contextmanager
+    def _seeded(self, manner: Manner) -> Iterator[None]:
+        """What is sampled is sampled the same way each time, in one thread at a time."""
+        if not manner.temperature:
+            yield
+            return
+        import torch
+
+        devices = [self._device.name] if self._device.limited else []
+        with _DICE, torch.random.fork_rng(devices):
+            torch.manual_seed(manner.draw)
+            yield
+
+    def _decoded(
+        self,
+        tokens: torch.Tensor,
+        limit: int,
+        seen: Sequence[torch.Tensor] = (),
+        opened: Sequence[str] = (),
+    ) -> list[Reply]:
+        """tokens: (batch, length) of the replies alone, padded at the end.
+
+        seen: for each step the chances of the vocabulary's numbers, (batch, numbers). opened: what
+        stands before each reply.
+        """
+        texts = self.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        ends = self.model.generation_config.eos_token_id
+        ends = ends if isinstance(ends, list) else [ends]
+        self.written += int((tokens != self.processor.tokenizer.pad_token_id).sum())
+        full = tokens.shape[1] >= limit
+        replies = []
+        for i, (text, row) in enumerate(zip(texts, tokens.tolist(), strict=True)):
+            cut_off = full and not any(end in row for end in ends)
+            numbers = self._told(row, [step[i] for step in seen], text) if seen else ()
+            before = opened[i] if opened else ""
+            numbers = tuple(replace(number, at=number.at + len(before)) for number in numbers)
+            replies.append(Reply(before + text.strip(), cut_off, numbers))
+        return replies
+
+    def _told(self, row: list[int], seen: list[torch.Tensor], text: str) -> tuple[Number, ...]:
+        """The numbers among one reply's tokens, with the chances of others in their places."""
+        told = []
+        lead = len(text) - len(text.lstrip())
+        text = text.strip()
+        for k, token in enumerate(row):
+            if token in self._numbers:
+                before = self.processor.tokenizer.decode(row[:k], skip_special_tokens=True)
+                chances: dict[float, float] = {}
+                for value, chance in zip(self._numbers.values(), seen[k].tolist(), strict=True):
+                    chances[value] = chances.get(value, 0.0) + chance
+                at = len(before) - lead
+                while text[at : at + 1].isspace():  # which the token may begin with
+                    at += 1
+                told.append(Number(at, chances))
+        return tuple(told)
+
+    @cached_property
+    def _numbers(self) -> dict[int, float]:
+        """The tokens of the vocabulary that are a number from 1 to 4, and the number."""
+        words = {i: word.strip(SPACES) for word, i in self.processor.tokenizer.get_vocab().items()}
+        return {i: float(word) for i, word in words.items() if NUMBER.fullmatch(word)}
+
+    def _first_logits(self, chats: list[list[Message]]) -> torch.Tensor:
+        """The logits of each reply's first token: (batch, vocabulary), float32.
+
+        Raises ModelError where that belongs to a thought: it says nothing of yes or no.
+        """
+        import torch
+
+        inputs = self._inputs(chats, thinks=False)
+        with torch.inference_mode(), self.inside:
+            output = self.model.generate(
+                **inputs,
+                max_new_tokens=1,
+                output_logits=True,
+                return_dict_in_generate=True,
+            )
+        logits: torch.Tensor = output.logits[0].float()
+        first = [self.processor.tokenizer.decode(token) for token in logits.argmax(-1)]
+        prompts = inputs["input_ids"]
+        if any(self._opened(row) for row in prompts) or any(map(OPENING.match, first)):
+            raise ModelError(
+                "the critic begins to think where yes or no was asked for",
+                "take a critic that answers at once, without thinking aloud",
+            )
+        return logits
+
+    def _inputs(self, chats: list[list[Message]], *, thinks: bool = True) -> Any:
+        """Token ids and pixels of a batch, padded on the left.
+
+        thinks: whether a model may think first that can also answer at once.
+        """
+        # Other templates know no such word, and it would count as a setting of the images.
+        switch = "enable_thinking" in str(self.processor.chat_template) and not thinks
+        # The template is a program of the checkpoint, and may fail in any way.
+        hint = "take another critic; or, if the prompt has marks such as <image>, take them out"
+        with reworded("the critic cannot be asked this", hint), bounded():
+            inputs = self.processor.apply_chat_template(
+                chats,
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+                # Otherwise a request can open a turn of its own, or stand where an image does.
+                sanitize_control_tokens=True,
+                **({"enable_thinking": False} if switch else {}),
+                processor_kwargs={"padding": True, "add_special_tokens": False},
+            )
+        return inputs.to(self._device.name, dtype=self.model.dtype)
+
+
+def _forget_sampling(model: Any, tokenizer: Any) -> None:
+    """Take the likeliest token, unless asked for another; never as the model prefers."""
+    from transformers import GenerationConfig
+
+    own = model.generation_config
+    end = own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id
+    model.generation_config = GenerationConfig(
+        do_sample=False,
+        bos_token_id=own.bos_token_id,
+        eos_token_id=end,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def _opening_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The tokens with which "yes" and "no" begin, in every spelling the vocabulary has."""
+    yes, no = (
+        {tokenizer.encode(word, add_special_tokens=False)[0] for word in words}
+        for words in (YES, NO)
+    )
+    both = yes & no  # a space, or the token for all that is unknown
+    if not (yes - both and no - both):
+        raise ModelError("the critic's tokenizer cannot say yes and no", "take another critic")
+    return sorted(yes - both), sorted(no - both)

@@ -1,0 +1,71 @@
+"""Two images side by side, and which one is better: a judgement that no score enters.
+
+A judge prefers what it sees first, or last. So it is asked twice, in both orders, and only a
+preference that survives the exchange counts.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gcr.core.records import Preference
+from gcr.critic.thoughts import answer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PIL.Image import Image
+
+    from gcr.core.records import Critic, Request
+
+# No part takes back what it took (`*+`), so that a long run of spaces is looked through once.
+_VERDICT = re.compile(
+    r"""\b (?: better | winner | preferred | verdict ) [\s*_"':=-]*+ (?: is [\s*_"':]*+ )?
+    (?: (?:the|image) \s*+ )? (?P<word> first | second | [12] | neither | both | tie | equal )\b""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_WORDS = {
+    "first": Preference.FIRST,
+    "1": Preference.FIRST,
+    "second": Preference.SECOND,
+    "2": Preference.SECOND,
+}
+_SWAPPED = {
+    Preference.FIRST: Preference.SECOND,
+    Preference.SECOND: Preference.FIRST,
+    Preference.TIE: Preference.TIE,
+}
+
+
+def read(text: str) -> Preference | None:
+    """Read the verdict of a reply that ends with `Better: first`, `second` or `neither`.
+
+    The last one counts: a critic may have weighed another before. What it only thought is none.
+    None where there is none.
+    """
+    verdicts = [match["word"].lower() for match in _VERDICT.finditer(answer(text))]
+    return _WORDS.get(verdicts[-1], Preference.TIE) if verdicts else None
+
+
+def blind(
+    critic: Critic, requests: Sequence[Request], firsts: Sequence[Image], seconds: Sequence[Image]
+) -> list[Preference | None]:
+    """For each request which of its two images is better, asked in both orders and all at once.
+
+    A split verdict is a tie. None where either reply cannot be read.
+    """
+    if not requests:
+        return []  # a critic is not woken for nothing
+    said = critic.compare([*requests, *requests], [*firsts, *seconds], [*seconds, *firsts])
+    return [
+        _settled(one, other)
+        for one, other in zip(said[: len(requests)], said[len(requests) :], strict=True)
+    ]
+
+
+def _settled(one: Preference | None, other: Preference | None) -> Preference | None:
+    """The verdict of two in both orders."""
+    if one is None or other is None:
+        return None
+    return one if one is _SWAPPED[other] else Preference.TIE

@@ -1,0 +1,291 @@
+"""Rubrics: what a critic is told, and the shape of the reply it is asked for.
+
+A rubric is a YAML file. Ours are in `prompts/`, beside this package in a checkout and inside it
+in a wheel; a user's own is given by its path. `gcr.critic.reply` reads what a critic answers.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from gcr.errors import UsageError
+from gcr.files import structured, yamltext
+from gcr.files.structured import MalformedError
+from gcr.settings.recorded import is_rubric_path
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gcr.core.records import Request
+
+Message = dict[str, Any]
+"""A chat message in transformers' form: `role`, and `content` as a list of typed parts."""
+
+Line = Annotated[str, Field(min_length=1, pattern=r"^\S(.*\S)?$")]
+"""Text on one line with nothing around it."""
+
+
+PLACES = (
+    ("template", "{request}"),
+    ("negative", "{negative}"),
+    ("limit", "{limit}"),
+    ("objection", "{complaint}"),
+    ("checklist", "{request}"),
+    ("comparison", "{request}"),
+    ("history", "{request}"),
+    ("history", "{tried}"),
+)
+"""What must stand in which text of a rubric."""
+NEEDED = ("template", "objection")
+"""Texts that cannot be left out."""
+
+
+class Headings(BaseModel):
+    """The headings of a reply: the protocol that critics are trained to write."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    analysis: Line = "User Request Analysis"
+    judgement: Line = "Detailed Judgement"
+    justification: Line = "Justification"
+    score: Line = "Score"
+    summary: Line = "Summary"
+    refinement: Line = "User Request Refinement"
+    comments: Line = "Refinement Comments"
+    refined: Line = "Refined Request"
+    avoid: Line = "Negative Prompt"
+
+
+class RubricFile(BaseModel):
+    """The keys of a rubric file.
+
+    aspects: what is scored, in the order of the reply.
+    optional: those of them that may not apply; only they may be answered with N/A.
+    system: the system message; empty for none.
+    template: the user's message, which comes after the image; holds `{request}`. Where a request
+        edits an image, that one is shown first and what was made of it second.
+    negative: added to it when the user said what must not be seen; holds `{negative}`. Empty for
+        a critic that is not to be told.
+    limit: added to the user's message where the pipeline reads only so much; holds `{limit}`.
+        Empty for a critic that is not to be told.
+    complaint: what a critic is told when its reply could not be read.
+    objection: what it is told when its refined request cannot be used; holds `{complaint}`.
+    checklist: what asks for a request as yes/no questions; holds `{request}`. Empty where the
+        critic cannot be asked.
+    comparison: what asks which of two images is better, after both; holds `{request}`. Empty, too.
+    history: what asks for another refined request, with all in view that was tried; holds
+        `{request}` and `{tried}`. Empty for a critic that is not to be asked.
+    avoid: added to it for a pipeline that takes a negative prompt; empty: write none.
+    max_new_tokens: the longest reply, in tokens.
+    temperature: of sampling; 0 always takes the likeliest token.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Line
+    description: str
+    aspects: Annotated[tuple[Line, ...], Field(min_length=1)]
+    optional: tuple[Line, ...] = ()
+    system: str = ""
+    template: str
+    negative: str = "Must not be in the image: {negative}"
+    limit: str = "The refined request must not be longer than {limit} tokens."
+    complaint: Annotated[str, Field(min_length=1)]
+    objection: str = (
+        "Your refined request cannot be used: {complaint}. "
+        "Reply with a better refined request alone, and nothing before or after it."
+    )
+    checklist: str = ""
+    comparison: str = ""
+    history: str = ""
+    avoid: str = ""
+    headings: Headings = Headings()
+    max_new_tokens: Annotated[int, Field(ge=1)] = 2048
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [aspect.casefold() for aspect in self.aspects]
+        names += [str(heading).casefold() for _, heading in self.headings]
+        if len(set(names)) < len(names):
+            raise ValueError("two aspects or headings have one name")
+        for aspect in self.optional:
+            if aspect not in self.aspects:
+                raise ValueError(f"optional names {aspect!r}, which is not one of the aspects")
+        for key, place in PLACES:
+            text = getattr(self, key)
+            if place not in text and (text or key in NEEDED):
+                raise ValueError(f"the text of {key} does not hold {place}")
+        return self
+
+
+class Rubric(RubricFile):
+    """A rubric as loaded. sha256: of its file's bytes, so that a run can say what judged it."""
+
+    sha256: str = ""
+
+    def messages(self, request: Request, limit: int | None = None) -> list[Message]:
+        """The chat that asks for a critique of one image. The critic puts the image in, and
+        before it the one that was edited, if there is one.
+
+        limit: tokens that the pipeline reads of a prompt.
+        The user's words go in untouched: braces and all, whatever they look like.
+        """
+        text = self._filled(self.template, request, limit)
+        shown = [{"type": "image"} for _ in range(2 if request.source else 1)]
+        user = {"role": "user", "content": [*shown, _text(text)]}
+        system = {"role": "system", "content": [_text(self.system.strip())]}
+        return [system, user] if self.system.strip() else [user]
+
+    def again(self, messages: list[Message], reply: str) -> list[Message]:
+        """The chat that asks once more, after a reply that could not be read."""
+        return [
+            *messages,
+            {"role": "assistant", "content": [_text(reply)]},
+            _said(self.complaint.strip()),
+        ]
+
+    def object(self, messages: list[Message], reply: str, complaint: str) -> list[Message]:
+        """The chat that asks for another refined request, after one that cannot be used."""
+        text = self.objection.strip().replace("{complaint}", complaint)
+        return [
+            *messages,
+            {"role": "assistant", "content": [_text(reply)]},
+            _said(text),
+        ]
+
+    def reword(
+        self, request: Request, tried: str, limit: int | None = None, *, avoid: bool = False
+    ) -> list[Message]:
+        """The chat that asks for another refined request. No image is in it.
+
+        tried: all that was tried, in words. avoid: whether to ask for a negative prompt, too.
+        """
+        text = f"{self.history.rstrip()}\n{self.avoid}" if avoid else self.history
+        return [_said(self._filled(text, request, limit, {"{tried}": tried}))]
+
+    def _filled(
+        self, text: str, request: Request, limit: int | None, more: Mapping[str, str] | None = None
+    ) -> str:
+        """A text with what the request and the pipeline add to it, and all its places filled."""
+        if request.negative and self.negative:
+            text = f"{text.rstrip()}\n{self.negative}"
+        if limit is not None and self.limit:
+            text = f"{text.rstrip()}\n{self.limit}"
+        words = {
+            "{request}": request.prompt,
+            "{negative}": request.negative,
+            "{limit}": str(limit),
+            **(more or {}),
+        }
+        # One pass over the rubric's own text, so that nothing inside the user's words is replaced.
+        places = "|".join(map(re.escape, words))
+        return re.sub(places, lambda found: words[found[0]], text).strip()
+
+    def take_apart(self, request: Request) -> list[Message]:
+        """The chat that asks for a request as a checklist. No image is in it."""
+        return [_said(self.checklist.strip().replace("{request}", request.prompt))]
+
+    def compare(self, request: Request) -> list[Message]:
+        """The chat that asks which of two images is better. The critic puts them in."""
+        text = self.comparison.strip().replace("{request}", request.prompt)
+        images = [_text("First:"), {"type": "image"}, _text("Second:"), {"type": "image"}]
+        return [{"role": "user", "content": [*images, _text(text)]}]
+
+
+def _said(text: str) -> Message:
+    return {"role": "user", "content": [_text(text)]}
+
+
+def _text(text: str) -> Message:
+    return {"type": "text", "text": text}
+
+
+def known() -> list[str]:
+    """The names of the rubrics that come with gcr."""
+    return sorted(path.stem for path in _folder().glob("*.yaml"))
+
+
+def load(name_or_path: str | Path) -> Rubric:
+    """Load one of our rubrics by its name, or any rubric by the path of its file.
+
+    Raises UsageError when there is none such, or when it is not a rubric.
+    """
+    path = _find(name_or_path)
+    try:
+        content = structured.content(path, structured.CONFIG_BYTES)
+    except OSError as error:
+        raise UsageError(f"cannot read the rubric {path}: {error.strerror}", _choices()) from error
+    except MalformedError as error:
+        raise UsageError(f"{path}: {error.problem}", _choices()) from error
+    return _parse(content, path)
+
+
+def _folder() -> Path:
+    """Where our rubrics are: inside the package in a wheel, beside it in a checkout."""
+    inside = Path(__file__).parents[1] / "prompts"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "prompts"
+
+
+def _find(name_or_path: str | Path) -> Path:
+    text = str(name_or_path)
+    if isinstance(name_or_path, Path) or is_rubric_path(text):
+        path = Path(name_or_path).expanduser()
+        if not path.is_file():
+            raise UsageError(f"no rubric file {path}", _choices())
+        return path
+    if text not in known():
+        raise UsageError(f"no rubric named {text!r}", _nearest(text, known()) + _choices())
+    return _folder() / f"{text}.yaml"
+
+
+def _parse(content: bytes, path: Path) -> Rubric:
+    try:
+        loaded = yamltext.parse(structured.checked(structured.decoded(content)))
+    except MalformedError as error:
+        hint = "quote texts that hold `: ` or start with a mark"
+        raise UsageError(f"{error.place(path)}: {error.problem}", hint) from error
+    if not isinstance(loaded, dict):
+        raise UsageError(f"{path}: not a rubric", f"it needs the keys {', '.join(_needed())}")
+    try:
+        file = RubricFile.model_validate({str(key): value for key, value in loaded.items()})
+    except ValidationError as error:
+        raise _explain(error, path) from error
+    return Rubric(**dict(file), sha256=hashlib.sha256(content).hexdigest())
+
+
+def _explain(error: ValidationError, path: Path) -> UsageError:
+    """The first thing that is wrong with a rubric file, and what to do about it."""
+    # A misspelt key is also a missing one: name the misspelling.
+    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    place = [str(part) for part in first["loc"]]
+    if first["type"] == "extra_forbidden":
+        keys = Headings.model_fields if place[0] == "headings" else RubricFile.model_fields
+        hint = f"{_nearest(place[-1], list(keys))}known keys: {', '.join(keys)}"
+        return UsageError(f"{path}: unknown key {'.'.join(place)!r}", hint)
+    if first["type"] == "missing":
+        return UsageError(
+            f"{path}: the key {place[-1]!r} is missing", f"needed: {', '.join(_needed())}"
+        )
+    message = first["msg"].removeprefix("Value error, ")
+    where = f"{'.'.join(place)}: " if place else ""
+    return UsageError(f"{path}: {where}{message}", "our own rubrics in prompts/ show the form")
+
+
+def _needed() -> list[str]:
+    return [name for name, field in RubricFile.model_fields.items() if field.is_required()]
+
+
+def _choices() -> str:
+    return f"known rubrics: {', '.join(known())}; or give the path of a YAML file"
+
+
+def _nearest(word: str, words: list[str]) -> str:
+    close = difflib.get_close_matches(word, words, n=1)
+    return f"did you mean {close[0]!r}? " if close else ""

@@ -1,0 +1,275 @@
+"""What it means when a server does not answer, or not with what was asked for.
+
+Each refusal becomes words for whoever has to mend it, and a verdict on whether to try again.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from gcr.critic.keys import OPENAI, OURS, advice
+from gcr.errors import GcrError, ModelError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gcr.critic.exchange import Answer
+    from gcr.settings.address import Address
+
+PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+"""What a server answers when the same question may go well later."""
+AWAY = frozenset({502, 503})
+"""What stands in for a server that is down, or not up yet, answers."""
+FOR_NOBODY = frozenset({401, 402, 429})
+"""What no other question would fare better with, once nothing helped: key, credit, quota."""
+
+LONGEST = 300  # characters of a server's words
+LOG = "look at the server's log"
+KEY_HINT = f"check {OURS}, or {OPENAI} for api.openai.com"
+
+TOO_LONG = re.compile(
+    r"context (?:length|size|window)|maximum model length|context_length"
+    r"|cannot be greater than `?max_",
+    re.IGNORECASE,
+)
+IMAGES = re.compile(r"at most (\d+) image", re.IGNORECASE)
+BLIND = re.compile(
+    r"not a multi-?modal|not support (?:image|vision|multi-?modal)|image input is not supported"
+    r"|unknown part type: ?image|mmproj",
+    re.IGNORECASE,
+)
+NO_MODEL = re.compile(
+    r"\b(?:no such|unknown|invalid) model\b|\bpinned to\b.{0,200}?\brequested\b|\bmodel\b.{0,200}?"
+    r"\b(?:not found|(?:does not|doesn't|not) exist|not available|unknown|no longer available)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+KEY = re.compile(
+    r"api[ _-]?key|authenticat|unauthori[sz]ed|no connected db|database not connected"
+    r"|invalid (?:proxy server )?token",
+    re.IGNORECASE,
+)
+"""What gateways such as LiteLLM say of a key with 400 or 500 in place of 401."""
+
+
+class NotFoundError(UsageError):
+    """The server does not know the path or, it seems, the model."""
+
+
+class ImagesError(ModelError):
+    """A question holds more or larger images than the server takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a try came to nothing.
+
+    passes: whether another may not. away: whether it is the server itself that is down.
+    for_nobody: whether no other question would fare better.
+    wait: seconds that the server wants to be left alone; None: it does not say.
+    """
+
+    error: GcrError
+    passes: bool = False
+    away: bool = False
+    for_nobody: bool = False
+    wait: float | None = None
+
+
+def unreached(address: Address, error: Exception) -> Trouble:
+    """What to say where no answer came. error: of httpx2, or of the host's name."""
+    import httpx2
+
+    url = address.url
+    cause = _tls(error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return Trouble(
+            ModelError(
+                f"the certificate of {url} is not trusted: {_line(cause.verify_message)}",
+                "name its authority's certificate in SSL_CERT_FILE, or take http:// on localhost",
+            )
+        )
+    if cause is not None:
+        said = f"no TLS with {url}: {_line(cause.reason or str(cause))}"
+        return Trouble(ModelError(said, "check the URL: does the server speak http://?"))
+    if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
+        said = f"nothing answers at {url}: {_line(str(error)) or 'no answer'}"
+        hint = "start the server, or check host and port"
+        return Trouble(ModelError(said, hint), passes=True, away=True)
+    if isinstance(error, httpx2.TransportError | httpx2.DecodingError):
+        said = f"the connection to {url} broke: {_line(str(error)) or type(error).__name__}"
+        return Trouble(ModelError(said, LOG), passes=True)
+    said = f"{url} cannot be asked: {_line(str(error))}"
+    return Trouble(UsageError(said, "check the URL of the critic"))
+
+
+def slow(address: Address, seconds: float) -> Trouble:
+    return Trouble(
+        ModelError(
+            f"{address.url} did not reply within {seconds:g} seconds",
+            "look at the server: is it overloaded, or the model too slow?",
+        )
+    )
+
+
+def large(address: Address, most: int) -> Trouble:
+    return Trouble(
+        ModelError(
+            f"{address.url} replied with more than {most >> 20} MB",
+            "check the URL: is it a server of models? A smaller max_new_tokens makes replies short",
+        )
+    )
+
+
+def strange(address: Address, *, first: bool) -> Trouble:
+    """What to say of a body that is not in OpenAI's form. first: nothing was understood before."""
+    hint = "check the URL: its path is most often /v1" if first else LOG
+    said = f"what answers at {address.url} does not speak as OpenAI's servers do"
+    return Trouble(ModelError(said, hint), passes=True)
+
+
+def failed(address: Address, said: str) -> Trouble:
+    """What to say of an answer that reports a failure of its own."""
+    words = _line(said) or "it does not say why"
+    return Trouble(ModelError(f"{address.url} failed to answer: {words}", LOG), passes=True)
+
+
+def refused(
+    address: Address, answer: Answer, said: str, environ: Mapping[str, str], *, has_key: bool
+) -> Trouble:
+    """What is wrong where a server answers, but not with what was asked for. said: its words."""
+    url, code = address.url, answer.status
+    if 300 <= code < 400:
+        return Trouble(_moved(address, answer))
+    if code in (401, 403) or (code in (400, 500) and KEY.search(said)):
+        if has_key:
+            error = UsageError(f"{url} does not accept the API key: {code}, {said}", KEY_HINT)
+        else:
+            error = UsageError(f"{url} wants an API key: {code}, {said}", advice(address, environ))
+        return Trouble(error, for_nobody=code in FOR_NOBODY)
+    if code == 413:
+        return Trouble(
+            ImagesError(
+                f"{url} takes no question as large as one with such images: it answers 413",
+                "let it take more (nginx: client_max_body_size 32m), or draw smaller images",
+            )
+        )
+    if overtaxed := _overtaxed(address, said):
+        return Trouble(overtaxed)
+    if code == 404 or (code == 400 and NO_MODEL.search(said)):
+        return Trouble(
+            NotFoundError(
+                f"{url} answers {code}: {said}",
+                "check the URL: its path is most often /v1, and a model stands after #",
+            )
+        )
+    return Trouble(
+        ModelError(f"{url} answers {code}: {said}", LOG),
+        passes=code in PASSING,
+        away=code in AWAY,
+        for_nobody=code in FOR_NOBODY,
+        wait=_retry_after(answer.headers.get("retry-after", "")),
+    )
+
+
+def words(answer: Answer) -> str:
+    """The server's own words, in the forms that are in use; one line. Of a page for browsers no
+    more than the status.
+    """
+    from pydantic_core import from_json
+
+    try:
+        told: object = from_json(answer.content)
+    except ValueError:
+        told = answer.content.decode(errors="replace")
+        if told.lstrip()[:1] == "<":
+            told = ""
+    return in_words(told) or _phrase(answer)
+
+
+def in_words(told: object) -> str:
+    """What a server says in the JSON of an error; one line, and not without an end."""
+    for key in ("error", "detail", "message"):
+        if isinstance(told, dict) and told.get(key):
+            told = told[key]
+    return _line(str(told)) if told else ""
+
+
+def blind(address: Address) -> ModelError:
+    """What to say of a model that is shown an image and cannot see it."""
+    return ModelError(
+        f"{address} cannot see images: its model takes text only",
+        "serve a vision-language model, such as Qwen/Qwen3-VL-8B-Instruct",
+    )
+
+
+def too_long(address: Address, said: str) -> ModelError:
+    return ModelError(
+        f"the question is longer than {address.url} takes: {said}",
+        "give the server a longer context (vllm serve --max-model-len 40960), "
+        "or take a rubric with a smaller max_new_tokens",
+    )
+
+
+def _overtaxed(address: Address, said: str) -> ModelError | None:
+    """What to say where a server's words are about a question too long or too rich for it."""
+    if TOO_LONG.search(said):
+        return too_long(address, said)
+    most = IMAGES.search(said)
+    if BLIND.search(said) or (most and most[1] == "0"):
+        return blind(address)
+    if most:
+        return ImagesError(
+            f"{address.url} takes too few images in one question: {said}",
+            """let it take more: vllm serve --limit-mm-per-prompt '{"image":16}'""",
+        )
+    return None
+
+
+def _moved(address: Address, answer: Answer) -> UsageError:
+    """Where a redirect leads, without what may be secret in it."""
+    try:
+        target = urlsplit(answer.headers.get("location", ""))
+        place = f"{target.hostname}:{target.port}" if target.port else target.hostname
+        leads = f"{target.scheme}://{place}{target.path}" if place else target.path
+    except ValueError:
+        leads = ""
+    return UsageError(
+        f"{address.url} answers {answer.status}: it redirects to {_line(leads) or 'nowhere'}",
+        "give the URL that answers itself: keys and images are sent nowhere else",
+    )
+
+
+def _tls(error: Exception) -> ssl.SSLError | None:
+    """What went wrong with TLS, if that is what lies behind an error."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__
+    return cause
+
+
+def _phrase(answer: Answer) -> str:
+    known = answer.status in {status.value for status in HTTPStatus}
+    return _line(answer.reason) or (HTTPStatus(answer.status).phrase if known else "no reason")
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:LONGEST]
+
+
+def _retry_after(text: str) -> float | None:
+    """Seconds to wait, from a header that holds seconds or a date; None where it says neither."""
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
+        return float(text)
+    try:
+        until = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    until = until if until.tzinfo else until.replace(tzinfo=UTC)
+    return max(0.0, (until - datetime.now(UTC)).total_seconds())

@@ -1,0 +1,1 @@
+"""What this machine can do: its libraries, its speed, its critic's noise."""

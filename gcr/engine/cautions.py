@@ -1,0 +1,109 @@
+"""What a user should know before anything is drawn, though nothing forbids it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from gcr.core.phrases import quoted
+from gcr.core.view import Silent
+from gcr.critic import limits
+from gcr.settings import address, profiles
+from gcr.storage import runfolder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from gcr.core.records import Generator, Request
+    from gcr.core.view import Watcher
+    from gcr.settings.resolving import Settings
+
+
+def of_pocket(request: Request, settings: Settings, view: Watcher) -> None:
+    """Say what the embedded pair cannot do, before anything is drawn."""
+    of_choice(settings, view)
+    of_words(request, settings, view)
+
+
+def of_choice(settings: Settings, view: Watcher) -> None:
+    """Say that `auto` took the embedded pair, and why."""
+    if settings.chosen and settings.profile == profiles.EMBEDDED:
+        view.warn(f"auto: {settings.chosen}", _larger())
+
+
+def of_words(request: Request, settings: Settings, view: Watcher) -> None:
+    """Say what in a request the embedded pair does not understand."""
+    from gcr import pocket
+
+    if not any(map(limits.is_limited, (settings.generator, settings.critic))):
+        return
+    if refusal := limits.refusal(request.prompt, settings):
+        view.warn(f"{refusal}: it will fail", limits.instead())
+    elif ignored := limits.ignored(request):
+        view.warn(f"the embedded pair does not understand {quoted(ignored)}", _larger())
+    elif unknown := pocket.unknown_words(request.negative):
+        view.warn(f"the embedded pair does not know: {', '.join(unknown)}", _larger())
+    elif trouble := pocket.not_understood(request.prompt):
+        view.warn(f"the embedded pair may not understand the prompt: {trouble}", _larger())
+
+
+def _larger() -> str:
+    known = "it knows coloured shapes only"
+    return f"{known}; gcr profiles lists larger pairs, and --profile auto takes one that fits"
+
+
+def of_length(request: Request, generator: Generator, view: Watcher) -> None:
+    """Say that the end of the prompt will be judged, but not drawn."""
+    if over := generator.excess(request.prompt):
+        view.warn(
+            f"the prompt is too long: {over}",
+            "the rest is judged, but not drawn; shorten it, or take another generator",
+        )
+
+
+def of_server(settings: Settings, view: Watcher) -> None:
+    """Say that a critic on this machine is not there for workers on other ones."""
+    critic = settings.critic
+    if address.is_address(critic) and address.parse(critic).is_loopback:
+        view.warn(
+            f"each worker asks {critic} on its own machine",
+            "name the server as all machines of the cluster know it, unless each has its own",
+        )
+
+
+class Gathering(Silent):
+    """Takes the warnings about many prompts, to give one for each kind.
+
+    place: of the prompt that is looked at.
+    """
+
+    def __init__(self) -> None:
+        self.place = ""
+        self._found: dict[str, list[str]] = {}  # by their hints
+
+    def warn(self, message: str, hint: str) -> None:
+        self._found.setdefault(hint, []).append(f"{self.place}: {message}")
+
+    def give(self, view: Watcher) -> None:
+        """The first warning of each kind, and how many more there are."""
+        for hint, messages in self._found.items():
+            more = f" (and so with {len(messages) - 1} more)" if len(messages) > 1 else ""
+            view.warn(messages[0] + more, hint)
+
+
+class Begun(Protocol):
+    """A run or a batch in its folder."""
+
+    path: Path
+    story: dict[str, object]
+
+
+def of_changes(folder: Begun, revisions: Mapping[str, str | None], view: Watcher) -> None:
+    """Say when a run or batch goes on with other software or models than it was begun with."""
+    for key, now in (("versions", runfolder.versions()), ("revisions", revisions)):
+        before = folder.story.get(key)
+        if before != now:
+            view.warn(
+                f"{folder.path} was begun with the {key} {before}, and goes on with {now}",
+                "images from here on may differ from those of an uninterrupted run",
+            )

@@ -1,0 +1,128 @@
+"""What a run or a batch would do, as far as it can be known without loading anything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from gcr.device import residency
+from gcr.device.residency import GIB, MODES
+from gcr.settings import measured
+from gcr.settings.address import is_address
+from gcr.storage import timings
+
+if TYPE_CHECKING:
+    from gcr.settings.resolving import Resolved, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """device: the GPU's name, or `cpu`. free_gib, needs_gib: None: unknown, or no GPU.
+
+    residency: what would stay on the GPU; empty where that is decided when models are loaded.
+    said: all of it in words.
+    """
+
+    device: str
+    free_gib: float | None
+    needs_gib: float | None
+    residency: str
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """For all prompts together. Loading and the comparison at the end are not counted.
+
+    most_images, most_seconds: at most. images, seconds: as in `runs` earlier runs of the same
+        models and settings. None: unknown.
+    """
+
+    most_images: int
+    most_seconds: float | None
+    images: float | None
+    seconds: float | None
+    runs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """prompts: how many. origins: where each setting came from."""
+
+    prompts: int
+    settings: Settings
+    origins: Mapping[str, str]
+    memory: Memory
+    estimate: Estimate
+
+    def as_json(self) -> dict[str, object]:
+        values = self.settings.model_dump(mode="json")
+        return {
+            "prompts": self.prompts,
+            "settings": {
+                key: {"value": value, "origin": self.origins[key]} for key, value in values.items()
+            },
+            "memory": asdict(self.memory),
+            "estimate": asdict(self.estimate),
+        }
+
+
+def forecast(resolved: Resolved, recorded: Mapping[str, object], prompts: int = 1) -> Forecast:
+    """recorded: the settings as a run folder would record them."""
+    return Forecast(
+        prompts,
+        resolved.settings,
+        resolved.origins,
+        _memory(resolved),
+        _estimate(resolved.settings, recorded, prompts),
+    )
+
+
+def _memory(resolved: Resolved) -> Memory:
+    """What is measured is planned with; else only the profile's own word is known."""
+    import torch
+
+    settings, profile = resolved.settings, resolved.profile
+    device = measured.device_name()
+    alone = is_address(settings.critic)  # a server takes nothing here
+    if not torch.cuda.is_available():
+        stay = "the generator stays" if alone else "both models stay"
+        said = f"no GPU: {stay} in the machine's memory"
+        if profile.vram_gb and settings.generator == profile.generator:
+            said += f"; profile {profile.name} is for a GPU with {profile.vram_gb:g} GiB"
+        return Memory(device, None, None, "", said)
+    free = torch.cuda.mem_get_info()[0]
+    size = (settings.width, settings.height)
+    found = [measured.here(os.environ, "draw", settings.generator, size)]
+    if not alone:
+        found.append(measured.here(os.environ, "judge", settings.critic, size))
+    models = [print_ for one in found if one and (print_ := one.footprint())]
+    if len(models) == len(found):
+        modes = MODES if settings.residency == "auto" else (settings.residency,)
+        plan = residency.plan(modes, models, free)
+        return Memory(device, free / GIB, plan.needs / GIB, plan.mode, f"{plan} (by gcr bench)")
+    said = f"{device}: {free / GIB:.1f} GiB free; "
+    if (settings.generator, settings.critic) == (profile.generator, profile.critic):
+        said += f"profile {profile.name} needs {profile.vram_gb:g} (estimated)"
+        return Memory(device, free / GIB, profile.vram_gb, "", said)
+    return Memory(device, free / GIB, None, "", said + "gcr bench measures what these models need")
+
+
+def _estimate(settings: Settings, recorded: Mapping[str, object], prompts: int) -> Estimate:
+    each = settings.rounds * settings.images
+    if settings.max_images is not None:
+        each = min(each, settings.max_images)
+    past = timings.look(settings.output, recorded)
+    one = None if past.draw is None or past.judge is None else past.draw + past.judge
+    most = None if one is None else each * one
+    if settings.max_seconds is not None:
+        most = settings.max_seconds if most is None else min(most, settings.max_seconds)
+    return Estimate(
+        most_images=each * prompts,
+        most_seconds=None if most is None else most * prompts,
+        images=None if past.images is None else past.images * prompts,
+        seconds=None if past.images is None or one is None else past.images * one * prompts,
+        runs=past.runs,
+    )

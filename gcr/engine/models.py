@@ -1,0 +1,130 @@
+"""The pair of models of a run: both loaded onto one device, and where they came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gcr import pocket
+from gcr.core.guards import Guarded
+from gcr.core.spread import Known
+from gcr.critic import limits
+from gcr.critic.checklist import ByChecklist
+from gcr.hub import fetching
+from gcr.settings.address import is_address
+
+if TYPE_CHECKING:
+    from gcr.core.records import Critic
+    from gcr.core.view import Watcher
+    from gcr.critic import rubric
+    from gcr.critic.judging import ModelCritic
+    from gcr.device.memory import SharedDevice
+    from gcr.drawing.generator import DiffusersGenerator
+    from gcr.settings.resolving import Settings
+
+
+def load_models(
+    settings: Settings,
+    questions: rubric.Rubric,
+    view: Watcher,
+    *,
+    edit: bool = False,
+    negative: bool = False,
+) -> tuple[DiffusersGenerator, Critic]:
+    """Load both models onto one device. edit: whether the generator is to edit images. negative:
+    whether it is to take negative prompts beside that of the settings.
+
+    Raises ModelError and UsageError, as each loader does, and as `fetching.provide`.
+    """
+    from gcr.device.memory import SharedDevice, default_device
+    from gcr.drawing import generator
+
+    fetching.provide({settings.generator: True, settings.critic: False}, settings.profile)
+    view.loading(settings.critic)
+    pocket.check_size(settings.generator, settings.width, settings.height)
+    generator.check(settings.generator, edit=edit)
+    device = SharedDevice(default_device(), settings.residency)
+    judge = _judge(settings, questions, view, device, edit=edit)
+    view.loading(settings.generator)
+    sampling = generator.Sampling(
+        width=settings.width,
+        height=settings.height,
+        steps=settings.steps,
+        guidance=settings.guidance,
+        call=settings.call,
+        batch=settings.draw_batch,
+        dtype=settings.dtype,
+        compile=settings.compile,
+        step_cache=settings.step_cache,
+    )
+    drawer = generator.load(settings.generator, sampling, device, view.progress, edit=edit)
+    if settings.negative or negative:
+        drawer.check_negative()
+    judge.limit, judge.avoid = drawer.limit, drawer.heeds_negative
+    return drawer, Guarded(_scoring(judge, settings), drawer.excess)
+
+
+def load_critic(settings: Settings, questions: rubric.Rubric, view: Watcher, device: str) -> Critic:
+    """Load the critic alone, to judge and not to rewrite. device: as torch spells it.
+
+    Raises ModelError and UsageError, as its loader does, and as `fetching.provide`.
+    """
+    from gcr.device.memory import SharedDevice
+
+    fetching.provide({settings.critic: False}, settings.profile)
+    view.loading(settings.critic)
+    return _scoring(_judge(settings, questions, view, SharedDevice(device)), settings)
+
+
+def _judge(
+    settings: Settings,
+    questions: rubric.Rubric,
+    view: Watcher,
+    device: SharedDevice,
+    *,
+    edit: bool = False,
+) -> ModelCritic:
+    from gcr.critic import judging, probe
+
+    return judging.load(
+        settings.critic,
+        questions,
+        device,
+        batch=settings.judge_batch,
+        score=settings.score,
+        judges=settings.judges,
+        progress=view.progress,
+        use=probe.Use(
+            size=(settings.width, settings.height),
+            edit=edit,
+            compare=settings.compare,
+            trusted=settings.trusted,
+            warn=view.warn,
+        ),
+    )
+
+
+def _scoring(critic: Critic, settings: Settings) -> Critic:
+    """The critic with scores as the settings want them."""
+    if settings.score == "checklist":
+        critic = ByChecklist(critic)
+    if limits.is_limited(settings.critic):
+        critic = limits.Limited(critic)
+    if settings.spread is not None and settings.judges == 1:
+        critic = Known(critic, settings.spread)
+    return critic
+
+
+def revision(model: str) -> str | None:
+    """The commit of a model that was loaded from the hub; None for a folder or a server, which
+    tell none.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    if model.startswith("pocket:") or is_address(model) or Path(model).expanduser().exists():
+        return None
+    for name in ("model_index.json", "config.json"):  # of a pipeline, of a critic
+        path = try_to_load_from_cache(model, name)
+        if isinstance(path, str):
+            return Path(path).parent.name
+    return None

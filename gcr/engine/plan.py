@@ -1,0 +1,111 @@
+"""What a batch is to do: its prompts read, its wildcards chosen, its settings settled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from gcr.core.guards import lost
+from gcr.core.records import Request
+from gcr.core.view import Watcher
+from gcr.engine import cautions, single
+from gcr.errors import UsageError
+from gcr.inputs import jobs
+from gcr.inputs.wildcards import Wildcards
+from gcr.settings.recorded import as_begun
+from gcr.settings.recorded import recorded as record
+from gcr.settings.resolving import Settings
+from gcr.storage import runfolder
+
+if TYPE_CHECKING:
+    from gcr.core.records import Generator
+    from gcr.critic import rubric
+    from gcr.inputs.jobs import Job
+
+
+class Reading(NamedTuple):
+    """How prompts are read.
+
+    column: of the files, with the prompts in it; None: the first that has a usual name.
+    wildcards: the folder of their files. literal: leave texts as they are.
+    skip_bad: leave out rows that cannot be read.
+    """
+
+    column: str | None = None
+    wildcards: Path | str | None = None
+    literal: bool = False
+    skip_bad: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done. files: what the prompts were read from. recorded: JSON values."""
+
+    jobs: tuple[Job, ...]
+    files: tuple[str, ...]
+    settings: Settings
+    questions: rubric.Rubric
+    recorded: dict[str, object]
+
+    @property
+    def negative(self) -> bool:
+        """Whether any prompt has a negative one of its own."""
+        return any(job.negative for job in self.jobs)
+
+    def new_folder(self) -> Path:
+        """Make a folder for it, named after its first file."""
+        name = Path(self.files[0]).absolute().stem if self.files else ""
+        return runfolder.new_folder(self.settings.output, name, datetime.now().astimezone())
+
+    def as_begun(self, recorded: Mapping[str, object]) -> Plan:
+        """Itself with what was measured when it was begun: what was since is for other batches.
+
+        recorded: the settings it was begun with.
+        """
+        settings = as_begun(self.settings, recorded)
+        return replace(self, settings=settings, recorded=record(settings, self.questions))
+
+    def caution(self, view: Watcher) -> None:
+        """Say what the embedded pair cannot do with its prompts."""
+        cautions.of_choice(self.settings, view)
+        found = cautions.Gathering()
+        for job in self.jobs:
+            found.place = job.place
+            negative = job.negative or self.settings.negative
+            cautions.of_words(Request(job.prompt, negative), self.settings, found)
+        found.give(view)
+
+    def caution_of_length(self, generator: Generator, view: Watcher) -> None:
+        """Say which prompts will be judged, but not drawn, to their ends."""
+        found = cautions.Gathering()
+        for job in self.jobs:
+            found.place = job.place
+            cautions.of_length(Request(job.prompt), generator, found)
+        found.give(view)
+
+
+def make(
+    prompts: Path | str | Sequence[Path | str], settings: Settings, reading: Reading | None = None
+) -> Plan:
+    """Read the prompts and choose their wildcards. Raises UsageError."""
+    how = reading or Reading()
+    entries = jobs.read(prompts, column=how.column, skip_bad=how.skip_bad)
+    chooser = None if how.literal else Wildcards(how.wildcards)
+    files = tuple(dict.fromkeys(entry.source for entry in entries))
+    return planned(jobs.of_entries(entries, settings.seed, chooser), files, settings)
+
+
+def planned(found: Sequence[Job], files: Sequence[str], settings: Settings) -> Plan:
+    """The plan for jobs that are known. Raises UsageError for words to keep that none has."""
+    for span in settings.keep:
+        if all(list(lost([span], job.prompt)) for job in found):
+            raise UsageError(
+                f"--keep {span!r} is in none of the prompts",
+                "copy the words as the prompts have them",
+            )
+    settings, questions = single.ruled(settings)
+    recorded = record(settings, questions)
+    return Plan(tuple(found), tuple(files), settings, questions, recorded)

@@ -1,1 +1,0 @@
-"""What is written for others: the layouts of benchmarks, and preference pairs."""

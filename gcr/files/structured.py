@@ -1,0 +1,187 @@
+"""Text and JSON that others wrote, read within bounds; `gcr.files.yamltext` does it for YAML.
+
+What is larger or deeper than any real file of its kind is refused before it takes the machine's
+memory or the interpreter's stack. A name that stands twice in one object is an error, for one of
+the two values would be lost.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any
+
+from gcr.files.atomic import reading
+
+MOST_BYTES = 64 << 20
+"""Of a file of prompts; a hundred thousand of them have some ten million."""
+CONFIG_BYTES = 1 << 20
+"""Of a file that a person wrote to set something."""
+RECORD_BYTES = 1 << 29
+"""Of a record of ours: that of a batch holds all of its prompts and their columns."""
+MOST_VALUES = 1_000_000
+"""In one document, aliases counted as what they stand for; of JSON, lists and objects alone."""
+MOST_DEPTH = 64
+"""Lists and objects inside each other."""
+RECORD_DEPTH = 2 * MOST_DEPTH
+"""In a record of ours, which holds the columns of prompt files deep inside."""
+MOST_DIGITS = 1000
+"""Of one number."""
+
+TOO_LONG_A_NUMBER = f"a number of more than {MOST_DIGITS} digits"
+
+_SHAPE = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
+_FLAW = re.compile("[\0\udc80-\udcff]")
+_NO_CHARACTER = re.compile("[\0\ud800-\udfff]")
+
+
+class MalformedError(ValueError):
+    """A text that is not of its kind, or is beyond a bound. line: where, from 1; 0: unknown."""
+
+    def __init__(self, problem: str, line: int = 0) -> None:
+        super().__init__(f"line {line}: {problem}" if line else problem)
+        self.problem = problem
+        self.line = line
+
+    def place(self, name: object) -> str:
+        """The file and the line, as messages name them."""
+        return f"{name}, line {self.line}" if self.line else str(name)
+
+
+# Files and their text
+
+
+def content(path: Path, most: int = MOST_BYTES) -> bytes:
+    """All of a regular file. Raises OSError, and MalformedError for more than `most` bytes."""
+    with reading(path) as file:
+        return up_to(file, most)
+
+
+def up_to(file: IO[bytes], most: int) -> bytes:
+    """All that is left of a file. Raises MalformedError for more than `most` bytes."""
+    read = file.read(most + 1)
+    if len(read) > most:
+        size = f"{most >> 20} MiB" if most >= 1 << 20 else f"{most >> 10} KiB"
+        raise MalformedError(f"larger than {size}")
+    return read
+
+
+def decoded(content: bytes) -> str:
+    """The text of a file, in which a byte that is not UTF-8 is a lone surrogate: a flaw.
+
+    Raises MalformedError for UTF-16.
+    """
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise MalformedError("UTF-16 instead of UTF-8")
+    return content.decode("utf-8-sig", "surrogateescape")
+
+
+def text(path: Path, most: int = CONFIG_BYTES) -> str:
+    """The text of a file without a flaw. Raises OSError and MalformedError."""
+    return checked(decoded(content(path, most)))
+
+
+def checked(text: str) -> str:
+    """The text itself. Raises MalformedError for a flaw."""
+    line, flaw = first_flaw(lines_of(text))
+    if flaw:
+        raise MalformedError(flaw, line)
+    return text
+
+
+def lines_of(text: str) -> list[str]:
+    """Lines with their ends: only what every editor calls a line, unlike `str.splitlines`."""
+    return list(io.StringIO(text, newline=""))
+
+
+def first_flaw(lines: Iterable[str]) -> tuple[int, str]:
+    """The line, from 1, of the first byte that no text has, and what it is; else 1 and nothing."""
+    for number, line in enumerate(lines, 1):
+        if found := _FLAW.search(line):
+            byte = ord(found[0]) & 0xFF
+            return number, f"byte 0x{byte:02x} is not UTF-8" if byte else "a NUL byte"
+    return 1, ""
+
+
+def is_text(value: str) -> bool:
+    """Whether all of it can be written down: no NUL, and no half of a character."""
+    return not _NO_CHARACTER.search(value)
+
+
+# JSON
+
+
+def record(path: Path) -> Any:
+    """What a JSON file of ours holds. Raises OSError and MalformedError."""
+    return parse_record(content(path, RECORD_BYTES))
+
+
+def parse_record(written: bytes) -> Any:
+    """As `record`, of a file's content or of one line. Raises MalformedError."""
+    return _parsed(checked(decoded(written)), RECORD_BYTES, RECORD_DEPTH, JSON)
+
+
+def parse_json(text: str, *, strict: bool = True) -> Any:
+    """A JSON document. strict: without it, no name and no number is looked at.
+
+    Raises MalformedError.
+    """
+    return _parsed(text, MOST_VALUES, MOST_DEPTH, JSON if strict else _LAX)
+
+
+def _parsed(text: str, most: int, deepest: int, decoder: json.JSONDecoder) -> Any:
+    _check_shape(text, most, deepest)
+    try:
+        return decoder.decode(text)
+    except json.JSONDecodeError as error:
+        raise MalformedError(
+            f"not JSON: {error.msg}, column {error.colno}", error.lineno
+        ) from error
+    except RecursionError as error:
+        raise MalformedError(too_deep(deepest)) from error
+
+
+def _check_shape(text: str, most: int, deepest: int) -> None:
+    """Raise MalformedError for JSON that is too deep, or has too many lists and objects."""
+    depth = count = 0
+    for mark in _SHAPE.finditer(text):
+        sign = mark[0]
+        if sign in "[{":
+            depth, count = depth + 1, count + 1
+        elif sign in "]}":
+            depth -= 1
+        if depth > deepest:
+            raise MalformedError(too_deep(deepest), text.count("\n", 0, mark.start()) + 1)
+        if count > most:
+            raise MalformedError(f"more than {most} lists and objects")
+
+
+def too_deep(most: int = MOST_DEPTH) -> str:
+    return f"more than {most} lists and objects inside each other"
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise MalformedError(TOO_LONG_A_NUMBER)
+    return int(digits)
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise MalformedError(stands_twice(name))
+    return made
+
+
+def stands_twice(name: str) -> str:
+    return f"{name[:60]!r} stands twice in one object"
+
+
+JSON = json.JSONDecoder(parse_int=_whole_number, object_pairs_hook=_object)
+"""Decodes JSON whose shape was checked. Raises ValueError."""
+_LAX = json.JSONDecoder(parse_int=float)

@@ -1,0 +1,262 @@
+"""Where a checkpoint is, and what is wrong with one that cannot be loaded.
+
+Knows folders, hub ids, the hub's cache and the names of the embedded pair; what is in a checkpoint
+is looked at by `vetting`, before anything is loaded from a folder that this module hands out.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gcr.device.gate import loading
+from gcr.device.libraries import imported
+from gcr.device.shortage import is_out_of_memory
+from gcr.device.threads import unless_chosen
+from gcr.errors import GcrError, ModelError, UsageError
+from gcr.hub import offline, vetting
+from gcr.hub.configs import PIPELINE, needs_code
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EMBEDDED = ("pocket:generator", "pocket:critic")
+LIBRARIES = ("bitsandbytes", "diffusers", "huggingface_hub", "torch", "transformers")
+LICENCE_HINT = "accept it on the hub, then run `hf auth login`"
+HUB_HINT = "check the name and the connection, or give a folder"
+SPELLING_HINT = "check the spelling; there is no such folder here, either"
+KIND_HINT = "is it complete, and of the right kind?"
+WITHOUT_WEIGHTS = ("*.json", "*.jinja", "*.txt", "*.model")
+LOADED = ("*.safetensors", *WITHOUT_WEIGHTS)
+"""What is read of a model of transformers."""
+LINE_MOST = 300  # characters of what a library says
+
+
+def locate(model: str) -> str:
+    """The folder of a checkpoint on this machine, or the hub id as it is.
+
+    model: a folder, a hub id (`owner/name`), `pocket:generator` or `pocket:critic`.
+    Raises UsageError when it can be neither.
+    """
+    if model in EMBEDDED:
+        from gcr import pocket
+
+        folder = pocket.GENERATOR if model == "pocket:generator" else pocket.CRITIC
+        if not folder.is_dir():
+            raise ModelError(f"the embedded pair is not at {folder}", "install gcr again")
+        return str(folder)
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return str(path)
+    if path.is_file():
+        raise UsageError(
+            f"{model} is a single file", "give the folder of a checkpoint saved by save_pretrained"
+        )
+    owner, slash, name = model.partition("/")
+    if not (owner and slash and name) or "/" in name or owner in {".", "..", "~"}:
+        raise UsageError(
+            f"there is no model at {model}: no such folder",
+            "check the path, or give a hub id such as owner/name",
+        )
+    return model
+
+
+def threads(model: str) -> int | None:
+    """Of torch on a CPU, for this model; None: as many as torch takes.
+
+    The embedded pair is so small that a second one gains nothing on an idle machine, and on a busy
+    one each step waits for it.
+    """
+    return unless_chosen(1) if model in EMBEDDED else None
+
+
+def is_local(place: str) -> bool:
+    return Path(place).is_dir()
+
+
+def fetch(place: str, *, is_pipeline: bool = False) -> Path:
+    """The folder of a checkpoint that may be loaded: fetched where it is on the hub and not whole
+    in the cache, and vetted. Raises ModelError, or what the hub's library does.
+    """
+    folder = Path(place) if is_local(place) else cached(place, is_pipeline=is_pipeline)
+    if folder is None:
+        folder = download(place, is_pipeline=is_pipeline)
+    vetting.check(folder, place, is_pipeline=is_pipeline)
+    return folder
+
+
+def download(place: str, *, is_pipeline: bool) -> Path:
+    """Fetch what the cache lacks of a model's newest version on the hub; returns its folder."""
+    return _snapshot(place, is_pipeline=is_pipeline, local_files_only=False)
+
+
+def cached(place: str, *, is_pipeline: bool) -> Path | None:
+    """The folder of a hub's model in the cache, if all that is loaded of it is there.
+
+    Makes no connection: what is whole is used as it is, and `gcr pull` fetches newer versions.
+    """
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = _snapshot(place, is_pipeline=is_pipeline, local_files_only=True)
+    except LocalEntryNotFoundError:
+        return None
+    return folder if vetting.has_weights(folder) else None
+
+
+def _snapshot(place: str, *, is_pipeline: bool, local_files_only: bool) -> Path:
+    if is_pipeline:
+        # The pipeline's own loader knows best which of its files it will read.
+        from diffusers import DiffusionPipeline
+
+        folder = DiffusionPipeline.download(
+            place, use_safetensors=True, trust_remote_code=False, local_files_only=local_files_only
+        )
+    else:
+        from huggingface_hub import snapshot_download
+
+        patterns = list(LOADED)
+        folder = snapshot_download(
+            place, allow_patterns=patterns, local_files_only=local_files_only
+        )
+    return Path(folder)
+
+
+def outlined(place: str, name: str) -> Path:
+    """A folder with at least this file of a checkpoint, by which its kind is known: the whole
+    checkpoint where it is on this machine, else only what was fetched of it.
+    """
+    if is_local(place):
+        folder = Path(place)
+    else:
+        from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+        known = try_to_load_from_cache(place, name)
+        folder = Path(known if isinstance(known, str) else hf_hub_download(place, name)).parent
+    vetting.check(folder, place, is_pipeline=name == PIPELINE)
+    return folder
+
+
+def version(place: str) -> str:
+    """Text that changes when the checkpoint does. Reads no weights and fetches none."""
+    folder = outlined(place, "config.json")
+    if not is_local(place):
+        return f"{place} {folder.name}"  # which is the commit
+    files = sorted(folder.resolve().iterdir())
+    stats = [(file.name, file.stat()) for file in files if file.exists()]
+    return repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
+
+
+@contextmanager
+def named_errors(model: str) -> Iterator[None]:
+    """Turn what the loaders raise about a checkpoint into a ModelError that names it.
+
+    Whatever they raise: of a config that makes no sense they make anything, from KeyError to
+    ZeroDivisionError.
+    """
+    try:
+        yield
+    except GcrError:
+        raise
+    except Exception as error:
+        raise ModelError(*_described(model, error)) from error
+
+
+@contextmanager
+def reworded(what: str, hint: str) -> Iterator[None]:
+    """Turn whatever a library raises while a model works into a ModelError.
+
+    what: that failed; the first line of what the library says follows it. Goes around a ladder,
+    which has to see errors as they are.
+    """
+    try:
+        yield
+    except GcrError:
+        raise
+    except Exception as error:
+        raise ModelError(f"{what}: {first_line(error)}", hint) from error
+
+
+def _described(model: str, error: Exception) -> tuple[str, str]:
+    """Message and hint for an error of the loaders, the most particular kinds first."""
+    from httpx2 import TransportError
+    from huggingface_hub import errors
+    from safetensors import SafetensorError
+
+    if not is_local(model) and offline.hub_forbidden() and _is_absent(error):
+        return (
+            f"{model} is not in the cache, or not all of it, and offline nothing is fetched",
+            f"fetch it while there is a connection: gcr pull {model}",
+        )
+    if isinstance(error, ValueError) and "custom code" in str(error):
+        refused = needs_code(model, first_line(error))
+        return refused.message, refused.hint
+    if is_out_of_memory(error):
+        return f"{model} does not fit on the GPU", "take a smaller profile"
+    said = first_line(error)
+    kinds: list[tuple[type[Exception], str, str]] = [
+        (errors.GatedRepoError, "{} is given out under a licence", LICENCE_HINT),
+        (errors.RepositoryNotFoundError, "the hub has no model {}", SPELLING_HINT),
+        (errors.HFValidationError, "the hub has no model {}", SPELLING_HINT),
+        (errors.HfHubHTTPError, "the hub did not deliver {}: {said}", "try again later"),
+        (TransportError, "the hub cannot be reached for {}: {said}", HUB_HINT),
+        (SafetensorError, "the weights of {} are damaged: {said}", "download them again"),
+        # Weights of other shapes than the config says, or a device that torch does not have.
+        (RuntimeError, "the weights of {} cannot be loaded: {said}", KIND_HINT),
+        (ImportError, "{} needs a library that is not here: {said}", "install it"),
+    ]
+    for kind, message, hint in kinds:
+        if isinstance(error, kind):
+            return message.format(model, said=said), hint
+    if is_local(model):
+        return f"cannot load {model}: {said}", KIND_HINT
+    part = f"if only a part of it is in the cache: gcr pull {model}"
+    return f"cannot load {model}: {said}", part if offline.hub_forbidden() else HUB_HINT
+
+
+def _is_absent(error: BaseException | None) -> bool:
+    """Whether an error comes from a file that is not in the hub's cache."""
+    from huggingface_hub import errors
+
+    while error is not None:
+        if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line; with its type where that alone makes it readable."""
+    said = next(iter(str(error).strip().splitlines()), "").strip()
+    if len(said) > LINE_MOST:
+        said = f"{said[:LINE_MOST]}…"
+    if not said or isinstance(error, KeyError):  # which says no more than the key
+        return f"{type(error).__name__}: {said}".removesuffix(": ")
+    return said
+
+
+def quiet_libraries() -> None:
+    """Keep what the libraries log about themselves off the terminal, and their bars.
+
+    Truncated prompts, missing optional kernels, "falling back to PIL", what one library finds
+    outdated in how another calls it: none is news to the user.
+    """
+    for library in LIBRARIES:
+        warnings.filterwarnings("ignore", module=rf"{library}(\.|$)")
+    # Before the import: it is while being imported that bitsandbytes logs.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    # That it is offline, and each of its retries: what came of them is said once, by us.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    with loading():  # two threads that import them at once get halves of modules
+        imported("torch", "transformers.utils.logging", "diffusers.utils.logging")
+        from diffusers.utils import logging as diffusers_logging
+        from transformers import dynamic_module_utils
+        from transformers.utils import logging as transformers_logging
+    # It asks whether to run a checkpoint's code, in the terminal, wherever nobody told it not to.
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
+    for of_library in (diffusers_logging, transformers_logging):
+        of_library.set_verbosity_error()
+        of_library.disable_progress_bar()

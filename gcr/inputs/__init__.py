@@ -1,0 +1,1 @@
+"""What users bring: prompt files, wildcards, images."""

@@ -1,0 +1,126 @@
+"""Rows of JSON lines, JSON and YAML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from gcr.errors import UsageError
+from gcr.files import structured, yamltext
+from gcr.files.structured import MalformedError, first_flaw, lines_of
+from gcr.inputs.rows import UTF8, Row, column_of
+
+FORM = "it holds a list of texts or objects, or one object of objects keyed by id"
+QUOTE = "quote texts that hold `: ` or start with a mark"
+
+_GAP = re.compile(r"[\s,:]*")
+
+
+def json_lines(name: str, text: str, _known: Sequence[str]) -> Iterator[Row]:
+    for number, line in enumerate(lines_of(text), 1):
+        _, flaw = first_flaw([line])
+        if flaw:
+            yield Row(name, number, fault=flaw, hint=UTF8)
+        elif line.strip():
+            try:
+                yield Row(name, number, structured.parse_json(line))
+            except MalformedError as error:
+                hint = "each line must be a JSON object"
+                yield Row(name, number, fault=error.problem, hint=hint)
+
+
+def json_document(name: str, text: str, known: Sequence[str]) -> Iterator[Row]:
+    _check_text(name, text)
+    try:
+        yield from _json_rows(name, text, known)
+    except MalformedError as error:
+        raise UsageError(f"{error.place(name)}: {error.problem}", FORM) from error
+
+
+def _json_rows(name: str, text: str, known: Sequence[str]) -> Iterator[Row]:
+    document = structured.parse_json(text, strict=False)
+    if isinstance(document, list):
+        for line, item in _items(text):
+            yield Row(name, line, item)
+    elif not isinstance(document, dict):
+        raise UsageError(f"{name}: no list and no object", FORM)
+    elif is_one_prompt(document, known):
+        yield Row(name, _line(text, len(text) - len(text.lstrip())), structured.parse_json(text))
+    else:
+        items = _items(text)
+        for line, key in items:
+            yield _keyed(name, line, str(key), next(items)[1])
+
+
+def is_one_prompt(document: Mapping[object, object], known: Sequence[str]) -> bool:
+    """Whether an object is itself a prompt with its columns, and no object of such objects."""
+    prompt = column_of([name for name in document if isinstance(name, str)], known)
+    if prompt is not None:
+        return not isinstance(document[prompt], dict)
+    return bool(document) and not any(isinstance(value, dict) for value in document.values())
+
+
+def _line(text: str, at: int) -> int:
+    return text.count("\n", 0, at) + 1
+
+
+def _check_text(name: str, text: str) -> None:
+    try:
+        structured.checked(text)
+    except MalformedError as error:
+        raise UsageError(f"{error.place(name)}: {error.problem}", UTF8) from error
+
+
+def _items(text: str) -> Iterator[tuple[int, object]]:
+    """The items of a valid JSON list, or the keys and values of an object, with their lines."""
+    decode = structured.JSON.raw_decode
+    bare = text.lstrip()
+    before = len(text) - len(bare)
+    line, counted, at = 1, 0, _after_gap(text, before + 1)
+    while text[at] not in "]}":
+        line, counted = line + text.count("\n", counted, at), at
+        try:
+            item, end = decode(text, at)
+        except MalformedError as error:
+            raise MalformedError(error.problem, line) from error
+        yield line, item
+        at = _after_gap(text, end)
+
+
+def _after_gap(text: str, at: int) -> int:
+    gap = _GAP.match(text, at)
+    return gap.end() if gap else at
+
+
+def _keyed(name: str, line: int, key: str, value: object) -> Row:
+    """A row of an object of objects: its key is one more column."""
+    if isinstance(value, dict):
+        return Row(name, line, {"key": key} | value)
+    return Row(name, line, fault=f"{key[:60]!r} is no object with a prompt in it", hint=FORM)
+
+
+def yaml_document(name: str, text: str, known: Sequence[str]) -> Iterator[Row]:
+    _check_text(name, text)
+    try:
+        yield from _nodes(name, text, known)
+    except MalformedError as error:
+        raise UsageError(f"{error.place(name)}: {error.problem}", QUOTE) from error
+
+
+def _nodes(name: str, text: str, known: Sequence[str]) -> Iterator[Row]:
+    import yaml
+
+    root = yamltext.compose(text)
+    if isinstance(root, yaml.SequenceNode):
+        for node in root.value:
+            yield Row(name, node.start_mark.line + 1, yamltext.construct(node))
+    elif isinstance(root, yaml.MappingNode):
+        document = yamltext.construct(root)
+        if is_one_prompt(document, known):
+            yield Row(name, root.start_mark.line + 1, document)
+            return
+        for key, node in root.value:
+            value = yamltext.construct(node)
+            yield _keyed(name, key.start_mark.line + 1, str(key.value), value)
+    elif root is not None:
+        raise UsageError(f"{name}: no list and no object", FORM)

@@ -1,0 +1,73 @@
+"""Pages to look at: of one run, of a batch, and of a comparison.
+
+A page is one HTML file that loads nothing but the images beside it, or not even those. Folders are
+read as they are, also while somebody works in them; nothing is written but pages and thumbnails.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import nullcontext
+from pathlib import Path
+
+from gcr.errors import GcrError, UsageError
+from gcr.files.atomic import write
+from gcr.files.locks import turn
+from gcr.results.report import batch, compare, run
+from gcr.results.report.page import NAME
+from gcr.results.report.pictures import Pictures
+from gcr.storage.batchfolder import RUNS
+
+logger = logging.getLogger(__name__)
+
+
+def report(folder: Path, output: Path | None = None, *, standalone: bool = False) -> Path:
+    """Write the page of a run, a batch or a comparison; returns where it is.
+
+    output: the file; None: index.html in the folder, with a page for each run that it links to.
+    standalone: embed all images, and link to no other file.
+    Raises UsageError where the folder holds none of them, GcrError for what cannot be read or
+    written; of a gallery's runs, one that cannot be read is a warning.
+    """
+    page = output or folder / NAME
+    if page.is_dir():
+        raise UsageError(f"{page} is a folder", "name the file to write, such as report.html")
+    pictures = Pictures(page, embed=standalone)
+    if (folder / "run.json").exists():
+        write(page, run.page(folder, pictures))
+    elif (folder / "batch.json").exists():
+        # Several processes may be at the end of their share of one batch.
+        with nullcontext() if output else turn(folder / RUNS):
+            if output is None and not standalone:
+                _write_runs(batch.runs(folder), folder)
+            write(page, batch.page(folder, pictures))
+    elif (folder / "compare.json").exists():
+        if output is None and not standalone:
+            _write_runs(compare.runs(folder), folder)
+        write(page, compare.page(folder, pictures))
+    elif (folder / "arms.json").exists():
+        raise UsageError(
+            f"the comparison in {folder} is not done",
+            f"gcr resume {folder} finishes it; gcr report {folder}/ARM shows one of its arms",
+        )
+    else:
+        raise UsageError(
+            f"no run, batch or comparison in {folder}",
+            "name a folder that gcr refine, gcr batch or gcr compare made",
+        )
+    return page
+
+
+def _write_runs(folders: list[Path], gallery: Path) -> None:
+    """The pages of runs that a gallery links to. Runs elsewhere keep the page that they have."""
+    for folder in folders:
+        page = folder / NAME
+        if page.exists() and not folder.resolve().is_relative_to(gallery.resolve()):
+            continue
+        pictures = Pictures(page, embed=False)
+        try:
+            content = run.page(folder, pictures, back=pictures.link(gallery / NAME))
+        except GcrError as error:  # one damaged run leaves the others to be looked at
+            logger.warning("%s has no page: %s", folder, error.message)
+            continue
+        write(page, content)

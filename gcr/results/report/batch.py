@@ -1,0 +1,140 @@
+"""The page of a batch: its numbers, and a gallery of its prompts to sort and to filter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from gcr.core.phrases import STOPPED, described
+from gcr.core.records import StopReason, image_name
+from gcr.results.report.page import NAME, names, render
+from gcr.results.report.pictures import Picture, Pictures
+from gcr.storage.batchfolder import BatchFolder
+from gcr.storage.summary import Result, Summary
+
+GAIN = 0.005
+"""A smaller difference of scores is shown as none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A prompt as the gallery shows it.
+
+    best, raw: raw is None where it is the best, or where there is none.
+    gain: of the score; None where one of the two has none. kind: `gained`, `same` or `failed`.
+    link: to the page of its run; empty where there is none.
+    """
+
+    result: Result
+    best: Picture
+    raw: Picture | None
+    gain: float | None
+    kind: str
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """A batch in numbers.
+
+    raw, best: mean scores, and scored, how many prompts they are of: those that have both.
+    """
+
+    raw: float | None
+    best: float | None
+    scored: int
+    gained: int
+    failed: int
+    images: int
+    seconds: float
+    untrusted: int
+
+
+def page(folder: Path, pictures: Pictures) -> bytes:
+    """The page of the batch in a folder, which may be in progress."""
+    batch = BatchFolder.open(folder)
+    results = _results(batch)
+    cards = _cards(folder, results, pictures)
+    stops = {result.stop: None for result in results}
+    values = {
+        "name": folder.absolute().name,
+        "id": batch.id,
+        "started": batch.story.get("started"),
+        "described": described(batch.settings),
+        "files": names(batch.story.get("files")),
+        "total": len(batch.jobs),
+        "waiting": len(batch.jobs) - len(results),
+        "figures": _figures(cards),
+        "cards": cards,
+        "stops": {str(stop): STOPPED[stop] for stop in StopReason if stop in stops},
+        "groups": {
+            "Settings": batch.settings,
+            "Versions": batch.story.get("versions"),
+            "Revisions of models": batch.story.get("revisions"),
+        },
+    }
+    return render("batch.html", ["gallery.js"], values)
+
+
+def runs(folder: Path) -> list[Path]:
+    """The folders of a batch's runs that have begun."""
+    batch = BatchFolder.open(folder)
+    found = (batch.run_path(job) for job in batch.jobs)
+    return [path for path in found if (path / "run.json").exists()]
+
+
+def _results(batch: BatchFolder) -> list[Result]:
+    """What came of the prompts that are done, in order."""
+    summary = Summary(batch.path, tolerant=True)
+    summary.refresh()
+    return [summary.results[job.id] for job in batch.jobs if job.id in summary.results]
+
+
+def _cards(folder: Path, results: Sequence[Result], pictures: Pictures) -> list[Card]:
+    paths = [path for result in results for path in _images(folder, result) if path]
+    made = pictures.small(paths)
+    return [_card(folder, result, made, pictures) for result in results]
+
+
+def _images(folder: Path, result: Result) -> tuple[Path | None, Path | None]:
+    """The best image of a prompt, and its first."""
+    best = folder / result.best_image if result.best_image else None
+    return best, folder / result.folder / image_name(0, 0) if result.images else None
+
+
+def _card(folder: Path, result: Result, made: Mapping[Path, Picture], pictures: Pictures) -> Card:
+    best, raw = _images(folder, result)
+    shown = best or raw
+    gain = None if result.raw is None or result.best is None else result.best - result.raw
+    kind = "failed" if result.failure else "gained" if _is_gain(gain, result) else "same"
+    own = folder / result.folder / NAME
+    return Card(
+        result,
+        made[shown] if shown else Picture(problem="no image"),
+        made[raw] if raw and best else None,
+        gain,
+        kind,
+        pictures.link(own) if own.exists() else "",
+    )
+
+
+def _figures(cards: Sequence[Card]) -> Figures:
+    results = [card.result for card in cards]
+    both = [(r.raw, r.best) for r in results if r.raw is not None and r.best is not None]
+    return Figures(
+        raw=fmean(raw for raw, _ in both) if both else None,
+        best=fmean(best for _, best in both) if both else None,
+        scored=len(both),
+        gained=sum(_is_gain(card.gain, card.result) for card in cards),
+        failed=sum(bool(result.failure) for result in results),
+        images=sum(result.images for result in results),
+        seconds=sum(result.seconds for result in results),
+        untrusted=sum(bool(result.untrusted) for result in results),
+    )
+
+
+def _is_gain(gain: float | None, result: Result) -> bool:
+    """Whether a gain is more than chance, where that is known, and than what is shown as none."""
+    return gain is not None and gain > max(GAIN, result.noise)

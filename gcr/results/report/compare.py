@@ -1,0 +1,273 @@
+"""The page of a comparison: what was shown, and every prompt with its arms side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gcr.core.phrases import count, duration
+from gcr.errors import GcrError
+from gcr.files import structured
+from gcr.results.report.charts import Scale
+from gcr.results.report.page import NAME, names, render, signed
+from gcr.results.report.pictures import Picture, Pictures
+
+RAW = "raw"
+UNREFINED = (RAW, "best-of-n")
+TOO_FEW = "too few"
+VERDICTS = {"better": "better", "worse": "worse"}  # those that have a colour
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What one arm made of a prompt. won: whether no other arm has as high a score."""
+
+    name: str
+    picture: Picture
+    link: str
+    score: float | None
+    critic: float | None
+    images: int
+    seconds: float
+    failure: str
+    won: bool
+    suspect: bool
+    untrusted: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt as the gallery shows it.
+
+    category: its number among the page's categories. gain: of the arms that the page contrasts.
+    score: the highest. kinds: what the gallery can be filtered by.
+    """
+
+    id: str
+    anchor: str
+    prompt: str
+    category: int | None
+    arms: Sequence[Shown]
+    gain: float | None
+    score: float | None
+    kinds: Sequence[str]
+
+
+def page(folder: Path, pictures: Pictures) -> bytes:
+    """The page of the comparison in a folder. Raises GcrError where it cannot be read."""
+    told = _read(folder)
+    try:
+        values = _values(told, folder, pictures)
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise _damaged(folder, error) from error
+    return render("compare.html", ["gallery.js"], values)
+
+
+def runs(folder: Path) -> list[Path]:
+    """The folders of a comparison's runs that are there."""
+    prompts = _read(folder)["prompts"]
+    try:
+        found = [folder / arm["run"] for prompt in prompts for arm in prompt["arms"].values()]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _damaged(folder, error) from error
+    return [path for path in dict.fromkeys(found) if (path / "run.json").exists()]
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / "compare.json"
+    try:
+        told = structured.record(path)
+        return {**told, "prompts": list(told["prompts"])}
+    except OSError as error:
+        raise GcrError(f"cannot read {path}: {error.strerror or error}", "compare again") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(folder, error) from error
+
+
+def _damaged(folder: Path, error: Exception) -> GcrError:
+    message = f"{folder / 'compare.json'} is not the record of a comparison: {error!r}"
+    return GcrError(message, "compare again, or name a folder that gcr compare made")
+
+
+def _values(told: dict[str, Any], folder: Path, pictures: Pictures) -> dict[str, Any]:
+    pairs = told["pairs"]
+    ends = [end for pair in pairs for end in (pair["difference"], *(pair["interval"] or ()))]
+    scale = Scale.of([end for end in ends if end is not None])
+    contrast = _contrast(told["arms"])
+    gallery = _Gallery(told, folder, pictures, contrast)
+    known = {p["id"]: (_anchor(place), p["prompt"]) for place, p in enumerate(told["prompts"])}
+    evaluator = told["evaluator"]
+    return {
+        "id": told["id"],
+        "started": told["started"],
+        "seconds": told["seconds"],
+        "files": names(told["files"]),
+        "evaluator": " ".join(filter(None, (evaluator["name"], evaluator["model"]))),
+        "critic": told["critic"],
+        "budget": _budget(told["equal"], told["budget"]),
+        "arms": [{**arm, "link": _link(folder / arm["folder"], pictures)} for arm in told["arms"]],
+        "answer": _answer(pairs, contrast),
+        "pairs": [_pair(pair, scale) for pair in pairs if not pair["category"]],
+        "categories": _by_category([_pair(pair, scale) for pair in pairs if pair["category"]]),
+        "scale": scale,
+        "suspicions": _suspicions(told),
+        "suspects": [
+            {**one, "anchor": known[one["id"]][0], "prompt": known[one["id"]][1]}
+            for one in told["suspects"]
+        ],
+        "choices": gallery.categories,
+        "contrast": " against ".join(contrast) if contrast else "",
+        "prompts": gallery.prompts(),
+        "groups": {"Settings": told["settings"], "Versions": told["versions"]},
+    }
+
+
+def _budget(equal: str, budget: float) -> str:
+    """What each arm may spend on a prompt."""
+    return count(round(budget), "image") if equal == "images" else duration(budget)
+
+
+def _pair(pair: dict[str, Any], scale: Scale) -> dict[str, Any]:
+    """A pair of arms as the page shows it. p: after correction for all that was tested together."""
+    difference, interval = pair["difference"], pair["interval"]
+    corrected = pair.get("adjusted")
+    between = f", from {signed(interval[0])} to {signed(interval[1])}" if interval else ""
+    return {
+        **pair,
+        "p": pair["p"] if corrected is None else corrected,
+        "whisker": None if difference is None else scale.whisker(difference, interval),
+        "spoken": f"{signed(difference)}{between}, {pair['verdict']}",
+        "class": VERDICTS.get(pair["verdict"], "soft"),
+    }
+
+
+def _by_category(pairs: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """What there is of each pair of arms, by the name of the pair."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for pair in pairs:
+        found.setdefault(f"{pair['arm']} against {pair['against']}", []).append(pair)
+    return found
+
+
+def _contrast(arms: Sequence[dict[str, Any]]) -> tuple[str, str] | None:
+    """The two arms that matter: the first that refines, or else the last, against the raw one, or
+    else the first. None where there are no two.
+    """
+    against = next((arm for arm in arms if arm["strategy"] == RAW), arms[0])
+    others = [arm for arm in arms if arm is not against]
+    refining = (arm for arm in others if arm["strategy"] not in UNREFINED)
+    arm = next(refining, others[-1] if others else None)
+    return (arm["name"], against["name"]) if arm else None
+
+
+def _answer(pairs: Sequence[dict[str, Any]], contrast: tuple[str, str] | None) -> str:
+    """What may be said of the two arms that matter, in one line."""
+    for pair in pairs:
+        names = pair["arm"], pair["against"]
+        if pair["category"] or contrast is None or set(names) != set(contrast):
+            continue
+        arm, against = names
+        if pair["verdict"] in VERDICTS:
+            return f"{arm} is {pair['verdict']} than {against}"
+        if pair["verdict"] == TOO_FEW:
+            return f"too few prompts to tell {arm} and {against} apart"
+        return f"{pair['verdict']} between {arm} and {against}"
+    return ""
+
+
+def _suspicions(told: dict[str, Any]) -> list[dict[str, Any]]:
+    """The pairs of arms whose suspects are more than chance; none in what older versions wrote,
+    where suspects were not counted both ways.
+    """
+    return [one for one in told.get("suspicions", ()) if one["founded"]]
+
+
+class _Gallery:
+    """The prompts of a comparison, and what they are shown with.
+
+    contrast: the two arms whose difference is shown of each prompt.
+    """
+
+    def __init__(
+        self,
+        told: dict[str, Any],
+        folder: Path,
+        pictures: Pictures,
+        contrast: tuple[str, str] | None,
+    ) -> None:
+        self._contrast = contrast
+        self._told = told
+        self._folder = folder
+        self._pictures = pictures
+        arms = [arm for prompt in told["prompts"] for arm in prompt["arms"].values()]
+        self._made = pictures.small(folder / arm["image"] for arm in arms if arm["image"])
+        self._suspects = {(one["id"], one["arm"]) for one in told["suspects"]}
+        self._names = [arm["name"] for arm in told["arms"]]
+        self.categories = list(
+            dict.fromkeys(p["category"] for p in told["prompts"] if p["category"])
+        )
+
+    def prompts(self) -> list[Prompt]:
+        return [self._prompt(place, one) for place, one in enumerate(self._told["prompts"])]
+
+    def _prompt(self, place: int, prompt: dict[str, Any]) -> Prompt:
+        arms = self._arms(prompt)
+        scores = {arm.name: arm.score for arm in arms}
+        category = prompt["category"]
+        return Prompt(
+            prompt["id"],
+            _anchor(place),
+            prompt["prompt"],
+            self.categories.index(category) if category else None,
+            arms,
+            self._gain(scores),
+            max((score for score in scores.values() if score is not None), default=None),
+            _kinds(arms, self._names),
+        )
+
+    def _arms(self, prompt: dict[str, Any]) -> list[Shown]:
+        arms: dict[str, dict[str, Any]] = prompt["arms"]
+        scores = [arm["score"] for arm in arms.values() if arm["score"] is not None]
+        highest = max(scores, default=None)
+        return [
+            Shown(
+                name,
+                self._picture(arm["image"]),
+                _link(self._folder / arm["run"], self._pictures) if arm["run"] else "",
+                arm["score"],
+                arm["critic"],
+                arm["images"],
+                arm["seconds"],
+                arm["failure"],
+                won=arm["score"] == highest and scores.count(highest) == 1,
+                suspect=(prompt["id"], name) in self._suspects,
+                untrusted=arm.get("untrusted", ""),
+            )
+            for name in self._names
+            if (arm := arms.get(name)) is not None
+        ]
+
+    def _picture(self, name: str) -> Picture:
+        return self._made[self._folder / name] if name else Picture(problem="no image")
+
+    def _gain(self, scores: Mapping[str, float | None]) -> float | None:
+        """By how much the arm that matters is ahead of the one it is held against."""
+        arm, against = map(scores.get, self._contrast or ("", ""))
+        return None if arm is None or against is None else arm - against
+
+
+def _anchor(place: int) -> str:
+    return f"prompt-{place}"
+
+
+def _kinds(arms: Sequence[Shown], names: Sequence[str]) -> list[str]:
+    kinds = [f"won-{names.index(arm.name)}" for arm in arms if arm.won]
+    kinds += ["suspect"] if any(arm.suspect for arm in arms) else []
+    return kinds + (["failed"] if any(arm.failure for arm in arms) else [])
+
+
+def _link(folder: Path, pictures: Pictures) -> str:
+    """To a folder's own page, if there is one."""
+    return pictures.link(folder / NAME) if (folder / NAME).exists() else ""

@@ -1,0 +1,183 @@
+"""The page of one run: first against best, then each round with what the critic said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gcr.core import loop
+from gcr.core.checklist import MET, never_met
+from gcr.core.loop import best_scored
+from gcr.core.phrases import COMPARED, STOPPED, chance, count, described, distrust, origin
+from gcr.core.records import Attempt, Round, Run, StopReason, Wording
+from gcr.core.spread import margin
+from gcr.engine.outcome import closeness, settlement
+from gcr.results.report import charts
+from gcr.results.report.diff import Piece, pieces
+from gcr.results.report.page import number, render
+from gcr.results.report.pictures import Picture, Pictures
+from gcr.storage import runfolder
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An attempt as the page shows it.
+
+    diff: from the request to its prompt; empty where they are one. rewrite: from the request to
+    the prompt that its critique proposes, if any. won: whether it is the best.
+    """
+
+    attempt: Attempt
+    picture: Picture
+    diff: Sequence[Piece]
+    rewrite: Sequence[Piece]
+    origin: str
+    won: bool
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What can be seen beside the best image."""
+
+    name: str
+    picture: Picture
+
+
+@dataclass(frozen=True, slots=True)
+class ShownRound:
+    """drawing, judging: seconds. rewrite: from the request to what `wording` proposes, if that."""
+
+    index: int
+    attempts: Sequence[Shown]
+    drawing: float
+    judging: float
+    wording: Wording | None
+    rewrite: Sequence[Piece]
+
+
+def page(folder: Path, pictures: Pictures, back: str = "") -> bytes:
+    """The page of the run in a folder, which may be in progress. back: link to a gallery."""
+    run, story = runfolder.look(folder)
+    best, raw = best_scored(run), loop.raw(run) if run.rounds else None
+    first = best or loop.best(run)  # to look at, scored or not
+    rounds = [_round(run, one, folder, pictures, best) for one in run.rounds]
+    shown = {one.attempt.image: one for round_ in rounds for one in round_.attempts}
+    source = pictures.whole(folder / run.request.source) if run.request.source else None
+    bests, noise = _bests(run), margin(run.attempts)
+    values = {
+        "run": run,
+        "started": story.get("started"),
+        "described": described(run.settings),
+        "back": back,
+        "best": best,
+        "raw": raw,
+        "after": first and replace(shown[first.image], name=_name(run, first, best)),
+        "befores": _befores(run, first, source, shown),
+        "source": source,
+        "rounds": rounds,
+        "verdict": _verdict(run, best, raw),
+        "stopped": _stopped(run),
+        "compared": run.comparison and COMPARED[run.comparison],
+        "unmet": never_met(run),
+        "met": MET,
+        **_reservations(run, best),
+        "chart": charts.scores(run, bests, best.score if best else None, noise),
+        "chart_name": "Score by round; best so far: " + ", ".join(map(number, bests)),
+        "seconds": {
+            "drawing": sum(finished.draw_seconds for finished in run.rounds),
+            "judging": sum(finished.judge_seconds for finished in run.rounds),
+        },
+        "groups": {
+            "Settings": run.settings,
+            "Versions": story.get("versions"),
+            "Revisions of models": story.get("revisions"),
+        },
+    }
+    return render("run.html", ["run.js"], values)
+
+
+def _round(
+    run: Run, finished: Round, folder: Path, pictures: Pictures, best: Attempt | None
+) -> ShownRound:
+    request = run.request.prompt
+    attempts = [
+        Shown(
+            attempt,
+            pictures.whole(folder / attempt.image),
+            pieces(request, drawn) if (drawn := attempt.candidate.prompt) != request else (),
+            pieces(request, refined) if (refined := attempt.critique.refined) else (),
+            origin(attempt.candidate),
+            best is not None and attempt.image == best.image,
+        )
+        for attempt in finished.attempts
+    ]
+    return ShownRound(
+        finished.index,
+        attempts,
+        finished.draw_seconds,
+        finished.judge_seconds,
+        finished.wording,
+        pieces(request, proposed) if (proposed := _proposed(finished)) else (),
+    )
+
+
+def _proposed(finished: Round) -> str | None:
+    return finished.wording.prompt if finished.wording else None
+
+
+def _bests(run: Run) -> list[float | None]:
+    """The score of the best image after each round, as the loop saw it."""
+    ends = range(1, len(run.rounds) + 1)
+    so_far = (
+        best_scored(replace(run, rounds=run.rounds[:end], kept="", settled="")) for end in ends
+    )
+    return [best.score if best else None for best in so_far]
+
+
+def _befores(
+    run: Run, first: Attempt | None, source: Picture | None, shown: dict[str, Shown]
+) -> list[Before]:
+    """What the best image can be held against: the source, and the first image."""
+    found = [Before("the source", source)] if source else []
+    if first is not None and first.image != (raw := loop.raw(run)).image:
+        name = "the request as it is" + (f", {number(raw.score)}" if raw.score is not None else "")
+        found.append(Before(name, shown[raw.image].picture))
+    return [before for before in found if before.picture.src]
+
+
+def _name(run: Run, first: Attempt, best: Attempt | None) -> str:
+    if best is None:
+        return "an image that could not be scored"
+    index = next(round_.index for round_ in run.rounds if best in round_.attempts)
+    return f"{'kept' if run.kept else 'best'}: round {index}, {number(first.score)}"
+
+
+def _verdict(run: Run, best: Attempt | None, raw: Attempt | None) -> str:
+    if best is None:
+        return "no image could be scored"
+    if best == raw:
+        return "the first image, of the request as it is, was not surpassed"
+    reached = "the one you kept, of" if run.kept else "the best of"
+    return f"from the request as it is to {reached} {count(len(run.attempts), 'image')}"
+
+
+def _reservations(run: Run, best: Attempt | None) -> dict[str, str]:
+    """What is to be known before anything is made of the best score, in words; empty where nothing
+    is.
+    """
+    return {
+        "close": closeness(run, best) if best else "",
+        "settled": settlement(run),
+        "distrust": distrust(run.untrusted) if run.untrusted else "",
+        "chance": chance(margin(run.attempts)),
+    }
+
+
+def _stopped(run: Run) -> str:
+    if run.stop is None:
+        return "not yet: the run is in progress, or was cut off"
+    if run.stop is StopReason.TARGET:
+        return f"{STOPPED[run.stop]} ({run.settings.get('target')})"
+    return STOPPED[run.stop]

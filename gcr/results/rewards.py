@@ -1,0 +1,148 @@
+"""The critic as a reward function for trainers of diffusion models.
+
+    reward_fn = gcr.Reward(profile="24gb", score="soft")
+    rewards, info = reward_fn(images, prompts, metadata)
+
+This is the call of DDPO (`trl`, ddpo-pytorch) and of the score functions of flow_grpo. Only the
+critic is loaded, once. A reward is the score of an image, 0-1, against its own prompt.
+
+An image without a score has no reward: that is an error, unless the trainer says what such an
+image is to have. Any number would teach something that nobody judged, and NaN spreads through the
+mean of its whole batch.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from gcr.core.phrases import count
+from gcr.core.records import Critique, Request
+from gcr.core.view import Silent
+from gcr.critic import limits, rubric
+from gcr.device.libraries import imported
+from gcr.drawing import pixels
+from gcr.engine.models import load_critic
+from gcr.errors import GcrError, UsageError
+from gcr.settings import endpoint_trust
+from gcr.settings.resolving import Settings, resolve
+
+if TYPE_CHECKING:
+    from gcr.core.records import Critic
+
+FLAGS = ("profile", "critic", "rubric", "score", "judges", endpoint_trust.FLAG)
+
+
+class Reward:
+    """A critic that is loaded, as a function of images and prompts.
+
+    unscored: the reward of an image that has no score, because it is blank or not finite or the
+        critic's reply could not be read twice; None: it is an error.
+    device: as torch spells it, such as `cuda:1`; None: the GPU that this process is set to, where
+        there is one.
+    flags: settings by the names of their options: profile, critic, rubric, score, judges,
+        trust_endpoint.
+
+    May be called from several threads, which take turns. Raises GcrError.
+    """
+
+    def __init__(
+        self, *, unscored: float | None = None, device: str | None = None, **flags: object
+    ) -> None:
+        settings = _resolved(flags)
+        self.unscored = unscored
+        self._settings = settings
+        questions = rubric.load(settings.rubric)
+        self._critic: Critic = load_critic(settings, questions, Silent(), device or _here())
+        self._turn = threading.Lock()
+
+    def __call__(
+        self,
+        images: Any,
+        prompts: Sequence[str],
+        metadata: object = None,  # noqa: ARG002 - of the trainers' call
+    ) -> tuple[list[float], dict[str, object]]:
+        """The rewards, and {"critiques": a gcr.core.records.Critique for each image}.
+
+        images: (batch, 3, height, width) in 0-1, or as `gcr.drawing.pixels.drawings` takes them.
+        metadata: what the trainer knows of the prompts; never shown to the critic.
+        """
+        critiques = self.judge(images, prompts)
+        return _rewards(critiques, self.unscored), {"critiques": critiques}
+
+    def judge(self, images: Any, prompts: Sequence[str]) -> list[Critique]:
+        """What the critic says of each image. One that is faulty is not shown to it."""
+        drawn = pixels.drawings(images)
+        requests = [Request(prompt) for prompt in _checked(prompts, len(drawn))]
+        for request in requests:
+            limits.check(request.prompt, self._settings)
+        critiques = [Critique(problem=f"{one.fault} image") for one in drawn]
+        fit = [i for i, one in enumerate(drawn) if not one.fault]
+        if not fit:
+            return critiques
+        with self._turn:
+            judged = self._critic.judge([requests[i] for i in fit], [drawn[i].image for i in fit])
+        for i, critique in zip(fit, judged, strict=True):
+            critiques[i] = critique
+        return critiques
+
+
+def reward(
+    images: Any, prompts: Sequence[str], *, unscored: float | None = None, **flags: object
+) -> list[float]:
+    """The rewards of images, by a critic that stays loaded until one of other settings is needed.
+
+    The first of what `Reward(...)` gives.
+    """
+    key = json.dumps(_resolved(flags).recorded(), sort_keys=True)
+    with _turn:
+        if key not in _loaded:
+            _loaded.clear()  # before the next one needs its room
+            _loaded[key] = Reward(**flags)  # type: ignore[arg-type]
+        held = _loaded[key]
+    return _rewards(held.judge(images, prompts), unscored)
+
+
+_loaded: dict[str, Reward] = {}
+_turn = threading.Lock()
+
+
+def _here() -> str:
+    """The device of this process, with its number: in other threads `cuda` alone is the first."""
+    imported("torch")
+    import torch
+
+    return f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
+
+
+def _resolved(flags: dict[str, object]) -> Settings:
+    for name in flags:
+        if name not in FLAGS:
+            raise UsageError(f"a reward has no setting {name!r}", f"known: {', '.join(FLAGS)}")
+    return resolve(flags)
+
+
+def _checked(prompts: Sequence[str], images: int) -> list[str]:
+    texts = [prompts] if isinstance(prompts, str) else list(prompts)
+    if len(texts) != images:
+        given = f"{count(images, 'image')} and {count(len(texts), 'prompt')}"
+        raise UsageError(given, "give one prompt for each")
+    for number, text in enumerate(texts):
+        if not isinstance(text, str) or not text.strip():
+            raise UsageError(f"prompt {number} says nothing: {text!r}", "give the words of it")
+    return texts
+
+
+def _rewards(critiques: Sequence[Critique], unscored: float | None) -> list[float]:
+    """Raises GcrError for an image without a score, where nothing stands in for it."""
+    missing = [f"image {i}: {c.problem}" for i, c in enumerate(critiques) if c.overall is None]
+    if missing and unscored is None:
+        more = f"; and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise GcrError(
+            f"{len(missing)} of {count(len(critiques), 'image')} unscored ({missing[0]}{more})",
+            "give unscored=, the reward that such an image is to have, or another rubric",
+        )
+    stand_in = float("nan") if unscored is None else float(unscored)
+    return [stand_in if c.overall is None else c.overall for c in critiques]

@@ -1,0 +1,224 @@
+"""Profiles: named pairs of generator and critic, with the settings that suit them.
+
+Each is a YAML file: in this folder, in the user's config folder under gcr/profiles/, or wherever
+its path says. `auto` is the largest of those in this folder that the machine has room for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from gcr.core.phrases import nearest
+from gcr.device.libraries import imported
+from gcr.errors import UsageError
+from gcr.files import structured, yamltext
+from gcr.files.structured import MalformedError
+from gcr.settings import notebook
+
+AUTO = "auto"
+EMBEDDED = "pocket"
+ENDINGS = (".yaml", ".yml")
+
+Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Profile(BaseModel):
+    """A pair of models and how to run them.
+
+    generator, critic: hub ids, folders, or `pocket:generator` and `pocket:critic`.
+    generator_licence, critic_licence: of their weights, as their model cards name them.
+    gated: whether the hub wants terms accepted before it delivers; None: unknown.
+    width, height: pixels; steps, guidance: None leaves each to the pipeline.
+    prompt_limit: tokens that the generator reads of a prompt; None: unknown.
+    call: further arguments of the generator's pipeline.
+    dtype: of the generator's weights on a GPU.
+    vram_gb: free GPU memory in GiB that the larger of the two needs to work, with its parts taking
+        turns if need be; 0: needs no GPU.
+    draw_batch, judge_batch: images drawn and judged at once, at most.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: Text
+    description: Text
+    generator: Text
+    generator_licence: Text = "unknown"
+    critic: Text
+    critic_licence: Text = "unknown"
+    gated: bool | None = None
+    rubric: Text
+    width: Count
+    height: Count
+    steps: Count | None = None
+    guidance: Annotated[float, Field(ge=0)] | None = None
+    prompt_limit: Count | None = None
+    call: dict[str, JsonValue] = Field(default_factory=dict)
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    vram_gb: Annotated[float, Field(ge=0)]
+    draw_batch: Count = 1
+    judge_batch: Count = 1
+
+
+class Choice(NamedTuple):
+    """What `auto` chose, and why, in words for the user."""
+
+    profile: Profile
+    reason: str
+
+
+def known() -> list[str]:
+    """The names of the profiles that come with gcr."""
+    files = resources.files(__package__).iterdir()
+    return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+
+
+def own(environ: Mapping[str, str]) -> dict[str, Path]:
+    """The files of the user's own profiles, by name.
+
+    Raises UsageError for one that has the name of a profile that comes with gcr.
+    """
+    folder = notebook.place(environ, "profiles")
+    paths = folder.iterdir() if folder.is_dir() else ()
+    found = {path.stem: path for path in sorted(paths) if path.suffix in ENDINGS}
+    for name in {*known(), AUTO} & found.keys():
+        raise UsageError(f"{found[name]} has the name of a profile of gcr's own", "rename it")
+    return found
+
+
+def everything(
+    environ: Mapping[str, str] | None = None,
+) -> tuple[list[Profile], list[UsageError]]:
+    """All profiles, the least demanding first, and what is wrong with others of the user's own."""
+    found, broken = [load(name, {}) for name in known()], []
+    try:
+        files = own(os.environ if environ is None else environ)
+    except UsageError as error:
+        files, broken = {}, [error]
+    for path in files.values():
+        try:
+            found.append(_read(path))
+        except UsageError as error:
+            broken.append(error)
+    return sorted(found, key=lambda one: (one.vram_gb, one.name)), broken
+
+
+def load(name: str, environ: Mapping[str, str] | None = None) -> Profile:
+    """Load a profile by its name, in capitals or not, or by the path of its file.
+
+    Raises UsageError when there is none, naming the nearest.
+    """
+    if is_file(name):
+        return _read(Path(name).expanduser())
+    files = own(os.environ if environ is None else environ)
+    if name in files:
+        return _read(files[name])
+    names = [*known(), *files]
+    same = next((one for one in names if one.casefold() == name.casefold()), None)
+    if same is None:
+        choices = f"known profiles: {', '.join([*names, AUTO])}"
+        near = nearest(name, [*names, AUTO])
+        hint = f"did you mean {near!r}? {choices}" if near else choices
+        raise UsageError(f"no profile named {name!r}", hint)
+    if same != name:
+        return load(same, environ)
+    text = resources.files(__package__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    return parse(name, text)
+
+
+def is_file(name: str) -> bool:
+    """Whether a profile is named by the path of its file, which anybody may have written."""
+    return Path(name).suffix in ENDINGS
+
+
+def _read(path: Path) -> Profile:
+    try:
+        return parse(path.stem, structured.text(path), str(path))
+    except OSError as error:
+        message = f"cannot read the profile {path}: {error.strerror}"
+        raise UsageError(message, "gcr profiles lists those there are") from error
+    except MalformedError as error:
+        message = f"the profile {error.place(path)}: {error.problem}"
+        raise UsageError(message, "gcr profiles lists those there are") from error
+
+
+def parse(name: str, text: str, place: str = "") -> Profile:
+    """A profile from the text of its file. place: the file, for messages.
+
+    Raises UsageError for what a profile cannot hold.
+    """
+    where = f"the profile {place or name}"
+    try:
+        return Profile.model_validate({"name": name, **yamltext.parse(text)})
+    except MalformedError as error:
+        hint = "gcr profiles --json shows some that are whole"
+        raise UsageError(f"{error.place(where)}: {error.problem}", hint) from error
+    except TypeError as error:
+        hint = "gcr profiles --json shows some that are"
+        raise UsageError(f"{where} is not a mapping of YAML", hint) from error
+    except ValidationError as error:
+        raise _mistake(where, error) from error
+
+
+def _mistake(where: str, error: ValidationError) -> UsageError:
+    """What is wrong, and first of all a key that there is not: another may only seem to lack."""
+    problems = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+    problem = problems[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    keys = [name for name in Profile.model_fields if name != "name"]
+    hint = f"its keys: {', '.join(keys)}"
+    if problem["type"] == "extra_forbidden":
+        near = nearest(key, keys)
+        hint = f"did you mean {near!r}? {hint}" if near else hint
+        return UsageError(f"{where} has a key {key!r}, which there is not", hint)
+    if problem["type"] == "missing":
+        return UsageError(f"{where} lacks {key}", hint)
+    said = problem["msg"].removeprefix("Input ")
+    hint = "gcr profiles --json shows values that are right"
+    return UsageError(f"{where}: {key} {said}, not {problem['input']!r}", hint)
+
+
+def automatic(free_gb: float | None = None) -> Choice:
+    """The largest profile that the GPU has room for; the embedded pair where there is no GPU.
+
+    free_gb: free GPU memory in GiB; by default the GPU is asked.
+    """
+    free = _free_gb() if free_gb is None else free_gb
+    if not free:
+        return Choice(load(EMBEDDED), "no GPU here, so the embedded pair, which runs on a CPU")
+    profiles = sorted((load(name) for name in known()), key=lambda profile: profile.vram_gb)
+    best = [profile for profile in profiles if profile.vram_gb <= free][-1]
+    if best.name == EMBEDDED:
+        smallest = next(profile for profile in profiles if profile.vram_gb)
+        return Choice(
+            best,
+            f"{free:.1f} GiB of the GPU's memory are free and the smallest larger profile, "
+            f"{smallest.name}, needs {smallest.vram_gb:g}, so the embedded pair",
+        )
+    return Choice(best, f"the largest that fits in the {free:.1f} GiB that the GPU has free")
+
+
+def gpu_gb() -> float:
+    """Memory of the GPU in GiB; 0 where there is none."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return 0.0
+    return torch.cuda.mem_get_info()[1] / 1024**3
+
+
+def _free_gb() -> float:
+    """Free memory of the GPU in GiB; 0 where there is none."""
+    imported("torch")
+    import torch
+
+    if not torch.cuda.is_available():
+        return 0.0
+    free, _ = torch.cuda.mem_get_info()
+    return free / 1024**3

@@ -1,0 +1,302 @@
+"""Settings of a run: flag > GCR_* > ./gcr.yaml > the user's config folder > profile > default.
+
+A model named by hand brings none of the profile's settings for the other one: steps and size
+belong to the profile's generator, the rubric to its critic.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
+
+from gcr import pocket
+from gcr.device.residency import Residency
+from gcr.errors import GcrError, UsageError
+from gcr.settings import address, endpoint_trust, measured, notebook, overlaps, profiles, spreads
+from gcr.settings.recorded import UNRECORDED
+from gcr.settings.sources import Given, from_environment, from_file, from_flags
+
+NOT_SETTINGS = frozenset({"GCR_DEBUG", "GCR_CACHE", "GCR_API_KEY", "GCR_OFFLINE", "GCR_YES"})
+FOR_GENERATOR = ("generator", "width", "height", "steps", "guidance", "call", "dtype", "draw_batch")
+FOR_CRITIC = ("critic", "rubric", "judge_batch")
+MOST_ROUNDS = 100
+GOOD_CHANCE = 0.95
+"""The target of scores that come from probabilities, which never quite reach 1."""
+BUDGET_IS_LIMIT = "the budget is the limit"
+"""Where the number of rounds comes from under a budget."""
+FEW_IMAGES = 4
+"""A budget below this would go to raw images with two in a round: one leaves room for rewriting."""
+EDITING = "editing"
+"""The rubric for requests that edit an image: none of the profiles' own shows the critic both."""
+
+
+def _spelled(value: object) -> object:
+    """A folder given as a Path, as Python code does, is a name like any other."""
+    return str(value) if isinstance(value, os.PathLike) else value
+
+
+def _listed(value: object) -> object:
+    """One text, as the environment gives it, is a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
+Name = Annotated[str, BeforeValidator(_spelled), Field(min_length=1)]
+Words = Annotated[str, Field(min_length=1)]
+Pixels = Annotated[int, Field(ge=8, le=8192)]
+
+
+class Settings(BaseModel):
+    """Everything that decides what a run draws, and where it goes.
+
+    width, height, steps, guidance: None leaves the choice to the pipeline.
+    judges: how often each image is judged. spread: standard deviation of a score, as `gcr
+        calibrate` measured it; None: unknown.
+    strength: of the strategies that go on from an image; None leaves the choice to each.
+    max_images, max_seconds: budgets; None: no limit. With one, rounds is lifted, unless given too.
+    history: whether the critic, after each round, words a prompt with all in view that was tried.
+    residency: what stays on a GPU, as `gcr.device.residency` explains; it changes no image.
+    overlap: whether some prompts are drawn for while images of others are judged, which changes
+        none either; None: as `gcr bench` found, or else where the critic is on a server.
+    compile, step_cache: to draw faster, as in `gcr.drawing.faster`; they change images a little.
+    compare: whether the critic sees the best image beside the first at the end, without scores.
+    call, dtype, draw_batch, judge_batch: as in a profile, which alone can set them.
+    chosen: why `auto` took this profile; empty where a person chose.
+    trusted: whether the user named the server that the critic is on: see `endpoint_trust`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    profile: str = profiles.EMBEDDED
+    generator: Name
+    critic: Name
+    rubric: Name = "text-to-image"
+    seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
+    width: Pixels | None = None
+    height: Pixels | None = None
+    steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    guidance: Annotated[float, Field(ge=0, le=100)] | None = None
+    negative: str = ""
+    keep: Annotated[tuple[Words, ...], BeforeValidator(_listed)] = ()
+    score: Literal["reply", "soft", "checklist"] = "reply"
+    judges: Annotated[int, Field(ge=1, le=64)] = 1
+    spread: Annotated[float, Field(ge=0, le=1)] | None = None
+    strategy: Literal["refine", "best-of-n", "rewrite", "reflect", "evolve"] = "refine"
+    strength: Annotated[float, Field(gt=0, le=1)] | None = None
+    rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] = 4
+    images: Annotated[int, Field(ge=1, le=64)] = 2
+    target: Annotated[float, Field(gt=0, le=1)] = 1.0
+    patience: Annotated[int, Field(ge=1)] = 2
+    min_gain: Annotated[float, Field(ge=0, le=1)] = 0.02
+    max_images: Annotated[int, Field(ge=1)] | None = None
+    max_seconds: Annotated[float, Field(gt=0)] | None = None
+    history: bool = True
+    compare: bool = True
+    residency: Residency = "auto"
+    overlap: bool | None = None
+    compile: bool = False
+    step_cache: bool = False
+    output: Path = Path("outputs")
+    call: dict[str, JsonValue] = Field(default_factory=dict)
+    dtype: str = "auto"
+    draw_batch: int = 1
+    judge_batch: int = 2
+    chosen: Annotated[str, Field(exclude=True)] = ""
+    trusted: Annotated[bool, Field(exclude=True)] = False
+
+    def recorded(self) -> dict[str, object]:
+        """The settings as JSON values, without those that change no image.
+
+        What draws faster is only there if it is on: a run without goes on from one that began
+        before there was such a thing.
+        """
+        off = {name for name in ("compile", "step_cache") if not getattr(self, name)}
+        return self.model_dump(mode="json", exclude={"output", *OF_THE_MACHINE, *off})
+
+
+OF_THE_MACHINE = ("residency", "overlap")
+NOT_GIVEN_BY_HAND = ("spread", "call", "dtype", "draw_batch", "judge_batch", "chosen", "trusted")
+KEYS = tuple(name for name in Settings.model_fields if name not in NOT_GIVEN_BY_HAND)
+
+
+class Resolved(NamedTuple):
+    """Settings, and for each where it came from, in words for the user."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+    profile: profiles.Profile
+
+
+def resolve(
+    flags: Mapping[str, object],
+    *,
+    edit: bool = False,
+    folder: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Settle every setting. flags: None means "not given"; folder: where gcr.yaml is looked for.
+
+    edit: whether an image is to be edited, which takes another rubric, unless one was given.
+    Raises UsageError for an unknown key, an unknown profile, and a value out of range.
+    """
+    return traced(flags, edit=edit, folder=folder, environ=environ).settings
+
+
+def traced(
+    flags: Mapping[str, object],
+    *,
+    edit: bool = False,
+    folder: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Resolved:
+    """As `resolve`, and tell where each setting came from."""
+    environ = os.environ if environ is None else environ
+    given = _given(flags, folder or Path(), environ)
+    named = given.pop("profile", Given(profiles.EMBEDDED, "default"))
+    if str(named.value).casefold() == profiles.AUTO:
+        profile, chosen = profiles.automatic()
+        named = Given(profile.name, f"auto: {chosen}")
+    else:
+        profile, chosen = profiles.load(str(named.value), environ), ""
+    settled = {
+        **{key: Given(None, "default") for key in Settings.model_fields},
+        **_from_profile(profile, given, by_user=not profiles.is_file(str(named.value))),
+        **_implied(given, edit=edit),
+        **given,
+        "profile": Given(profile.name, named.origin),
+        "chosen": Given(chosen, named.origin),
+    }
+    if address.is_address(str(settled["critic"].value)):
+        settled |= endpoint_trust.settled(settled["critic"], environ, flags)
+    values = {key: item.value for key, item in settled.items() if item.origin != "default"}
+    values["profile"] = profile.name
+    settings = _validated(values, given)
+    if given.keys() & {"width", "height"}:
+        pocket.check_size(settings.generator, settings.width, settings.height)
+    found = _measured(settings, given, environ)
+    settings = settings.model_copy(update={key: item.value for key, item in found.items()})
+    origins = {key: item.origin for key, item in {**settled, **found}.items()}
+    return Resolved(settings, origins, profile)
+
+
+def recalled(
+    recorded: Mapping[str, object],
+    *,
+    residency: str | None = None,
+    overlap: bool | None = None,
+    trust_endpoint: bool = False,
+) -> Settings:
+    """The settings that `recorded` gave, as a folder keeps them.
+
+    residency, overlap: which a folder does not keep, as they are for this machine to say; None: as
+        the environment and the config files have them, or as gcr bench found.
+    trust_endpoint: whether the server that the folder names may have the API key.
+    Raises GcrError where they are not what this version can go on with, UsageError for a residency
+    that there is not, and for a server that nobody vouches for.
+    """
+    values = {**UNRECORDED, **recorded}
+    values.pop("rubric_sha256", None)
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(map(str, problem["loc"]))
+        message = f"this version of gcr cannot read the recorded setting {key}: {problem['msg']}"
+        raise GcrError(message, "go on with the version that began it, or start anew") from error
+    given = _given({"residency": residency, "overlap": overlap}, Path(), os.environ)
+    here = {name: given[name].value for name in OF_THE_MACHINE if name in given}
+    here.setdefault("overlap", _overlap(settings, os.environ))
+    here["trusted"] = endpoint_trust.of_record(settings.critic, given, trust=trust_endpoint)
+    return _validated({**settings.model_dump(), **here}, given)
+
+
+def _given(
+    flags: Mapping[str, object], folder: Path, environ: Mapping[str, str]
+) -> dict[str, Given]:
+    """What somebody set, wherever they did, where the strongest place has it."""
+    return {
+        **from_file(user_config(environ), KEYS, by_user=True),
+        **from_file(folder / "gcr.yaml", KEYS),
+        **from_environment(environ, KEYS, besides=NOT_SETTINGS),
+        **from_flags({key: flags[key] for key in flags if key != endpoint_trust.FLAG}, KEYS),
+    }
+
+
+def _validated(values: Mapping[str, object], given: Mapping[str, Given]) -> Settings:
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        raise _out_of_range(error, given) from error
+    if settings.score == "checklist" and settings.judges > 1:
+        raise UsageError(
+            "--judges does nothing with --score checklist", "answers are probabilities already"
+        )
+    return settings
+
+
+def _implied(given: Mapping[str, Given], *, edit: bool) -> dict[str, Given]:
+    """What follows from other settings, where it is not given itself."""
+    found = {}
+    if given.get("score", Given("reply", "")).value != "reply":
+        found["target"] = Given(GOOD_CHANCE, "scores that are probabilities")
+    if given.keys() & {"max_images", "max_seconds"}:
+        found["rounds"] = Given(MOST_ROUNDS, BUDGET_IS_LIMIT)
+    budget = given.get("max_images")
+    if budget and str(budget.value).isdecimal() and int(str(budget.value)) < FEW_IMAGES:
+        found["images"] = Given(1, "so few images in all")
+    if edit:
+        found["rubric"] = Given(EDITING, "an image is edited")
+    return found
+
+
+def _measured(
+    settings: Settings, given: Mapping[str, Given], environ: Mapping[str, str]
+) -> dict[str, Given]:
+    """What was measured on this machine and is not given, nor will be measured in the run."""
+    found = {}
+    if "spread" not in given and settings.judges == 1:
+        key = spreads.key(settings.critic, settings.rubric, settings.score)
+        found["spread"] = Given(spreads.known(environ, key), "gcr calibrate")
+    size = (settings.width, settings.height)
+    if drawn := measured.here(environ, "draw", settings.generator, size):
+        found["draw_batch"] = Given(drawn.batch, "gcr bench")
+    if judged := measured.here(environ, "judge", settings.critic, size):
+        found["judge_batch"] = Given(judged.batch, "gcr bench")
+    if settings.overlap is None:
+        found["overlap"] = Given(_overlap(settings, environ), "gcr bench")
+    return {key: item for key, item in found.items() if item.value is not None}
+
+
+def _overlap(settings: Settings, environ: Mapping[str, str]) -> bool | None:
+    """As it was found on this machine."""
+    size = settings.width, settings.height
+    return overlaps.here(environ, settings.generator, settings.critic, size)
+
+
+def user_config(environ: Mapping[str, str]) -> Path:
+    """The user's own config file: $XDG_CONFIG_HOME/gcr/config.yaml, by default in ~/.config."""
+    return notebook.place(environ, "config.yaml")
+
+
+def _from_profile(
+    profile: profiles.Profile, given: Mapping[str, Given], *, by_user: bool
+) -> dict[str, Given]:
+    keys = (
+        *(() if "generator" in given else FOR_GENERATOR),
+        *(() if "critic" in given else FOR_CRITIC),
+    )
+    origin = f"profile {profile.name}"
+    return {key: Given(getattr(profile, key), origin, by_user) for key in keys}
+
+
+def _out_of_range(error: ValidationError, given: Mapping[str, Given]) -> UsageError:
+    problem = error.errors()[0]
+    key = str(problem["loc"][0])
+    item = given.get(key, Given(problem["input"], f"{key} of the profile"))
+    said = problem["msg"].removeprefix("Input ").removeprefix("String ")
+    return UsageError(
+        f"{item.origin} {said}, not {item.value!r}", "gcr refine --help lists the options"
+    )

@@ -1,0 +1,1 @@
+"""What people see and say while models work: terminal, Ctrl-C, approval."""

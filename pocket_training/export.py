@@ -1,0 +1,73 @@
+"""Stage 7: the trained pair as it ships: safetensors in float16, and the log of its training."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import cast
+
+import torch
+from transformers import LlavaForConditionalGeneration, LlavaProcessor, SiglipImageProcessor
+
+from gcr.pocket import world
+from pocket_training import critic, denoiser, eyes
+from pocket_training.session import hardware
+
+STAGES = ("vae", "decoder", "text", "denoiser", "eyes", "critic")
+
+
+def export(work: Path, target: Path) -> None:
+    """Write target/generator, target/critic and target/training.json."""
+    generator(work, target / "generator")
+    reviewer(work, target / "critic")
+    log = {
+        "hardware": hardware(),
+        "torch": torch.__version__,
+        "stages": {
+            stage: _log(path) for stage in STAGES if (path := work / stage / "log.jsonl").exists()
+        },
+    }
+    (target / "training.json").write_text(json.dumps(log, indent=1) + "\n")
+
+
+def generator(work: Path, target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    denoiser.pipeline(work).to(dtype=torch.float16).save_pretrained(target)
+
+
+def reviewer(work: Path, target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    tokenize = critic.tokenizer()
+    model = load(work / "critic").to(dtype=torch.float16)
+    model.generation_config.eos_token_id = tokenize.eos_token_id
+    model.generation_config.pad_token_id = tokenize.pad_token_id
+    model.save_pretrained(target)
+    processor = LlavaProcessor(
+        image_processor=SiglipImageProcessor(
+            size={"height": world.SIDE, "width": world.SIDE},
+            image_mean=[0.5] * 3,
+            image_std=[0.5] * 3,
+        ),
+        tokenizer=tokenize,
+        patch_size=eyes.PATCH,
+        vision_feature_select_strategy="full",
+        image_token="<image>",
+        num_additional_image_tokens=0,
+        chat_template=critic.CHAT,
+    )
+    processor.save_pretrained(target)
+
+
+def load(folder: Path) -> LlavaForConditionalGeneration:
+    """The trained critic of a stage folder."""
+    model = critic.Reader(critic.build(len(critic.tokenizer())), eyes.Eyes())
+    state = torch.load(folder / "checkpoint.pt", map_location="cpu", weights_only=True)
+    model.load_state_dict(state["model"])
+    return cast("LlavaForConditionalGeneration", model.critic.eval())
+
+
+def _log(path: Path) -> list[dict[str, float]]:
+    """About twenty lines of a stage's log, the last one among them."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return lines[:: max(1, len(lines) // 20)] + lines[-1:]

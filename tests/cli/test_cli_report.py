@@ -1,0 +1,175 @@
+"""`gcr report`, and the pages that refine and batch leave, as a user meets them."""
+
+import signal
+from pathlib import Path
+
+import pytest
+from fakes import SCORES, FakeCritic
+from folders import make_batch, make_run
+
+import gcr
+from gcr.engine import single
+from gcr.engine.single import Unreported
+from gcr.errors import GcrError
+from gcr.files import atomic
+
+
+class Interrupting(FakeCritic):
+    """Ctrl-C while it judges for the second time."""
+
+    def judge(self, requests, images, sources=()):
+        judged = super().judge(requests, images, sources)
+        if len(self.calls) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return judged
+
+
+class Failing(FakeCritic):
+    """Fails when it judges for the second time."""
+
+    def judge(self, requests, images, sources=()):
+        if self.calls:
+            raise GcrError("the critic is gone")
+        return super().judge(requests, images, sources)
+
+
+@pytest.fixture
+def full(monkeypatch):
+    """A disk on which there is no room for pages."""
+    written = atomic.write
+
+    def write(path, content):
+        if path.name == "index.html":
+            raise GcrError(f"cannot write {path}: no room", "free space")
+        written(path, content)
+
+    monkeypatch.setattr("gcr.results.report.write", write)
+
+
+def page_of(folder):
+    return (Path(folder) / "index.html").read_text()
+
+
+def test_it_prints_the_path_of_the_page_and_nothing_else(cli, tmp_path):
+    make_run(tmp_path / "run")
+    ran = cli("report", "run")
+    assert (ran.code, ran.out, ran.err) == (0, "run/index.html\n", "")
+    assert "a red circle" in page_of("run")
+    ran = cli("report", "run", "-o", "page.html", "--standalone")
+    assert (ran.code, ran.out) == (0, "page.html\n")
+    assert 'src="data:image/png' in Path("page.html").read_text()
+
+
+def test_a_folder_without_anything_to_show_is_refused(cli, tmp_path):
+    for arguments in ((str(tmp_path),), ("nowhere",)):
+        ran = cli("report", *arguments)
+        assert (ran.code, ran.out) == (2, "")
+        assert "error: no run, batch or comparison in" in ran.err
+    make_run(tmp_path / "run")
+    ran = cli("report", "run", "-o", str(tmp_path))
+    assert ran.code == 2
+    assert "is a folder" in ran.err
+
+
+def test_a_damaged_run_is_said(cli, tmp_path):
+    make_run(tmp_path / "run")
+    (tmp_path / "run/rounds.jsonl").write_text("{}\n")
+    ran = cli("report", "run")
+    assert ran.code == 1
+    assert "rounds.jsonl, line 1, is damaged" in ran.err
+
+
+def test_a_damaged_run_does_not_keep_a_batch_from_being_shown(cli, tmp_path):
+    (make_batch(tmp_path / "b", 4) / "runs/p1/rounds.jsonl").write_text("{}\n")
+    ran = cli("report", "b")
+    assert (ran.code, ran.out) == (0, "b/index.html\n")
+    assert "warning: b/runs/p1 has no page: " in ran.err
+    assert "runs/p0/index.html" in page_of("b")
+    assert "runs/p1/index.html" not in page_of("b")
+
+
+def test_a_page_of_a_batch_goes_where_it_is_wanted_and_nothing_else_is_written(cli, tmp_path):
+    folder = make_batch(tmp_path / "b", 3)
+    before = sorted(folder.rglob("*"))
+    assert cli("report", "b", "-o", "page.html").code == 0
+    assert sorted(folder.rglob("*")) == before
+    assert "runs/p0/index.html" not in Path("page.html").read_text()
+    assert cli("report", "b").code == 0
+    assert cli("report", "b", "-o", "page.html").code == 0
+    assert 'href="b/runs/p0/index.html"' in Path("page.html").read_text()
+
+
+def test_refine_leaves_a_page(cli):
+    ran = cli("refine", "a red circle", "--rounds", "2")
+    folder = Path(ran.out.strip()).parent
+    assert "that was the last round" in page_of(folder)
+    assert "index.html shows it" in ran.err
+
+
+def test_a_run_that_was_interrupted_has_a_page_and_a_new_one_when_it_goes_on(cli):
+    cli.models["critic"] = Interrupting(SCORES)
+    assert cli("refine", "a red circle", "--rounds", "3").code == 130
+    (folder,) = Path("outputs").glob("*/*")
+    assert "<dd>interrupted</dd>" in page_of(folder)
+    cli.models["critic"] = FakeCritic(SCORES)
+    assert cli("resume", str(folder)).code == 0
+    assert "<dd>that was the last round</dd>" in page_of(folder)
+
+
+def test_a_run_that_failed_has_a_page_of_what_there_is(cli):
+    cli.models["critic"] = Failing(SCORES)
+    ran = cli("refine", "a red circle")
+    assert (ran.code, ran.out) == (1, "")
+    assert "the critic is gone" in ran.err
+    (folder,) = Path("outputs").glob("*/*")
+    assert "<dd>the run failed</dd>" in page_of(folder)
+
+
+def test_a_page_that_cannot_be_written_is_said_and_costs_nothing(cli, full):
+    ran = cli("refine", "a red circle", "--rounds", "2")
+    assert ran.code == 1
+    best = Path(ran.out.strip())
+    assert best.name == "best.png"
+    assert best.is_file()
+    assert gcr.load_run(best.parent).stop == "rounds"
+    error, hint = ran.err.splitlines()[-2:]
+    assert error == f"error: cannot write {best.parent}/index.html: no room"
+    assert hint == f"hint:  the run is saved; gcr report {best.parent} tries again"
+
+
+def test_from_python_the_outcome_is_not_lost_with_the_page(cli, full):
+    with pytest.raises(Unreported) as failed:
+        single.refine("a red circle", rounds=1)
+    assert failed.value.outcome.best is not None
+    assert failed.value.outcome.best_image.is_file()
+
+
+def test_a_batch_whose_page_cannot_be_written_has_its_summary(cli, full):
+    Path("p.txt").write_text("a red circle\na blue star\n")
+    ran = cli("batch", "p.txt", "--rounds", "1", "--into", "b")
+    assert (ran.code, ran.out) == (1, "b/summary.jsonl\n")
+    assert "no room" in ran.err
+
+
+def test_pages_of_a_batch_link_to_each_other(cli):
+    Path("p.txt").write_text("a red circle\na blue star\n")
+    assert cli("batch", "p.txt", "--rounds", "1", "--into", "b").code == 0
+    assert 'href="runs/2/index.html"' in page_of("b")
+    assert 'href="../../index.html"' in page_of("b/runs/2")
+    assert "a blue star" in page_of("b/runs/2")
+
+
+def test_what_can_be_read_of_a_damaged_run_is_shown(cli):
+    folder = Path(cli("refine", "a red circle", "--rounds", "3").out.strip()).parent
+    lines = (folder / "rounds.jsonl").read_text().splitlines(keepends=True)
+    (folder / "rounds.jsonl").write_text(lines[0] + lines[2])
+    (folder / "run.json").write_text("{")
+    ran = cli("report", str(folder))
+    assert (ran.code, ran.out) == (0, f"{folder}/index.html\n")
+    assert f"warning: {folder}/rounds.jsonl, line 2, is damaged: it holds round 2" in ran.err
+    assert f"warning: {folder}/run.json, line 1, is damaged" in ran.err
+    assert "02-1.png" in page_of(folder)
+    assert "a red circle" in page_of(folder)
+    ran = cli("resume", str(folder))
+    assert ran.code == 1
+    assert f"error: {folder}/run.json, line 1, is damaged" in ran.err

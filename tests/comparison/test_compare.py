@@ -1,0 +1,567 @@
+"""Comparisons on fakes: what is drawn, what is measured, and what may be said of it."""
+
+import csv
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from fakes import SCORES, FakeCritic, FakeGenerator, seed_of
+from PIL import Image
+
+import gcr
+from gcr.comparison import arms, comparing, evaluators
+from gcr.comparison.figures import said
+from gcr.comparison.folder import CompareInterrupted
+from gcr.comparison.scores import Scores
+from gcr.comparison.statistics import FEWEST
+from gcr.core.records import Wording
+from gcr.engine import batching, single
+from gcr.errors import GcrError, ModelError, UsageError
+from gcr.inputs import source
+from gcr.pocket import world
+from gcr.settings.resolving import MOST_ROUNDS
+from gcr.storage import runfolder
+
+PROMPTS = ["a red circle", "two blue stars", "a green square"]
+MANY = [f"a {colour} {shape}" for colour, shape in world.PAIRS[:FEWEST]]
+TRUE = {0: 0.1, 1: 0.2, 2: 0.5, 3: 0.9}
+
+
+@dataclass
+class FakeEvaluator:
+    """Says what it was told of an image's seed; counts what it measures."""
+
+    says: dict = field(default_factory=lambda: dict(TRUE))
+    most: int = 10_000
+    measured: list = field(default_factory=list)
+
+    def score(self, samples):
+        for sample in samples:
+            if len(self.measured) == self.most:
+                raise GcrError("the evaluator ended with exit code 1")
+            with Image.open(sample.image) as image:
+                seed = seed_of(image.convert("RGB"))
+            self.measured.append((sample.prompt, seed))
+            yield sample.id, self.says.get(seed, 0.0)
+
+
+@dataclass
+class Tool:
+    generator: FakeGenerator
+    critic: FakeCritic
+    evaluator: FakeEvaluator
+    loaded: int = 0
+
+    def load(self, *_, **__):
+        self.loaded += 1
+        return self.generator, self.critic
+
+    def __call__(self, prompts=PROMPTS, into="c", **options):
+        given = {"evaluator": "command:x", "max_images": 4, **options}
+        return gcr.compare(prompts, into=into, **given)
+
+    @property
+    def drawn(self):
+        return [(c.prompt, c.seed) for call in self.generator.calls for c in call]
+
+
+@pytest.fixture
+def tool(monkeypatch, tmp_path):
+    """`gcr.compare` on fakes, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    made = Tool(FakeGenerator(), FakeCritic(SCORES), FakeEvaluator())
+    for module in (single, arms):
+        monkeypatch.setattr(module, "load_models", made.load)
+    monkeypatch.setattr(evaluators, "load", lambda *_: made.evaluator)
+    return made
+
+
+def record(folder="c"):
+    return json.loads((Path(folder) / "compare.json").read_text())
+
+
+def pixels(folder):
+    found = {}
+    for path in sorted(Path(folder).rglob("*.png")):
+        with Image.open(path) as image:
+            found[str(path.relative_to(folder))] = source.digest(image.convert("RGB"))
+    return found
+
+
+# What is drawn
+
+
+def test_every_arm_has_the_same_first_image_and_nobody_draws_it_twice(tool):
+    tool(PROMPTS[:1])
+    first = [pixels(f"c/{arm}/runs/1")["00-0.png"] for arm in arms.USUAL]
+    assert len(set(first)) == 1
+    assert len(pixels("c/raw")) == 2  # the image, and its copy as the best
+    request = [seed for prompt, seed in tool.drawn if prompt == PROMPTS[0]]
+    assert request == [0, 1, 2, 3]
+    assert len(tool.drawn) == 4 + 2  # refine draws only its second round
+    assert tool.loaded == 1
+
+
+def test_what_is_taken_over_is_what_the_arm_would_have_drawn(tool):
+    tool()
+    tool(into="alone", arms=["refine", "raw"])
+    assert pixels("c/refine") == pixels("alone/refine")
+    taken, own = (
+        runfolder.RunFolder.open(Path(f"{into}/refine/runs/2")).run for into in ("c", "alone")
+    )
+    plain = [[(a.candidate, a.critique) for a in run.attempts] for run in (taken, own)]
+    assert plain[0] == plain[1]
+
+
+def test_an_arm_is_a_batch(tool):
+    tool()
+    assert len(batching.resume(Path("c/refine")).results) == 3
+    assert len(Path("c/refine/summary.csv").read_text().splitlines()) == 4
+
+
+def test_arms_draw_as_many_images_unless_they_have_what_they_want(tool):
+    """The score stops rising, and no arm stops for that."""
+    tool.critic = FakeCritic({}, 0.5)
+    found = tool(PROMPTS[:1], max_images=9)
+    assert {arm.name: arm.images for arm in found.arms} == {"raw": 1, "best-of-n": 9, "refine": 9}
+    tool.critic = FakeCritic({3: 1.0}, 0.5)
+    found = tool(PROMPTS[:1], max_images=9, into="d")
+    assert {arm.name: arm.images for arm in found.arms} == {"raw": 1, "best-of-n": 4, "refine": 4}
+
+
+def test_the_budget_is_what_limits_unless_the_user_says_otherwise(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("GCR_MAX_SECONDS", "9")
+    by_default = comparing.shared({}, "images")
+    assert (by_default.max_images, by_default.max_seconds) == (8, None)
+    assert by_default.rounds == by_default.patience == MOST_ROUNDS
+    asked = comparing.shared({"rounds": 3, "patience": 1, "max_images": 5}, "images")
+    assert (asked.rounds, asked.patience, asked.max_images) == (3, 1, 5)
+    timed = comparing.shared({"max_seconds": 30.0}, "seconds")
+    assert (timed.max_images, timed.max_seconds) == (None, 30)
+
+
+@pytest.mark.parametrize(
+    ("flags", "equal", "message"),
+    [
+        ({}, "seconds", "needs to know how many"),
+        ({"max_images": 3, "max_seconds": 3.0}, "seconds", "the budget is --max-seconds"),
+        ({"max_seconds": 3.0}, "images", "the budget is --max-images"),
+        ({"max_images": 0}, "images", "--max-images should be greater"),
+        ({}, "money", "--equal 'money'"),
+        ({"strategy": "refine"}, "images", "several strategies"),
+    ],
+)
+def test_budgets_that_make_no_sense(flags, equal, message):
+    with pytest.raises(UsageError, match=message):
+        comparing.shared(flags, equal)
+
+
+def test_at_equal_seconds_every_arm_has_a_round_and_no_more_than_fit(tool):
+    found = tool(PROMPTS[:1], max_images=None, equal="seconds", max_seconds=1e-9)
+    assert {arm.name: arm.images for arm in found.arms} == {"raw": 1, "best-of-n": 2, "refine": 2}
+    assert (record()["equal"], record()["budget"]) == ("seconds", 1e-9)
+
+
+def test_a_strategy_that_cannot_be_drawn_is_refused_and_not_replaced(tool):
+    tool.generator = FakeGenerator(obstacle="it starts from noise alone")
+    with pytest.raises(UsageError, match="cannot draw as reflect does"):
+        tool(arms=["raw", "reflect"])
+    assert not list(Path("c").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"arms": ["raw"]}, "nothing to be compared with"),
+        ({"arms": ["raw", "raw"]}, "nothing to be compared with"),
+        ({"arms": ["raw", "refined"]}, "no arm named 'refined'"),
+        ({"by": "kind"}, "--by 'kind' is no column"),
+        ({"evaluator": "vqascore:pocket:critic"}, "is the critic that steers"),
+        ({"evaluator": "clipscore:nowhere"}, "there is no model at nowhere"),
+        ({"evaluator": None, "generator": "owner/other"}, "no evaluator says"),
+        ({"evaluator": "truth", "prompts": ["a dragon"]}, "truth cannot tell what 'a dragon'"),
+    ],
+)
+def test_what_is_wrong_is_said_before_models_are_loaded(tool, options, message):
+    with pytest.raises((UsageError, ModelError), match=message):
+        tool(**options)
+    assert tool.loaded == 0
+    assert not Path("c").exists()
+
+
+# What is measured, and written down
+
+
+def test_compare_json_has_what_others_read(tool):
+    found = tool()
+    told = record()
+    assert told == json.loads(json.dumps(found.as_json()))
+    assert set(told) == {
+        *("id", "started", "seconds", "files", "settings", "versions", "evaluator", "critic"),
+        *("equal", "budget", "arms", "pairs", "prompts", "suspects", "suspicions"),
+    }
+    assert told["evaluator"] == {"name": "command", "model": "x"}
+    assert (told["critic"], told["equal"], told["budget"]) == ("pocket:critic", "images", 4)
+    assert [(arm["name"], arm["folder"], arm["strategy"]) for arm in told["arms"]] == [
+        ("raw", "raw", "raw"), ("best-of-n", "best-of-n", "best-of-n"), ("refine",) * 3
+    ]  # fmt: skip
+    refine = told["arms"][2]
+    assert (refine["mean"], refine["critic_mean"], refine["images"]) == pytest.approx((0.9, 0.8, 4))
+    shown = told["prompts"][0]["arms"]["raw"]
+    assert shown == {
+        "run": "raw/runs/1",
+        "image": "raw/runs/1/best.png",
+        "score": 0.1,
+        "critic": 0.2,
+        "images": 1,
+        "seconds": shown["seconds"],
+        "failure": "",
+        "untrusted": "",
+    }
+    assert (Path("c") / shown["image"]).is_file()
+    assert [(p["arm"], p["against"]) for p in told["pairs"]] == [
+        ("best-of-n", "raw"), ("refine", "raw"), ("refine", "best-of-n")
+    ]  # fmt: skip
+    pair = told["pairs"][1]
+    assert (pair["prompts"], pair["wins"], pair["ties"], pair["losses"]) == (3, 3, 0, 0)
+    assert pair["difference"] == pytest.approx(0.8)
+    assert (pair["verdict"], pair["needed"]) == ("too few", FEWEST - 3)
+
+
+def test_the_table_has_a_row_for_each_prompt_and_arm(tool):
+    rows = list(csv.DictReader(tool().table.read_text().splitlines()))
+    assert len(rows) == 9
+    assert {row["arm"] for row in rows} == set(arms.USUAL)
+    assert [float(row["score"]) for row in rows if row["arm"] == "refine"] == [0.9] * 3
+
+
+def test_spreadsheets_find_no_formula_in_the_table(tool):
+    found = tool(['=cmd|"/C calc"', "-1 dog", "a red circle"])
+    rows = list(csv.DictReader(found.table.read_text().splitlines()))
+    assert {row["prompt"] for row in rows} == {'\'=cmd|"/C calc"', "'-1 dog", "a red circle"}
+    assert found.prompts[0].prompt[0] != "'"
+
+
+def test_what_the_evaluator_prefers_is_called_better(tool):
+    found = tool(MANY, arms=["raw", "refine"])
+    assert [said(pair) for pair in found.pairs] == ["refine is better than raw"]
+    tool.evaluator = FakeEvaluator({0: 0.9})
+    found = tool(MANY, arms=["raw", "refine"], evaluator="command:y")
+    assert [said(pair) for pair in found.pairs] == ["refine is worse than raw"]
+    tool.evaluator = FakeEvaluator({})
+    found = tool(MANY, arms=["raw", "refine"], evaluator="command:z")
+    assert [said(pair) for pair in found.pairs] == ["no difference shown between refine and raw"]
+    few = tool(arms=["raw", "refine"], into="few").pairs[0]
+    assert said(few) == "too few prompts to tell refine and raw apart: about 17 more"
+
+
+def test_an_image_is_measured_once(tool):
+    tool()
+    assert sorted(tool.evaluator.measured) == sorted((p, s) for p in PROMPTS for s in (0, 3))
+    drawn = len(tool.drawn)
+    tool()
+    tool(arms=["raw", "rewrite"])  # whose best image is new
+    assert len(tool.evaluator.measured) == len(set(tool.evaluator.measured))
+    assert len(tool.drawn) > drawn
+
+
+def test_scores_that_were_given_survive_an_evaluator_that_fails(tool):
+    tool.evaluator.most = 2
+    with pytest.raises(GcrError, match="exit code 1"):
+        tool()
+    assert len(Path("c/scores.jsonl").read_text().splitlines()) == 2
+    drawn, loaded = len(tool.drawn), tool.loaded
+    tool.evaluator.most = 10_000
+    assert tool().arms[0].mean == pytest.approx(0.1)
+    assert len(tool.evaluator.measured) == 6
+    assert (len(tool.drawn), tool.loaded) == (drawn, loaded)
+
+
+def test_another_evaluator_measures_the_same_images_anew(tool):
+    tool()
+    drawn = len(tool.drawn)
+    tool.evaluator = FakeEvaluator({0: 1.0})
+    assert tool(evaluator="command:y").arms[0].mean == 1.0
+    assert len(tool.drawn) == drawn
+    assert len(tool.evaluator.measured) == 6
+    assert len(Path("c/scores.jsonl").read_text().splitlines()) == 12
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf])
+def test_a_score_that_is_no_number_is_refused(tool, score):
+    tool.evaluator = FakeEvaluator({0: score})
+    with pytest.raises(GcrError, match=f"scored an image {score}"):
+        tool()
+    assert not Path("c/compare.json").exists()
+
+
+def test_a_torn_score_is_measured_again_and_a_damaged_one_is_an_error(tool):
+    tool()
+    path = Path("c/scores.jsonl")
+    path.write_bytes(path.read_bytes()[:-9])
+    tool()
+    assert len(tool.evaluator.measured) == 7
+    assert len(path.read_text().splitlines()) == 6
+    path.write_text('{"score": "x"}\n')
+    with pytest.raises(GcrError, match="damaged line"):
+        Scores(Path("c"))
+
+
+# Where critic and evaluator differ
+
+
+def test_what_pleases_the_critic_alone_is_suspected_and_comes_first(tool):
+    """On the third prompt the evaluator finds the critic's favourite worse."""
+    found = tool(arms=["raw", "refine"])
+    assert found.suspects == ()
+
+    class Deceived(FakeEvaluator):
+        def score(self, samples):
+            for sample in samples:
+                refined = sample.id.startswith("refine/")
+                gain = {"a red circle": 0.3, "two blue stars": 0.0}.get(sample.prompt, -0.2)
+                yield sample.id, 0.5 + gain * refined
+
+    tool.evaluator = Deceived()
+    found = tool(arms=["raw", "refine"], evaluator="command:y")
+    assert [(one.id, one.arm, one.against) for one in found.suspects] == [
+        ("3", "refine", "raw"), ("2", "refine", "raw")
+    ]  # fmt: skip
+    assert found.suspects[0].critic_gain == pytest.approx(0.6)
+    assert found.suspects[0].evaluator_gain == pytest.approx(-0.2)
+    assert [prompt.id for prompt in found.prompts] == ["3", "2", "1"]
+    assert [prompt["id"] for prompt in record()["prompts"]] == ["3", "2", "1"]
+
+
+def test_two_images_that_are_both_right_are_not_suspected(tool):
+    tool.evaluator = FakeEvaluator({0: 1.0, 3: 1.0})
+    assert tool(arms=["raw", "refine"]).suspects == ()
+
+
+# Categories
+
+
+def test_categories_are_compared_apart_and_do_not_change_the_whole(tool, tmp_path):
+    lines = [{"prompt": p, "tag": "even" if i % 2 else "odd", "n": i} for i, p in enumerate(MANY)]
+    path = tmp_path / "p.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = tool(path, arms=["raw", "refine"])
+    assert [(pair.category, pair.prompts, pair.verdict) for pair in found.pairs] == [
+        (None, 20, "better"), ("even", 10, "too few"), ("odd", 10, "too few")
+    ]  # fmt: skip
+    assert found.pairs[0].adjusted == found.pairs[0].p
+    assert found.prompts[0].category == "odd"
+    assert len(tool(path, arms=["raw", "refine"], by="n").pairs) == 21
+
+
+# Failures
+
+
+def test_a_prompt_that_fails_in_one_arm_is_not_compared_there(tool):
+    class Picky(FakeGenerator):
+        def draw(self, candidates, starts=(), sources=()):
+            if any(candidate.prompt == "the prompt after 1" for candidate in candidates):
+                raise GcrError("no such prompt")
+            return super().draw(candidates, starts, sources)
+
+    tool.generator = Picky()
+    found = tool()
+    assert [(arm.name, arm.failed, arm.mean) for arm in found.arms] == [
+        ("raw", 0, pytest.approx(0.1)), ("best-of-n", 0, 0.9), ("refine", 3, None)
+    ]  # fmt: skip
+    assert [(p.prompts, p.difference is None) for p in found.pairs] == [
+        (3, False), (0, True), (0, True)
+    ]  # fmt: skip
+    assert record()["prompts"][0]["arms"]["refine"]["failure"] == "no such prompt"
+    tool.generator = FakeGenerator()
+    assert [arm.failed for arm in comparing.resume(Path("c"), evaluator="command:x").arms] == [
+        0,
+        0,
+        0,
+    ]
+
+
+# Going on
+
+
+def interrupted(tool, judged):
+    """A comparison stopped when the critic was called so often."""
+    plan = comparing.plans.make(PROMPTS, comparing.shared({"max_images": 4}, "images"))
+    given = {"evaluator": "command:x", "equal": "images", "by": "", "force": False}
+    contest = comparing.prepare(plan, arms=arms.USUAL, **given)
+    with pytest.raises(CompareInterrupted) as caught:
+        comparing.run(contest, Path("c"), stopping=lambda: len(tool.critic.calls) == judged)
+    assert caught.value.folder == Path("c")
+
+
+@pytest.mark.parametrize("judged", [1, 3])
+def test_a_stopped_comparison_goes_on_where_it_was(tool, judged):
+    tool(into="whole")
+    tool.generator.calls.clear()
+    tool.critic.calls.clear()
+    interrupted(tool, judged)
+    found = comparing.resume(Path("c"), evaluator="command:x")
+    assert pixels("c") == pixels("whole")
+    assert len(tool.drawn) == 3 * (4 + 2)
+    whole = record("whole")
+    for pair, other in zip(found.as_json()["pairs"], whole["pairs"], strict=True):
+        assert pair == {**other, "interval": other["interval"] and tuple(other["interval"])}
+
+
+def test_a_comparison_may_get_another_arm(tool):
+    tool(arms=["raw", "best-of-n"])
+    drawn = len(tool.drawn)
+    assert [arm.name for arm in tool(arms=["refine"]).arms] == list(arms.USUAL)
+    assert len(tool.drawn) == drawn + 3 * 2  # the first two of each are there
+    assert [arm.name for arm in comparing.resume(Path("c"), evaluator="command:x").arms] == list(
+        arms.USUAL
+    )
+
+
+@pytest.mark.parametrize("order", [("raw", "best-of-n", "refine"), ("best-of-n", "refine")])
+def test_arms_that_have_no_use_for_wordings_are_not_asked_for_them(tool, order):
+    tool.critic.wordings = {0: Wording("a thin cat"), 1: Wording("a fat cat")}
+    tool(arms=order, rubric="text-to-image", max_images=4)
+    worded = {
+        name: [gcr.load_run(path).rounds[0].wording for path in Path("c", name, "runs").iterdir()]
+        for name in order
+    }
+    assert {found.prompt for found in worded["refine"]} == {"a thin cat"}
+    assert set(worded["best-of-n"]) == {None}
+
+
+def test_an_arm_that_is_asked_takes_over_from_none_that_was_not(tool):
+    tool.critic.wordings = {0: Wording("a thin cat")}
+    tool(arms=["raw", "best-of-n"], rubric="text-to-image")
+    tool(arms=["refine"], rubric="text-to-image")
+    runs = [gcr.load_run(path) for path in Path("c/refine/runs").iterdir()]
+    assert {run.rounds[0].wording.prompt for run in runs} == {"a thin cat"}
+
+
+def test_settings_of_the_environment_count_too(tool, monkeypatch):
+    monkeypatch.setenv("GCR_ROUNDS", "2")
+    monkeypatch.setenv("GCR_MAX_IMAGES", "5")
+    assert [(s.rounds, s.max_images, s.patience) for s in [comparing.shared({}, "images")]] == [
+        (2, 5, MOST_ROUNDS)
+    ]
+    monkeypatch.delenv("GCR_MAX_IMAGES")
+    assert comparing.shared({}, "images").max_images == comparing.IMAGES
+
+
+@pytest.mark.parametrize("name", ["batch.json", "run.json"])
+def test_a_folder_of_something_else_is_refused(tool, name):
+    Path("c").mkdir()
+    Path("c", name).write_text("{}")
+    with pytest.raises(UsageError, match=f"holds no comparison, but {name}"):
+        tool()
+
+
+@pytest.mark.parametrize("options", [{"prompts": PROMPTS[:2]}, {"max_images": 5}, {"seed": 1}])
+def test_other_prompts_or_settings_are_refused(tool, options):
+    tool(arms=["raw", "refine"])
+    with pytest.raises(UsageError, match="was begun with other prompts or settings"):
+        tool(**{"arms": ["best-of-n", "rewrite"], **options})
+
+
+def test_folders_that_hold_no_comparison(tool, tmp_path):
+    with pytest.raises(UsageError, match="no comparison in nowhere"):
+        comparing.resume(Path("nowhere"))
+    for content in ("{", "[]", "{}", '{"entries": [{}]}', '{"entries": [], "id": "x"}'):
+        (tmp_path / "arms.json").write_text(content)
+        with pytest.raises(GcrError, match="is damaged"):
+            comparing.resume(tmp_path)
+
+
+# What is drawn already
+
+
+def test_batches_are_compared_by_the_prompts_they_share(tool):
+    gcr.batch([*PROMPTS, "only here"], into="one", rounds=1)
+    gcr.batch(PROMPTS, into="two", rounds=2)
+    drawn = len(tool.drawn)
+    warned = []
+
+    class Listening(arms.Unwatched):
+        def warn(self, message, hint):
+            warned.append(message)
+
+    found = gcr.compare(
+        [Path("one"), Path("two")], evaluator="command:x", into="c", view=Listening()
+    )
+    assert len(tool.drawn) == drawn
+    assert [(arm.name, arm.folder, arm.images) for arm in found.arms] == [
+        ("one", "../one", 2), ("two", "../two", 4)
+    ]  # fmt: skip
+    assert [(pair.arm, pair.wins) for pair in found.pairs] == [("two", 3)]
+    assert (Path("c") / record()["prompts"][0]["arms"]["two"]["image"]).is_file()
+    assert warned == ["1 prompt not in all of the batches, so left out"]
+    assert (record()["budget"], record()["files"]) == (4, ["one", "two"])
+
+
+def test_other_seeds_are_said_to_be(tool):
+    gcr.batch(PROMPTS, into="one", rounds=1)
+    gcr.batch(PROMPTS, into="two", rounds=1, seed=2)
+    warned = []
+
+    class Listening(arms.Unwatched):
+        def warn(self, message, hint):
+            warned.append(message)
+
+    gcr.compare([Path("one"), Path("two")], evaluator="command:x", view=Listening())
+    assert warned == ["the batches began with other seeds"]
+
+
+def test_a_comparison_is_its_arms(tool):
+    tool()
+    gcr.batch(PROMPTS, into="refine", rounds=1)
+    alone = gcr.compare(Path("c"), evaluator="command:y", into="d")
+    assert [arm.name for arm in alone.arms] == list(arms.USUAL)
+    both = gcr.compare([Path("c"), Path("refine")], evaluator="command:y", into="e")
+    assert [arm.name for arm in both.arms] == ["raw", "best-of-n", "c/refine", "refine"]
+
+
+def test_critics_that_differ_suspect_nothing(tool):
+    """What one critic prefers says nothing of another's scores."""
+    tool.evaluator = FakeEvaluator({0: 0.5})
+    gcr.batch(PROMPTS, into="one", rounds=1, images=1)
+    gcr.batch(PROMPTS, into="two", rounds=2, images=2)
+    same = gcr.compare([Path("one"), Path("two")], evaluator="command:x")
+    assert len(same.suspects) == 3
+    gcr.batch(PROMPTS, into="three", rounds=2, images=2, critic="owner/critic")
+    other = gcr.compare([Path("one"), Path("three")], evaluator="command:x")
+    assert other.suspects == ()
+    assert other.about.critic == "pocket:critic, owner/critic"
+
+
+def test_what_cannot_be_compared(tool):
+    gcr.batch(PROMPTS[:1], into="one", rounds=1)
+    gcr.batch(PROMPTS[1:], into="two", rounds=1)
+    Path("p.txt").write_text("a red circle\n")
+    for given, options, message in (
+        (["one", "two"], {}, "no prompt in common"),
+        (["one"], {}, "compared with another"),
+        (["one", "one"], {}, "compared with another"),
+        (["one", "p.txt"], {}, "p.txt is no folder of a batch"),
+        (["one", "two"], {"steps": 3}, "--steps: nothing is drawn"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            gcr.compare([Path(name) for name in given], evaluator="command:x", **options)
+
+
+# The real pair
+
+
+def test_the_embedded_pair_is_compared_by_truth(tmp_path):
+    prompts = ["a red circle", "a green square above a red heart"]
+    found = gcr.compare(prompts, max_images=3, into=tmp_path / "c")
+    assert found.about.evaluator.name == "truth"
+    scores = [one.score for prompt in found.prompts for one in prompt.arms.values()]
+    assert set(scores) <= {0.0, 1.0}
+    assert [len(scores), *(arm.failed for arm in found.arms)] == [6, 0, 0, 0]
+    for id_ in "12":
+        first = {pixels(tmp_path / "c" / arm / "runs" / id_)["00-0.png"] for arm in arms.USUAL}
+        assert len(first) == 1

@@ -1,0 +1,128 @@
+"""What may be said of differences: known values, degenerate data, and few verdicts by chance."""
+
+import math
+import random
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from benchmarks import null
+from gcr.comparison.statistics import FEWEST, Verdict, holm, interval, judge, p_value, sample_size
+
+
+def one(differences):
+    (finding,) = judge([differences])
+    return finding
+
+
+def test_differences_of_one_size_are_mcnemars_exact_test():
+    differences = [1.0] * 12 + [-1.0] * 3 + [0.0] * 25
+    assert p_value(differences) == pytest.approx(stats.binomtest(12, 15).pvalue)
+    assert p_value(differences) == pytest.approx(0.03515625)
+
+
+def test_few_differences_are_tested_exactly():
+    """The mean of 1, 2, 3, 4, 5 has one sign in 2 of 32 ways to choose them."""
+    assert p_value([1.0, 2.0, 3.0, 4.0, 5.0]) == pytest.approx(2 / 32)
+    assert p_value([1.0, 2.0, 3.0, 4.0, 5.0, 0.0]) == pytest.approx(2 / 32)
+
+
+def test_many_differences_are_tested_as_a_t_test_would():
+    values = np.random.default_rng(1).normal(0.25, 1, 80)
+    assert p_value(list(values)) == pytest.approx(stats.ttest_1samp(values, 0).pvalue, abs=0.01)
+
+
+def test_p_does_not_depend_on_the_unit_or_the_direction():
+    differences = [0.3, -0.1, 0.25, 0.7, 0.05, -0.2, 0.4]
+    p = p_value(differences)
+    assert p_value([-3 * d for d in differences]) == pytest.approx(p)
+
+
+def test_the_interval_is_near_that_of_a_t_test():
+    values = np.random.default_rng(2).normal(0.3, 1, 200)
+    low, high = stats.ttest_1samp(values, 0).confidence_interval()
+    assert interval(list(values)) == pytest.approx((low, high), abs=0.03)
+
+
+def test_the_interval_of_one_who_stands_out_is_finite():
+    low, high = interval([0.0] * 59 + [1.0])
+    assert 0 <= low < 1 / 60 < high < 0.2
+
+
+@pytest.mark.parametrize("differences", [[], [0.5], [0.0] * 30, [1.0] * 30])
+def test_where_nothing_varies_there_is_no_interval(differences):
+    assert interval(differences) is None
+
+
+def test_no_differences_at_all_are_no_difference():
+    finding = one([0.0] * 30)
+    assert (finding.p, finding.verdict, finding.needed) == (1.0, Verdict.NO_DIFFERENCE, None)
+    assert (finding.wins, finding.ties, finding.losses) == (0, 30, 0)
+
+
+def test_without_prompts_nothing_is_said():
+    finding = one([])
+    assert (finding.difference, finding.p, finding.interval) == (None, None, None)
+    assert (finding.verdict, finding.needed) == (Verdict.TOO_FEW, FEWEST)
+
+
+def test_better_and_worse():
+    differences = [0.2, 0.1, 0.3, -0.05, 0.25] * 8
+    assert one(differences).verdict is Verdict.BETTER
+    assert one([-d for d in differences]).verdict is Verdict.WORSE
+    assert one(differences).difference == pytest.approx(0.16)
+
+
+def test_however_clear_fewer_than_20_prompts_are_too_few():
+    assert one([1.0] * (FEWEST - 1)).verdict is Verdict.TOO_FEW
+    assert one([1.0] * (FEWEST - 1)).needed == 1
+    assert one([1.0] * FEWEST).verdict is Verdict.BETTER
+
+
+def test_how_many_prompts_an_effect_needs():
+    """Half a standard deviation takes 32 pairs at 80% power: (1.960 + 0.842)² × 4 = 31.4."""
+    differences = [0.5 + v * math.sqrt(9 / 10) for v in (1, -1) * 5]
+    assert np.std(differences, ddof=1) == pytest.approx(1)
+    assert sample_size(differences) == 32
+    assert one(differences).needed == 22
+
+
+def test_a_difference_that_is_not_shown_says_what_would_show_it():
+    differences = [1.0, -1.0] * 10 + [1.0] * 4
+    finding = one(differences)
+    assert finding.verdict is Verdict.NO_DIFFERENCE
+    assert finding.needed == sample_size(differences) - 24 > 0
+
+
+def test_holm_as_in_its_text_book():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_several_comparisons_are_corrected_together():
+    """P 0.035 is a verdict alone, and not beside two others."""
+    clear = [1.0] * 12 + [-1.0] * 3 + [0.0] * 25
+    unclear = [1.0, -1.0] * 20
+    assert one(clear).verdict is Verdict.BETTER
+    found = judge([clear, unclear, unclear])
+    assert found[0].verdict is Verdict.NO_DIFFERENCE
+    assert found[0].adjusted == pytest.approx(3 * found[0].p)
+    assert judge([clear, unclear[:4]])[0].verdict is Verdict.BETTER  # too few are not tested
+
+
+def test_arms_that_do_not_differ_are_seldom_told_apart():
+    rng = random.Random(3)
+    wrong = 0
+    for _ in range(200):
+        scores = [(rng.random() < 0.4, rng.random() < 0.4) for _ in range(60)]
+        wrong += one([float(a) - b for a, b in scores]).verdict is not Verdict.NO_DIFFERENCE
+    assert wrong <= 10
+
+
+def test_the_null_comparison_draws_from_each_prompts_own_scores():
+    """Prompts differ as much as they can, and seeds hardly: nothing to declare."""
+    pools = [[float(i % 2)] * 3 + [0.0] for i in range(60)]
+    assert null.declared(pools, 100, random.Random(0)) <= 0.05
+    assert null.declared([[0.0], [1.0]], 5, random.Random(0)) == 0

@@ -1,0 +1,179 @@
+"""The rewriter that knows what was tried: what it is told, what it may write, what is drawn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from fakes import FakeCritic, FakeGenerator
+
+from gcr.core import history
+from gcr.core.guards import Guarded, negative_complaint
+from gcr.core.loop import refine
+from gcr.core.records import (
+    Attempt,
+    Candidate,
+    Critique,
+    Request,
+    Requirement,
+    Round,
+    Run,
+    StopReason,
+    Wording,
+)
+from gcr.core.stopping import StopRule
+from gcr.core.strategies import BestOfN, Refine, Reflect
+from gcr.critic import reply, rubric
+
+RUBRIC = rubric.load("text-to-image")
+FITS = FakeGenerator().excess
+
+
+def attempt(prompt: str, score: float | None, **critique: object) -> Attempt:
+    return Attempt(Candidate(prompt, 0), Critique(overall=score, **critique), "x.png")
+
+
+def run(*attempts: Attempt, prompt: str = "a cat") -> Run:
+    rounds = tuple(Round(index, (one,)) for index, one in enumerate(attempts))
+    return Run("a", Request(prompt), rounds=rounds)
+
+
+def test_each_prompt_is_told_once_with_its_best_image() -> None:
+    tried = run(
+        attempt("a cat", 0.2, summary="no cat\nat all"),
+        attempt("a fat cat", 0.7, advice="say where it sits"),
+        attempt("a cat", 0.5, summary="half a cat"),
+    )
+    assert history.told(tried).splitlines() == [
+        "1. a cat",
+        "   Result: 0.50 of 1, the best of 2 images",
+        "   half a cat",
+        "",
+        "2. a fat cat",
+        "   Result: 0.70 of 1",
+        "   say where it sits",
+    ]
+
+
+def test_what_is_not_met_and_what_could_not_be_scored_is_told() -> None:
+    unmet = Requirement("Is there a cat?", chance=0.1)
+    tried = run(attempt("a cat", 0.1, requirements=(unmet,)), attempt("a dog", None))
+    assert "Not met: Is there a cat?" in history.told(tried)
+    assert "2. a dog\n   Result: no score" in history.told(tried)
+
+
+def test_of_many_prompts_the_best_are_told_in_the_order_they_were_tried() -> None:
+    tried = run(*(attempt(f"cat {i}", i / 20) for i in range(12)))
+    firsts = [line for line in history.told(tried).splitlines() if line[:1].isdigit()]
+    assert firsts == [f"{i}. cat {i + 3}" for i in range(1, 9)]
+
+
+def test_the_critic_is_told_all_and_nothing_in_it_is_replaced() -> None:
+    request = Request("a {tried} cat", negative="dogs")
+    (message,) = RUBRIC.reword(request, "1. {request}", limit=77, avoid=True)
+    text = message["content"][0]["text"]
+    assert "a {tried} cat" in text
+    assert "1. {request}" in text
+    assert "dogs" in text
+    assert "77 tokens" in text
+    assert "## Negative Prompt" in text
+    (message,) = RUBRIC.reword(request, "1. {request}")
+    assert "## Negative Prompt" not in message["content"][0]["text"]
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt", "negative"),
+    [
+        ("## Refined Request: a fat cat\n## Negative Prompt: dogs, fog", "a fat cat", "dogs, fog"),
+        ("## Refinement Comments: x\n## Refined Request: a fat cat", "a fat cat", ""),
+        ("Refined Request: a fat cat\nNegative Prompt: None", "a fat cat", ""),
+        ("a fat cat", "a fat cat", ""),
+        ("## Refined Request: None\n## Negative Prompt: dogs", None, "dogs"),
+    ],
+)
+def test_replies(text: str, prompt: str | None, negative: str) -> None:
+    assert reply.read_wording(text, RUBRIC) == Wording(prompt, negative, text)
+
+
+def test_half_a_negative_prompt_is_none() -> None:
+    text = "## Refined Request: a fat cat\n## Negative Prompt: dogs, f"
+    assert reply.read_wording(text, RUBRIC, cut_off=True) == Wording("a fat cat", "", text)
+
+
+@pytest.mark.parametrize(
+    ("negative", "said"),
+    [
+        ("dogs, fog", ""),
+        ("", ""),
+        ("fog, Red Ball", "must not hold what is asked for: Red Ball"),
+        ("low scores", "only name what is not to be seen: scores"),
+        (" ".join(["fog"] * 13), "too long: it has 13 words"),
+    ],
+)
+def test_a_negative_prompt_may_not_forbid_what_is_asked_for(negative: str, said: str) -> None:
+    complaint = negative_complaint(Request("a cat and a red ball"), negative, FITS)
+    assert said in complaint
+    assert bool(said) == bool(complaint)
+
+
+def reworded(wording: Wording, second: Wording | None = None, prompt: str = "a cat") -> Wording:
+    critic = FakeCritic({})
+    critic.wordings = {0: wording}
+    critic.second = {0: second} if second else {}
+    (found,) = Guarded(critic, FITS).reword([run(attempt(prompt, 0.2), prompt=prompt)])
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("wording", "complaint"),
+    [
+        (Wording("a cat"), "it was tried before"),
+        (Wording('a cat that says "BOO"'), "asks for no such writing: BOO"),
+        (Wording("a fat cat", "a cat"), "must not hold what is asked for: a cat"),
+    ],
+)
+def test_one_that_breaks_a_guard_is_asked_for_once_more(wording: Wording, complaint: str) -> None:
+    good = reworded(wording, Wording("a thin cat", "fog"))
+    assert (good.prompt, good.negative) == ("a thin cat", "fog")
+    assert [(one.prompt, complaint in one.complaint) for one in good.rejected] == [
+        (wording.prompt, True)
+    ]
+    bad = reworded(wording, wording)
+    assert bad.prompt is None
+    assert len(bad.rejected) == 2
+    assert reworded(wording).prompt is None
+
+
+def test_one_that_keeps_to_the_guards_is_taken_as_it_is() -> None:
+    assert reworded(Wording("a fat cat", "fog")) == Wording("a fat cat", "fog")
+    assert reworded(Wording(None)) == Wording(None)
+
+
+def test_it_is_drawn_first_and_its_negative_prompt_goes_with_it() -> None:
+    tried = replace(run(attempt("a cat", 0.2, refined="a fat cat")), request=Request("a cat", "x"))
+    last = replace(tried.rounds[0], wording=Wording("a thin cat", "fog"))
+    tried = replace(tried, rounds=(last,))
+    drawn = [(c.prompt, c.negative) for c in Refine(2, 0).propose(tried)]
+    assert drawn == [("a thin cat", "x, fog"), ("a fat cat", "x")]
+    (reflected,) = Reflect(1, 0).propose(tried)
+    assert (reflected.prompt, reflected.negative) == ("a thin cat", "x, fog")
+    assert [c.prompt for c in BestOfN(1, 0).propose(tried)] == ["a cat"]
+
+
+def test_the_loop_asks_after_each_round_but_the_last() -> None:
+    critic = FakeCritic({}, otherwise=0.5)
+    critic.wordings = {0: Wording("a thin cat", "fog"), 1: Wording(None)}
+    steps = list(
+        refine(
+            [Run("a", Request("a cat"))],
+            generator := FakeGenerator(),
+            critic,
+            Refine(1, 0),
+            StopRule(rounds=3, patience=5),
+        )
+    )
+    assert [step.run.rounds[-1].wording is not None for step in steps] == [True, True, False]
+    assert steps[-1].run.stop is StopReason.ROUNDS
+    assert [c.prompt for (c,) in generator.calls] == ["a cat", "a thin cat", "the prompt after 0"]
+    assert generator.calls[1][0].negative == "fog"

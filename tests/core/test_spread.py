@@ -1,0 +1,100 @@
+"""What counts as better than chance: several judges, a pooled spread, and who is best by it."""
+
+from dataclasses import replace
+
+import pytest
+from fakes import FakeCritic, paint
+
+from gcr.core.loop import best
+from gcr.core.records import Attempt, Candidate, Critique, Request, Round, Run, StopReason
+from gcr.core.spread import CONFIDENCE, Known, margin, near, together
+from gcr.core.stopping import StopRule
+
+
+def run(*scores, spread=None):
+    attempts = [
+        Attempt(Candidate("a", i), Critique(overall=score, spread=spread), f"{i:02d}-0.png")
+        for i, score in enumerate(scores)
+    ]
+    return Run("a", Request("a"), rounds=tuple(Round(i, (a,)) for i, a in enumerate(attempts)))
+
+
+def test_without_a_known_spread_every_difference_counts():
+    assert margin(run(0.1, 0.2).attempts) == 0
+    assert best(run(0.5, 0.500001, 0.4)).score == 0.500001
+
+
+def test_the_margin_is_that_of_a_difference_of_two_scores():
+    assert margin(run(0.1, 0.2, spread=0.1).attempts) == pytest.approx(CONFIDENCE * 0.02**0.5)
+
+
+def test_spreads_are_pooled():
+    attempts = [*run(0.1, spread=0.3).attempts, *run(0.2, spread=0.1).attempts]
+    attempts += run(0.3).attempts
+    assert margin(attempts) == pytest.approx(CONFIDENCE * (2 * 0.05) ** 0.5)
+
+
+@pytest.mark.parametrize("spread", [None, 0.0, 0.1, 1.0])
+def test_the_best_is_the_highest_score_whatever_the_noise_and_of_equals_the_earlier(spread):
+    assert best(run(0.5, 0.6, 0.7, 0.65, spread=spread)).score == 0.7
+    assert best(run(0.83, 1.0, 1.0, spread=spread)).image == "01-0.png"
+
+
+def test_what_is_near_the_best_is_what_chance_may_have_put_below_it():
+    tried = run(0.5, 0.6, 0.8, None, 0.79, spread=0.1).attempts
+    assert [attempt.score for attempt in near(tried, tried[2])] == [0.79, 0.6]
+    unknown = run(0.5, 0.5).attempts
+    assert near(unknown, unknown[0]) == []
+    unscored = run(None, 0.5, spread=0.1).attempts
+    assert near(unscored, unscored[0]) == []
+
+
+def test_a_blind_comparison_settles_and_a_person_has_the_last_word():
+    tried = run(0.9, 1.0, spread=0.1)
+    assert best(replace(tried, settled="00-0.png")).score == 0.9
+    assert best(replace(tried, settled="00-0.png", kept="01-0.png")).score == 1.0
+
+
+def test_a_gain_within_the_noise_resets_no_plateau():
+    rule = StopRule(rounds=9, patience=2, min_gain=0.02)
+    assert rule.reason(run(0.5, 0.6, 0.65)) is None
+    assert rule.reason(run(0.5, 0.6, 0.65, spread=0.1)) is StopReason.PLATEAU
+    assert rule.reason(run(0.5, 0.6, 0.8, spread=0.1)) is None
+
+
+def test_the_target_is_reached_by_the_best_image():
+    rule = StopRule(rounds=9, patience=9, target=0.9)
+    for before in (0.5, 0.8):
+        tried = run(before, 0.95, spread=0.1)
+        assert (rule.reason(tried), best(tried).score) == (StopReason.TARGET, 0.95)
+
+
+def test_the_target_is_never_reached_by_a_score_that_says_nothing_of_some_of_the_request():
+    rule = StopRule(rounds=9, patience=9, target=0.9)
+    tried = run(0.5, 1.0)
+    attempts = [
+        replace(a, critique=replace(a.critique, untrusted=("a dragon",))) for a in tried.attempts
+    ]
+    partly = replace(tried, rounds=tuple(Round(i, (a,)) for i, a in enumerate(attempts)))
+    assert (rule.reason(tried), rule.reason(partly)) == (StopReason.TARGET, None)
+    assert partly.untrusted == ("a dragon",)
+
+
+def test_several_judgements_are_one_with_their_mean_and_its_error():
+    said = [Critique(overall=x, summary=f"{x}") for x in (0.4, 0.6, 0.5, 0.5)]
+    one = together(said)
+    assert one.overall == pytest.approx(0.5)
+    assert one.spread == pytest.approx((0.02 / 3) ** 0.5 / 2)
+    assert one.summary == "0.4"
+
+
+def test_judgements_that_could_not_be_read_do_not_count():
+    unread, read = Critique(problem="?"), Critique(overall=0.7, summary="fine")
+    assert together([unread, read]) == read
+    assert together([unread, unread]) == unread
+    assert together([unread, read, replace(read, overall=0.5)]).overall == pytest.approx(0.6)
+
+
+def test_a_spread_that_was_measured_before_goes_with_every_score():
+    critiques = Known(FakeCritic({1: None}), 0.04).judge([Request("a")] * 2, [paint(0), paint(1)])
+    assert [c.spread for c in critiques] == [0.04, None]

@@ -1,0 +1,46 @@
+"""Soft scores: the expectation over the numbers that could have been written."""
+
+import pytest
+from replies import REPLY, RUBRIC
+
+from gcr.critic import reply
+from gcr.critic.expected_scores import expected
+from gcr.critic.speaker import Number, Reply
+
+SURE = {1.0: 0.0, 2.0: 0.0, 3.0: 1.0, 4.0: 0.0}
+
+
+def soft(chances):
+    """The critique of REPLY with these chances at its scores, in order."""
+    places = [i for i in range(len(REPLY)) if REPLY[i - 7 : i] == "Score: " and REPLY[i] in "1234"]
+    numbers = tuple(Number(at, told) for at, told in zip(places, chances, strict=False))
+    places = reply.places(REPLY, RUBRIC)
+    return expected(reply.read(REPLY, RUBRIC), Reply(REPLY, numbers=numbers), places)
+
+
+def scores(critique):
+    return [aspect.score for aspect in critique.aspects]
+
+
+def test_a_critic_that_is_sure_keeps_its_scores():
+    hard = reply.read(REPLY, RUBRIC)
+    sure = [{float(int(s)): 1.0, 1.0: 0.0} for s in scores(hard) if s is not None]
+    assert scores(soft(sure)) == pytest.approx(scores(hard))
+    assert soft(sure).overall == pytest.approx(hard.overall)
+
+
+def test_a_critic_in_doubt_says_so():
+    hard = reply.read(REPLY, RUBRIC)
+    first = scores(hard)[0]
+    doubt = {float(int(first)): 0.6, 1.0: 0.2}
+    assert scores(soft([doubt]))[0] == pytest.approx((0.6 * first + 0.2) / 0.8)
+    assert soft([doubt]).overall < hard.overall
+
+
+def test_numbers_that_are_not_found_again_stay_as_written():
+    hard = reply.read(REPLY, RUBRIC)
+    assert expected(hard, Reply(REPLY), reply.places(REPLY, RUBRIC)) == hard
+
+
+def test_an_unread_reply_stays_unscored():
+    assert expected(reply.read("hm", RUBRIC), Reply("hm"), {}).overall is None

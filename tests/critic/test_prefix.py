@@ -1,0 +1,131 @@
+"""Replies are the same words whether the rubric before the image was read already or not."""
+
+from dataclasses import replace
+
+import pytest
+import tiny
+import torch
+from PIL import Image
+
+from gcr.core.records import Request
+from gcr.critic import judging, loading, local
+from gcr.critic.rubric import Rubric
+from gcr.critic.speaker import Manner
+from gcr.device.memory import SharedDevice
+
+CPU = SharedDevice("cpu")
+RUBRIC = Rubric(
+    name="test",
+    description="",
+    aspects=("Text Faithfulness",),
+    system="be fair to every image that you are shown",
+    template="is there {request} ?",
+    complaint="again please",
+)
+OTHER = RUBRIC.model_copy(update={"system": "be harsh"})
+IMAGES = [
+    Image.new("RGB", size, colour)
+    for size, colour in (((64, 64), "red"), ((48, 64), "blue"), ((64, 32), "green"))
+]
+REQUESTS = [Request("a red circle"), Request("blue"), Request("a green square and a blue star")]
+MANNER = Manner(limit=24, numbers=True)
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    """Models by family, with two layers where the family is one whose openings are kept."""
+    models = {}
+
+    def load(family, quantize="none", **settings):
+        key = family, quantize
+        if key not in models:
+            torch.manual_seed(0)
+            folder = getattr(tiny, family)(tmp_path_factory.mktemp(family) / "m", **settings)
+            models[key] = loading.load(str(folder), CPU, quantize)
+        return models[key]
+
+    return load
+
+
+def speaker_of(loaded, *, spared=True):
+    speaker = local.LocalSpeaker(*loaded, CPU, batch=3)
+    speaker._prefix._serves &= spared
+    return speaker
+
+
+def chats_of(speaker, requests, sources=(None,) * 3, rubric=RUBRIC):
+    requests = [replace(r, source="s" if s else "") for r, s in zip(requests, sources, strict=True)]
+    return judging.ModelCritic(speaker, rubric)._chats(requests, IMAGES, sources)
+
+
+def tokens_read(speaker, chats):
+    """How many tokens of each row every call of the model was given, up to the first new one."""
+    read = []
+
+    def count(_model, _arguments, inputs):
+        read.append(inputs["input_ids"].shape[1])
+
+    hook = speaker.model.register_forward_pre_hook(count, with_kwargs=True)
+    with hook:
+        speaker.replies(chats, replace(MANNER, limit=1))
+    return read
+
+
+def assert_same(replies, expected):
+    for said, meant in zip(replies, expected, strict=True):
+        assert said.text == meant.text != ""
+        for number, other in zip(said.numbers, meant.numbers, strict=True):
+            assert number.at == other.at
+            assert number.chances == pytest.approx(other.chances, abs=1e-5)
+
+
+@pytest.mark.parametrize("quantize", ["none", "nf4"])
+@pytest.mark.parametrize("sources", [(None,) * 3, IMAGES[::-1]], ids=["drawn", "edited"])
+def test_replies_are_the_same(loaded, quantize, sources):
+    model = loaded("qwen3_vl", quantize, layers=2)
+    spared, whole = speaker_of(model), speaker_of(model, spared=False)
+    chats = chats_of(spared, REQUESTS, sources)
+    expected = whole.replies(chats, MANNER)
+    for _ in range(2):
+        assert_same(spared.replies(chats, MANNER), expected)
+    alone = [spared.replies([chat], MANNER)[0].text for chat in chats]
+    assert alone == [reply.text for reply in expected]
+
+
+@pytest.mark.parametrize("quantize", ["none", "nf4"])
+def test_the_next_token_is_as_likely(loaded, quantize):
+    speaker = speaker_of(loaded("qwen3_vl", quantize, layers=2))
+    inputs = speaker._inputs(chats_of(speaker, REQUESTS))
+    how = {"max_new_tokens": 8, "output_logits": True, "return_dict_in_generate": True}
+    with torch.inference_mode():
+        spared = speaker.model.generate(**speaker._prefix.spared(inputs), **how)
+        whole = speaker.model.generate(**inputs, **how)
+    for one, other in zip(spared.logits, whole.logits, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
+
+
+def test_a_rubric_is_read_once(loaded):
+    speaker = speaker_of(loaded("qwen3_vl", layers=2))
+    chats = chats_of(speaker, REQUESTS)
+    length = speaker._inputs(chats)["input_ids"].shape[1]
+    opening, rest = tokens_read(speaker, chats)
+    assert opening > len(RUBRIC.system)
+    assert opening + rest == length
+    assert tokens_read(speaker, chats) == [rest]
+    harsh = chats_of(speaker, REQUESTS, rubric=OTHER)
+    assert len(tokens_read(speaker, harsh)) == 2
+    whole = speaker_of((speaker.model, speaker.processor), spared=False)
+    assert_same(speaker.replies(harsh, MANNER), whole.replies(harsh, MANNER))
+
+
+def test_chats_that_share_no_opening_are_read_whole(loaded):
+    speaker = speaker_of(loaded("qwen3_vl", layers=2))
+    mild, harsh = (chats_of(speaker, REQUESTS, rubric=rubric) for rubric in (RUBRIC, OTHER))
+    assert len(tokens_read(speaker, [mild[0], harsh[1]])) == 1
+    blind = [{"role": "user", "content": [{"type": "text", "text": "is there a red circle ?"}]}]
+    assert len(tokens_read(speaker, [blind])) == 1
+
+
+def test_other_families_are_read_whole(loaded):
+    speaker = speaker_of(loaded("llava"))
+    assert len(tokens_read(speaker, chats_of(speaker, REQUESTS))) == 1

@@ -1,0 +1,236 @@
+"""`gcr bench`: what it measures, and what is kept of it."""
+
+import json
+import os
+import re
+import threading
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+import yaml
+
+from gcr.cli.app import run
+from gcr.device.ladder import Ladder
+from gcr.diagnose import overlap, tuning
+from gcr.diagnose.bench import timed
+from gcr.diagnose.tuning import Curve, Point
+from gcr.settings import measured, overlaps, profiles, resolving
+from gcr.settings.measured import Measured
+
+ROOT = Path(__file__).parents[2]
+
+
+def of_speed(**seconds):
+    """Work that takes so many seconds for each item at a size."""
+    tried = []
+
+    def work(size):
+        tried.append(size)
+        each = seconds.get(f"at{size}")
+        return None if each is None else each * size
+
+    work.tried = tried
+    return work
+
+
+def test_larger_batches_are_tried_until_the_gain_is_too_small():
+    work = of_speed(at1=1.0, at2=0.6, at4=0.5, at8=0.47, at16=0.1)
+    found = tuning.curve(work)
+    assert work.tried == [1, 2, 4, 8]
+    assert found.best == Point(4, 0.5)
+    assert found.full == 0
+
+
+def test_or_until_memory_runs_out():
+    found = tuning.curve(of_speed(at1=1.0, at2=0.5))
+    assert (found.best, found.full) == (Point(2, 0.5), 4)
+    assert [point.batch for point in found.points] == [1, 2]
+
+
+def test_or_until_it_was_told_to_stop():
+    work = of_speed(at1=1.0, at2=0.5, at4=0.25, at8=0.1)
+    assert tuning.curve(work, most=5).best.batch == 4
+    assert work.tried == [1, 2, 4]
+
+
+def test_a_slower_batch_is_never_the_best():
+    assert Curve((Point(1, 0.1), Point(2, 0.2))).best.batch == 1
+
+
+def test_a_size_that_the_ladder_had_to_leave_does_not_count():
+    ladder = Ladder(1, "images")
+
+    def work(count):
+        def limited(batch):
+            if len(batch) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return batch
+
+        list(ladder.each(range(count), limited))
+
+    take = timed(work, ladder)
+    assert take(2) is not None
+    assert take(4) is None
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("GCR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def tiny_pair(place):
+    """A profile of two tiny models of random weights, of a critic that writes little."""
+    torch.manual_seed(0)
+    short = (ROOT / "prompts" / "pocket.yaml").read_text()
+    Path("short.yaml").write_text(re.sub("max_new_tokens: .*", "max_new_tokens: 4", short))
+    values = profiles.load("pocket").model_dump(mode="json", exclude={"name"}) | {
+        "generator": str(tiny.stable_diffusion(place / "generator")),
+        "critic": str(tiny.llava(place / "critic")),
+        "rubric": "short.yaml",
+        "call": {},
+    }
+    Path("own.yaml").write_text(yaml.safe_dump(values))
+    return values
+
+
+def test_a_pair_is_measured_and_later_runs_know_it(tiny_pair, capsys):
+    command = ["bench", "--profile", "own.yaml", "--most", "2", "--steps", "2"]
+    assert run([*command, "--quiet", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["generator"], found["size"]) == (tiny_pair["generator"], [128, 128])
+    for curve in (found["draw"], found["judge"]):
+        assert [point["batch"] for point in curve["points"]] == [1, 2]
+        assert all(point["seconds"] > 0 for point in curve["points"])
+    assert found["tokens"] > 0
+    assert found["overhead"] > 0
+    assert found["peak_gib"] > 0.1
+    assert not Path("outputs").exists()  # nothing is left behind
+    if not torch.cuda.is_available():
+        assert found["swap"] == {}
+
+    kept = measured.here(os.environ, "draw", tiny_pair["generator"], (128, 128))
+    assert kept.batch == found["draw"]["best"]
+    assert kept.weights > kept.part > 100_000
+    chosen = resolving.resolve({"profile": "own.yaml"})
+    assert chosen.draw_batch == found["draw"]["best"]
+    assert chosen.judge_batch == found["judge"]["best"]
+
+    assert run([*command, "--quiet"]) == 0
+    shown = capsys.readouterr().out
+    assert "used from now on" in shown
+    assert "no GPU: nothing moves" in shown or torch.cuda.is_available()
+
+
+def test_measurements_are_kept_beside_those_that_are_known(place):
+    size = (64, 64)
+    one, other = Measured(1, 0.5, 10, 5, 3), Measured(2, 0.5, 10, 5)
+    for model, what in (("a", one), ("b", other)):
+        measured.keep(os.environ, {measured.key("draw", model, "cpu", size): what})
+    assert set(measured.known(os.environ).values()) == {one, other}
+    assert one.footprint() == (10, 5, 3)
+    assert other.footprint() is None
+    assert measured.here(os.environ, "judge", "a", size) is None
+    path = measured.store(os.environ)
+    good = path.read_text()
+    for damage in ("- a", "a: b", "a: {batch: 1}", "a: {batch: x, seconds: 1}", "{"):
+        path.write_text(damage)
+        assert measured.known(os.environ) == {}
+    path.write_text(f"{good}c: broken\n")  # what can be read stays
+    assert set(measured.known(os.environ).values()) == {one, other}
+
+
+class Staged:
+    """Two models on a clock of their own, that take so many of its seconds, alone or beside each
+    other; the second may do worse then.
+    """
+
+    def __init__(self, draw=5, judge=3, slower=1, *, disturbed=False, fickle=False):
+        self.seconds = {"draw": draw, "judge": judge}
+        self.slower = slower
+        self.disturbed, self.fickle = disturbed, fickle
+        self.beside = False
+        self.now = 0.0
+        self.count = 0
+
+    def aside(self, work):
+        """What is done aside begins now, and so does whatever comes next."""
+        self.beside = True
+        began = self.now
+        result = work()
+        ended, self.now = self.now, began
+
+        def wait():
+            self.beside = False
+            self.now = max(self.now, ended)
+            return result
+
+        return wait
+
+    def take(self, what):
+        self.now += self.seconds[what] * (self.slower if self.beside else 1)
+
+    def draw(self):
+        self.take("draw")
+        return "image"
+
+    def judge(self):
+        self.take("judge")
+        self.count += 1
+        return "critique", self.disturbed and self.beside, self.fickle and self.count
+
+    def tried(self, monkeypatch):
+        monkeypatch.setattr(overlap, "aside", self.aside)
+        return overlap.tried(self.draw, self.judge, lambda: self.now)
+
+
+def test_drawing_and_judging_at_once_pays_where_it_saves_time(monkeypatch):
+    assert Staged().tried(monkeypatch) == overlap.Overlap(5 / 8, same=True)
+    assert Staged(slower=2).tried(monkeypatch).ratio == 10 / 8
+    assert overlap.Overlap(5 / 8, same=True).pays
+    assert not overlap.Overlap(0.95, same=True).pays
+    assert not overlap.Overlap(10 / 8, same=True).pays
+
+
+def test_nor_does_it_pay_where_results_differ_that_are_the_same_in_turn(monkeypatch):
+    found = Staged(disturbed=True).tried(monkeypatch)
+    assert (found.same, found.pays) == (False, False)
+    assert Staged(fickle=True).tried(monkeypatch).same
+
+
+def test_both_are_really_at_work_at_once():
+    drawing = threading.Event()
+
+    def draw():
+        drawing.set()
+        return "image"
+
+    def judge():
+        if threading.current_thread() is threading.main_thread():
+            drawing.clear()
+        else:
+            assert drawing.wait(20), "nothing is drawn beside it"
+        return "critique"
+
+    assert overlap.tried(draw, judge).same
+
+
+def test_runs_overlap_as_bench_found(place):
+    flags = {"generator": "a/b", "width": 64, "height": 64}
+    chosen = resolving.resolve(flags)
+    assert chosen.overlap is None
+    size, device = (chosen.width, chosen.height), measured.device_name()
+    of = overlaps.key(chosen.generator, chosen.critic, device, size)
+    for pays in (True, False):
+        overlaps.keep(os.environ, of, pays=pays)
+        traced = resolving.traced(flags)
+        assert (traced.settings.overlap, traced.origins["overlap"]) == (pays, "gcr bench")
+        assert resolving.recalled(chosen.recorded()).overlap is pays
+        assert resolving.recalled(chosen.recorded(), overlap=not pays).overlap is not pays
+        assert resolving.resolve({**flags, "overlap": not pays}).overlap is not pays
+    assert resolving.resolve({**flags, "width": 128}).overlap is None  # another size

@@ -1,0 +1,257 @@
+"""Models of the hub before a run: told with their sizes, agreed to, and not fetched in vain."""
+
+import io
+import logging
+import os
+import re
+import sys
+
+import huggingface_hub
+import pytest
+import tiny
+import torch
+from hub import served
+
+import gcr
+from gcr import pocket
+from gcr.__main__ import main
+from gcr.engine import plan as plans
+from gcr.engine.worker import Worker, environment
+from gcr.errors import GcrError, ModelError, UsageError
+from gcr.hub import checkpoints, consent, fetching, offline
+from gcr.settings import profiles
+from gcr.settings.resolving import resolve
+
+BOTH = {"us/pipeline": True, "us/critic": False}
+PROFILE = """
+description: for these tests
+generator: us/pipeline
+critic: us/critic
+rubric: pocket
+width: 64
+height: 64
+vram_gb: {}
+"""
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory):
+    torch.manual_seed(0)
+    return tiny.pixart(tmp_path_factory.mktemp("pipeline") / "p")
+
+
+@pytest.fixture
+def hub(pipeline, tmp_path, monkeypatch):
+    """A hub, an empty cache, nothing agreed to, and a profile of models that are there."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("GCR_CACHE", str(tmp_path / "gcr"))
+    monkeypatch.chdir(tmp_path)
+    give_profile(tmp_path, 0)
+    monkeypatch.delenv(consent.VARIABLE, raising=False)
+    consent.set_up(agreed=False, quiet=True)  # whatever commands were run before
+    repos = {"us/pipeline": pipeline, "us/critic": pocket.CRITIC}
+    with served(repos, tmp_path / "hub", monkeypatch) as hub:
+        yield hub
+    consent.set_up(agreed=False, quiet=True)
+    logging.captureWarnings(capture=False)
+
+
+def give_profile(tmp_path, vram_gb):
+    folder = tmp_path / "config" / "gcr" / "profiles"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "mine.yaml").write_text(PROFILE.format(vram_gb))
+
+
+def fetched(hub):
+    return [path for path in hub.sent if path.endswith(".safetensors")]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_nothing_is_fetched_that_nobody_agreed_to(hub, capsys):
+    with pytest.raises(UsageError, match="us/pipeline and us/critic would have to be") as refused:
+        fetching.provide(BOTH, "mine")
+    assert refused.value.hint == "gcr pull mine fetches ahead; --yes, or GCR_YES=1, fetches now"
+    assert fetched(hub) == []
+    assert capsys.readouterr() == ("", "")  # Python code is told by the error alone
+    with pytest.raises(UsageError) as refused:
+        fetching.provide({"pocket:generator": True, "us/critic": False}, "pocket")
+    assert refused.value.hint.startswith("gcr pull us/critic fetches ahead")
+
+
+def test_what_was_agreed_to_is_fetched_once_and_used_without_a_hub(hub, monkeypatch):
+    monkeypatch.setenv(consent.VARIABLE, "1")
+    fetching.provide(BOTH, "mine")
+    assert {path.split("/")[1] for path in fetched(hub)} == {"pipeline", "critic"}
+    monkeypatch.delenv(consent.VARIABLE)
+    hub.answer = None  # any request from here on is an error
+    fetching.provide(BOTH, "mine")
+    for model, is_pipeline in BOTH.items():
+        folder = checkpoints.fetch(model, is_pipeline=is_pipeline)
+        assert checkpoints.cached(model, is_pipeline=is_pipeline) == folder
+    assert checkpoints.version("us/critic") == f"us/critic {'a' * 40}"
+
+
+def test_what_is_half_here_has_to_be_fetched(hub, monkeypatch, tmp_path):
+    monkeypatch.setenv(consent.VARIABLE, "1")
+    fetching.provide(BOTH)
+    monkeypatch.delenv(consent.VARIABLE)
+    for gone in ("model.safetensors", "diffusion_pytorch_model.safetensors"):
+        for path in (tmp_path / "hub").glob(f"*/snapshots/**/{gone}"):
+            path.unlink()
+    with pytest.raises(UsageError, match="us/pipeline and us/critic"):
+        fetching.provide(BOTH)
+
+
+@pytest.mark.parametrize("answer", ["y\n", "Yes\n", "n\n", "\n", ""])
+def test_whoever_is_at_the_terminal_is_asked_with_the_sizes(hub, monkeypatch, answer):
+    consent.set_up(agreed=False, quiet=False)
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stdin", Terminal(answer))
+    monkeypatch.setattr(sys, "stderr", shown)
+    if answer.lower().startswith("y"):
+        fetching.provide(BOTH, "mine")
+        assert fetched(hub)
+    else:
+        with pytest.raises(UsageError, match="nothing was done") as refused:
+            fetching.provide(BOTH, "mine")
+        assert "gcr pull mine" in refused.value.hint
+        assert fetched(hub) == []
+    told = [line.partition(":")[0] for line in shown.getvalue().splitlines()]
+    assert told[:2] == ["us/pipeline", "us/critic"]
+    assert re.search(
+        r"us/critic: \d+ files, 6\.\d MB\nfetch 6\.\d MB into .*\? \[y/N\] ", shown.getvalue()
+    )
+
+
+@pytest.mark.parametrize("silent", ["stdin", "stderr", "quiet"])
+def test_nobody_is_asked_where_nobody_would_see_or_answer(hub, monkeypatch, silent):
+    consent.set_up(agreed=False, quiet=silent == "quiet")
+    streams = {"stdin": Terminal("y\n"), "stderr": Terminal()}
+    for name, stream in streams.items():
+        monkeypatch.setattr(sys, name, io.StringIO("y\n") if name == silent else stream)
+    with pytest.raises(UsageError, match="would have to be fetched first"):
+        fetching.provide(BOTH, "mine")
+    assert streams["stdin"].tell() == 0
+
+
+def test_a_profile_for_a_larger_gpu_is_refused_before_the_hub_is_asked(hub, monkeypatch, tmp_path):
+    monkeypatch.setenv(consent.VARIABLE, "1")
+    give_profile(tmp_path, 22)
+    hub.answer = None
+    monkeypatch.setattr(profiles, "gpu_gb", lambda: 0.0)
+    with pytest.raises(
+        UsageError, match="mine needs a GPU with 22 GiB, and there is none here"
+    ) as no:
+        fetching.provide(BOTH, "mine")
+    assert "gcr pull mine" in no.value.hint
+    monkeypatch.setattr(profiles, "gpu_gb", lambda: 12.0)
+    with pytest.raises(UsageError, match=r"and the one here has 12\.0"):
+        fetching.provide(BOTH, "mine")
+
+
+def test_disk_and_memory_are_looked_at_before_anybody_is_asked(hub, monkeypatch):
+    monkeypatch.setenv(consent.VARIABLE, "1")
+    monkeypatch.setattr(fetching, "free_bytes", lambda folder: 1000)
+    with pytest.raises(GcrError, match=r"are to be fetched, and .* has 1\.0 kB free"):
+        fetching.provide(BOTH)
+    monkeypatch.undo()
+    with pytest.raises(UsageError, match=r"and this machine .* of memory"):
+        fetching.check_memory([fetching.Shipment("us/large", True, 1, 1 << 50, 1 << 50)])
+
+
+def test_a_model_of_the_other_kind_is_not_fetched_in_vain(hub, monkeypatch):
+    monkeypatch.setenv(consent.VARIABLE, "1")
+    with pytest.raises(ModelError, match="us/critic is not a diffusers pipeline"):
+        fetching.provide({"us/critic": True})
+    with pytest.raises(ModelError, match="us/pipeline is a pipeline that draws"):
+        fetching.provide({"us/pipeline": False})
+    assert fetched(hub) == []
+
+
+def test_offline_is_one_line_that_names_what_to_pull(hub, monkeypatch):
+    monkeypatch.setenv(offline.VARIABLE, "1")
+    hub.answer = None
+    with pytest.raises(ModelError, match="is not in the cache, or not all of it") as caught:
+        fetching.provide(BOTH, "mine")
+    assert caught.value.hint == "fetch it while there is a connection: gcr pull mine"
+
+
+def test_a_hub_out_of_reach_is_one_line_that_names_what_to_pull(hub, monkeypatch, capsys):
+    monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", "http://127.0.0.1:9")
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(sys, "argv", ["gcr", "refine", "a", "--profile", "mine"])
+    code = main()
+    told = capsys.readouterr()
+    assert (code, told.out) == (1, "")
+    first, second = told.err.splitlines()
+    assert first.startswith("error: the hub cannot be reached for us/pipeline")
+    assert second.endswith("then: gcr pull mine")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("refine", "a red circle"),
+        ("refine", "a red circle", "-q"),
+        ("batch", "prompts.txt"),
+        ("compare", "prompts.txt", "--evaluator", "command:true"),
+        ("bench",),
+        ("calibrate", "a red circle"),
+    ],
+)
+def test_every_command_that_loads_models_refuses(hub, monkeypatch, capsys, tmp_path, arguments):
+    (tmp_path / "prompts.txt").write_text("a red circle\n")
+    monkeypatch.setattr(sys, "argv", ["gcr", *arguments, "--profile", "mine"])
+    code = main()
+    told = capsys.readouterr()
+    assert (code, told.out) == (2, "")
+    assert "hint:  gcr pull mine fetches ahead" in told.err
+    assert fetched(hub) == []
+
+
+def test_a_model_that_only_measures_is_asked_for_before_anything_is_drawn(
+    hub, monkeypatch, capsys, tmp_path
+):
+    (tmp_path / "prompts.txt").write_text("a red circle\n")
+    evaluator = ["--evaluator", "vqascore:us/critic"]
+    monkeypatch.setattr(sys, "argv", ["gcr", "compare", "prompts.txt", *evaluator])
+    code = main()
+    assert code == 2
+    assert "gcr pull us/critic" in capsys.readouterr().err
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_python_code_is_refused_and_never_asked(hub, monkeypatch):
+    answers = Terminal("y\n" * 9)
+    monkeypatch.setattr(sys, "stdin", answers)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    for act in (
+        lambda: gcr.refine("a red circle", profile="mine"),
+        lambda: gcr.batch(["a red circle"], profile="mine"),
+        lambda: gcr.Reward(profile="mine"),
+    ):
+        with pytest.raises(UsageError, match="would have to be fetched first"):
+            act()
+    assert answers.tell() == 0
+    assert fetched(hub) == []
+
+
+def test_a_worker_fetches_only_what_was_agreed_to_where_it_was_hired(hub, tmp_path, monkeypatch):
+    plan = plans.make(["a red circle"], resolve({"profile": "mine"}))
+    with pytest.raises(UsageError, match="would have to be fetched first"):
+        Worker().load(plan, tmp_path, {})
+    monkeypatch.setenv(consent.VARIABLE, "1")
+    assert environment()[consent.VARIABLE] == "1"
+
+
+def test_yes_agrees_for_this_process_and_those_it_starts(hub, monkeypatch, capsys):
+    monkeypatch.setenv(consent.VARIABLE, "")
+    monkeypatch.setattr(fetching, "free_bytes", lambda folder: 1000)  # the next thing to fail
+    monkeypatch.setattr(sys, "argv", ["gcr", "refine", "a", "--profile", "mine", "-y"])
+    assert main() == 1
+    assert "1.0 kB free" in capsys.readouterr().err
+    assert os.environ[consent.VARIABLE] == "1"

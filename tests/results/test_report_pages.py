@@ -1,0 +1,136 @@
+"""What stands where on the pages, in a real browser."""
+
+import json
+
+import chromium
+import pytest
+from chromium import Browser
+from folders import HOSTILE, make_batch, make_comparison, make_run
+
+from gcr.results.report import report
+
+BINARY = chromium.needed()
+
+BOX = "document.querySelector('{}').getBoundingClientRect().toJSON()"
+EDGES = ("x", "y", "width", "height")
+PHONE = {"width": 390, "height": 844, "phone": True}
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    assert BINARY is not None, f"{chromium.REQUIRED} is set, but {chromium.MISSING}"
+    browser = Browser(BINARY, tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+def boxes(browser, *selectors):
+    found = [browser.run(BOX.format(selector)) for selector in selectors]
+    return [[box[edge] for edge in EDGES] for box in found]
+
+
+@pytest.mark.parametrize("screen", [{}, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("size", [64, 800])
+def test_both_images_of_the_slider_fill_it_and_lie_on_each_other(browser, tmp_path, screen, size):
+    browser.open(report(make_run(tmp_path / "run", size=size).path), **screen)
+    slider, after, before = boxes(browser, ".slider", ".slider .after", ".slider .before")
+    assert after == pytest.approx(slider, abs=0.5)
+    assert before == pytest.approx(slider, abs=0.5)
+
+
+def test_an_edit_and_its_source_lie_on_each_other(browser, tmp_path):
+    browser.open(report(make_run(tmp_path / "run", source="source.png").path))
+    slider, after, before = boxes(browser, ".slider", ".slider .after", ".slider .before")
+    assert after == before == pytest.approx(slider, abs=0.5)
+
+
+PLACES = "[...document.querySelectorAll('{}')].map(e => e.getBoundingClientRect().top)"
+
+
+def suspected(tmp_path, suspicions):
+    folder = make_comparison(tmp_path / "comparison")
+    told = json.loads((folder / "compare.json").read_text())
+    (folder / "compare.json").write_text(json.dumps({**told, "suspicions": suspicions}))
+    return report(folder)
+
+
+SUSPICION = {
+    "arm": "refine",
+    "against": "raw",
+    "prompts": 6,
+    "suspects": 5,
+    "opposite": 0,
+    "p": 0.03125,
+    "founded": True,
+}
+
+
+def test_a_comparison_answers_before_it_warns(browser, tmp_path):
+    browser.open(suspected(tmp_path, [SUSPICION]))
+    order = ("h1", ".answer", "#pairs", "#arms", "#suspects", "#prompts")
+    tops = [browser.run(PLACES.format(selector))[0] for selector in order]
+    assert tops == sorted(tops)
+    assert browser.run("document.querySelector('.answer').textContent") == (
+        "Refine is better than raw."
+    )
+    warning = browser.run("document.querySelector('.note.warn').innerText")
+    assert "On 5 of 6 prompts the critic prefers refine to raw" in warning
+    assert "on 0 it is the other way round" in warning
+
+
+@pytest.mark.parametrize(
+    "suspicions", [[], [{**SUSPICION, "suspects": 1, "p": 0.5, "founded": False}]]
+)
+def test_suspects_that_chance_would_give_are_no_warning(browser, tmp_path, suspicions):
+    browser.open(suspected(tmp_path, suspicions))
+    assert browser.run("document.querySelectorAll('.note.warn').length") == 0
+
+
+def test_a_card_says_which_arms_its_number_compares(browser, tmp_path):
+    """Refined against raw, also where other arms stand before these."""
+    folder = make_comparison(tmp_path / "comparison")
+    told = json.loads((folder / "compare.json").read_text())
+    told["arms"].insert(1, {**told["arms"][0], "name": "best-of-n"})
+    told["pairs"].insert(0, {**told["pairs"][0], "arm": "best-of-n", "verdict": "worse"})
+    for prompt in told["prompts"]:
+        prompt["arms"]["best-of-n"] = {**prompt["arms"]["raw"], "score": 0.0}
+    (folder / "compare.json").write_text(json.dumps(told))
+    browser.open(report(folder))
+    card = "document.querySelector('.prompt .gain').textContent.trim().replace(/\\s+/g, ' ')"
+    assert browser.run(card) == "+0.10 refine against raw"
+    assert browser.run("document.querySelector('.answer').textContent") == (
+        "Refine is better than raw."
+    )
+    options = browser.run("[...document.querySelectorAll('[name=sort] option')].map(o => o.text)")
+    assert "refine against raw: largest gain" in options
+
+
+@pytest.mark.parametrize("kind", ["run", "batch", "comparison"])
+@pytest.mark.parametrize("screen", [{}, PHONE], ids=["desktop", "phone"])
+def test_marks_and_warnings_fit_the_page(browser, tmp_path, kind, screen):
+    """Every mark that a score can bear, with text that is out to break it."""
+    page = marked_page(tmp_path, kind)
+    browser.open(page, **screen)
+    width = browser.run("innerWidth")
+    assert browser.run("document.documentElement.scrollWidth") == width
+    assert browser.run("[...document.querySelectorAll('.badge.warn')].length") > 0
+    assert browser.complaints() == []
+
+
+def marked_page(path, kind):
+    if kind == "run":
+        folder = make_run(path / "run", spread=0.12, untrusted=(HOSTILE,)).path
+    elif kind == "batch":
+        folder = make_batch(path / "batch", 6)
+        lines = (folder / "summary.jsonl").read_text().splitlines()
+        marks = {"noise": 0.29, "untrusted": f"“{HOSTILE}”"}
+        (folder / "summary.jsonl").write_text(
+            "".join(json.dumps({**json.loads(line), **marks}) + "\n" for line in lines)
+        )
+    else:
+        folder = make_comparison(path / "comparison")
+        told = json.loads((folder / "compare.json").read_text())
+        for prompt in told["prompts"]:
+            prompt["arms"]["refine"]["untrusted"] = f"“{HOSTILE}”"
+        (folder / "compare.json").write_text(json.dumps({**told, "suspicions": [SUSPICION]}))
+    return report(folder)

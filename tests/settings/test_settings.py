@@ -1,0 +1,280 @@
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from gcr import pocket
+from gcr.cli import options
+from gcr.cli.refine import refine
+from gcr.core.strategies import STRATEGIES, Evolve, Reflect
+from gcr.core.view import Silent
+from gcr.critic import rubric
+from gcr.engine import models
+from gcr.errors import UsageError
+from gcr.settings import profiles
+from gcr.settings.resolving import KEYS, MOST_ROUNDS, Settings, recalled, resolve, user_config
+
+POCKET = profiles.load("pocket")
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Resolve settings where a test has put files; `environ` is the whole environment."""
+
+    def resolved(environ=None, **flags):
+        return resolve(
+            flags, folder=tmp_path, environ={"XDG_CONFIG_HOME": str(tmp_path), **(environ or {})}
+        )
+
+    resolved.project = tmp_path / "gcr.yaml"
+    resolved.user = tmp_path / "gcr" / "config.yaml"
+    resolved.user.parent.mkdir()
+    return resolved
+
+
+def test_defaults_are_those_of_the_embedded_profile(place):
+    settings = place()
+    assert settings.profile == "pocket"
+    assert (settings.generator, settings.critic) == (POCKET.generator, POCKET.critic)
+    assert (settings.width, settings.steps) == (POCKET.width, POCKET.steps)
+    assert settings.call == POCKET.call
+    assert settings.rubric == "pocket"
+    assert (settings.rounds, settings.images, settings.seed) == (4, 2, 0)
+
+
+def test_each_source_wins_over_those_after_it(place):
+    sources = {}
+    place.user.write_text("steps: 2")
+    sources["user"] = place().steps
+    place.project.write_text("steps: 3")
+    sources["project"] = place().steps
+    sources["environment"] = place({"GCR_STEPS": "4"}).steps
+    sources["flag"] = place({"GCR_STEPS": "4"}, steps=5).steps
+    assert sources == {"user": 2, "project": 3, "environment": 4, "flag": 5}
+    assert POCKET.steps not in sources.values()
+
+
+def test_an_edit_has_a_rubric_of_its_own_unless_one_is_named(tmp_path):
+    alone = {"folder": tmp_path, "environ": {"XDG_CONFIG_HOME": str(tmp_path)}}
+    for profile in profiles.known():
+        assert resolve({"profile": profile}, edit=True, **alone).rubric == "editing"
+    assert resolve({"rubric": "text-to-image"}, edit=True, **alone).rubric == "text-to-image"
+    (tmp_path / "gcr.yaml").write_text("rubric: own.yaml")
+    assert resolve({}, edit=True, **alone).rubric == "own.yaml"
+
+
+def test_a_named_generator_brings_no_settings_of_the_profiles_own(place):
+    settings = place(generator="owner/name")
+    assert (settings.width, settings.steps, settings.guidance) == (None, None, None)
+    assert settings.call == {}
+    assert settings.critic == POCKET.critic
+    assert settings.rubric == "pocket"
+
+
+def test_folders_can_be_paths(place):
+    assert place(generator=Path("models/x")).generator == str(Path("models/x"))
+
+
+def test_a_named_critic_brings_the_general_rubric(place):
+    settings = place(critic="owner/name")
+    assert settings.rubric == "text-to-image"
+    assert settings.width == POCKET.width
+    assert place(critic="owner/name", rubric="editing").rubric == "editing"
+
+
+@pytest.mark.parametrize("write", ["min-gain: 0.1", "min_gain: 0.1"])
+def test_files_take_dashes_and_underscores(place, write):
+    place.project.write_text(write + "\n")
+    assert place().min_gain == 0.1
+
+
+@pytest.mark.parametrize("content", ["", "# nothing\n", "steps:\n"])
+def test_what_a_file_leaves_open_stays_open(place, content):
+    place.project.write_text(content)
+    assert place().steps == POCKET.steps
+
+
+def test_an_unknown_key_names_its_file_and_the_nearest(place):
+    place.project.write_text("guidence: 3")
+    with pytest.raises(UsageError, match=r"unknown setting 'guidence' in .*gcr\.yaml") as caught:
+        place()
+    assert caught.value.hint == "did you mean guidance?"
+
+
+def test_an_unknown_key_near_none_lists_the_known(place):
+    place.user.write_text("zzz: 3")
+    with pytest.raises(UsageError) as caught:
+        place()
+    assert "guidance" in caught.value.hint
+
+
+def test_a_misspelt_variable_is_an_error_and_a_strangers_is_not(place):
+    with pytest.raises(UsageError, match="GCR_GUIDENCE") as caught:
+        place({"GCR_GUIDENCE": "3"})
+    assert caught.value.hint == "did you mean GCR_GUIDANCE?"
+    strangers = {"GCR_REGISTRY_HOST": "x", "GCR_DEBUG": "1", "GCR_CACHE": "/x", "GCR_SEED": ""}
+    assert place(strangers).seed == 0
+
+
+def test_an_unknown_flag_of_the_python_form_is_an_error(place):
+    with pytest.raises(UsageError, match="no setting 'image'") as caught:
+        place(image=3)
+    assert caught.value.hint == "did you mean images?"
+
+
+NAMES = list(STRATEGIES)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"width": 3}, "--width should be greater than or equal to 8, not 3"),
+        ({"rounds": 0}, "--rounds should be greater than or equal to 1, not 0"),
+        ({"target": 1.5}, "--target should be less than or equal to 1, not 1.5"),
+        ({"seed": -1}, "--seed should be greater than or equal to 0, not -1"),
+        ({"guidance": float("nan")}, "--guidance should be a finite number, not nan"),
+        ({"min_gain": 2.0}, "--min-gain should be less than or equal to 1, not 2.0"),
+        ({"keep": [""]}, "--keep should have at least 1 character, not ['']"),
+        ({"max_images": 0}, "--max-images should be greater than or equal to 1, not 0"),
+        ({"max_seconds": 0.0}, "--max-seconds should be greater than 0, not 0.0"),
+        (
+            {"strategy": "luck"},
+            f"--strategy should be {', '.join(map(repr, NAMES[:-1]))} or {NAMES[-1]!r}, not 'luck'",
+        ),
+        ({"strength": 0.0}, "--strength should be greater than 0, not 0.0"),
+        ({"strength": 1.1}, "--strength should be less than or equal to 1, not 1.1"),
+    ],
+)
+def test_values_out_of_range_are_one_line_that_names_the_option(place, flags, message):
+    with pytest.raises(UsageError) as caught:
+        place(**flags)
+    assert caught.value.message == message
+    assert caught.value.exit_code == 2
+
+
+def test_a_wrong_value_names_where_it_was_set(place):
+    with pytest.raises(UsageError, match=r"^GCR_STEPS should be a valid integer"):
+        place({"GCR_STEPS": "many"})
+    place.project.write_text("images: [1]")
+    with pytest.raises(UsageError, match=r"^images in .*gcr\.yaml should be a valid integer"):
+        place()
+
+
+def test_an_unknown_profile_names_the_nearest(place):
+    with pytest.raises(UsageError, match="no profile named 'poket'") as caught:
+        place(profile="poket")
+    assert "pocket" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("a: [", "line 1: not YAML"),
+        ("- seed", "holds no settings"),
+        ("just words", "holds no settings"),
+    ],
+)
+def test_a_file_that_is_no_mapping_is_an_error(place, content, problem):
+    place.project.write_text(content)
+    with pytest.raises(UsageError, match=problem):
+        place()
+
+
+def test_a_file_that_cannot_be_read_is_an_error(place):
+    place.project.mkdir()
+    with pytest.raises(UsageError, match="cannot read"):
+        place()
+
+
+def test_auto_is_resolved_to_a_profile_and_says_why(place, monkeypatch):
+    choice = profiles.Choice(POCKET, "no GPU here")
+    monkeypatch.setattr(profiles, "automatic", lambda: choice)
+    settings = place(profile="auto")
+    assert (settings.profile, settings.chosen) == ("pocket", "no GPU here")
+    assert settings.recorded() == place(profile="pocket").recorded()
+
+
+def test_what_is_recorded_decides_the_images(place):
+    recorded = place(output=Path("/elsewhere"), residency="swap").recorded()
+    assert recorded == place().recorded()
+    assert recorded != place(seed=1).recorded()
+    off = {"output", "residency", "overlap", "chosen", "trusted", "compile", "step_cache"}
+    assert set(recorded) == set(Settings.model_fields) - off
+    assert place(compile=True, step_cache=True).recorded().items() >= {
+        ("compile", True),
+        ("step_cache", True),
+    }
+
+
+def test_where_a_folder_is_gone_on_with_residency_is_for_this_machine_to_say(place, monkeypatch):
+    monkeypatch.chdir(place.project.parent)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(place.project.parent))
+    before = place(seed=3, residency="swap")
+    assert recalled(before.recorded()).residency == "auto"
+    place.project.write_text("residency: swap\nseed: 4")
+    assert recalled(before.recorded()) == before
+    monkeypatch.setenv("GCR_RESIDENCY", "offload")
+    assert recalled(before.recorded()).residency == "offload"
+    assert recalled(before.recorded(), residency="both").residency == "both"
+    with pytest.raises(UsageError, match="--residency should be 'auto', 'both'"):
+        recalled(before.recorded(), residency="all")
+
+
+def test_the_users_config_is_in_the_platforms_folder():
+    assert user_config({"XDG_CONFIG_HOME": "/x"}) == Path("/x/gcr/config.yaml")
+    assert user_config({}) == Path("~/.config/gcr/config.yaml").expanduser()
+
+
+def test_a_budget_lifts_the_limit_on_rounds_unless_that_is_given_too(place):
+    assert place().rounds == 4
+    assert place(max_images=30).rounds == place(max_seconds=9.5).rounds == MOST_ROUNDS
+    assert place({"GCR_MAX_IMAGES": "30"}).rounds == MOST_ROUNDS
+    assert place(max_images=30, rounds=3).rounds == 3
+
+
+def test_a_small_budget_of_images_leaves_room_for_a_rewritten_prompt(place):
+    assert [place(max_images=n).images for n in (1, 2, 3, 4, 8)] == [1, 1, 1, 2, 2]
+    assert place({"GCR_MAX_IMAGES": "2"}).images == 1
+    assert place(max_images=2, images=2).images == 2
+    with pytest.raises(UsageError, match="max-images"):
+        place(max_images="few")
+
+
+def test_every_option_is_a_setting():
+    flags = set(inspect.signature(refine).parameters)
+    others = {
+        *("prompt", "image", "approve", "dry_run", "trust_endpoint", "offline", "yes"),
+        *("as_json", "quiet", "verbose"),
+    }
+    assert flags - others == set(KEYS) - {"overlap"}  # there is one run only
+
+
+def test_the_helps_defaults_are_the_settings_own():
+    shown = {}
+    for name, option in vars(options).items():
+        for extra in getattr(option, "__metadata__", ()):
+            if default := re.search(r"\(default: (.*)\)", extra.help):
+                key = re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower()
+                shown[key] = re.split("[,;]", default[1])[0]
+    del shown["overlap"]  # not of yes and no
+    for switch in ("compare", "history", "compile", "step_cache"):
+        shown[switch] = str(not shown[switch].startswith("no-"))
+    assert len(shown) == 16
+    for key, default in shown.items():
+        assert default == str(Settings.model_fields[key].default), key
+    own = f"reflect: {Reflect(1, 0).strength}, evolve: {Evolve(1, 0).strength}"
+    assert own in options.Strength.__metadata__[0].help
+
+
+@pytest.mark.parametrize("size", [{"width": 256, "height": 384}, {"height": 72}, {"width": 8}])
+def test_a_size_that_the_embedded_generator_cannot_draw_is_refused(size, place):
+    with pytest.raises(UsageError) as caught:
+        place(**size)
+    side = pocket.side()
+    assert f"pocket:generator draws {side}×{side} pixels only" in caught.value.message
+    assert place(**size, generator="a/b")
+    with pytest.raises(UsageError, match="pixels only"):  # of a profile, which is not asked before
+        models.load_models(place().model_copy(update=size), rubric.load("pocket"), Silent())
+    same = place(width=side, height=side)
+    assert (same.width, same.height) == (side, side)

@@ -1,0 +1,174 @@
+"""What asks the tool to end, and streams that take nothing more: no work is lost, no traceback."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fakes import SCORES, FakeCritic
+
+from gcr.cli import refine as command
+from gcr.engine import signals
+from gcr.ui import streams
+
+ENDS = [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
+FAKES = f"""if True:
+    import sys
+    sys.path.insert(0, {str(Path(__file__).parents[1] / "support")!r})
+    from fakes import SCORES, FakeCritic, FakeGenerator
+    from gcr.__main__ import main
+    from gcr.engine import single
+    single.load_models = lambda *_, **__: (FakeGenerator(), FakeCritic(SCORES))
+    sys.exit(main())
+"""
+
+
+class Ended(FakeCritic):
+    """A signal, so many times, while the first round is judged."""
+
+    def __init__(self, number, times=1):
+        super().__init__(SCORES)
+        self.number = number
+        self.times = times
+
+    def judge(self, requests, images, sources=()):
+        if not self.calls:
+            for _ in range(self.times):
+                signal.raise_signal(self.number)
+        return super().judge(requests, images, sources)
+
+
+@pytest.fixture(params=ENDS, ids=lambda end: end[0].name)
+def end(request):
+    """A signal and its exit code. Afterwards all is handled as before."""
+    before = [signal.getsignal(number) for number in signals.ENDING]
+    yield request.param
+    assert [signal.getsignal(number) for number in signals.ENDING] == before
+
+
+def test_a_run_ends_after_its_round(cli, end):
+    cli.models["critic"] = Ended(end[0])
+    ran = cli("refine", "a red circle", "--json")
+    told = json.loads(ran.out)
+    assert (ran.code, told["stop"], told["images"]) == (end[1], "interrupted", 2)
+    assert Path(told["best"]["image"]).is_file()
+    assert "stopping after this round" in ran.err
+
+
+def test_a_second_signal_ends_a_run_at_once(cli, end):
+    cli.models["critic"] = Ended(end[0], 2)
+    ran = cli("refine", "a red circle", "--json")
+    assert (ran.code, json.loads(ran.out)["images"]) == (end[1], 0)
+
+
+def test_a_batch_ends_after_its_round(cli, end):
+    Path("p.txt").write_text("a red circle\na blue star\n")
+    cli.models["critic"] = Ended(end[0])
+    ran = cli("batch", "p.txt", "--into", "b", "--rounds", "3")
+    assert (ran.code, ran.out) == (end[1], "b/summary.jsonl\n")
+    assert [path.read_text().count("\n") for path in Path("b").rglob("rounds.jsonl")] == [1, 1]
+
+
+def test_a_comparison_ends_after_its_round(cli, end):
+    Path("p.txt").write_text("a red circle\na blue star\n")
+    cli.models["critic"] = Ended(end[0])
+    ran = cli("compare", "p.txt", "--into", "c", "--evaluator", "command:cat")
+    assert (ran.code, ran.out) == (end[1], "")
+    assert "gcr resume c goes on from here" in ran.err
+
+
+def test_nothing_is_saved_before_a_model_is_there(cli, end, monkeypatch):
+    monkeypatch.setattr(
+        "gcr.engine.single.load_models", lambda *_, **__: signal.raise_signal(end[0])
+    )
+    ran = cli("refine", "a red circle")
+    assert (ran.code, ran.out) == (end[1], "")
+    assert ran.err == "error: interrupted before anything was saved\n"
+
+
+def test_a_person_who_is_asked_is_not_waited_for(cli, end, monkeypatch):
+    monkeypatch.setattr(command, "_check_somebody_is_there", lambda **_: None)
+    monkeypatch.setattr(command, "_ask", lambda _: signal.raise_signal(end[0]))
+    ran = cli("refine", "a red circle", "--approve", "--json")
+    assert (ran.code, json.loads(ran.out)["images"]) == (end[1], 2)
+
+
+def test_what_is_ignored_stays_ignored(cli, end):
+    """As `nohup` starts a command, and a shell what runs in the background."""
+    before = signal.signal(end[0], signal.SIG_IGN)
+    try:
+        cli.models["critic"] = Ended(end[0], 2)
+        assert cli("refine", "a red circle").code == 0
+    finally:
+        signal.signal(end[0], before)
+
+
+def test_a_library_changes_no_handler_for_good(end):
+    with signals.kept():
+        signal.signal(end[0], signal.SIG_DFL)
+
+
+def run(where, redirected, *arguments):
+    """Run the tool on fakes in a shell, under redirections that are there before it begins."""
+    line = f'"$0" -c "$1" {" ".join(arguments)} {redirected}'
+    return subprocess.run(
+        ["/bin/sh", "-c", line, sys.executable, FAKES],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=where,
+        env={**os.environ, "XDG_CONFIG_HOME": str(where)},
+    )
+
+
+FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+
+
+@pytest.mark.parametrize(
+    "redirected",
+    ["2>&-", pytest.param("2>/dev/full", marks=FULL), "3>&1 2>&1 >&3 | true", "2>&- <&-"],
+)
+def test_stderr_that_takes_nothing_ends_no_work(tmp_path, redirected):
+    run(tmp_path, redirected, "refine", "'a red circle'", "-v")
+    told = json.loads(next(tmp_path.rglob("run.json")).read_text())
+    assert told["stop"] == "plateau" or told["stop"] == "rounds"
+    for path in tmp_path.rglob("*.jsonl"):
+        assert all(line.startswith("{") for line in path.read_text().splitlines())
+
+
+@pytest.mark.parametrize("redirected", [">&-", pytest.param(">/dev/full", marks=FULL)])
+def test_stdout_that_takes_nothing_is_told_of_once(tmp_path, redirected):
+    ran = run(tmp_path, redirected, "refine", "'a red circle'", "-q")
+    assert ran.returncode == 1
+    first, hint = ran.stderr.splitlines()
+    assert first.startswith("error: stdout did not take the result: ")
+    assert hint == "hint:  what was done is saved all the same"
+    assert list(tmp_path.rglob("best.png"))
+
+
+def test_a_pipe_that_nobody_reads_is_told_of_once(tmp_path):
+    code = "import subprocess, sys; p = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE); "
+    code += "p.stdout.close(); sys.exit(p.wait())"
+    ran = subprocess.run(
+        [sys.executable, "-c", code, sys.executable, "-m", "gcr", "profiles", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[0] == "error: stdout did not take the result: Broken pipe"
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_signal_amid_a_word_drops_only_what_it_would_have_said():
+    class Amid:
+        def write(self, text):
+            raise RuntimeError("reentrant call inside <_io.BufferedWriter name='<stderr>'>")
+
+    stream = streams.Lenient(Amid())
+    assert stream.write("stopping") == 8
+    assert stream.error is None
