@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchmarks.refinement import as_shipped
+from gcr.core.events import ignore
 from gcr.core.records import Candidate, Request
-from gcr.core.view import Silent
 from gcr.critic import rubric
 from gcr.engine.models import load_models
 from gcr.pocket import truth, world
@@ -171,7 +171,7 @@ def main(
 ) -> None:
     """Balanced accuracy of the embedded critic on renders and on drawings."""
     chosen = as_shipped()
-    generator, critic = load_models(chosen, rubric.load(chosen.rubric), Silent())
+    generator, critic = load_models(chosen, rubric.load(chosen.rubric), ignore)
     told: dict[str, dict[str, float]] = {}
     for kind in CHANGES:
         for source in ("renders", "drawings"):

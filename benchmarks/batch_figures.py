@@ -23,10 +23,10 @@ SHELL = 8
 QUICK = """
 import resource, sys, time
 from fakes import FakeCritic, FakeGenerator
-from gcr.engine import single
+from gcr.engine import models
 from gcr.__main__ import main
 
-single.load_models = lambda *_, **__: (FakeGenerator(), FakeCritic({}))
+models.load_models = lambda *_, **__: (FakeGenerator(), FakeCritic({}))
 start = time.perf_counter()
 code = main()
 print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -17,10 +17,10 @@ import typer
 
 from benchmarks import refinement
 from gcr.core import loop
+from gcr.core.events import ignore
 from gcr.core.records import Preference, Run
 from gcr.core.stopping import StopRule
 from gcr.core.strategies import STRATEGIES, Refine
-from gcr.core.view import Silent
 from gcr.critic import pairwise, rubric
 from gcr.engine.models import load_models
 from gcr.files.atomic import write
@@ -107,7 +107,7 @@ def main(  # noqa: PLR0913, PLR0917 - one parameter for each option
 ) -> None:
     """Spend images by every strategy on the same requests."""
     chosen = refinement.as_shipped()
-    generator, critic = load_models(chosen, rubric.load(chosen.rubric), Silent())
+    generator, critic = load_models(chosen, rubric.load(chosen.rubric), ignore)
     prompts = refinement.requests(count, name, held_out=held_out)
     rule = StopRule(images, chosen.target, images, chosen.min_gain, images)
     early = replace(rule, patience=chosen.patience, images=AT)

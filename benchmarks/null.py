@@ -17,8 +17,8 @@ import typer
 from benchmarks import refinement
 from gcr.comparison import statistics
 from gcr.comparison.statistics import Verdict
+from gcr.core.events import ignore
 from gcr.core.records import Candidate, Request
-from gcr.core.view import Silent
 from gcr.critic import rubric
 from gcr.engine.models import load_models
 from gcr.files.atomic import write
@@ -34,7 +34,7 @@ def scores(prompts: list[str], seeds: int) -> Iterator[tuple[str, list[list[floa
     An image that the critic cannot score is left out.
     """
     chosen = refinement.as_shipped()
-    generator, critic = load_models(chosen, rubric.load(chosen.rubric), Silent())
+    generator, critic = load_models(chosen, rubric.load(chosen.rubric), ignore)
     images = [
         [
             d.image

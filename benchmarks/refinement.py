@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gcr.core import loop
+from gcr.core.events import ignore
 from gcr.core.records import Attempt, Request, Run
 from gcr.core.stopping import StopRule
 from gcr.core.strategies import BestOfN, Refine
-from gcr.core.view import Silent
 from gcr.critic import rubric
 from gcr.engine import single
 from gcr.engine.models import load_models
@@ -225,7 +225,7 @@ def main(
 ) -> None:
     """Compare raw, best-of-N and refined images on pocket, with truth as the evaluator."""
     chosen = as_shipped()
-    generator, critic = load_models(chosen, rubric.load(chosen.rubric), Silent())
+    generator, critic = load_models(chosen, rubric.load(chosen.rubric), ignore)
     prompts = requests(count, name, held_out=held_out)
     began = time.perf_counter()
     patient = StopRule(images // chosen.images, chosen.target, images, chosen.min_gain)

@@ -15,49 +15,97 @@ Importing gcr imports neither torch nor any other large library; the first run d
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from gcr.errors import BatchError, GcrError, ModelError, UsageError
+from gcr.errors import BatchError, GcrError, ModelError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
-    from gcr.comparison.comparing import compare
+    from gcr.api import batch, compare, refine
+    from gcr.comparison.folder import CompareInterrupted
     from gcr.comparison.measuring import Comparison
-    from gcr.engine.batching import BatchOutcome, batch
-    from gcr.engine.outcome import Outcome
-    from gcr.engine.single import refine
+    from gcr.core import events
+    from gcr.core.records import (
+        AspectScore,
+        Attempt,
+        Candidate,
+        Critique,
+        Request,
+        Requirement,
+        Result,
+        Round,
+        Run,
+        StopReason,
+    )
+    from gcr.engine.outcome import (
+        BatchInterrupted,
+        BatchOutcome,
+        BatchStopped,
+        Interrupted,
+        Outcome,
+        Unreported,
+    )
     from gcr.results.rewards import Reward, reward
     from gcr.storage.runfolder import load_run
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "gcr.api": ("batch", "compare", "refine"),
+    "gcr.comparison.folder": ("CompareInterrupted",),
+    "gcr.comparison.measuring": ("Comparison",),
+    "gcr.core": ("events",),
+    "gcr.core.records": (
+        *("AspectScore", "Attempt", "Candidate", "Critique", "Request", "Requirement", "Result"),
+        *("Round", "Run", "StopReason"),
+    ),
+    "gcr.engine.outcome": (
+        *("BatchInterrupted", "BatchOutcome", "BatchStopped", "Interrupted", "Outcome"),
+        "Unreported",
+    ),
+    "gcr.results.rewards": ("Reward", "reward"),
+    "gcr.storage.runfolder": ("load_run",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
 __all__ = [
+    "AspectScore",
+    "Attempt",
     "BatchError",
+    "BatchInterrupted",
     "BatchOutcome",
+    "BatchStopped",
+    "Candidate",
+    "CompareInterrupted",
     "Comparison",
+    "Critique",
     "GcrError",
+    "Interrupted",
     "ModelError",
     "Outcome",
+    "Request",
+    "Requirement",
+    "Result",
     "Reward",
+    "Round",
+    "Run",
+    "StopReason",
+    "UnavailableError",
+    "Unreported",
     "UsageError",
     "__version__",
     "batch",
     "compare",
+    "events",
     "load_run",
     "refine",
     "reward",
 ]
 
-_HOMES = {
-    "BatchOutcome": "gcr.engine.batching",
-    "Comparison": "gcr.comparison.measuring",
-    "Outcome": "gcr.engine.outcome",
-    "Reward": "gcr.results.rewards",
-    "batch": "gcr.engine.batching",
-    "compare": "gcr.comparison.comparing",
-    "load_run": "gcr.storage.runfolder",
-    "refine": "gcr.engine.single",
-    "reward": "gcr.results.rewards",
-}
-
 
 def __getattr__(name: str) -> object:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = _HOME_OF[name]
+    return (
+        import_module(f"{home}.{name}")
+        if home == "gcr.core"
+        else getattr(import_module(home), name)
+    )

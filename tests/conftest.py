@@ -9,8 +9,7 @@ import pytest
 from fakes import SCORES, FakeCritic, FakeGenerator
 
 from gcr.__main__ import main
-from gcr.comparison import arms
-from gcr.engine import single
+from gcr.engine import models
 
 # Threads of torch that wait give up their core; by default they spin, and on a busy machine tests
 # of seconds take minutes. Read when torch is imported, also by the processes that tests start.
@@ -38,11 +37,8 @@ def cli(monkeypatch, tmp_path, capsys):
     """Run the tool in this process, on fakes, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    models = {"generator": FakeGenerator(), "critic": FakeCritic(SCORES)}
-    for module in (single, arms):
-        monkeypatch.setattr(
-            module, "load_models", lambda *_, **__: (models["generator"], models["critic"])
-        )
+    pair = {"generator": FakeGenerator(), "critic": FakeCritic(SCORES)}
+    monkeypatch.setattr(models, "load_models", lambda *_, **__: (pair["generator"], pair["critic"]))
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["gcr", *arguments])
@@ -50,7 +46,7 @@ def cli(monkeypatch, tmp_path, capsys):
         logging.captureWarnings(capture=False)
         return Ran(code, capsys.readouterr())
 
-    call.models = models
+    call.models = pair
     return call
 
 

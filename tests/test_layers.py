@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 MODULES = sorted((ROOT / "gcr").rglob("*.py"))
 
 ORDER = (
-    *("__main__", "cli", "__init__", "diagnose", "ui", "results", "comparison", "engine"),
+    *("__main__", "cli", "__init__", "api", "diagnose", "ui", "results", "comparison", "engine"),
     *("storage", "critic", "drawing", "inputs", "hub", "settings", "device"),
     *("files", "pocket", "core", "errors"),
 )
@@ -22,7 +22,6 @@ UPWARD = {
     ("gcr.settings.recorded", "gcr.critic.rubric"),
     ("gcr.settings.endpoint_trust", "gcr.critic.endpoint"),
     ("gcr.settings.endpoint_trust", "gcr.critic.keys"),
-    ("gcr.engine.single", "gcr.results.report"),
 }
 """What is still to be turned round."""
 

@@ -12,8 +12,8 @@ from gcr.cli.flags import with_settings
 from gcr.errors import BatchError, GcrError, UsageError
 
 if TYPE_CHECKING:
-    from gcr.engine.batching import BatchOutcome, BatchStopped
-    from gcr.engine.waves import Overview
+    from gcr.core.events import Consumer
+    from gcr.engine.outcome import BatchOutcome, BatchStopped
     from gcr.ui.batch_terminal import BatchTerminal
     from gcr.ui.comparison_terminal import CompareTerminal
 
@@ -176,7 +176,7 @@ def batch(
         forecast.show(flags, len(jobs.shard(plan.jobs, *pace.shard)), edit=False, as_json=as_json)
         return
     work(
-        lambda view, stopping: batching.run(plan, into, pace, view=view, stopping=stopping),
+        lambda emit, stop: batching.run(plan, into, pace, emit=emit, stop=stop),
         layout=layout,
         as_json=as_json,
         quiet=quiet,
@@ -184,22 +184,23 @@ def batch(
 
 
 def work(
-    act: "Callable[[Overview, Callable[[], bool]], BatchOutcome]",
+    act: "Callable[[Consumer, Callable[[], bool]], BatchOutcome]",
     *,
     layout: str | None = None,
     as_json: bool,
     quiet: bool,
 ) -> None:
     """Do a batch under the eyes of whoever is at the terminal, and print what came of it."""
-    from gcr.engine.batching import BatchInterrupted, BatchStopped, Unseen
+    from gcr.core.events import ignore
+    from gcr.engine.outcome import BatchInterrupted, BatchStopped
     from gcr.ui.batch_terminal import BatchTerminal
-    from gcr.ui.interruption import PatientBatch, say_nothing_is_saved
+    from gcr.ui.interruption import Interruption, say_nothing_is_saved
 
     terminal = None if quiet else BatchTerminal()
-    view = PatientBatch(terminal or Unseen())
+    interruption = Interruption(terminal or ignore)
     lost: BatchStopped | None = None
     try:
-        outcome = act(view, view.asked)
+        outcome = act(interruption, interruption.requested)
     except BatchStopped as error:
         outcome, lost = error.outcome, error
     except KeyboardInterrupt as stopped:

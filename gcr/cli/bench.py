@@ -46,12 +46,12 @@ def bench(
 
     logs.set_up(verbose=False, quiet=quiet)
     from gcr.diagnose import calibration
-    from gcr.engine import single
+    from gcr.engine.requests import checked
     from gcr.settings.resolving import resolve
     from gcr.ui.terminal import Terminal
 
     settings = resolve(flags)
-    asked = single.checked(prompt or calibration.prompts(settings)[0])
+    asked = checked(prompt or calibration.prompts(settings)[0])
     terminal = None if quiet else Terminal()
     try:
         found, path = _measured(asked, settings, most, terminal)
@@ -70,14 +70,14 @@ def _measured(
     prompt: str, settings: "Settings", most: int, terminal: "Terminal | None"
 ) -> tuple["Bench", Path]:
     """What was measured, and the file it is kept in."""
-    from gcr.core.view import Silent
+    from gcr.core.events import ignore
     from gcr.critic import rubric
     from gcr.diagnose import bench as benches
     from gcr.engine.models import load_models
     from gcr.settings import measured, overlaps
 
     questions = rubric.load(settings.rubric)
-    drawer, critic = load_models(settings, questions, terminal or Silent())
+    drawer, critic = load_models(settings, questions, terminal or ignore)
     found = benches.measure(prompt, drawer, critic, settings, most)
     if found.overlap is not None:
         size = settings.width, settings.height

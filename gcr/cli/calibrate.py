@@ -65,13 +65,13 @@ def calibrate(
     connections.set_up(forbid=offline)
     consent.set_up(agreed=yes, quiet=quiet)
     logs.set_up(verbose=False, quiet=quiet)
+    from gcr.core.events import ignore
     from gcr.core.phrases import count
-    from gcr.core.view import Silent
     from gcr.critic import limits
     from gcr.critic import rubric as rubrics
     from gcr.diagnose import calibration
-    from gcr.engine import single
     from gcr.engine.models import load_models
+    from gcr.engine.requests import checked
     from gcr.settings import spreads
     from gcr.settings.resolving import resolve
     from gcr.ui.terminal import Terminal
@@ -94,12 +94,12 @@ def calibrate(
             )
         _forget(settings, as_json=as_json, quiet=quiet)
         return
-    asked = [single.checked(prompt) for prompt in prompts or calibration.prompts(settings)]
+    asked = [checked(prompt) for prompt in prompts or calibration.prompts(settings)]
     for prompt in asked:
         limits.check(prompt, settings)
     terminal = None if quiet else Terminal()
     try:
-        pair = load_models(settings, rubrics.load(settings.rubric), terminal or Silent())
+        pair = load_models(settings, rubrics.load(settings.rubric), terminal or ignore)
         found = calibration.measure(asked, images or IMAGES, *pair, settings)
     finally:
         if terminal:

@@ -13,8 +13,8 @@ from gcr.cli.flags import settings_but
 from gcr.errors import BatchError
 
 if TYPE_CHECKING:
-    from gcr.comparison.arms import View
     from gcr.comparison.measuring import Comparison
+    from gcr.core.events import Consumer
 
 COMPARISON = "Comparison"
 
@@ -112,7 +112,7 @@ def compare(
     if drawn_folders.are(files):
         given = {**flags, "arm": arms}
         again = partial(drawn_folders.compare, files, given, into=into, evaluator=evaluator, by=by)
-        work(lambda view, _: again(force=force, view=view), as_json=as_json, quiet=quiet)
+        work(lambda emit, _: again(force=force, emit=emit), as_json=as_json, quiet=quiet)
         return
     settings = comparing.shared(flags, equal)
     reading = plans.Reading(column, wildcards, literal, skip_bad)
@@ -121,25 +121,25 @@ def compare(
         plan, arms=arms or USUAL, equal=equal, evaluator=evaluator, by=by, force=force
     )
     work(
-        lambda view, stopping: comparing.run(contest, into, wave, view=view, stopping=stopping),
+        lambda emit, stop: comparing.run(contest, into, wave, emit=emit, stop=stop),
         as_json=as_json,
         quiet=quiet,
     )
 
 
 def work(
-    act: "Callable[[View, Callable[[], bool]], Comparison]", *, as_json: bool, quiet: bool
+    act: "Callable[[Consumer, Callable[[], bool]], Comparison]", *, as_json: bool, quiet: bool
 ) -> None:
     """Do a comparison under the eyes of whoever is at the terminal, and print what came of it."""
-    from gcr.comparison.arms import Unwatched
     from gcr.comparison.folder import NAME, CompareInterrupted
+    from gcr.core.events import ignore
     from gcr.ui.comparison_terminal import CompareTerminal
-    from gcr.ui.interruption import PatientComparison, say_nothing_is_saved
+    from gcr.ui.interruption import Interruption, say_nothing_is_saved
 
     terminal = None if quiet else CompareTerminal()
-    view = PatientComparison(terminal or Unwatched())
+    interruption = Interruption(terminal or ignore)
     try:
-        comparison = act(view, view.asked)
+        comparison = act(interruption, interruption.requested)
     except KeyboardInterrupt as stopped:
         if not isinstance(stopped, CompareInterrupted):
             say_nothing_is_saved(terminal.end if terminal else None)

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 def show(flags: Mapping[str, object], prompts: int = 1, *, edit: bool, as_json: bool) -> None:
     """Print what runs of so many prompts under these flags would do."""
-    from gcr.engine import single
     from gcr.engine.forecast import forecast
+    from gcr.engine.parts import ruled
     from gcr.settings.recorded import recorded
     from gcr.settings.resolving import traced
 
     resolved = traced(flags, edit=edit)
-    settings, questions = single.ruled(resolved.settings)
+    settings, questions = ruled(resolved.settings)
     found = forecast(resolved._replace(settings=settings), recorded(settings, questions), prompts)
     if as_json:
         typer.echo(json.dumps(found.as_json()))

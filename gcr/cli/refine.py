@@ -12,9 +12,9 @@ from gcr.cli.flags import settings_but
 from gcr.errors import GcrError, UsageError
 
 if TYPE_CHECKING:
-    from gcr.core.view import View
+    from gcr.core.events import Consumer
+    from gcr.core.records import Approve
     from gcr.engine.outcome import Outcome
-    from gcr.ui.terminal import Terminal
 
 
 @settings_but("overlap")
@@ -41,41 +41,48 @@ def refine(
     if approve:
         _check_somebody_is_there(quiet=quiet)
     from gcr.engine import single
+    from gcr.engine.requests import checked, requested
     from gcr.inputs import source
     from gcr.settings.resolving import resolve
-    from gcr.ui.approval import Approval
-    from gcr.ui.terminal import Terminal
 
-    request = single.checked(_read_stdin() if prompt == "-" else prompt)
+    request = checked(_read_stdin() if prompt == "-" else prompt)
     settings = resolve(flags, edit=image is not None)
     if dry_run:
-        single.requested(request, settings, source.read(image) if image else None)
+        requested(request, settings, source.read(image) if image else None)
         forecast.show(flags, edit=image is not None, as_json=as_json)
         return
-    terminal = None if quiet else Terminal(verbose=verbose)
-    approval = Approval(terminal, _ask) if approve and terminal else None
-    around = approval.around if approval else None
     work(
-        lambda view: single.run(request, settings, image=image, view=view, around=around),
-        approval or terminal,
-        terminal,
+        lambda emit, stop, approve: single.run(
+            request, settings, image=image, emit=emit, stop=stop, approve=approve
+        ),
+        approve=approve,
         as_json=as_json,
+        quiet=quiet,
+        verbose=verbose,
     )
 
 
 def work(
-    act: "Callable[[View], Outcome]",
-    view: "View | None",
-    terminal: "Terminal | None",
+    act: "Callable[[Consumer, Callable[[], bool], Approve | None], Outcome]",
     *,
+    approve: bool = False,
     as_json: bool,
+    quiet: bool,
+    verbose: bool,
 ) -> None:
     """Do a run under the eyes of whoever is at the terminal, and print what came of it."""
+    from gcr.core.events import ignore
     from gcr.engine.outcome import Interrupted, Unreported
-    from gcr.ui.interruption import Patient, say_nothing_is_saved
+    from gcr.results.report import with_page
+    from gcr.ui.approval import Approval
+    from gcr.ui.interruption import Interruption, say_nothing_is_saved
+    from gcr.ui.terminal import Terminal
 
+    terminal = None if quiet else Terminal(verbose=verbose)
+    interruption = Interruption(terminal or ignore)
+    approval = Approval(terminal, _ask, interruption.at_rest) if approve and terminal else None
     try:
-        outcome = act(Patient(view))
+        outcome = with_page(lambda emit: act(emit, interruption.requested, approval), interruption)
     except KeyboardInterrupt as stopped:
         if not isinstance(stopped, Interrupted):
             say_nothing_is_saved(terminal.close if terminal else None)

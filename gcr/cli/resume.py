@@ -57,8 +57,8 @@ def resume(
     pace = batching.paced(wave, shard, max_failures, ray, workers)
     if (folder / batchfolder.NAME).exists():
         batch.work(
-            lambda view, stopping: batching.resume(
-                folder, pace, view=view, stopping=stopping, overlap=overlap, **here
+            lambda emit, stop: batching.resume(
+                folder, pace, emit=emit, stop=stop, overlap=overlap, **here
             ),
             as_json=as_json,
             quiet=quiet,
@@ -67,12 +67,12 @@ def resume(
         raise UsageError("--ray is for batches", f"gcr resume {folder} goes on with this")
     elif (folder / comparefolder.NAME).exists():
         compare.work(
-            lambda view, stopping: comparing.resume(
+            lambda emit, stop: comparing.resume(
                 folder,
                 wave,
                 evaluator=evaluator,
-                view=view,
-                stopping=stopping,
+                emit=emit,
+                stop=stop,
                 overlap=overlap,
                 **here,
             ),
@@ -86,17 +86,15 @@ def resume(
 def _run(folder: Path, here: dict[str, Any], *, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Go on with a single run. here: what is not in its folder."""
     from gcr.engine import single
-    from gcr.ui.terminal import Terminal
 
     if not (folder / "run.json").exists():
         raise UsageError(
             f"no run and no batch in {folder}",
             "name a folder that gcr refine, gcr batch or gcr compare made",
         )
-    terminal = None if quiet else Terminal(verbose=verbose)
     refine.work(
-        lambda view: single.resume(folder, view=view, **here),
-        terminal,
-        terminal,
+        lambda emit, stop, _: single.resume(folder, emit=emit, stop=stop, **here),
         as_json=as_json,
+        quiet=quiet,
+        verbose=verbose,
     )

@@ -9,27 +9,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from gcr.core.records import Round
+from gcr.core.events import ArmStarted
+from gcr.core.records import Result, Round
 from gcr.core.strategies import STRATEGIES
-from gcr.engine import batching, single
+from gcr.engine import batching, models
 from gcr.engine import plan as plans
-from gcr.engine.models import load_models
-from gcr.engine.waves import Overview, opened
+from gcr.engine.outcome import BatchStopped
+from gcr.engine.parts import parts_of
+from gcr.engine.queue import opened
 from gcr.errors import BatchError, UsageError
 from gcr.files.atomic import check_inside
 from gcr.files.locks import take
 from gcr.storage.batchfolder import NAME, BatchFolder
 from gcr.storage.runfolder import RunFolder
-from gcr.storage.summary import Result, Summary
+from gcr.storage.summary import Summary
 
 if TYPE_CHECKING:
+    from gcr.core.events import Consumer
     from gcr.core.records import Critic, Generator
-    from gcr.core.view import Watcher
-    from gcr.engine.plan import Plan
-    from gcr.engine.single import Parts
-    from gcr.engine.waves import Pace
+    from gcr.engine.parts import Parts
+    from gcr.engine.plan import Pace, Plan
     from gcr.settings.resolving import Settings
 
 RAW = "raw"
@@ -83,34 +84,22 @@ def plan_of(name: str, plan: Plan) -> Plan:
     return plans.planned(plan.jobs, plan.files, plan.settings.model_copy(update=own))
 
 
-class View(Overview, Protocol):
-    """Told what happens in a comparison; each call returns at once."""
-
-    def arm(self, name: str) -> None:
-        """The arm that is drawn next."""
-        ...
-
-
-class Unwatched(batching.Unseen):
-    """A view that shows nothing."""
-
-    def arm(self, name: str) -> None: ...
-
-
 class Models:
     """The pair of models that all arms share: loaded when the first of them needs it."""
 
     def __init__(self) -> None:
         self._pair: tuple[Generator, Critic] | None = None
 
-    def parts(self, plan: Plan, view: Watcher) -> Parts:
+    def parts(self, plan: Plan, emit: Consumer) -> Parts:
         """What takes part in an arm. Raises UsageError for a strategy that this generator cannot
         be used with: another one in its place would be compared under its name.
         """
         if self._pair is None:
-            self._pair = load_models(plan.settings, plan.questions, view, negative=plan.negative)
+            self._pair = models.load_models(
+                plan.settings, plan.questions, emit, negative=plan.negative
+            )
         generator, critic = self._pair
-        parts = single.parts_of(plan.settings, generator, critic, view)
+        parts = parts_of(plan.settings, generator, critic, emit)
         name = plan.settings.strategy
         if type(parts.strategy) is not STRATEGIES[name]:
             raise UsageError(
@@ -125,8 +114,8 @@ def play(  # noqa: PLR0913, PLR0917 - each for itself
     folder: Path,
     models: Models,
     pace: Pace,
-    view: View,
-    stopping: Callable[[], bool],
+    emit: Consumer,
+    stop: Callable[[], bool],
 ) -> None:
     """Draw all arms below a folder, or what is left of them. own: plans, by the names of the arms.
 
@@ -136,15 +125,13 @@ def play(  # noqa: PLR0913, PLR0917 - each for itself
     """
     first, *others = sorted(own, key=lambda name: (name == RAW, not own[name].settings.history))
     for name in (first, *others):
-        view.arm(name)
+        emit(ArmStarted(name))
         check_inside(folder, folder / name)
         if name != first and (folder / first / NAME).exists():
             _inherit(own[name], folder / name, Arm.read(first, folder / first))
         try:
-            batching.run(
-                own[name], folder / name, pace, view=view, stopping=stopping, load=models.parts
-            )
-        except batching.BatchStopped as stopped:  # what goes on is the whole comparison
+            batching.run(own[name], folder / name, pace, emit=emit, stop=stop, load=models.parts)
+        except BatchStopped as stopped:  # what goes on is the whole comparison
             hint = f"when that is mended: gcr resume {folder}"
             raise BatchError(stopped.message, hint) from stopped
 

@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gcr.comparison import arms as kinds
-from gcr.comparison import drawn_folders, evaluators
+from gcr.comparison import evaluators
 from gcr.comparison import folder as comparefolder
-from gcr.comparison.arms import Arm, Models, Unwatched, View
+from gcr.comparison.arms import Arm, Models
 from gcr.comparison.figures import category_column
 from gcr.comparison.folder import CompareInterrupted, Contest
 from gcr.comparison.measuring import About, Comparison, conclude
-from gcr.engine import plan as plans
-from gcr.engine.waves import SIZE, Pace
+from gcr.core.events import Consumer, ignore
+from gcr.engine.plan import SIZE, Pace
+from gcr.engine.waves import never
 from gcr.errors import UsageError
 from gcr.settings.resolving import BUDGET_IS_LIMIT, MOST_ROUNDS, traced
 from gcr.storage import runfolder
@@ -31,49 +32,6 @@ if TYPE_CHECKING:
 
 IMAGES = 8
 """The budget of each arm for a prompt, where none is given."""
-
-
-def compare(  # noqa: PLR0913 - each for itself
-    prompts: Path | str | Sequence[Path | str],
-    *,
-    evaluator: str | None = None,
-    arms: Sequence[str] = kinds.USUAL,
-    equal: str = "images",
-    by: str = "",
-    force: bool = False,
-    into: Path | str | None = None,
-    wildcards: Path | str | None = None,
-    literal: bool = False,
-    column: str | None = None,
-    skip_bad: bool = False,
-    wave: int = SIZE,
-    view: View | None = None,
-    **flags: object,
-) -> Comparison:
-    """Compare what several strategies make of the same prompts; the Python form of `gcr compare`.
-
-    prompts: as in `gcr.batch`; or Paths of folders that gcr batch and gcr compare made, which are
-        compared as they are.
-    evaluator: `truth`, `vqascore:MODEL`, `clipscore:MODEL` or `command:LINE`.
-    arms: `raw` and names of strategies. equal: `images` (of `max_images`, by default 8) or
-        `seconds` (of `max_seconds`).
-    by: the column of categories. force: let the critic that steered be the evaluator.
-    into: the comparison's folder. The others: as in `gcr.batch`.
-
-    Prompts that fail raise nothing: see `failed` of each arm. Raises GcrError; on Ctrl-C
-    CompareInterrupted, which is a KeyboardInterrupt.
-    """
-    folder = None if into is None else Path(into)
-    given = [prompts] if isinstance(prompts, Path | str) else list(prompts)
-    paths = [one for one in given if isinstance(one, Path)]
-    if paths and drawn_folders.are(paths):
-        return drawn_folders.compare(
-            paths, flags, evaluator=evaluator, by=by, force=force, into=folder, view=view
-        )
-    reading = plans.Reading(column, wildcards, literal, skip_bad)
-    plan = plans.make(prompts, shared(flags, equal), reading)
-    contest = prepare(plan, evaluator=evaluator, arms=arms, equal=equal, by=by, force=force)
-    return run(contest, folder, wave, view=view)
 
 
 def shared(flags: Mapping[str, object], equal: str) -> Settings:
@@ -130,14 +88,14 @@ def run(
     into: Path | None,
     wave: int = SIZE,
     *,
-    view: View | None = None,
-    stopping: Callable[[], bool] = lambda: False,
+    emit: Consumer = ignore,
+    stop: Callable[[], bool] = never,
 ) -> Comparison:
-    """Draw what is not drawn yet, and measure it. stopping: as `batches` has it.
+    """Draw what is not drawn yet, and measure it. stop: as `waves.work` has it.
 
     Raises as `compare` does.
     """
-    started, view = time.perf_counter(), view or Unwatched()
+    started = time.perf_counter()
     contest = _joined(contest, into)
     plan = contest.plan
     runfolder.check_writable(into or plan.settings.output)
@@ -145,7 +103,7 @@ def run(
     models = Models()
     if into is None or not (into / comparefolder.NAME).exists():
         for one in own.values():  # a folder is made for what can be drawn
-            models.parts(one, view)
+            models.parts(one, emit)
     folder = into or plan.new_folder()
     about = About(
         folder=folder,
@@ -158,10 +116,10 @@ def run(
         budget=contest.budget,
     )
     try:
-        kinds.play(own, folder, models, Pace(wave), view, stopping)
+        kinds.play(own, folder, models, Pace(wave), emit, stop)
         del models  # an evaluator may need their room
         arms = [Arm.read(name, folder / name) for name in contest.arms]
-        return conclude(about, contest.asked, arms, view, started)
+        return conclude(about, contest.asked, arms, emit, started)
     except KeyboardInterrupt as interruption:
         raise CompareInterrupted(folder) from interruption
 
@@ -183,8 +141,8 @@ def resume(
     wave: int = SIZE,
     *,
     evaluator: str | None = None,
-    view: View | None = None,
-    stopping: Callable[[], bool] = lambda: False,
+    emit: Consumer = ignore,
+    stop: Callable[[], bool] = never,
     **here: Any,
 ) -> Comparison:
     """Go on with the comparison of a folder, as it was begun. here: what `recalled` takes besides.
@@ -203,4 +161,4 @@ def resume(
             f"{path} measures with a command line: {known.model}",
             f"if it is yours: gcr resume {path} --evaluator {shlex.quote(str(known))}",
         )
-    return run(contest, path, wave, view=view, stopping=stopping)
+    return run(contest, path, wave, emit=emit, stop=stop)

@@ -15,9 +15,8 @@ from gcr.comparison.evaluators import Choice
 from gcr.comparison.figures import Asked, category, category_column
 from gcr.comparison.folder import CompareInterrupted
 from gcr.comparison.measuring import About, Comparison, conclude
+from gcr.core.events import Consumer, Notice, ignore
 from gcr.core.phrases import count
-from gcr.engine.batching import Unseen
-from gcr.engine.waves import Overview
 from gcr.errors import UsageError
 from gcr.files.atomic import writing
 from gcr.settings.resolving import resolve
@@ -50,20 +49,20 @@ def compare(  # noqa: PLR0913 - each for itself
     by: str,
     force: bool,
     into: Path | None,
-    view: Overview | None = None,
+    emit: Consumer = ignore,
 ) -> Comparison:
     """Compare batches and comparisons as they are, on the prompts that all of them have.
 
     flags: of which only `output` has a use. Raises UsageError for the others, GcrError where the
     evaluator fails, CompareInterrupted on Ctrl-C.
     """
-    started, view = time.perf_counter(), view or Unseen()
+    started = time.perf_counter()
     others = [key for key, value in flags.items() if value is not None and key != "output"]
     if others:
         hint = "give prompt files to draw with other settings"
         raise UsageError(f"--{others[0].replace('_', '-')}: nothing is drawn here", hint)
     arms = _arms(paths)
-    asked = _in_all(arms, by, view)
+    asked = _in_all(arms, by, emit)
     choice = evaluators.choose(evaluator, [arm.setting("generator") for arm in arms])
     critics = dict.fromkeys(arm.setting("critic") for arm in arms)
     evaluators.check(choice, [one.prompt for one in asked], critics, force=force)
@@ -71,7 +70,7 @@ def compare(  # noqa: PLR0913 - each for itself
     output = resolve({"output": flags.get("output")}).output
     about = _about(into or runfolder.new_folder(output, "compared", now), now, paths, arms, choice)
     try:
-        return conclude(about, asked, arms, view, started)
+        return conclude(about, asked, arms, emit, started)
     except KeyboardInterrupt as interruption:
         raise CompareInterrupted(about.folder) from interruption
 
@@ -111,7 +110,7 @@ def _arms(paths: Sequence[Path]) -> list[Arm]:
     return [Arm.read(name, place) for name, place in zip(names, places, strict=True)]
 
 
-def _in_all(arms: Sequence[Arm], by: str, view: Overview) -> list[Asked]:
+def _in_all(arms: Sequence[Arm], by: str, emit: Consumer) -> list[Asked]:
     """The prompts that all arms have, by id and words. Raises UsageError where there are none."""
     sets = [{(job.id, job.prompt): job for job in arm.batch.jobs} for arm in arms]
     common = [place for place in sets[0] if all(place in one for one in sets)]
@@ -120,9 +119,9 @@ def _in_all(arms: Sequence[Arm], by: str, view: Overview) -> list[Asked]:
             "these batches have no prompt in common", "ids and words have to be the same"
         )
     if left := len(set().union(*sets)) - len(common):
-        view.warn(f"{count(left, 'prompt')} not in all of the batches, so left out", "")
+        emit(Notice(f"{count(left, 'prompt')} not in all of the batches, so left out", ""))
     if any(one[place].seed != sets[0][place].seed for one in sets for place in common):
-        view.warn("the batches began with other seeds", "so chance adds to their differences")
+        emit(Notice("the batches began with other seeds", "so chance adds to their differences"))
     jobs = [sets[0][place] for place in common]
     column = category_column([job.extra for job in jobs], by)
     return [Asked(job.id, job.prompt, category(job.extra, column)) for job in jobs]

@@ -15,14 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gcr.core.events import Loading
 from gcr.core.phrases import nearest
 from gcr.errors import UsageError
 from gcr.hub import checkpoints, fetching
 from gcr.settings import address, profiles
 
 if TYPE_CHECKING:
+    from gcr.core.events import Consumer
     from gcr.core.records import Evaluator
-    from gcr.core.view import Watcher
 
 TRUTH, VQASCORE, CLIPSCORE, COMMAND = "truth", "vqascore", "clipscore", "command"
 NAMES = (TRUTH, VQASCORE, CLIPSCORE, COMMAND)
@@ -103,7 +104,7 @@ def _same(model: str) -> str:
     return str(Path(place).resolve()) if checkpoints.is_local(place) else place
 
 
-def load(choice: Choice, view: Watcher) -> Evaluator:
+def load(choice: Choice, emit: Consumer) -> Evaluator:
     """Load it. Raises ModelError and UsageError, as each does."""
     if choice.name == TRUTH:
         from gcr.comparison.truth import Truth
@@ -114,7 +115,7 @@ def load(choice: Choice, view: Watcher) -> Evaluator:
 
         return Command(choice.model)
     fetching.provide({choice.model: False})
-    view.loading(choice.model)
+    emit(Loading(choice.model))
     if choice.name == VQASCORE:
         from gcr.comparison import vqascore
 

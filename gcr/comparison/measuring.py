@@ -26,6 +26,7 @@ from gcr.comparison.figures import (
     figures,
 )
 from gcr.comparison.scores import Key, Scores
+from gcr.core.events import Progress, WorkFinished
 from gcr.core.plaintext import cell
 from gcr.core.records import Sample
 from gcr.files.atomic import write
@@ -33,8 +34,7 @@ from gcr.files.atomic import write
 if TYPE_CHECKING:
     from gcr.comparison.arms import Arm
     from gcr.comparison.evaluators import Choice
-    from gcr.core.view import Watcher
-    from gcr.engine.waves import Overview
+    from gcr.core.events import Consumer
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +109,16 @@ def _table(prompts: Sequence[PromptFigures]) -> bytes:
 
 
 def conclude(
-    about: About, asked: Sequence[Asked], arms: Sequence[Arm], view: Overview, began: float
+    about: About, asked: Sequence[Asked], arms: Sequence[Arm], emit: Consumer, began: float
 ) -> Comparison:
     """Measure what is not measured yet, and write down what came of it.
 
     began: of this call, by `time.perf_counter`. Raises GcrError where the evaluator fails.
     """
     try:
-        scored = measured(asked, arms, about.evaluator, about.folder, view)
+        scored = measured(asked, arms, about.evaluator, about.folder, emit)
     finally:
-        view.end()
+        emit(WorkFinished())
     told = figures(asked, arms, scored, about.folder)
     comparison = Comparison(about, round(time.perf_counter() - began, 3), *told)
     comparison.write()
@@ -126,7 +126,7 @@ def conclude(
 
 
 def measured(
-    asked: Sequence[Asked], arms: Sequence[Arm], choice: Choice, folder: Path, view: Watcher
+    asked: Sequence[Asked], arms: Sequence[Arm], choice: Choice, folder: Path, emit: Consumer
 ) -> dict[tuple[str, str], float]:
     """The score of each arm's best image of each prompt, by arm and prompt id, where there is one.
 
@@ -144,15 +144,15 @@ def measured(
     }
     known = Scores(folder)
     left = {keys[place]: sample for place, sample in samples.items()}
-    _measure({k: sample for k, sample in left.items() if k not in known.all}, choice, known, view)
+    _measure({k: sample for k, sample in left.items() if k not in known.all}, choice, known, emit)
     return {place: known.all[key] for place, key in keys.items()}
 
 
-def _measure(left: Mapping[Key, Sample], choice: Choice, known: Scores, view: Watcher) -> None:
+def _measure(left: Mapping[Key, Sample], choice: Choice, known: Scores, emit: Consumer) -> None:
     if not left:
         return
-    evaluator = evaluators.load(choice, view)
+    evaluator = evaluators.load(choice, emit)
     places = {sample.id: key for key, sample in left.items()}
     for id_, score in evaluator.score(list(left.values())):
         known.add(places.pop(id_), score)
-        view.progress("evaluate", len(left) - len(places), len(left))
+        emit(Progress("evaluate", len(left) - len(places), len(left)))

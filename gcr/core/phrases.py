@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
+from gcr.core.loop import ranked, raw
 from gcr.core.records import Preference, StopReason
+from gcr.core.spread import margin, near
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from gcr.core.records import Candidate
+    from gcr.core.records import Attempt, Candidate, Run
 
 STOPPED = {
     StopReason.TARGET: "the target score was reached",
@@ -81,3 +83,31 @@ def described(known: Mapping[str, object]) -> str:
         said.append(f"guidance {known['guidance']}")
     said.append(f"seed {known.get('seed')}")
     return " · ".join(said)
+
+
+NAMED = 2
+"""Images within chance of the best that are named beside the first one, at most."""
+
+
+def closeness(run: Run, best: Attempt) -> str:
+    """From which other images the best may differ by chance alone, in words; empty where from none,
+    or where nothing is known of chance.
+    """
+    close = near(run.attempts, best)
+    if not close:
+        return ""
+    first = raw(run)
+    others = [attempt for attempt in close if attempt is not first]
+    names = [f"the request as it is ({first.score:.2f})"] if len(others) < len(close) else []
+    names += [f"{attempt.image} ({attempt.score:.2f})" for attempt in others[:NAMED]]
+    names += [f"{len(others) - NAMED} more"] if len(others) > NAMED else []
+    listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    return f"{chance(margin(run.attempts))} of {listed}"
+
+
+def settlement(run: Run) -> str:
+    """Why the best image is not that of the highest score, in words; empty where it is."""
+    top = next(iter(ranked(run)), None)
+    if not run.settled or run.kept or top is None or top.image == run.settled:
+        return ""
+    return f"the critic prefers it, side by side, to {top.image} ({top.score:.2f})"

@@ -252,6 +252,52 @@ class Run:
         return replace(self, request=replace(self.request, checklist=asked))
 
 
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of one prompt of a batch.
+
+    seed: of the first image.
+    folder, best_image: from the batch's folder; best_image is empty where nothing was scored.
+    stop: why its run ended, as in run.json.
+    raw, best: scores (0-1) of the request as it is and of the best image; None: unscored.
+    rounds, images: how many were drawn. seconds: of drawing and judging them.
+    failure: why there is no good end; empty where there is.
+    noise: by how much one score must exceed another to be better and not lucky; 0: unknown.
+    untrusted: phrases of the prompt that the scores say nothing of; empty where they are trusted.
+    extra: the prompt file's other columns.
+    """
+
+    id: str
+    prompt: str
+    seed: int
+    folder: str
+    stop: str
+    raw: float | None = None
+    best: float | None = None
+    best_image: str = ""
+    rounds: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    failure: str = ""
+    noise: float = 0.0
+    untrusted: str = ""
+    extra: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class GoOn:
+    """Draw the next round. prompt: to draw instead of the proposed ones; empty: draw these."""
+
+    prompt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Draw no more. keep: the image that is to be the best; None: the one of the best score."""
+
+    keep: Attempt | None = None
+
+
 def image_name(round_index: int, position: int) -> str:
     """File name of one image in its run folder: round 3, second image: `03-1.png`."""
     return f"{round_index:02d}-{position}.png"
@@ -358,6 +404,10 @@ class Critic(Protocol):
     ) -> list[Preference | None]:
         """Which of two images is the better answer to each request; None: no readable reply."""
         ...
+
+
+Approve = Callable[[Run, Sequence[Candidate]], GoOn | Stop]
+"""Asked after each round but the last, with what is proposed to be drawn next."""
 
 
 class Strategy(Protocol):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from gcr.core.events import Event, Notice
 from gcr.core.phrases import quoted
-from gcr.core.view import Silent
 from gcr.critic import limits
 from gcr.settings import address, profiles
 from gcr.storage import runfolder
@@ -14,37 +14,37 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from gcr.core.events import Consumer
     from gcr.core.records import Generator, Request
-    from gcr.core.view import Watcher
     from gcr.settings.resolving import Settings
 
 
-def of_pocket(request: Request, settings: Settings, view: Watcher) -> None:
+def of_pocket(request: Request, settings: Settings, emit: Consumer) -> None:
     """Say what the embedded pair cannot do, before anything is drawn."""
-    of_choice(settings, view)
-    of_words(request, settings, view)
+    of_choice(settings, emit)
+    of_words(request, settings, emit)
 
 
-def of_choice(settings: Settings, view: Watcher) -> None:
+def of_choice(settings: Settings, emit: Consumer) -> None:
     """Say that `auto` took the embedded pair, and why."""
     if settings.chosen and settings.profile == profiles.EMBEDDED:
-        view.warn(f"auto: {settings.chosen}", _larger())
+        emit(Notice(f"auto: {settings.chosen}", _larger()))
 
 
-def of_words(request: Request, settings: Settings, view: Watcher) -> None:
+def of_words(request: Request, settings: Settings, emit: Consumer) -> None:
     """Say what in a request the embedded pair does not understand."""
     from gcr import pocket
 
     if not any(map(limits.is_limited, (settings.generator, settings.critic))):
         return
     if refusal := limits.refusal(request.prompt, settings):
-        view.warn(f"{refusal}: it will fail", limits.instead())
+        emit(Notice(f"{refusal}: it will fail", limits.instead()))
     elif ignored := limits.ignored(request):
-        view.warn(f"the embedded pair does not understand {quoted(ignored)}", _larger())
+        emit(Notice(f"the embedded pair does not understand {quoted(ignored)}", _larger()))
     elif unknown := pocket.unknown_words(request.negative):
-        view.warn(f"the embedded pair does not know: {', '.join(unknown)}", _larger())
+        emit(Notice(f"the embedded pair does not know: {', '.join(unknown)}", _larger()))
     elif trouble := pocket.not_understood(request.prompt):
-        view.warn(f"the embedded pair may not understand the prompt: {trouble}", _larger())
+        emit(Notice(f"the embedded pair may not understand the prompt: {trouble}", _larger()))
 
 
 def _larger() -> str:
@@ -52,27 +52,31 @@ def _larger() -> str:
     return f"{known}; gcr profiles lists larger pairs, and --profile auto takes one that fits"
 
 
-def of_length(request: Request, generator: Generator, view: Watcher) -> None:
+def of_length(request: Request, generator: Generator, emit: Consumer) -> None:
     """Say that the end of the prompt will be judged, but not drawn."""
     if over := generator.excess(request.prompt):
-        view.warn(
-            f"the prompt is too long: {over}",
-            "the rest is judged, but not drawn; shorten it, or take another generator",
+        emit(
+            Notice(
+                f"the prompt is too long: {over}",
+                "the rest is judged, but not drawn; shorten it, or take another generator",
+            )
         )
 
 
-def of_server(settings: Settings, view: Watcher) -> None:
+def of_server(settings: Settings, emit: Consumer) -> None:
     """Say that a critic on this machine is not there for workers on other ones."""
     critic = settings.critic
     if address.is_address(critic) and address.parse(critic).is_loopback:
-        view.warn(
-            f"each worker asks {critic} on its own machine",
-            "name the server as all machines of the cluster know it, unless each has its own",
+        emit(
+            Notice(
+                f"each worker asks {critic} on its own machine",
+                "name the server as all machines of the cluster know it, unless each has its own",
+            )
         )
 
 
-class Gathering(Silent):
-    """Takes the warnings about many prompts, to give one for each kind.
+class Gathering:
+    """Takes the notices about many prompts, to give one for each kind.
 
     place: of the prompt that is looked at.
     """
@@ -81,14 +85,15 @@ class Gathering(Silent):
         self.place = ""
         self._found: dict[str, list[str]] = {}  # by their hints
 
-    def warn(self, message: str, hint: str) -> None:
-        self._found.setdefault(hint, []).append(f"{self.place}: {message}")
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Notice):
+            self._found.setdefault(event.hint, []).append(f"{self.place}: {event.message}")
 
-    def give(self, view: Watcher) -> None:
+    def give(self, emit: Consumer) -> None:
         """The first warning of each kind, and how many more there are."""
         for hint, messages in self._found.items():
             more = f" (and so with {len(messages) - 1} more)" if len(messages) > 1 else ""
-            view.warn(messages[0] + more, hint)
+            emit(Notice(messages[0] + more, hint))
 
 
 class Begun(Protocol):
@@ -98,12 +103,14 @@ class Begun(Protocol):
     story: dict[str, object]
 
 
-def of_changes(folder: Begun, revisions: Mapping[str, str | None], view: Watcher) -> None:
+def of_changes(folder: Begun, revisions: Mapping[str, str | None], emit: Consumer) -> None:
     """Say when a run or batch goes on with other software or models than it was begun with."""
     for key, now in (("versions", runfolder.versions()), ("revisions", revisions)):
         before = folder.story.get(key)
         if before != now:
-            view.warn(
-                f"{folder.path} was begun with the {key} {before}, and goes on with {now}",
-                "images from here on may differ from those of an uninterrupted run",
+            emit(
+                Notice(
+                    f"{folder.path} was begun with the {key} {before}, and goes on with {now}",
+                    "images from here on may differ from those of an uninterrupted run",
+                )
             )

@@ -12,6 +12,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Protocol
 
 from gcr.core import phrases
+from gcr.core.events import Loading, Notice, Progress, PromptFinished
 from gcr.engine.worker import Hand, Loaded
 from gcr.errors import GcrError
 
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from gcr.engine.waves import Overview, Pace
+    from gcr.core.events import Consumer
+    from gcr.core.records import Result
+    from gcr.engine.plan import Pace
     from gcr.engine.worker import Done
     from gcr.inputs.jobs import Job
     from gcr.storage.batchfolder import BatchFolder
-    from gcr.storage.summary import Result, Summary
+    from gcr.storage.summary import Summary
 
 DEATHS = 3
 """So often in a row a worker may die before no other is started in its place."""
@@ -68,15 +71,13 @@ class Crew(Protocol):
 
 
 class Handout:
-    """Has a crew work through jobs. stopping: asked often whether to stop after a round."""
+    """Has a crew work through jobs. stop: asked often whether to stop after a round."""
 
-    def __init__(
-        self, crew: Crew, view: Overview, pace: Pace, stopping: Callable[[], bool]
-    ) -> None:
+    def __init__(self, crew: Crew, emit: Consumer, pace: Pace, stop: Callable[[], bool]) -> None:
         self._crew = crew
-        self._view = view
+        self._emit = emit
         self._pace = pace
-        self._stopping = stopping
+        self._stop = stop
         self._hands: dict[int, Hand | None] = {}  # of workers at work; None: they load
         self._idle: list[int] = []
         self._deaths: Counter[int] = Counter()
@@ -90,7 +91,7 @@ class Handout:
 
     def load(self) -> Mapping[str, str | None]:
         """Start all workers; returns when the first is ready, with its models' revisions."""
-        self._view.loading(f"the models of {_workers(self._crew.size)}")
+        self._emit(Loading(f"the models of {_workers(self._crew.size)}"))
         for number in range(self._crew.size):
             self._hire(number)
         while self._revisions is None:
@@ -100,7 +101,7 @@ class Handout:
     def work(self, batch: BatchFolder, summary: Summary, jobs: Iterable[Job]) -> frozenset[str]:
         """Finish all jobs but those that other processes are at, whose ids are returned.
 
-        Raises KeyboardInterrupt when stopping, and GcrError where the batch cannot go on.
+        Raises KeyboardInterrupt when it is to stop, and GcrError where the batch cannot go on.
         """
         self._path, self._summary = batch.path, summary
         self._before = dict(summary.results)
@@ -109,7 +110,7 @@ class Handout:
         while left:
             self._waiting, self._busy = deque(left), []
             self._hand_out()
-            if self._stopping() and len(self._open) > len(self._busy):
+            if self._stop() and len(self._open) > len(self._busy):
                 raise KeyboardInterrupt
             if self._over or len(self._busy) == len(left):
                 break
@@ -120,14 +121,14 @@ class Handout:
     def _over(self) -> bool:
         """Whether nothing more is to be begun."""
         most = self._pace.most_failures
-        return self._stopping() or (most is not None and self._failures >= most)
+        return self._stop() or (most is not None and self._failures >= most)
 
     def _hand_out(self) -> None:
         told = False
         while any(self._hands.values()) or ((self._waiting or self._orphans) and not self._over):
             if not self._over:
                 self._give()
-            elif self._stopping() and not told:
+            elif self._stop() and not told:
                 self._crew.stop()
                 told = True
             self._wait()
@@ -173,7 +174,7 @@ class Handout:
             self._look()
             at_work = sum(hand is not None for hand in self._hands.values())
             words = f"{at_work} of {_workers(self._crew.size)} at work"
-            self._view.progress(words, at_work, self._crew.size)
+            self._emit(Progress(words, at_work, self._crew.size))
 
     def _bury(self, number: int, hand: Hand | None, died: WorkerDiedError) -> None:
         """Start another worker in place of one that died, and keep its prompts for later."""
@@ -186,11 +187,13 @@ class Handout:
         ids = ", ".join(job.id for job in left[:SHOWN]) + ("…" if len(left) > SHOWN else "")
         again = self._deaths[number] < DEATHS and not self._over
         hint = "another takes its place, and goes on from saved rounds"
-        self._view.warn(
-            f"worker {number + 1} died{f' at {ids}' if ids else ''}: {died.reason}",
-            hint
-            if again
-            else f"no other takes its place (deaths in a row: {self._deaths[number]})",
+        self._emit(
+            Notice(
+                f"worker {number + 1} died{f' at {ids}' if ids else ''}: {died.reason}",
+                hint
+                if again
+                else f"no other takes its place (deaths in a row: {self._deaths[number]})",
+            )
         )
         if again:
             self._hire(number)
@@ -214,14 +217,14 @@ class Handout:
         for result in list(results):
             if self._open.pop(result.id, None) is not None:
                 self._failures += bool(result.failure)
-                self._view.result(result)
+                self._emit(PromptFinished(result))
 
     def _tell(self, warnings: Iterable[tuple[str, str]]) -> None:
         """Give each warning once, though every worker may have it."""
         for warning in warnings:
             if warning not in self._told:
                 self._told.add(warning)
-                self._view.warn(*warning)
+                self._emit(Notice(*warning))
 
 
 def _workers(count: int) -> str:

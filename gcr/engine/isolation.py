@@ -10,30 +10,32 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from gcr.core.strategies import BySeed, Named
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from PIL.Image import Image
 
-    from gcr.core.records import Candidate, Drawing, Generator, Run
+    from gcr.core.records import Candidate, Drawing, Generator, Run, Strategy
     from gcr.core.stopping import StopRule
 
 
-class Apart:
-    """A strategy and a generator in one: it knows what was proposed for whom when it draws."""
+class Isolated:
+    """A strategy and a generator in one: when it draws it knows which images are whose."""
 
-    def __init__(self, strategy: Named, generator: Generator, rule: StopRule) -> None:
-        self._strategy = BySeed(strategy)
+    def __init__(self, strategy: Strategy, generator: Generator, rule: StopRule) -> None:
+        self._strategy = strategy
         self._generator = generator
         self._rule = rule
         self._shares: list[int] = []  # images of each run, since the last drawing
 
     def propose(self, run: Run) -> tuple[Candidate, ...]:
-        proposal = self._strategy.propose(run)[: self._rule.room(run)]
+        proposal = self.proposed(run)
         self._shares.append(len(proposal))
         return proposal
+
+    def proposed(self, run: Run) -> tuple[Candidate, ...]:
+        """What would be drawn next, if anything is."""
+        return self._strategy.propose(run)[: self._rule.room(run)]
 
     def draw(
         self,

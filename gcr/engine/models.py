@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gcr import pocket
+from gcr.core.events import Loading, Notice, Progress
 from gcr.core.guards import Guarded
 from gcr.core.spread import Known
 from gcr.critic import limits
@@ -14,8 +15,9 @@ from gcr.hub import fetching
 from gcr.settings.address import is_address
 
 if TYPE_CHECKING:
+    from gcr.core.events import Consumer
     from gcr.core.records import Critic
-    from gcr.core.view import Watcher
+    from gcr.core.records import Progress as Told
     from gcr.critic import rubric
     from gcr.critic.judging import ModelCritic
     from gcr.device.memory import SharedDevice
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 def load_models(
     settings: Settings,
     questions: rubric.Rubric,
-    view: Watcher,
+    emit: Consumer,
     *,
     edit: bool = False,
     negative: bool = False,
@@ -40,12 +42,12 @@ def load_models(
     from gcr.drawing import generator
 
     fetching.provide({settings.generator: True, settings.critic: False}, settings.profile)
-    view.loading(settings.critic)
+    emit(Loading(settings.critic))
     pocket.check_size(settings.generator, settings.width, settings.height)
     generator.check(settings.generator, edit=edit)
     device = SharedDevice(default_device(), settings.residency)
-    judge = _judge(settings, questions, view, device, edit=edit)
-    view.loading(settings.generator)
+    judge = _judge(settings, questions, emit, device, edit=edit)
+    emit(Loading(settings.generator))
     sampling = generator.Sampling(
         width=settings.width,
         height=settings.height,
@@ -57,14 +59,16 @@ def load_models(
         compile=settings.compile,
         step_cache=settings.step_cache,
     )
-    drawer = generator.load(settings.generator, sampling, device, view.progress, edit=edit)
+    drawer = generator.load(settings.generator, sampling, device, _progress(emit), edit=edit)
     if settings.negative or negative:
         drawer.check_negative()
     judge.limit, judge.avoid = drawer.limit, drawer.heeds_negative
     return drawer, Guarded(_scoring(judge, settings), drawer.excess)
 
 
-def load_critic(settings: Settings, questions: rubric.Rubric, view: Watcher, device: str) -> Critic:
+def load_critic(
+    settings: Settings, questions: rubric.Rubric, emit: Consumer, device: str
+) -> Critic:
     """Load the critic alone, to judge and not to rewrite. device: as torch spells it.
 
     Raises ModelError and UsageError, as its loader does, and as `fetching.provide`.
@@ -72,14 +76,14 @@ def load_critic(settings: Settings, questions: rubric.Rubric, view: Watcher, dev
     from gcr.device.memory import SharedDevice
 
     fetching.provide({settings.critic: False}, settings.profile)
-    view.loading(settings.critic)
-    return _scoring(_judge(settings, questions, view, SharedDevice(device)), settings)
+    emit(Loading(settings.critic))
+    return _scoring(_judge(settings, questions, emit, SharedDevice(device)), settings)
 
 
 def _judge(
     settings: Settings,
     questions: rubric.Rubric,
-    view: Watcher,
+    emit: Consumer,
     device: SharedDevice,
     *,
     edit: bool = False,
@@ -93,13 +97,13 @@ def _judge(
         batch=settings.judge_batch,
         score=settings.score,
         judges=settings.judges,
-        progress=view.progress,
+        progress=_progress(emit),
         use=probe.Use(
             size=(settings.width, settings.height),
             edit=edit,
             compare=settings.compare,
             trusted=settings.trusted,
-            warn=view.warn,
+            warn=lambda message, hint: emit(Notice(message, hint)),
         ),
     )
 
@@ -113,6 +117,10 @@ def _scoring(critic: Critic, settings: Settings) -> Critic:
     if settings.spread is not None and settings.judges == 1:
         critic = Known(critic, settings.spread)
     return critic
+
+
+def _progress(emit: Consumer) -> Told:
+    return lambda phase, done, total: emit(Progress(phase, done, total))
 
 
 def revision(model: str) -> str | None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gcr.core.guards import lost
 from gcr.core.records import Request
-from gcr.core.view import Watcher
-from gcr.engine import cautions, single
+from gcr.engine import cautions
+from gcr.engine.parts import ruled
 from gcr.errors import UsageError
 from gcr.inputs import jobs
 from gcr.inputs.wildcards import Wildcards
@@ -21,6 +21,7 @@ from gcr.settings.resolving import Settings
 from gcr.storage import runfolder
 
 if TYPE_CHECKING:
+    from gcr.core.events import Consumer
     from gcr.core.records import Generator
     from gcr.critic import rubric
     from gcr.inputs.jobs import Job
@@ -38,6 +39,28 @@ class Reading(NamedTuple):
     wildcards: Path | str | None = None
     literal: bool = False
     skip_bad: bool = False
+
+
+SIZE = 16
+"""Runs of a wave, where nothing else is said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a batch is worked through; none of it changes an image.
+
+    wave: runs that advance together.
+    shard: which part of how many, both from 1.
+    most_failures: after which the batch stops; None: no limit.
+    ray: where the cluster of Ray is that does it, as `cluster` has it; empty: this process does it.
+    workers: how many on that cluster; None: as many as suit it.
+    """
+
+    wave: int = SIZE
+    shard: tuple[int, int] = (1, 1)
+    most_failures: int | None = None
+    ray: str = ""
+    workers: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +91,23 @@ class Plan:
         settings = as_begun(self.settings, recorded)
         return replace(self, settings=settings, recorded=record(settings, self.questions))
 
-    def caution(self, view: Watcher) -> None:
+    def caution(self, emit: Consumer) -> None:
         """Say what the embedded pair cannot do with its prompts."""
-        cautions.of_choice(self.settings, view)
+        cautions.of_choice(self.settings, emit)
         found = cautions.Gathering()
         for job in self.jobs:
             found.place = job.place
             negative = job.negative or self.settings.negative
             cautions.of_words(Request(job.prompt, negative), self.settings, found)
-        found.give(view)
+        found.give(emit)
 
-    def caution_of_length(self, generator: Generator, view: Watcher) -> None:
+    def caution_of_length(self, generator: Generator, emit: Consumer) -> None:
         """Say which prompts will be judged, but not drawn, to their ends."""
         found = cautions.Gathering()
         for job in self.jobs:
             found.place = job.place
             cautions.of_length(Request(job.prompt), generator, found)
-        found.give(view)
+        found.give(emit)
 
 
 def make(
@@ -106,6 +129,6 @@ def planned(found: Sequence[Job], files: Sequence[str], settings: Settings) -> P
                 f"--keep {span!r} is in none of the prompts",
                 "copy the words as the prompts have them",
             )
-    settings, questions = single.ruled(settings)
+    settings, questions = ruled(settings)
     recorded = record(settings, questions)
     return Plan(tuple(found), tuple(files), settings, questions, recorded)

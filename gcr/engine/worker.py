@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from gcr.core.events import Event, Notice, PromptFinished
+from gcr.core.records import Result
 from gcr.device.card import take_share
-from gcr.engine import cautions, single
-from gcr.engine.waves import Pace, Waves
+from gcr.engine import cautions, parts
+from gcr.engine.queue import BatchQueue
 from gcr.errors import UsageError
 from gcr.storage.batchfolder import BatchFolder
-from gcr.storage.summary import Result, Summary
+from gcr.storage.summary import Summary
 
 if TYPE_CHECKING:
     from gcr.engine.plan import Plan
@@ -69,8 +71,8 @@ class Done:
 
 
 class Notes(logging.Handler):
-    """An overview that keeps what is to be told elsewhere, and what gcr logs as a warning inside
-    a `with` block.
+    """A consumer that keeps what is to be told elsewhere, also what gcr logs as a warning inside a
+    `with` block.
     """
 
     def __init__(self) -> None:
@@ -86,18 +88,13 @@ class Notes(logging.Handler):
         logging.getLogger("gcr").removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.warn(record.getMessage(), "")
+        self.warnings.append((record.getMessage(), ""))
 
-    def warn(self, message: str, hint: str) -> None:
-        self.warnings.append((message, hint))
-
-    def result(self, result: Result) -> None:
-        self.results.append(result)
-
-    def loading(self, what: str) -> None: ...
-    def progress(self, phase: str, done: int, total: int) -> None: ...
-    def begin(self, total: int, done: int) -> None: ...
-    def end(self) -> None: ...
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Notice):
+            self.warnings.append((event.message, event.hint))
+        elif isinstance(event, PromptFinished):
+            self.results.append(event.result)
 
 
 class Worker:
@@ -114,7 +111,7 @@ class Worker:
 
         environ: variables of the process that hands out, as `environment` finds them. share: of a
         GPU that several workers have together.
-        Raises UsageError where that folder is not, and as `assembly.load` does.
+        Raises UsageError where that folder is not, and as `parts.load` does.
         """
         if not near.is_dir():
             raise _unseen(near)
@@ -122,26 +119,33 @@ class Worker:
         take_share(share)
         with Notes() as notes:
             settings, questions = plan.settings, plan.questions
-            self._parts = single.load(settings, questions, notes, negative=plan.negative)
+            self._parts = parts.load(settings, questions, notes, negative=plan.negative)
             plan.caution_of_length(self._parts.generator, notes)
         return Loaded(self._parts.revisions, tuple(notes.warnings))
 
     def work(self, path: Path, hand: Hand) -> Done:
-        """Do prompts of the batch in a folder, as one wave. Raises as `Waves.work` does."""
+        """Do prompts of the batch in a folder, as one wave. Raises as `waves.work` does."""
         with Notes() as notes:
             batch, summary = self._opened(path, notes), Summary(path)
             left = summary.left(hand.jobs)
-            pace = Pace(len(hand.jobs), most_failures=hand.most_failures)
-            waves = Waves(batch, self._parts, summary, notes, pace, self._stop.is_set)
+            queue = BatchQueue(
+                batch,
+                summary,
+                self._parts,
+                notes,
+                size=len(hand.jobs),
+                most_failures=hand.most_failures,
+            )
             until = time.monotonic() + hand.patience
             try:
-                waves.work(left)  # of these, what is written down from here on is done
-                while waves.busy and time.monotonic() < until and not self._stop.wait(1.0):
-                    waves.work([job for job in hand.jobs if job.id in waves.busy])
+                queue.work(left, self._stop.is_set)  # what is written down from here on is done
+                while queue.busy and time.monotonic() < until and not self._stop.wait(1.0):
+                    queue.work(queue.busy, self._stop.is_set)
             except KeyboardInterrupt:
                 if not self._stop.is_set():
                     raise
-        return Done(tuple(notes.results), waves.busy, tuple(notes.warnings))
+        busy = frozenset(job.id for job in queue.busy)
+        return Done(tuple(notes.results), busy, tuple(notes.warnings))
 
     def stop(self) -> None:
         """End the hand after the round that is being drawn; called while `work` goes on."""

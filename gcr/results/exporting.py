@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gcr.core.phrases import count
-from gcr.core.records import image_name
+from gcr.core.records import Result, image_name
 from gcr.errors import GcrError, UsageError
 from gcr.files import structured
 from gcr.files.atomic import check_inside, duplicate, read, write, writing
@@ -24,7 +24,7 @@ from gcr.files.locks import turn
 from gcr.inputs.jobs import Job
 from gcr.results.layouts import LAYOUTS, check
 from gcr.storage.batchfolder import BatchFolder
-from gcr.storage.summary import Result, Summary
+from gcr.storage.summary import Summary
 
 RAW, REFINED = "raw", "refined"
 NAME = "layout.json"

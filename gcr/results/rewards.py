@@ -18,9 +18,9 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from gcr.core.events import ignore
 from gcr.core.phrases import count
 from gcr.core.records import Critique, Request
-from gcr.core.view import Silent
 from gcr.critic import limits, rubric
 from gcr.device.libraries import imported
 from gcr.drawing import pixels
@@ -55,7 +55,7 @@ class Reward:
         self.unscored = unscored
         self._settings = settings
         questions = rubric.load(settings.rubric)
-        self._critic: Critic = load_critic(settings, questions, Silent(), device or _here())
+        self._critic: Critic = load_critic(settings, questions, ignore, device or _here())
         self._turn = threading.Lock()
 
     def __call__(

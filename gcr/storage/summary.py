@@ -12,14 +12,14 @@ import io
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, fields
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from gcr.core.loop import best_scored
 from gcr.core.phrases import quoted
 from gcr.core.plaintext import cell
-from gcr.core.records import StopReason
+from gcr.core.records import Result, StopReason
 from gcr.core.spread import margin
 from gcr.errors import GcrError
 from gcr.files import structured
@@ -34,38 +34,6 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What came of one prompt of a batch.
-
-    seed: of the first image.
-    folder, best_image: from the batch's folder; best_image is empty where nothing was scored.
-    stop: why its run ended, as in run.json.
-    raw, best: scores (0-1) of the request as it is and of the best image; None: unscored.
-    rounds, images: how many were drawn. seconds: of drawing and judging them.
-    failure: why there is no good end; empty where there is.
-    noise: by how much one score must exceed another to be better and not lucky; 0: unknown.
-    untrusted: phrases of the prompt that the scores say nothing of; empty where they are trusted.
-    extra: the prompt file's other columns.
-    """
-
-    id: str
-    prompt: str
-    seed: int
-    folder: str
-    stop: str
-    raw: float | None = None
-    best: float | None = None
-    best_image: str = ""
-    rounds: int = 0
-    images: int = 0
-    seconds: float = 0.0
-    failure: str = ""
-    noise: float = 0.0
-    untrusted: str = ""
-    extra: Mapping[str, object] = field(default_factory=dict)
 
 
 def result_of(job: Job, path: str, run: Run | None, failure: str) -> Result:

@@ -11,13 +11,22 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from gcr.core.events import (
+    Event,
+    Loading,
+    Notice,
+    Progress,
+    PromptFinished,
+    WorkFinished,
+    WorkStarted,
+)
 from gcr.core.phrases import chance, count, duration
 from gcr.core.plaintext import plain
 from gcr.ui.livelines import LiveLines
 from gcr.ui.terminal import PHASES, Terminal
 
 if TYPE_CHECKING:
-    from gcr.storage.summary import Result
+    from gcr.core.records import Result
 
 LONGEST = 60  # characters of a prompt that are shown
 
@@ -31,6 +40,21 @@ class BatchTerminal:
         self._lines = LiveLines(self.console, timed=False)
         self._total = self._done = self._failed = self._new = 0
         self._began = time.monotonic()
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Notice(message, hint):
+                self.warn(message, hint)
+            case Loading(what):
+                self.loading(what)
+            case Progress(phase, done, total):
+                self.progress(phase, done, total)
+            case WorkStarted(total, done):
+                self.begin(total, done)
+            case PromptFinished(result):
+                self.result(result)
+            case WorkFinished():
+                self.end()
 
     def warn(self, message: str, hint: str) -> None:
         self._terminal.warn(message, hint)

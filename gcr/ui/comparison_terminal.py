@@ -10,6 +10,7 @@ from rich.text import Text
 
 from gcr.comparison.figures import said
 from gcr.comparison.statistics import Verdict
+from gcr.core.events import ArmStarted, Event
 from gcr.core.phrases import count
 from gcr.core.plaintext import plain
 from gcr.ui.batch_terminal import BatchTerminal
@@ -39,8 +40,11 @@ class CompareTerminal(BatchTerminal):
         self._arm = ""
         self._warned: set[tuple[str, str]] = set()
 
-    def arm(self, name: str) -> None:
-        self._arm = name
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, ArmStarted):
+            self._arm = event.name
+        else:
+            super().__call__(event)
 
     def begin(self, total: int, done: int) -> None:
         self._line(Text(plain(self._arm), "bold"))

@@ -1,4 +1,4 @@
-"""Interruptions that lose no work: the first ends a run after the round in hand, the next at once.
+"""Interruptions that lose no work: the first ends it after the round in hand, the next at once.
 
 Ctrl-C, SIGTERM and SIGHUP are all the same here.
 """
@@ -6,43 +6,53 @@ Ctrl-C, SIGTERM and SIGHUP are all the same here.
 from __future__ import annotations
 
 import signal
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from gcr.core.view import Silent, View
+from gcr.core.events import Event, Notice, RoundFinished, WorkFinished, WorkStarted
 from gcr.engine import signals
 from gcr.ui.terminal import failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
     from types import FrameType
 
-    from gcr.comparison.arms import View as ComparisonView
-    from gcr.core.records import Attempt, Run
-    from gcr.engine.waves import Overview
-    from gcr.storage.summary import Result
+    from gcr.core.events import Consumer
 
 
-class Ears:
-    """Hears what asks to end: the first signal is remembered, the second interrupts.
+class Interruption:
+    """A consumer around another that hears signals while work goes on.
 
-    warn: told of the first, with a hint. Outside of the main thread, where Python hears no
-    signals, nothing is changed.
+    A round that was half drawn could not be gone on with, so the round, not the image, is what the
+    first signal waits for: `requested` is then true, which whoever works asks for. The second
+    interrupts at once. Outside of the main thread, where Python hears no signals, events are only
+    passed on.
     """
 
-    def __init__(self, warn: Callable[[str, str], None]) -> None:
-        self.asked = False
-        self._warn = warn
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+        self._requested = False
         self._before: Mapping[int, Any] = {}  # handlers of signals
         self._at_rest = False
 
-    def open(self) -> None:
-        self._before = signals.handled(self._hear)
+    def __call__(self, event: Event) -> None:
+        match event:
+            case WorkStarted():
+                self._consumer(event)
+                self._before = signals.handled(self._hear)
+            case WorkFinished():
+                signals.put_back(self._before)
+                self._before = {}
+                self._consumer(event)
+            case RoundFinished(run, _) if run.stop is None:
+                with self.at_rest():
+                    self._consumer(event)
+            case _:
+                self._consumer(event)
 
-    def close(self) -> None:
-        signals.put_back(self._before)
-        self._before = {}
+    def requested(self) -> bool:
+        """Whether the work is to end where all rounds are saved."""
+        return self._requested
 
     @contextmanager
     def at_rest(self) -> Iterator[None]:
@@ -55,95 +65,15 @@ class Ears:
 
     def _hear(self, number: int, _: FrameType | None) -> None:
         signals.note(number)
-        if self.asked or self._at_rest:
+        if self._requested or self._at_rest:
             raise KeyboardInterrupt
-        self.asked = True
+        self._requested = True
         if number == signal.SIGINT:
-            self._warn("stopping after this round", "Ctrl-C again stops at once")
+            notice = Notice("stopping after this round", "Ctrl-C again stops at once")
         else:
             name = signal.Signals(number).name
-            self._warn(f"{name}: stopping after this round", "a second signal stops at once")
-
-
-class Patient:
-    """A view around another that hears signals while rounds are drawn.
-
-    A round that was half drawn could not be gone on with, so the round, not the image, is what
-    the first signal waits for. Outside of the main thread, where Python hears no signals, this
-    view only passes on.
-    """
-
-    def __init__(self, view: View | None) -> None:
-        self._view = view or Silent()
-        self._ears = Ears(self._view.warn)
-
-    def warn(self, message: str, hint: str) -> None:
-        self._view.warn(message, hint)
-
-    def loading(self, what: str) -> None:
-        self._view.loading(what)
-
-    def begin(self, run: Run) -> None:
-        self._view.begin(run)
-        self._ears.open()
-
-    def progress(self, phase: str, done: int, total: int) -> None:
-        self._view.progress(phase, done, total)
-
-    def round(self, run: Run, best: Attempt | None) -> None:
-        """Raises KeyboardInterrupt after a round in which one was heard, unless it was last."""
-        # The round is on disk, and whoever shows it may ask how to go on.
-        with nullcontext() if run.stop else self._ears.at_rest():
-            self._view.round(run, best)
-        if self._ears.asked and run.stop is None:
-            raise KeyboardInterrupt
-
-    def end(self, run: Run, best: Attempt | None, folder: Path) -> None:
-        self._ears.close()
-        self._view.end(run, best, folder)
-
-
-class PatientBatch:
-    """An overview around another that hears signals while a batch is worked on."""
-
-    def __init__(self, view: Overview) -> None:
-        self._view = view
-        self._ears = Ears(view.warn)
-
-    def asked(self) -> bool:
-        """Whether one was heard: the batch is to stop where all rounds are saved."""
-        return self._ears.asked
-
-    def warn(self, message: str, hint: str) -> None:
-        self._view.warn(message, hint)
-
-    def loading(self, what: str) -> None:
-        self._view.loading(what)
-
-    def progress(self, phase: str, done: int, total: int) -> None:
-        self._view.progress(phase, done, total)
-
-    def begin(self, total: int, done: int) -> None:
-        self._view.begin(total, done)
-        self._ears.open()
-
-    def result(self, result: Result) -> None:
-        self._view.result(result)
-
-    def end(self) -> None:
-        self._ears.close()
-        self._view.end()
-
-
-class PatientComparison(PatientBatch):
-    """A view of a comparison around another that hears signals while an arm is worked on."""
-
-    def __init__(self, view: ComparisonView) -> None:
-        super().__init__(view)
-        self._comparison = view
-
-    def arm(self, name: str) -> None:
-        self._comparison.arm(name)
+            notice = Notice(f"{name}: stopping after this round", "a second signal stops at once")
+        self._consumer(notice)
 
 
 def say_nothing_is_saved(close: Callable[[], None] | None) -> None:

@@ -14,9 +14,27 @@ from rich.padding import Padding
 from rich.text import Text
 
 from gcr.core.checklist import failed, never_met
-from gcr.core.phrases import COMPARED, STOPPED, count, described, distrust, origin
+from gcr.core.events import (
+    Event,
+    Loading,
+    Notice,
+    Progress,
+    RoundFinished,
+    RunFinished,
+    RunStarted,
+    WorkFinished,
+)
+from gcr.core.phrases import (
+    COMPARED,
+    STOPPED,
+    closeness,
+    count,
+    described,
+    distrust,
+    origin,
+    settlement,
+)
 from gcr.core.plaintext import changed, plain
-from gcr.engine.outcome import closeness, settlement
 from gcr.ui.livelines import LiveLines
 
 if TYPE_CHECKING:
@@ -36,6 +54,23 @@ class Terminal:
         self.console = console or Console(stderr=True, highlight=False)
         self.verbose = verbose
         self._lines = LiveLines(self.console, timed=True)
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Notice(message, hint):
+                self.warn(message, hint)
+            case Loading(what):
+                self.loading(what)
+            case Progress(phase, done, total):
+                self.progress(phase, done, total)
+            case RunStarted(run):
+                self.begin(run)
+            case RoundFinished(run, best):
+                self.round(run, best)
+            case RunFinished(run, best, folder):
+                self.end(run, best, folder)
+            case WorkFinished():
+                self.close()
 
     def warn(self, message: str, hint: str) -> None:
         self._print(Text.assemble(("warning: ", "bold yellow"), plain(message)))

@@ -16,6 +16,7 @@ from gcr.cli.app import COMMANDS
 from gcr.core.guards import Guarded
 from gcr.core.records import Critique
 from gcr.engine import models, single
+from gcr.engine.models import load_models
 from gcr.errors import GcrError, ModelError
 from gcr.settings import profiles
 
@@ -193,12 +194,12 @@ def test_a_model_that_cannot_be_loaded_fails_the_run(cli, monkeypatch):
     def fail(*_, **__):
         raise ModelError("there is no model at x", "give a folder")
 
-    monkeypatch.setattr(single, "load_models", fail)
+    monkeypatch.setattr(models, "load_models", fail)
     assert_refused(refine(cli), 1, "there is no model at x")
 
 
 def test_a_defect_of_ours_is_one_line_too(cli, monkeypatch):
-    monkeypatch.setattr(single, "load_models", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(models, "load_models", lambda *_, **__: 1 / 0)
     ran = refine(cli)
     assert_refused(ran, 1, "ZeroDivisionError: division by zero")
     assert "GCR_DEBUG=1" in ran.err
@@ -211,7 +212,7 @@ def test_debugging_shows_the_traceback(cli, monkeypatch):
     assert "Traceback" in ran.err
     assert "gcr.errors.UsageError: no profile named" in ran.err
     assert not {"\x1b", "\x07", "\u202e"} & set(ran.err)
-    monkeypatch.setattr(single, "load_models", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(models, "load_models", lambda *_, **__: 1 / 0)
     ran = refine(cli)
     assert ran.code == 1
     assert "ZeroDivisionError" in ran.err
@@ -222,7 +223,7 @@ def test_a_traceback_holds_no_escape_sequences(cli, monkeypatch):
         raise RuntimeError("\x1b[2J\u202egone\x9b1m")
 
     monkeypatch.setenv("GCR_DEBUG", "1")
-    monkeypatch.setattr(single, "load_models", fail)
+    monkeypatch.setattr(models, "load_models", fail)
     ran = refine(cli)
     assert "RuntimeError: gone" in ran.err
     assert not {"\x1b", "\x9b", "\u202e"} & set(ran.err)
@@ -315,7 +316,7 @@ def test_ctrl_c_before_anything_is_saved(cli, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(single, "load_models", interrupt)
+    monkeypatch.setattr(models, "load_models", interrupt)
     ran = refine(cli)
     assert ran.code == 130
     assert ran.err == "error: interrupted before anything was saved\n"
@@ -364,7 +365,7 @@ def test_every_command_has_short_help(cli, command):
 
 def test_a_run_that_is_finished_says_so_at_once(cli, monkeypatch):
     best = refine(cli, "--rounds", "2").out
-    monkeypatch.setattr(single, "load_models", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(models, "load_models", lambda *_, **__: 1 / 0)
     ran = cli("resume", str(Path(best.strip()).parent))
     assert (ran.code, ran.out) == (0, best)
     assert "is finished, so nothing is drawn" in ran.err
@@ -374,7 +375,7 @@ def test_a_run_that_is_finished_says_so_at_once(cli, monkeypatch):
 @pytest.mark.parametrize("model", ["./none", "/none/at/all", "none", "~/none"])
 @pytest.mark.parametrize("flag", ["-m", "--critic"])
 def test_a_folder_that_is_not_there_is_wrong_usage(cli, monkeypatch, model, flag):
-    monkeypatch.setattr(single, "load_models", models.load_models)
+    monkeypatch.setattr(models, "load_models", load_models)
     ran = refine(cli, flag, model)
     assert_refused(ran, 2, f"there is no model at {model}: no such folder")
 

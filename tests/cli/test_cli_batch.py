@@ -10,10 +10,9 @@ import pytest
 from fakes import SCORES, FakeCritic, FakeGenerator
 from rich.console import Console
 
-from gcr.comparison import arms
-from gcr.engine import single
+from gcr.core.records import Result
+from gcr.engine import models
 from gcr.errors import GcrError
-from gcr.storage.summary import Result
 from gcr.ui import batch_terminal
 from gcr.ui.batch_terminal import BatchTerminal, duration
 
@@ -179,7 +178,7 @@ def test_interrupted_before_anything_is_saved(cli, monkeypatch, command):
 
     Path("b").mkdir()
     cli("batch", "p.txt", "--into", "b", "--rounds", "1", "--shard", "1/3")
-    monkeypatch.setattr(single, "load_models", interrupt)
+    monkeypatch.setattr(models, "load_models", interrupt)
     given = {"batch": ("batch", "p.txt"), "resume": ("resume", "b")}[command]
     ran = cli(*given)
     assert ran.code == 130
@@ -232,8 +231,7 @@ def test_what_is_gone_on_with_can_have_another_residency(cli, monkeypatch, argum
         wanted.append(settings.residency)
         return FakeGenerator(), Interrupting()
 
-    for module in (single, arms):
-        monkeypatch.setattr(module, "load_models", load)
+    monkeypatch.setattr(models, "load_models", load)
     # A command line is not run because a folder says so.
     given = ("--evaluator", "command:true") if arguments[0] == "compare" else ()
     assert cli("resume", str(folder), "--residency", "offload", *given).code == 130
@@ -297,7 +295,7 @@ def test_a_resumed_edit_takes_the_source_from_its_folder(cli, tmp_path):
 def test_wrong_usage_is_refused_before_models_are_loaded(cli, monkeypatch, arguments, message):
     Path("bad.jsonl").write_text('{"prompt": "a"}\n{"prompt": 3}\n')
     Path("c.csv").write_text("words,prompt\na red circle,a blue star\n")
-    monkeypatch.setattr(single, "load_models", lambda *_, **__: pytest.fail("models were loaded"))
+    monkeypatch.setattr(models, "load_models", lambda *_, **__: pytest.fail("models were loaded"))
     ran = cli(*arguments)
     assert ran.out == ""
     assert_refused(ran, 2, message)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from fakes import SCORES, FakeCritic, FakeGenerator
 
-from gcr.comparison import arms, evaluators
+from gcr.comparison import evaluators
 from gcr.comparison.statistics import FEWEST
-from gcr.engine import single
+from gcr.engine import models
 from gcr.errors import GcrError
 from gcr.pocket import world
 
@@ -192,8 +192,7 @@ def test_an_interrupted_comparison_of_batches_says_how_to_go_on(cli, monkeypatch
     ],
 )
 def test_wrong_usage_is_refused_before_models_are_loaded(cli, monkeypatch, arguments, message):
-    for module in (single, arms):
-        monkeypatch.setattr(module, "load_models", lambda *_, **__: pytest.fail("loaded"))
+    monkeypatch.setattr(models, "load_models", lambda *_, **__: pytest.fail("loaded"))
     ran = cli(*arguments)
     assert ran.out == ""
     assert_refused(ran, 2, message)

@@ -8,8 +8,7 @@ from fakes import SCORES, FakeCritic
 from folders import make_batch, make_run
 
 import gcr
-from gcr.engine import single
-from gcr.engine.single import Unreported
+from gcr.engine.outcome import Unreported
 from gcr.errors import GcrError
 from gcr.files import atomic
 
@@ -139,7 +138,7 @@ def test_a_page_that_cannot_be_written_is_said_and_costs_nothing(cli, full):
 
 def test_from_python_the_outcome_is_not_lost_with_the_page(cli, full):
     with pytest.raises(Unreported) as failed:
-        single.refine("a red circle", rounds=1)
+        gcr.refine("a red circle", rounds=1)
     assert failed.value.outcome.best is not None
     assert failed.value.outcome.best_image.is_file()
 

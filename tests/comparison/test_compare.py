@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from fakes import SCORES, FakeCritic, FakeGenerator, seed_of
+from fakes import SCORES, FakeCritic, FakeGenerator, Recorder, seed_of
 from PIL import Image
 
 import gcr
@@ -17,7 +17,8 @@ from gcr.comparison.folder import CompareInterrupted
 from gcr.comparison.scores import Scores
 from gcr.comparison.statistics import FEWEST
 from gcr.core.records import Wording
-from gcr.engine import batching, single
+from gcr.engine import batching, models
+from gcr.engine import plan as plans
 from gcr.errors import GcrError, ModelError, UsageError
 from gcr.inputs import source
 from gcr.pocket import world
@@ -73,8 +74,7 @@ def tool(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     made = Tool(FakeGenerator(), FakeCritic(SCORES), FakeEvaluator())
-    for module in (single, arms):
-        monkeypatch.setattr(module, "load_models", made.load)
+    monkeypatch.setattr(models, "load_models", made.load)
     monkeypatch.setattr(evaluators, "load", lambda *_: made.evaluator)
     return made
 
@@ -390,11 +390,11 @@ def test_a_prompt_that_fails_in_one_arm_is_not_compared_there(tool):
 
 def interrupted(tool, judged):
     """A comparison stopped when the critic was called so often."""
-    plan = comparing.plans.make(PROMPTS, comparing.shared({"max_images": 4}, "images"))
+    plan = plans.make(PROMPTS, comparing.shared({"max_images": 4}, "images"))
     given = {"evaluator": "command:x", "equal": "images", "by": "", "force": False}
     contest = comparing.prepare(plan, arms=arms.USUAL, **given)
     with pytest.raises(CompareInterrupted) as caught:
-        comparing.run(contest, Path("c"), stopping=lambda: len(tool.critic.calls) == judged)
+        comparing.run(contest, Path("c"), stop=lambda: len(tool.critic.calls) == judged)
     assert caught.value.folder == Path("c")
 
 
@@ -483,14 +483,9 @@ def test_batches_are_compared_by_the_prompts_they_share(tool):
     gcr.batch([*PROMPTS, "only here"], into="one", rounds=1)
     gcr.batch(PROMPTS, into="two", rounds=2)
     drawn = len(tool.drawn)
-    warned = []
-
-    class Listening(arms.Unwatched):
-        def warn(self, message, hint):
-            warned.append(message)
-
+    recorder = Recorder()
     found = gcr.compare(
-        [Path("one"), Path("two")], evaluator="command:x", into="c", view=Listening()
+        [Path("one"), Path("two")], evaluator="command:x", into="c", on_event=recorder
     )
     assert len(tool.drawn) == drawn
     assert [(arm.name, arm.folder, arm.images) for arm in found.arms] == [
@@ -498,6 +493,7 @@ def test_batches_are_compared_by_the_prompts_they_share(tool):
     ]  # fmt: skip
     assert [(pair.arm, pair.wins) for pair in found.pairs] == [("two", 3)]
     assert (Path("c") / record()["prompts"][0]["arms"]["two"]["image"]).is_file()
+    warned = [notice.message for notice in recorder.notices]
     assert warned == ["1 prompt not in all of the batches, so left out"]
     assert (record()["budget"], record()["files"]) == (4, ["one", "two"])
 
@@ -505,13 +501,9 @@ def test_batches_are_compared_by_the_prompts_they_share(tool):
 def test_other_seeds_are_said_to_be(tool):
     gcr.batch(PROMPTS, into="one", rounds=1)
     gcr.batch(PROMPTS, into="two", rounds=1, seed=2)
-    warned = []
-
-    class Listening(arms.Unwatched):
-        def warn(self, message, hint):
-            warned.append(message)
-
-    gcr.compare([Path("one"), Path("two")], evaluator="command:x", view=Listening())
+    recorder = Recorder()
+    gcr.compare([Path("one"), Path("two")], evaluator="command:x", on_event=recorder)
+    warned = [notice.message for notice in recorder.notices]
     assert warned == ["the batches began with other seeds"]
 
 

@@ -14,13 +14,13 @@ from gcr.comparison import clipscore, evaluators, vqascore
 from gcr.comparison.command import Command
 from gcr.comparison.evaluators import Choice
 from gcr.comparison.truth import Truth
+from gcr.core.events import ignore
 from gcr.core.records import Sample
-from gcr.core.view import Silent
 from gcr.errors import GcrError, ModelError, UsageError
 from gcr.pocket import world
 from gcr.pocket.world import Scene, Thing
 
-SILENT = Silent()
+SILENT = ignore
 
 
 @pytest.fixture

@@ -5,12 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakes import FakeCritic
+from fakes import FakeCritic, Recorder
 
 import gcr
-from gcr.comparison import arms
 from gcr.critic import checklist
-from gcr.engine import single
+from gcr.engine import models
 from gcr.results.report import report
 from gcr.storage import runfolder
 
@@ -44,8 +43,7 @@ def critic(cli):
         return cli.models["generator"], checklist.ByChecklist(behind)
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (single, arms):
-            patch.setattr(module, "load_models", load)
+        patch.setattr(models, "load_models", load)
         yield behind
 
 
@@ -61,17 +59,8 @@ BEGUN = {"score": "checklist", "images": 2, "patience": 9}
 
 def begun(rounds=4, stop_after=1):
     """A run that was stopped after so many rounds."""
-
-    class Stopping:
-        def round(self, run, best):
-            if len(run.rounds) == stop_after:
-                raise KeyboardInterrupt
-
-        def __getattr__(self, name):
-            return lambda *_: None
-
-    with pytest.raises(single.Interrupted) as stopped:
-        gcr.refine("a red circle", rounds=rounds, view=Stopping(), **BEGUN)
+    with pytest.raises(gcr.Interrupted) as stopped:
+        gcr.refine("a red circle", rounds=rounds, on_event=Recorder(stop_after - 1), **BEGUN)
     return stopped.value.outcome.folder
 
 

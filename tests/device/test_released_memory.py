@@ -15,12 +15,13 @@ from PIL import Image
 from tiny import FAMILIES
 
 import gcr
-from gcr.comparison import arms, evaluators
+from gcr.comparison import evaluators
 from gcr.core.records import Candidate
 from gcr.critic import loading, local
 from gcr.device.memory import SharedDevice
 from gcr.drawing import generator
 from gcr.drawing.generator import Sampling
+from gcr.engine import models
 
 SMALL = Sampling(width=64, height=64, steps=2)
 CIRCLE = Candidate("a red circle", 1)
@@ -145,6 +146,6 @@ def test_the_pair_is_gone_before_an_evaluator_is_loaded(tmp_path, monkeypatch):
         assert alive(references) == []
         return Evaluator()
 
-    monkeypatch.setattr(arms, "load_models", pair)
+    monkeypatch.setattr(models, "load_models", pair)
     monkeypatch.setattr(evaluators, "load", load)
     gcr.compare(["a red circle", "a blue star"], into="c", rounds=1, max_images=2)

@@ -16,7 +16,7 @@ from gcr.device.gate import Gate
 from gcr.device.memory import SharedDevice
 from gcr.drawing import generator
 from gcr.drawing.generator import Sampling
-from gcr.engine import single
+from gcr.engine import models, single
 from gcr.errors import ModelError
 
 CPU = SharedDevice("cpu")
@@ -56,7 +56,7 @@ def refined(folder="outputs"):
 
 def test_eight_runs_of_one_prompt_have_a_folder_each(place, monkeypatch):
     monkeypatch.setattr(
-        single, "load_models", lambda *_, **__: (FakeGenerator(), FakeCritic(SCORES))
+        models, "load_models", lambda *_, **__: (FakeGenerator(), FakeCritic(SCORES))
     )
     outcomes = at_once(*[lambda: gcr.refine("a red circle", rounds=2, images=2)] * 8)
     assert len({outcome.folder for outcome in outcomes}) == 8

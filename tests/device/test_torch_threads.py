@@ -5,8 +5,8 @@ import threading
 import pytest
 import torch
 
+from gcr.core.events import ignore
 from gcr.core.records import Candidate
-from gcr.core.view import Silent
 from gcr.critic import rubric
 from gcr.device import threads
 from gcr.engine import models
@@ -64,7 +64,7 @@ def test_the_embedded_pair_has_one_and_other_models_have_all(four, monkeypatch):
 def test_the_embedded_pair_draws_and_judges_with_one(four, tmp_path, monkeypatch):
     monkeypatch.setenv("GCR_CACHE", str(tmp_path))
     settings = resolve({"steps": 2}, environ={"XDG_CONFIG_HOME": str(tmp_path)}, folder=tmp_path)
-    pair = models.load_models(settings, rubric.load(settings.rubric), Silent())
+    pair = models.load_models(settings, rubric.load(settings.rubric), ignore)
     drawer, critic = pair
     counted = []
     for model in (drawer._pipeline.transformer, critic.critic.critic.speaker.model):

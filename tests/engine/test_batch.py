@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from fakes import FakeCritic, FakeGenerator, seed_of
+from fakes import FakeCritic, FakeGenerator, Recorder, in_words, seed_of
 
 import gcr
+from gcr.core.events import RoundFinished, RunFinished, RunStarted
 from gcr.core.records import Critique, StopReason
-from gcr.engine import batching, single
+from gcr.engine import batching, models, single
 from gcr.engine.batching import BatchInterrupted
 from gcr.errors import GcrError, UnavailableError, UsageError
 from gcr.files import locks
@@ -27,23 +28,15 @@ SCORES = {0: 0.2, 1: 0.4, 2: 0.6, 3: 0.8, 4: 0.7, 5: 0.9}
 PROMPTS = ["a red circle", "two blue stars", "a green square"]
 
 
-class Seen(batching.Unseen):
-    """An overview that notes what it was told."""
+class Seen(Recorder):
+    """What is told of the batch."""
 
-    def __init__(self):
-        self.told = []
-
-    def warn(self, message, hint):
-        self.told.append(f"warn {message}")
-
-    def begin(self, total, done):
-        self.told.append(f"begin {total}, {done} done")
-
-    def result(self, result):
-        self.told.append(f"{result.id} {result.failure or result.stop}")
-
-    def end(self):
-        self.told.append("end")
+    @property
+    def told(self):
+        runs = RunStarted | RoundFinished | RunFinished
+        return [
+            w for event in self.events if not isinstance(event, runs) and (w := in_words(event))
+        ]
 
 
 class Picky(FakeGenerator):
@@ -84,7 +77,7 @@ def tool(monkeypatch, tmp_path):
             return gcr.batch(prompts, into=into, **options)
 
     made = Tool(Picky(), FakeCritic(SCORES))
-    monkeypatch.setattr(single, "load_models", made.load)
+    monkeypatch.setattr(models, "load_models", made.load)
     return made
 
 
@@ -104,7 +97,7 @@ def images(folder):
 
 def test_every_prompt_gets_a_run_folder_and_a_line(tool):
     view = Seen()
-    outcome = tool(rounds=2, view=view)
+    outcome = tool(rounds=2, on_event=view)
     assert view.told == ["begin 3, 0 done", "1 rounds", "2 rounds", "3 rounds", "end"]
     assert [line["id"] for line in lines()] == ["1", "2", "3"]
     first = lines()[0]
@@ -209,7 +202,7 @@ def test_other_columns_reach_the_log_and_no_critic(tool, tmp_path):
 def test_a_prompt_that_fails_fails_alone(tool, wave):
     tool.generator = Picky("two blue stars")
     view = Seen()
-    outcome = tool(rounds=2, wave=wave, view=view)
+    outcome = tool(rounds=2, wave=wave, on_event=view)
     assert sorted(view.told[1:4]) == ["1 rounds", "2 cannot draw two blue stars", "3 rounds"]
     assert [failed.id for failed in outcome.failures] == ["2"]
     assert runfolder.begun(outcome.folder / "runs" / "2")[1]["stop"] == "failed"
@@ -440,11 +433,9 @@ def test_a_run_in_use_is_not_resumed(tool):
 
 
 def test_stopping_waits_for_the_round_of_the_wave(tool):
-    plan = batching.plans.make(PROMPTS, batching.resolve({"rounds": 3}))
+    plan = batching.plans.make(PROMPTS, resolve({"rounds": 3}))
     with pytest.raises(batching.BatchInterrupted) as caught:
-        batching.run(
-            plan, Path("b"), batching.Pace(2), stopping=lambda: len(tool.critic.calls) == 1
-        )
+        batching.run(plan, Path("b"), batching.Pace(2), stop=lambda: len(tool.critic.calls) == 1)
     assert caught.value.outcome.results == ()
     assert [len(runfolder.RunFolder.open(Path("b/runs") / id_).run.rounds) for id_ in "12"] == [
         1,
@@ -475,7 +466,7 @@ def test_many_warnings_of_one_kind_are_one(tool):
     tool(
         ["a red star and an elf", "a red star and a dragon", "a red circle", LONG],
         rounds=1,
-        view=view,
+        on_event=view,
     )
     warned = [said for said in view.told if said.startswith("warn")]
     assert warned == [
@@ -565,7 +556,7 @@ def test_a_comparison_that_fails_takes_no_result_away_and_is_told_of(tool):
 
     tool.critic.compare = fails
     view = Seen()
-    outcome = tool(rounds=2, view=view)
+    outcome = tool(rounds=2, on_event=view)
     assert [(one.best, one.failure) for one in outcome.results] == [(0.8, "")] * 3
     (warning,) = [told for told in view.told if told.startswith("warn")]
     assert "runs/2 was not compared with the first: it will not say" in warning
@@ -700,7 +691,7 @@ def test_on_a_full_disk_the_first_error_is_the_one_that_is_raised(tool, monkeypa
     monkeypatch.setattr(os, "fsync", full)
     view = Seen()
     with pytest.raises(GcrError, match=r"cannot write b/runs/1/run\.json: No space left"):
-        tool(rounds=1, wave=1, view=view)
+        tool(rounds=1, wave=1, on_event=view)
     assert "warn cannot write b/summary.jsonl: No space left on device" in view.told
 
 
@@ -712,5 +703,5 @@ def test_an_interruption_stays_one_where_no_table_can_be_written(tool, monkeypat
     Path("b/summary.csv").mkdir(parents=True)
     view = Seen()
     with pytest.raises(BatchInterrupted):
-        tool(rounds=1, view=view)
+        tool(rounds=1, on_event=view)
     assert any("cannot write b/summary.csv" in told for told in view.told)

@@ -22,8 +22,7 @@ WAVE = 4
 TOOL = """
 import sys, time
 from fakes import FakeCritic, FakeGenerator
-from gcr.engine import single
-from gcr.comparison import arms
+from gcr.engine import models, single
 from gcr.__main__ import main
 
 class Slow(FakeGenerator):
@@ -34,7 +33,7 @@ class Slow(FakeGenerator):
         return super().draw(candidates, starts, sources)
 
 scores = {seed: 0.1 + seed * 37 % 80 / 100 for seed in range(400)}
-arms.load_models = single.load_models = lambda *_, **__: (Slow(), FakeCritic(scores))
+models.load_models = lambda *_, **__: (Slow(), FakeCritic(scores))
 sys.exit(main())
 """
 

@@ -12,11 +12,12 @@ import pytest
 from fakes import SCORES, FakeCritic, FakeGenerator
 
 import gcr
+from gcr.core.events import Notice, PromptFinished
 from gcr.critic import endpoint
-from gcr.engine import batching, cluster, crew, plan, single
+from gcr.engine import batching, cluster, crew, models, plan
 from gcr.engine.batching import BatchInterrupted
 from gcr.engine.crew import WorkerDiedError
-from gcr.engine.waves import Pace
+from gcr.engine.plan import Pace
 from gcr.engine.worker import Hand, Worker, environment
 from gcr.errors import GcrError, UsageError
 from gcr.files import locks
@@ -86,16 +87,16 @@ class Crew:
             raise WorkerDiedError("out of memory") from None
 
 
-class Seen(batching.Unseen):
+class Seen:
     def __init__(self):
         self.warned = []
         self.results = []
 
-    def warn(self, message, hint):
-        self.warned.append((message, hint))
-
-    def result(self, result):
-        self.results.append(result.id)
+    def __call__(self, event):
+        if isinstance(event, Notice):
+            self.warned.append((event.message, event.hint))
+        elif isinstance(event, PromptFinished):
+            self.results.append(event.result.id)
 
 
 @pytest.fixture
@@ -110,10 +111,12 @@ def tool(monkeypatch, tmp_path):
         yield tool.crew
 
     def tool(into="b", workers=2, ray="local", **options):
-        return gcr.batch(PROMPTS, into=into, ray=ray, workers=workers, view=tool.view, **options)
+        return gcr.batch(
+            PROMPTS, into=into, ray=ray, workers=workers, on_event=tool.view, **options
+        )
 
     tool.generator, tool.critic, tool.view = Deadly(), FakeCritic(SCORES), Seen()
-    monkeypatch.setattr(single, "load_models", lambda *_, **__: (tool.generator, tool.critic))
+    monkeypatch.setattr(models, "load_models", lambda *_, **__: (tool.generator, tool.critic))
     monkeypatch.setattr(cluster, "crew", crew)
     return tool
 
@@ -184,7 +187,7 @@ def test_workers_that_cannot_load_end_the_batch(tool, monkeypatch):
     def die(*_, **__):
         raise Killed
 
-    monkeypatch.setattr(single, "load_models", die)
+    monkeypatch.setattr(models, "load_models", die)
     with pytest.raises(GcrError, match="no worker is left"):
         tool()
     assert tool.crew.hired == 6
@@ -192,7 +195,7 @@ def test_workers_that_cannot_load_end_the_batch(tool, monkeypatch):
 
 
 def test_one_worker_is_left_to_do_the_work(tool):
-    load = single.load_models
+    load = models.load_models
     loads = iter([0, 1, 1, 1])
 
     def die(*arguments, **options):
@@ -200,7 +203,7 @@ def test_one_worker_is_left_to_do_the_work(tool):
             raise Killed
         return load(*arguments, **options)
 
-    single.load_models = die  # the fixture puts it back
+    models.load_models = die  # the fixture puts it back
     assert len(tool(rounds=1).results) == 7
     assert tool.view.warned[-1][1] == "no other takes its place (deaths in a row: 3)"
 
@@ -219,7 +222,7 @@ def test_stopping_ends_all_hands_after_their_round(tool, monkeypatch):
     order = plan.make(PROMPTS, resolve({"rounds": 3}))
     pace = Pace(2, ray="local", workers=2)
     with pytest.raises(BatchInterrupted) as caught:
-        batching.run(order, Path("b"), pace, stopping=lambda: bool(asked))
+        batching.run(order, Path("b"), pace, stop=lambda: bool(asked))
     outcome = caught.value.outcome
     assert len(outcome.results) + outcome.unfinished == 7
     assert outcome.unfinished

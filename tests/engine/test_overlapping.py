@@ -20,15 +20,15 @@ from rich.console import Console
 import gcr
 from gcr.__main__ import main
 from gcr.core.background import aside, going_on
+from gcr.core.events import ignore
 from gcr.core.loop import refine
 from gcr.core.records import Candidate, Request, Run
 from gcr.core.stopping import StopRule
 from gcr.core.strategies import Refine
-from gcr.core.view import Silent
 from gcr.critic import rubric
 from gcr.device.memory import SharedDevice
 from gcr.device.residency import GIB
-from gcr.engine import batching, single
+from gcr.engine import batching, models
 from gcr.engine.models import load_models
 from gcr.settings.resolving import resolve
 from gcr.ui.batch_terminal import BatchTerminal
@@ -261,7 +261,7 @@ def fakes(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     generator, critic = FakeGenerator(), FakeCritic(SCORES)
     critic.overlaps = True
-    monkeypatch.setattr(single, "load_models", lambda *_, **__: (generator, critic))
+    monkeypatch.setattr(models, "load_models", lambda *_, **__: (generator, critic))
     return generator, critic
 
 
@@ -296,9 +296,9 @@ def test_a_batch_that_was_stopped_goes_on_to_the_same_images(fakes, overlap):
     gcr.batch(prompts, into="whole", rounds=3)
     drawn = sum(map(len, generator.calls))
     generator.calls.clear()
-    plan = batching.plans.make(prompts, batching.resolve({"rounds": 3, "overlap": overlap}))
+    plan = batching.plans.make(prompts, resolve({"rounds": 3, "overlap": overlap}))
     with pytest.raises(batching.BatchInterrupted):
-        batching.run(plan, Path("b"), batching.Pace(), stopping=lambda: len(generator.calls) >= 2)
+        batching.run(plan, Path("b"), batching.Pace(), stop=lambda: len(generator.calls) >= 2)
     batching.resume(Path("b"), overlap=overlap)
     assert images("b") == images("whole")
     assert sum(map(len, generator.calls)) == drawn  # none of them twice
@@ -307,7 +307,7 @@ def test_a_batch_that_was_stopped_goes_on_to_the_same_images(fakes, overlap):
 def test_prompts_can_be_measured_while_others_are_drawn(one_core):
     """The guards do so in the critic's thread, and a tokenizer can be asked by one at a time."""
     settings = resolve({"steps": 2})
-    drawer, _ = load_models(settings, rubric.load(settings.rubric), Silent())
+    drawer, _ = load_models(settings, rubric.load(settings.rubric), ignore)
     done = threading.Event()
 
     def measure():

@@ -8,9 +8,10 @@ import pytest
 from fakes import FakeCritic, seed_of
 
 import gcr
+from gcr.core import phrases
 from gcr.core.records import Critique, Preference
 from gcr.core.spread import CONFIDENCE, margin
-from gcr.engine import outcome
+from gcr.engine import settling
 from gcr.results.report import charts, report
 from gcr.settings import spreads
 from gcr.storage import runfolder
@@ -103,7 +104,7 @@ def test_rivals_are_few_whatever_is_drawn(cli):
     cli.models["critic"] = Noisy(dict.fromkeys(range(40), 0.9), range(39, -1, -1))
     told = json.loads(cli("refine", "a red circle", "--rounds", "4", "--images", "8", "--json").out)
     pairs = cli.models["critic"].pairs
-    assert len(pairs) <= 2 * (outcome.RIVALS + 1)
+    assert len(pairs) <= 2 * (settling.RIVALS + 1)
     assert told["best"]["image"]
 
 
@@ -194,5 +195,5 @@ def test_the_report_of_a_run_that_a_person_ended_says_nothing_of_what_settled_it
     _, told = refined(cli, SCORES, [4])
     folder = runfolder.RunFolder(Path(told["folder"]), gcr.load_run(told["folder"]), {})
     kept = replace(folder.run, kept="02-0.png")
-    assert outcome.settlement(kept) == ""
+    assert phrases.settlement(kept) == ""
     assert "band" in report(folder.path).read_text()

@@ -5,14 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakes import FakeCritic, FakeGenerator, seed_of
+from fakes import FakeCritic, FakeGenerator, Recorder, in_words, seed_of
 from PIL import Image
 
 import gcr
+from gcr.core.events import WorkFinished, WorkStarted
 from gcr.core.records import Preference, Request, StopReason
-from gcr.core.view import Silent
 from gcr.critic import rubric
-from gcr.engine import cautions, single
+from gcr.engine import cautions, models
 from gcr.errors import GcrError, UsageError
 from gcr.inputs import source
 from gcr.settings.resolving import resolve
@@ -21,27 +21,16 @@ from gcr.storage import metadata, runfolder
 SCORES = {1: 0.2, 2: 0.4, 3: 0.6, 4: 0.8, 5: 0.7, 6: None, 7: 0.9, 8: 0.9}
 
 
-class Recorder(Silent):
-    """A view that notes what it was told; `stop_at` a round it is interrupted, as by Ctrl-C."""
+class Run(Recorder):
+    """What is told of the run itself."""
 
-    def __init__(self, stop_at=None):
-        self.told = []
-        self.stop_at = stop_at
-
-    def warn(self, message, hint):
-        self.told.append(f"warn {message}")
-        self.hint = hint
-
-    def begin(self, run):
-        self.told.append("begin")
-
-    def round(self, run, best):
-        self.told.append(f"round {run.rounds[-1].index}")
-        if run.rounds[-1].index == self.stop_at:
-            raise KeyboardInterrupt
-
-    def end(self, run, best, folder):
-        self.told.append(f"end {run.stop}")
+    @property
+    def told(self):
+        whole = [
+            event for event in self.events if not isinstance(event, WorkStarted | WorkFinished)
+        ]
+        self.hint = self.notices[-1].hint if self.notices else ""
+        return [words for event in whole if (words := in_words(event))]
 
 
 @pytest.fixture
@@ -49,7 +38,7 @@ def tool(monkeypatch, tmp_path):
     """`gcr.refine` on fakes, with its outputs in a folder of the test."""
     monkeypatch.chdir(tmp_path)
     critic = FakeCritic(SCORES)
-    monkeypatch.setattr(single, "load_models", lambda *_, **__: (FakeGenerator(), critic))
+    monkeypatch.setattr(models, "load_models", lambda *_, **__: (FakeGenerator(), critic))
 
     def refine(prompt="a red circle", **flags):
         return gcr.refine(prompt, seed=1, **flags)
@@ -63,8 +52,8 @@ def files(folder):
 
 
 def test_a_run_is_saved_as_it_goes(tool):
-    view = Recorder()
-    outcome = tool(view=view)
+    view = Run()
+    outcome = tool(on_event=view)
     assert view.told == ["begin", "round 0", "round 1", "round 2", "round 3", "end rounds"]
     assert outcome.best.score == 0.9
     assert outcome.best.image == "03-0.png"
@@ -79,7 +68,7 @@ def test_a_run_is_saved_as_it_goes(tool):
 def test_a_resumed_run_equals_an_uninterrupted_one(tool, stop_at):
     whole = tool()
     with pytest.raises(KeyboardInterrupt) as caught:
-        tool(view=Recorder(stop_at))
+        tool(on_event=Run(stop_at))
     stopped = caught.value.outcome
     assert stopped.run.stop is StopReason.INTERRUPTED
     assert len(stopped.run.rounds) == stop_at + 1
@@ -149,8 +138,8 @@ def left_off(folder):
 def test_other_versions_are_warned_of(tool, monkeypatch):
     folder = left_off(tool(rounds=1).folder)
     monkeypatch.setattr(runfolder, "versions", lambda: {"torch": "0"})
-    view = Recorder()
-    tool(rounds=1, resume=folder, view=view)
+    view = Run()
+    tool(rounds=1, resume=folder, on_event=view)
     assert any("was begun with" in said for said in view.told)
 
 
@@ -173,10 +162,10 @@ def test_a_model_that_fails_leaves_what_was_saved(tool, monkeypatch):
                 raise GcrError("out of memory")
             return super().draw(candidates, starts, sources)
 
-    monkeypatch.setattr(single, "load_models", lambda *_, **__: (Failing(), FakeCritic(SCORES)))
-    view = Recorder()
+    monkeypatch.setattr(models, "load_models", lambda *_, **__: (Failing(), FakeCritic(SCORES)))
+    view = Run()
     with pytest.raises(GcrError, match="out of memory"):
-        tool(view=view)
+        tool(on_event=view)
     assert view.told[-1] == "end failed"
     (folder,) = Path("outputs").glob("*/*")
     assert len(runfolder.RunFolder.open(folder).run.rounds) == 1
@@ -185,7 +174,7 @@ def test_a_model_that_fails_leaves_what_was_saved(tool, monkeypatch):
 
 def test_a_run_without_any_score_has_no_best(tool, monkeypatch):
     nothing = FakeCritic({}, otherwise=None)
-    monkeypatch.setattr(single, "load_models", lambda *_, **__: (FakeGenerator(), nothing))
+    monkeypatch.setattr(models, "load_models", lambda *_, **__: (FakeGenerator(), nothing))
     outcome = tool()
     assert outcome.best is None
     assert outcome.run.stop is StopReason.FAILED
@@ -253,7 +242,7 @@ def test_the_raw_baseline_of_an_edit_is_the_users_own_words(tool):
 def test_a_resumed_edit_equals_an_uninterrupted_one(tool, stop_at):
     whole = tool("make it red", image=PHOTO, **OWN)
     with pytest.raises(KeyboardInterrupt) as caught:
-        tool("make it red", image=PHOTO, view=Recorder(stop_at), **OWN)
+        tool("make it red", image=PHOTO, on_event=Run(stop_at), **OWN)
     folder = caught.value.outcome.folder
     resumed = tool("make it red", image=PHOTO, resume=folder, **OWN)
     assert files(resumed.folder) == files(whole.folder)
@@ -269,23 +258,23 @@ def test_an_edit_is_not_resumed_with_another_image(tool):
 
 
 @pytest.mark.parametrize(
-    ("models", "says"),
+    ("named", "says"),
     [
         ({}, "pocket:generator edits no images"),
         ({"critic": "owner/critic"}, "pocket:generator edits no images"),
         ({"generator": "owner/editor"}, "pocket:critic judges no edits"),
     ],
 )
-def test_the_embedded_pair_is_not_asked_to_edit(tool, monkeypatch, models, says):
-    monkeypatch.setattr(single, "load_models", lambda *_, **__: pytest.fail("models were loaded"))
+def test_the_embedded_pair_is_not_asked_to_edit(tool, monkeypatch, named, says):
+    monkeypatch.setattr(models, "load_models", lambda *_, **__: pytest.fail("models were loaded"))
     with pytest.raises(UsageError, match=says) as caught:
-        tool("make it red", image=PHOTO, **models)
+        tool("make it red", image=PHOTO, **named)
     assert "--critic" in caught.value.hint
     assert not Path("outputs").exists()
 
 
 def test_nothing_is_loaded_when_there_is_no_image_to_edit(tool, monkeypatch):
-    monkeypatch.setattr(single, "load_models", lambda *_, **__: pytest.fail("models were loaded"))
+    monkeypatch.setattr(models, "load_models", lambda *_, **__: pytest.fail("models were loaded"))
     with pytest.raises(UsageError, match=r"cannot read nowhere\.png"):
         tool("make it red", image="nowhere.png", **OWN)
     assert not Path("outputs").exists()
@@ -304,21 +293,21 @@ def test_a_prompt_that_is_no_text_is_wrong_usage(tool):
 
 def test_nothing_is_loaded_when_the_output_cannot_be_written(tool, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(single, "load_models", lambda *_, **__: pytest.fail("models were loaded"))
+    monkeypatch.setattr(models, "load_models", lambda *_, **__: pytest.fail("models were loaded"))
     with pytest.raises(UsageError, match="cannot write to"):
         tool(output=tmp_path / "file" / "x")
 
 
 def test_unknown_words_are_warned_of_before_anything_is_drawn(tool):
-    view = Recorder()
-    tool("a dragon above a red circle", view=view)
+    view = Run()
+    tool("a dragon above a red circle", on_event=view)
     assert view.told[0] == "warn the embedded pair does not understand “a dragon above”"
     assert "--profile auto" in view.hint
-    view = Recorder()
-    tool("two red circles", negative="squirrels", view=view)
+    view = Run()
+    tool("two red circles", negative="squirrels", on_event=view)
     assert view.told[0] == "warn the embedded pair does not know: squirrels"
-    view = Recorder()
-    tool("two red circles", view=view)
+    view = Run()
+    tool("two red circles", on_event=view)
     assert view.told[0] == "begin"
 
 
@@ -330,23 +319,23 @@ def test_unknown_words_are_warned_of_before_anything_is_drawn(tool):
     ],
 )
 def test_known_words_that_say_nothing_the_pair_can_read_are_warned_of(tool, prompt, warning):
-    view = Recorder()
-    tool(prompt, view=view)
+    view = Run()
+    tool(prompt, on_event=view)
     assert view.told[0].startswith(f"warn the embedded pair {warning}")
 
 
 @pytest.mark.parametrize("strategy", ["reflect", "evolve"])
 def test_what_the_generator_cannot_draw_falls_back_with_one_warning(tool, strategy, monkeypatch):
     generator = FakeGenerator(obstacle="it draws from seeds only")
-    monkeypatch.setattr(single, "load_models", lambda *_, **__: (generator, FakeCritic(SCORES)))
-    view = Recorder()
-    outcome = tool(strategy=strategy, view=view)
+    monkeypatch.setattr(models, "load_models", lambda *_, **__: (generator, FakeCritic(SCORES)))
+    view = Run()
+    outcome = tool(strategy=strategy, on_event=view)
     assert [said for said in view.told if said.startswith("warn")] == [
         f"warn the strategy {strategy} falls back to refine: it draws from seeds only"
     ]
     assert view.told[-1] == "end rounds"
     monkeypatch.setattr(
-        single, "load_models", lambda *_, **__: (FakeGenerator(), FakeCritic(SCORES))
+        models, "load_models", lambda *_, **__: (FakeGenerator(), FakeCritic(SCORES))
     )
     refined = tool(strategy="refine").run
     assert [a.candidate for a in outcome.run.attempts] == [a.candidate for a in refined.attempts]
@@ -354,9 +343,9 @@ def test_what_the_generator_cannot_draw_falls_back_with_one_warning(tool, strate
 
 def test_reflect_starts_from_images_of_the_runs_own_folder(tool, monkeypatch):
     generator = FakeGenerator()
-    monkeypatch.setattr(single, "load_models", lambda *_, **__: (generator, FakeCritic(SCORES)))
-    view = Recorder()
-    outcome = tool(strategy="reflect", strength=0.5, rounds=2, view=view)
+    monkeypatch.setattr(models, "load_models", lambda *_, **__: (generator, FakeCritic(SCORES)))
+    view = Run()
+    outcome = tool(strategy="reflect", strength=0.5, rounds=2, on_event=view)
     assert view.told == ["begin", "round 0", "round 1", "end rounds"]
     starts = [(a.candidate.start, a.candidate.strength) for a in outcome.run.attempts]
     assert starts == [("", 0.0), ("", 0.0), ("00-1.png", 0.5), ("00-1.png", 0.5)]
@@ -368,7 +357,7 @@ def test_a_strength_that_cannot_be_is_refused_before_a_folder_is_made(tool, monk
         def obstacle(self, candidate):
             raise UsageError(f"strength {candidate.strength} of 4 steps is less than one step")
 
-    monkeypatch.setattr(single, "load_models", lambda *_, **__: (Strict(), FakeCritic(SCORES)))
+    monkeypatch.setattr(models, "load_models", lambda *_, **__: (Strict(), FakeCritic(SCORES)))
     with pytest.raises(UsageError, match=r"strength 0\.2 of 4 steps"):
         tool(strategy="reflect", strength=0.2)
     assert list(Path("outputs").glob("*")) == []
@@ -376,7 +365,7 @@ def test_a_strength_that_cannot_be_is_refused_before_a_folder_is_made(tool, monk
 
 def test_auto_says_when_it_takes_the_embedded_pair(tool):
     settings = resolve({}).model_copy(update={"chosen": "no GPU here"})
-    view = Recorder()
+    view = Run()
     cautions.of_pocket(Request("a red circle"), settings, view)
     assert view.told == ["warn auto: no GPU here"]
 

@@ -10,7 +10,7 @@ from fakes import FakeCritic, FakeGenerator
 import gcr
 from gcr.critic import judging
 from gcr.drawing import generator
-from gcr.engine import cluster, single
+from gcr.engine import cluster, models
 from gcr.engine.worker import Worker
 from gcr.errors import UsageError
 from gcr.inputs import promptfile
@@ -21,7 +21,7 @@ def test_a_row_has_its_own_negative_prompt_and_the_others_that_of_the_settings(
 ):
     monkeypatch.chdir(tmp_path)
     generator, critic = FakeGenerator(), FakeCritic({})
-    monkeypatch.setattr(single, "load_models", lambda *_, **__: (generator, critic))
+    monkeypatch.setattr(models, "load_models", lambda *_, **__: (generator, critic))
     file = tmp_path / "p.csv"
     file.write_text("prompt,negative_prompt\na red circle, blurry \na blue star,\n")
     done = gcr.batch(file, negative="dark", rounds=1, images=1)

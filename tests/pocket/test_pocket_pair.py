@@ -13,10 +13,10 @@ from PIL import ImageChops, ImageStat
 
 from benchmarks import acuity, refinement
 from gcr import pocket
+from gcr.core.events import ignore
 from gcr.core.records import Candidate, Preference, Request
 from gcr.core.stopping import StopRule
 from gcr.core.strategies import Refine
-from gcr.core.view import Silent
 from gcr.critic import checklist, pairwise, reply, rubric
 from gcr.critic.checklist import ByChecklist
 from gcr.critic.speaker import Manner, with_images
@@ -36,7 +36,7 @@ def pair(tmp_path_factory):
     chosen = resolving.resolve({}, folder=tmp_path_factory.mktemp("empty"), environ=environ)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GCR_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return load_models(chosen, rubric.load(chosen.rubric), Silent())
+        return load_models(chosen, rubric.load(chosen.rubric), ignore)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from fakes import SCORES, FakeCritic, FakeGenerator, seed_of
 from PIL import Image
 
-from gcr.engine import single
+from gcr.engine import models
 from gcr.errors import GcrError, UsageError
 from gcr.results import exporting
 from gcr.storage.metadata import read
@@ -194,7 +194,7 @@ def test_what_a_layout_lacks_is_said_before_models_are_loaded(
     cli, monkeypatch, form, name, content, message
 ):
     Path(name).write_text(content)
-    monkeypatch.setattr(single, "load_models", lambda *_, **__: pytest.fail("models were loaded"))
+    monkeypatch.setattr(models, "load_models", lambda *_, **__: pytest.fail("models were loaded"))
     ran = cli("batch", name, "--layout", form)
     assert (ran.code, ran.out) == (2, "")
     assert message in ran.err

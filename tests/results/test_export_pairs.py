@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 import gcr
 from gcr.core.records import AspectScore, Critique, Preference
-from gcr.engine import single
+from gcr.engine import models
 from gcr.errors import GcrError, UsageError
 from gcr.results.preferences import gather
 
@@ -35,7 +35,7 @@ def run(monkeypatch, tmp_path):
 
     def call(says=SCORES, critic=FakeCritic):
         pair = FakeGenerator(), critic(says)
-        monkeypatch.setattr(single, "load_models", lambda *_, **__: pair)
+        monkeypatch.setattr(models, "load_models", lambda *_, **__: pair)
         return gcr.refine("a red circle", rounds=2).folder
 
     return call

@@ -7,8 +7,8 @@ import pytest
 from gcr import pocket
 from gcr.cli import options
 from gcr.cli.refine import refine
+from gcr.core.events import ignore
 from gcr.core.strategies import STRATEGIES, Evolve, Reflect
-from gcr.core.view import Silent
 from gcr.critic import rubric
 from gcr.engine import models
 from gcr.errors import UsageError
@@ -275,6 +275,6 @@ def test_a_size_that_the_embedded_generator_cannot_draw_is_refused(size, place):
     assert f"pocket:generator draws {side}×{side} pixels only" in caught.value.message
     assert place(**size, generator="a/b")
     with pytest.raises(UsageError, match="pixels only"):  # of a profile, which is not asked before
-        models.load_models(place().model_copy(update=size), rubric.load("pocket"), Silent())
+        models.load_models(place().model_copy(update=size), rubric.load("pocket"), ignore)
     same = place(width=side, height=side)
     assert (same.width, same.height) == (side, side)

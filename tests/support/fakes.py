@@ -10,6 +10,15 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from gcr.core.events import (
+    Notice,
+    PromptFinished,
+    RoundFinished,
+    RunFinished,
+    RunStarted,
+    WorkFinished,
+    WorkStarted,
+)
 from gcr.core.records import (
     Candidate,
     Critique,
@@ -146,3 +155,46 @@ class FakeCritic:
             Preference.TIE if a == b else Preference.FIRST if a > b else Preference.SECOND
             for a, b in scores
         ]
+
+
+class Recorder:
+    """A consumer that keeps all events, and tells them in a word or two.
+
+    stop_at: the round after which it interrupts, as Ctrl-C does.
+    """
+
+    def __init__(self, stop_at=None):
+        self.events = []
+        self.stop_at = stop_at
+
+    def __call__(self, event):
+        self.events.append(event)
+        if isinstance(event, RoundFinished) and event.run.rounds[-1].index == self.stop_at:
+            raise KeyboardInterrupt
+
+    @property
+    def told(self):
+        return [words for event in self.events if (words := in_words(event))]
+
+    @property
+    def notices(self):
+        return [event for event in self.events if isinstance(event, Notice)]
+
+
+def in_words(event):  # noqa: PLR0911 - one for each kind
+    match event:
+        case Notice(message, _):
+            return f"warn {message}"
+        case WorkStarted(total, done):
+            return f"begin {total}, {done} done"
+        case WorkFinished():
+            return "end"
+        case RunStarted():
+            return "begin"
+        case RoundFinished(run, _):
+            return f"round {run.rounds[-1].index}"
+        case RunFinished(run, _, _):
+            return f"end {run.stop}"
+        case PromptFinished(result):
+            return f"{result.id} {result.failure or result.stop}"
+    return ""

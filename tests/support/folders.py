@@ -14,6 +14,7 @@ from gcr.core.records import (
     Rejected,
     Request,
     Requirement,
+    Result,
     Round,
     Run,
     StopReason,
@@ -23,7 +24,7 @@ from gcr.core.records import (
 from gcr.inputs.jobs import Job
 from gcr.storage.batchfolder import BatchFolder
 from gcr.storage.runfolder import RunFolder
-from gcr.storage.summary import Result, Summary
+from gcr.storage.summary import Summary
 
 SETTINGS = {
     "generator": "pocket:generator",

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from gcr.cli.app import run as cli
 from gcr.core.records import StopReason
-from gcr.engine import single
+from gcr.engine import models, single
 from gcr.errors import UsageError
 from gcr.settings import resolving
 from gcr.ui.approval import Approval
@@ -25,7 +25,7 @@ def ask(tmp_path, monkeypatch):
     def call(*answers, **flags):
         said, shown, generator = iter(answers), io.StringIO(), FakeGenerator()
         monkeypatch.setattr(
-            single, "load_models", lambda *_, **__: (generator, FakeCritic({0: 0.6, 1: 0.7}))
+            models, "load_models", lambda *_, **__: (generator, FakeCritic({0: 0.6, 1: 0.7}))
         )
 
         def answer(question):
@@ -37,7 +37,7 @@ def ask(tmp_path, monkeypatch):
 
         approval = Approval(Terminal(console=Console(file=shown, width=100)), answer)
         chosen = resolving.resolve({"rounds": 3, "patience": 9, **flags})
-        outcome = single.run("a red circle", chosen, view=approval, around=approval.around)
+        outcome = single.run("a red circle", chosen, emit=approval.terminal, approve=approval)
         assert not list(said), "not every answer was asked for"
         return outcome, shown.getvalue(), generator
 

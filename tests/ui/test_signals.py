@@ -20,8 +20,8 @@ FAKES = f"""if True:
     sys.path.insert(0, {str(Path(__file__).parents[1] / "support")!r})
     from fakes import SCORES, FakeCritic, FakeGenerator
     from gcr.__main__ import main
-    from gcr.engine import single
-    single.load_models = lambda *_, **__: (FakeGenerator(), FakeCritic(SCORES))
+    from gcr.engine import models
+    models.load_models = lambda *_, **__: (FakeGenerator(), FakeCritic(SCORES))
     sys.exit(main())
 """
 
@@ -82,7 +82,7 @@ def test_a_comparison_ends_after_its_round(cli, end):
 
 def test_nothing_is_saved_before_a_model_is_there(cli, end, monkeypatch):
     monkeypatch.setattr(
-        "gcr.engine.single.load_models", lambda *_, **__: signal.raise_signal(end[0])
+        "gcr.engine.models.load_models", lambda *_, **__: signal.raise_signal(end[0])
     )
     ran = cli("refine", "a red circle")
     assert (ran.code, ran.out) == (end[1], "")

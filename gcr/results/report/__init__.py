@@ -9,7 +9,11 @@ from __future__ import annotations
 import logging
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from gcr.core.events import Event, Notice, RunFinished, WorkStarted
+from gcr.core.records import StopReason
+from gcr.engine.outcome import Outcome, Unreported
 from gcr.errors import GcrError, UsageError
 from gcr.files.atomic import write
 from gcr.files.locks import turn
@@ -17,6 +21,11 @@ from gcr.results.report import batch, compare, run
 from gcr.results.report.page import NAME
 from gcr.results.report.pictures import Pictures
 from gcr.storage.batchfolder import RUNS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gcr.core.events import Consumer
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +65,34 @@ def report(folder: Path, output: Path | None = None, *, standalone: bool = False
             "name a folder that gcr refine, gcr batch or gcr compare made",
         )
     return page
+
+
+def with_page(act: Callable[[Consumer], Outcome], consumer: Consumer) -> Outcome:
+    """Do a run, and write its page when it ends, good or not, before the consumer hears of it.
+
+    act: does the run, and emits its events. Raises what it raises; Unreported where the run is good
+    and the page cannot be written. Beside another failure that is a notice.
+    """
+    drawing = False
+    failures: list[GcrError] = []
+
+    def emit(event: Event) -> None:
+        nonlocal drawing
+        drawing = drawing or isinstance(event, WorkStarted)
+        if isinstance(event, RunFinished) and drawing:
+            try:
+                report(event.folder)
+            except GcrError as error:
+                if event.run.stop in (StopReason.INTERRUPTED, StopReason.FAILED):
+                    consumer(Notice(error.message, error.hint))
+                else:
+                    failures.append(error)
+        consumer(event)
+
+    outcome = act(emit)
+    if failures:
+        raise Unreported(failures[0], outcome)
+    return outcome
 
 
 def _write_runs(folders: list[Path], gallery: Path) -> None:

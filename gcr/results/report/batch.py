@@ -8,11 +8,11 @@ from pathlib import Path
 from statistics import fmean
 
 from gcr.core.phrases import STOPPED, described
-from gcr.core.records import StopReason, image_name
+from gcr.core.records import Result, StopReason, image_name
 from gcr.results.report.page import NAME, names, render
 from gcr.results.report.pictures import Picture, Pictures
 from gcr.storage.batchfolder import BatchFolder
-from gcr.storage.summary import Result, Summary
+from gcr.storage.summary import Summary
 
 GAIN = 0.005
 """A smaller difference of scores is shown as none."""

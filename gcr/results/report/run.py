@@ -9,10 +9,19 @@ from pathlib import Path
 from gcr.core import loop
 from gcr.core.checklist import MET, never_met
 from gcr.core.loop import best_scored
-from gcr.core.phrases import COMPARED, STOPPED, chance, count, described, distrust, origin
+from gcr.core.phrases import (
+    COMPARED,
+    STOPPED,
+    chance,
+    closeness,
+    count,
+    described,
+    distrust,
+    origin,
+    settlement,
+)
 from gcr.core.records import Attempt, Round, Run, StopReason, Wording
 from gcr.core.spread import margin
-from gcr.engine.outcome import closeness, settlement
 from gcr.results.report import charts
 from gcr.results.report.diff import Piece, pieces
 from gcr.results.report.page import number, render

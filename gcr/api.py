@@ -1,0 +1,140 @@
+"""The commands as Python functions: what `import gcr` offers, and what the command line calls.
+
+Everything that can be wrong with prompts and settings is said before a model is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gcr.comparison import arms as kinds
+from gcr.comparison import comparing, drawn_folders
+from gcr.core.events import ignore
+from gcr.engine import batching, single
+from gcr.engine import plan as plans
+from gcr.engine.plan import SIZE
+from gcr.results.report import with_page
+from gcr.settings.resolving import resolve
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from gcr.comparison.measuring import Comparison
+    from gcr.core.events import Consumer
+    from gcr.engine.outcome import BatchOutcome, Outcome
+
+
+def refine(
+    prompt: str,
+    *,
+    image: Path | str | Image | None = None,
+    resume: Path | str | None = None,
+    on_event: Consumer = ignore,
+    **flags: object,
+) -> Outcome:
+    """Refine one prompt; the Python form of `gcr refine`. Several threads may call it.
+
+    image: what the prompt says how to edit, as a path or as an image of Pillow.
+    resume: the folder of a run to go on with, under the settings it was begun with.
+    on_event: called with each event of `gcr.core.events` as it happens.
+    flags: settings by the names of their options, such as `images=4`, and `trust_endpoint`.
+    Raises GcrError (Unreported has an outcome); on Ctrl-C Interrupted, a KeyboardInterrupt.
+    """
+    settings = resolve(flags, edit=image is not None)
+    return with_page(
+        lambda emit: single.run(prompt, settings, image=image, resume=resume, emit=emit), on_event
+    )
+
+
+def batch(  # noqa: PLR0913 - each for itself
+    prompts: Path | str | Sequence[Path | str],
+    *,
+    into: Path | str | None = None,
+    wildcards: Path | str | None = None,
+    literal: bool = False,
+    column: str | None = None,
+    skip_bad: bool = False,
+    wave: int = SIZE,
+    shard: str = "1/1",
+    max_failures: int | None = None,
+    ray: str | None = None,
+    workers: int | None = None,
+    on_event: Consumer = ignore,
+    **flags: object,
+) -> BatchOutcome:
+    """Refine many prompts; the Python form of `gcr batch`.
+
+    prompts: Paths of prompt files, or the prompts themselves as texts.
+    into: the batch's folder; one that holds this batch already is gone on with. None: a new one.
+    wildcards: the folder of wildcard files.
+    literal: leave texts as they are.
+    column: that holds the prompts; None: one that has a usual name.
+    skip_bad: leave out rows that cannot be read.
+    wave: runs that advance together.
+    shard: `2/3`, part 2 of 3.
+    max_failures: stop after so many.
+    ray: do the work on Ray: `local` starts a cluster on this machine, `auto` joins the one that
+        runs on it, HOST:PORT one elsewhere.
+    workers: how many on it, each with its own models; None: one for each GPU, or for every two CPUs
+        where there is none.
+    on_event: called with each event of `gcr.core.events` as it happens.
+    flags: settings by the names of their options, such as `images=4`.
+
+    Prompts that fail raise nothing: see `BatchOutcome.failures`. Raises GcrError for what concerns
+    all (BatchStopped has an outcome); on Ctrl-C BatchInterrupted, which is a KeyboardInterrupt.
+    """
+    pace = batching.paced(wave, shard, max_failures, ray, workers)
+    reading = plans.Reading(column, wildcards, literal, skip_bad)
+    plan = plans.make(prompts, resolve(flags), reading)
+    return batching.run(plan, None if into is None else Path(into), pace, emit=on_event)
+
+
+def compare(  # noqa: PLR0913 - each for itself
+    prompts: Path | str | Sequence[Path | str],
+    *,
+    evaluator: str | None = None,
+    arms: Sequence[str] = kinds.USUAL,
+    equal: str = "images",
+    by: str = "",
+    force: bool = False,
+    into: Path | str | None = None,
+    wildcards: Path | str | None = None,
+    literal: bool = False,
+    column: str | None = None,
+    skip_bad: bool = False,
+    wave: int = SIZE,
+    on_event: Consumer = ignore,
+    **flags: object,
+) -> Comparison:
+    """Compare what several strategies make of the same prompts; the Python form of `gcr compare`.
+
+    prompts: as in `batch`; or Paths of folders that gcr batch and gcr compare made, which are
+        compared as they are.
+    evaluator: `truth`, `vqascore:MODEL`, `clipscore:MODEL` or `command:LINE`.
+    arms: `raw` and names of strategies.
+    equal: `images` (of `max_images`, by default 8) or `seconds` (of `max_seconds`).
+    by: the column of categories.
+    force: let the critic that steered be the evaluator.
+    into: the comparison's folder. The others: as in `batch`.
+
+    Prompts that fail raise nothing: see `failed` of each arm. Raises GcrError; on Ctrl-C
+    CompareInterrupted, which is a KeyboardInterrupt.
+    """
+    folder = None if into is None else Path(into)
+    paths = [item for item in _listed(prompts) if isinstance(item, Path)]
+    if paths and drawn_folders.are(paths):
+        return drawn_folders.compare(
+            paths, flags, evaluator=evaluator, by=by, force=force, into=folder, emit=on_event
+        )
+    reading = plans.Reading(column, wildcards, literal, skip_bad)
+    plan = plans.make(prompts, comparing.shared(flags, equal), reading)
+    contest = comparing.prepare(
+        plan, evaluator=evaluator, arms=arms, equal=equal, by=by, force=force
+    )
+    return comparing.run(contest, folder, wave, emit=on_event)
+
+
+def _listed(prompts: Path | str | Sequence[Path | str]) -> list[Path | str]:
+    return [prompts] if isinstance(prompts, Path | str) else list(prompts)

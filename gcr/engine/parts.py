@@ -1,0 +1,112 @@
+"""What takes part in runs of some settings: models, strategy, and the rule that ends them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gcr.core import stopping, strategies
+from gcr.core.events import Consumer, Notice
+from gcr.core.history import Unasked
+from gcr.core.records import Critic, Generator
+from gcr.core.stopping import StopRule
+from gcr.critic import rubric
+from gcr.engine import models
+from gcr.engine.settling import compared, settled
+from gcr.settings.address import is_address
+from gcr.settings.resolving import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gcr.core.records import Preference
+    from gcr.storage.runfolder import RunFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What takes part in runs of these settings.
+
+    revisions: of the models, by the role they play.
+    """
+
+    settings: Settings
+    generator: Generator
+    critic: Critic
+    strategy: strategies.Named
+    rule: StopRule
+    revisions: Mapping[str, str | None]
+
+    def can_overlap(self) -> bool:
+        """Whether the critic is to judge some runs while images of others are drawn, as things are.
+
+        Never under a budget of seconds: those of two models that work at once are no measure.
+        """
+        asked = self.settings.overlap
+        wanted = is_address(self.settings.critic) if asked is None else asked
+        return wanted and self.settings.max_seconds is None and self.critic.can_overlap()
+
+    def compared(self, folders: Sequence[RunFolder], emit: Consumer) -> list[Preference | None]:
+        """As `outcome.compared`, once chance has been settled; None for all where the settings want
+        none.
+        """
+        asked = folders if self.settings.compare else ()
+        for folder, image in zip(asked, settled(asked, self.critic, emit), strict=True):
+            folder.run = replace(folder.run, settled=image)
+        return compared(asked, self.critic, emit) or [None] * len(folders)
+
+
+def ruled(settings: Settings) -> tuple[Settings, rubric.Rubric]:
+    """The settings as their rubric allows them, and the rubric."""
+    questions = rubric.load(settings.rubric)
+    if not questions.comparison:
+        settings = settings.model_copy(update={"compare": False})
+    if not (questions.history and strategies.STRATEGIES[settings.strategy].uses_history):
+        settings = settings.model_copy(update={"history": False})
+    return settings, questions
+
+
+def load(
+    settings: Settings,
+    questions: rubric.Rubric,
+    emit: Consumer,
+    *,
+    edit: bool = False,
+    negative: bool = False,
+) -> Parts:
+    """Load the models, and make what goes with them. Takes and raises what `load_models` does."""
+    pair = models.load_models(settings, questions, emit, edit=edit, negative=negative)
+    return parts_of(settings, *pair, emit)
+
+
+def parts_of(settings: Settings, generator: Generator, critic: Critic, emit: Consumer) -> Parts:
+    """What goes with models that are loaded already. Raises UsageError where the generator could
+    do what the strategy needs with other settings.
+    """
+    rule = stopping.rule(settings.recorded())
+    revisions = {
+        "generator": models.revision(settings.generator),
+        "critic": models.revision(settings.critic),
+    }
+    strategy = _strategy(settings, generator, emit)
+    critic = critic if settings.history else Unasked(critic)
+    return Parts(settings, generator, critic, strategy, rule, revisions)
+
+
+def _strategy(settings: Settings, generator: Generator, emit: Consumer) -> strategies.Named:
+    """The strategy that was chosen, or `refine` where the generator cannot draw what it proposes.
+
+    Raises UsageError where it could with other settings.
+    """
+    chosen = strategies.load(settings.strategy, settings.images, settings.seed, settings.strength)
+    obstacle = generator.obstacle(chosen.later())
+    if not obstacle:
+        return chosen
+    emit(
+        Notice(
+            f"the strategy {settings.strategy} falls back to refine: {obstacle}",
+            "nothing to do, unless you want another --generator",
+        )
+    )
+    return strategies.Refine(settings.images, settings.seed)
