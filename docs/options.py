@@ -96,7 +96,7 @@ def _row(option: Any) -> Row:
     spelling = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
     if option.metavar and not option.is_flag:
         spelling += " `" + option.metavar.replace("|", r"\|") + "`"
-    text = _plain(option.help.rstrip("."))
+    text = _plain((option.help or "").rstrip("."))
     if option.default and not option.is_flag and "default:" not in text:
         text += f" (default: {option.default})"
     if option.required:
@@ -119,7 +119,7 @@ def _section(name: str, command: Any, shared: Sequence[Row]) -> str:
     rows = _rows(command)
     parts = [f"## gcr {name}\n", f"```\n{usage}\n```\n", _plain(command.help) + "\n"]
     if arguments:
-        listed = (f"- `{item.metavar.strip('[].')}`: {_plain(item.help)}" for item in arguments)
+        listed = (f"- `{_value(item)}`: {_plain(item.help or '')}" for item in arguments)
         parts.append("\n".join(listed) + "\n")
     parts += _tables([row for row in rows if row not in shared])
     if which := _which(rows, shared):
@@ -148,8 +148,12 @@ def _names(rows: Sequence[Row]) -> str:
     return ", ".join(next(name for name in names if name.startswith("`--")) for names in words)
 
 
+def _value(argument: Any) -> str:
+    return str(argument.metavar or argument.name.upper()).strip("[].")
+
+
 def _usage(argument: Any) -> str:
-    name = argument.metavar.strip("[].") + ("…" if argument.nargs == -1 else "")
+    name = _value(argument) + ("…" if argument.nargs == -1 else "")
     return name if argument.required else f"[{name}]"
 
 

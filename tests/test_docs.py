@@ -21,13 +21,19 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 HISTORY = ROOT / "CHANGELOG.md"  # tells of paths and options as they were
 CURRENT = [page for page in PAGES if page != HISTORY]
 FOLDERS = ("gcr", "docs", "tests", "examples", "benchmarks", "prompts", "pocket_training")
+ROOMS = [room for room in ORDER if (ROOT / "gcr" / room).is_dir()]
 PATH = re.compile(rf"(?:{'|'.join(FOLDERS)})/[\w./-]*\w/?")
+PATH_IN_PACKAGE = re.compile(rf"(?:{'|'.join(ROOMS)})/\w+\.py")
 COMMAND = re.compile(r"(?:\w+=\S* )*(?:\S*/)?gcr (?P<arguments>(?:(?!\[OPTIONS\]).)+)")
 SHELLS = ("", "sh", "console")
 
-ids = {"ids": lambda page: str(page.relative_to(ROOT))}
-each_page = pytest.mark.parametrize("page", PAGES, **ids)
-each_current_page = pytest.mark.parametrize("page", CURRENT, **ids)
+
+def name(page):
+    return str(page.relative_to(ROOT))
+
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=name)
+each_current_page = pytest.mark.parametrize("page", CURRENT, ids=name)
 
 
 def tokens(page):
@@ -39,12 +45,12 @@ def tokens(page):
 
 def anchors(page):
     """What a link to a heading ends in, as GitHub makes it."""
-    every, found = list(tokens(page)), set()
-    for opening, inline in pairwise(every):
+    names = set()
+    for opening, inline in pairwise(tokens(page)):
         if opening.type == "heading_open":
             text = "".join(child.content for child in inline.children)
-            found.add(re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-"))
-    return found
+            names.add(re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-"))
+    return names
 
 
 def links(page):
@@ -81,13 +87,13 @@ def check(arguments, *, whole):
     lexer.whitespace_split = True
     words = list(lexer)
     end = next((i for i, word in enumerate(words) if word[0] in "|;&>"), len(words))
-    name, *rest = words[:end]
-    if name.startswith("-") or name == "COMMAND":
+    command_name, *rest = words[:end]
+    if command_name.startswith("-") or command_name == "COMMAND":
         return
-    command = typer.main.get_command(app).get_command(None, name)
-    assert command, f"there is no command gcr {name}"
+    command = typer.main.get_command(app).get_command(None, command_name)
+    assert command, f"there is no command gcr {command_name}"
     try:
-        command.make_context(name, rest)
+        command.make_context(command_name, rest)
     except typer.Exit:
         pass  # --help
     except typer.TyperException as error:
@@ -132,9 +138,10 @@ def test_every_path_module_and_target_is_there(page):
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     for _, text in code(page):
         for line in text.splitlines():
-            path = PATH.fullmatch(line.strip())
-            if path:
+            if path := PATH.fullmatch(line.strip()):
                 assert (ROOT / path[0]).exists(), line
+            if path := PATH_IN_PACKAGE.fullmatch(line.strip()):
+                assert (ROOT / "gcr" / path[0]).exists(), line
             for module in re.findall(r"python3? -m ((?:benchmarks|pocket_training)[\w.]*)", line):
                 whole = ROOT / module.replace(".", "/")
                 assert whole.with_suffix(".py").exists() or whole.is_dir(), line
@@ -167,9 +174,8 @@ def test_the_readme_is_short_and_names_every_page():
 
 def test_rooms_are_listed_from_the_top_down():
     """A row `name/` for each package, in the order that imports have to keep."""
-    rooms = [room for room in ORDER if (ROOT / "gcr" / room).is_dir()]
     text = (ROOT / "docs" / "architecture.md").read_text()
-    assert re.findall(r"^\| `(\w+)/` \|", text, flags=re.MULTILINE) == rooms
+    assert re.findall(r"^\| `(\w+)/` \|", text, flags=re.MULTILINE) == ROOMS
 
 
 def test_every_profile_is_listed():
