@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 REQUEST := two red circles, a blue star and a green square
 
-.PHONY: demo test browser test-slow test-ray lint format wheel-check pocket bench acuity null help-time batch-figures overlap-time ray-time clean
+.PHONY: demo test browser test-slow test-ray lint format wheel-check docs pocket bench acuity null help-time batch-figures overlap-time ray-time clean
 
 demo: .venv/installed  ## run the main job on the embedded pair
 	$(BIN)/gcr refine "$(REQUEST)" --profile pocket
@@ -37,6 +37,9 @@ wheel-check: .venv/installed
 	build/wheel/venv/bin/pip install --quiet build/wheel/*.whl -c constraints.txt
 	mkdir -p build/wheel/elsewhere
 	cd build/wheel/elsewhere && test -f "$$(../venv/bin/gcr refine 'a red circle' --rounds 1)"
+
+docs: .venv/installed  ## docs/options.md anew, from the command line
+	$(BIN)/python docs/options.py
 
 pocket: .venv/installed  ## train the embedded pair anew, all stages; says how long each took and takes
 	$(BIN)/python -m pocket_training all
