@@ -8,18 +8,13 @@ nothing is claimed of it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import TYPE_CHECKING
-
-from gcr.core.relay import Relay
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from PIL.Image import Image
-
-    from gcr.core.records import Attempt, Critique, Request
+    from gcr.core.records import Attempt
 
 CONFIDENCE = 1.645
 """Standard deviations that chance exceeds upwards once in 20 times."""
@@ -71,32 +66,3 @@ def near(attempts: Sequence[Attempt], best: Attempt) -> list[Attempt]:
         and attempt.image != best.image
         and abs(attempt.score - best.score) <= least
     ]
-
-
-@dataclass(frozen=True, slots=True)
-class Known(Relay):
-    """A critic whose spread was measured before (`gcr calibrate`): a standard deviation, 0-1."""
-
-    spread: float
-
-    def judge(
-        self,
-        requests: Sequence[Request],
-        images: Sequence[Image],
-        sources: Sequence[Image | None] = (),
-    ) -> list[Critique]:
-        critiques = self.critic.judge(requests, images, sources)
-        return [c if c.overall is None else replace(c, spread=self.spread) for c in critiques]
-
-
-def together(critiques: Sequence[Critique]) -> Critique:
-    """Several judgements of one image as one.
-
-    The score is the mean of those that could be read, its spread their standard error; all else
-    is from the first of them.
-    """
-    scores = [critique.overall for critique in critiques if critique.overall is not None]
-    first = next((c for c in critiques if c.overall is not None), critiques[0])
-    if len(scores) < 2:
-        return first
-    return replace(first, overall=fmean(scores), spread=stdev(scores) / math.sqrt(len(scores)))

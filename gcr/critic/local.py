@@ -48,6 +48,8 @@ class LocalSpeaker:
     batch: chats answered at once, at most. threads: of torch on a CPU; None: as torch takes.
     """
 
+    takes_pairs = True
+
     def __init__(  # noqa: PLR0913 - each for itself
         self,
         model: Any,

@@ -21,16 +21,14 @@ sections. But it never invents: a score is read only where one number from 1 to 
 from __future__ import annotations
 
 import re
-from statistics import fmean
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from gcr.core.records import AspectScore, Critique, Wording
 from gcr.critic.headings import AFTER_JUDGEMENT, Section, outline, shown
 from gcr.critic.refined import refined
+from gcr.critic.scoring import overall
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from gcr.critic.rubric import Rubric
 
 Verdict = float | Literal["N/A"] | None
@@ -131,11 +129,6 @@ def read_wording(text: str, rubric: Rubric, *, cut_off: bool = False) -> Wording
         sections.pop()
     avoid = refined(_first(sections, "avoid"))
     return Wording(read_refined(text, rubric, cut_off=cut_off), avoid or "", text)
-
-
-def overall(scores: Sequence[float]) -> float:
-    """The overall score, 0-1, of one or more aspect scores, each 1-4."""
-    return min(1.0, max(0.0, (fmean(scores) - 1) / 3))
 
 
 def write(critique: Critique, rubric: Rubric, analysis: str = "") -> str:

@@ -61,7 +61,10 @@ class Speaker(Protocol):
     """A vision-language model that can be talked to.
 
     The images of a chat are parts `{"type": "image", "image": Image}` of its messages.
+    takes_pairs: whether a chat may show two images to be compared.
     """
+
+    takes_pairs: bool
 
     def can_overlap(self) -> bool:
         """As `gcr.core.records.Critic` has it."""

@@ -6,18 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gcr import pocket
-from gcr.core.guards import Guarded
-from gcr.core.spread import Known
-from gcr.critic import limits
-from gcr.critic.checklist import ByChecklist
 from gcr.hub import fetching
 from gcr.settings.address import is_address
 
 if TYPE_CHECKING:
-    from gcr.core.records import Critic
     from gcr.core.view import Watcher
     from gcr.critic import rubric
-    from gcr.critic.judging import ModelCritic
+    from gcr.critic.critic import VisionLanguageCritic
     from gcr.device.memory import SharedDevice
     from gcr.drawing.generator import DiffusersGenerator
     from gcr.settings.resolving import Settings
@@ -30,7 +25,7 @@ def load_models(
     *,
     edit: bool = False,
     negative: bool = False,
-) -> tuple[DiffusersGenerator, Critic]:
+) -> tuple[DiffusersGenerator, VisionLanguageCritic]:
     """Load both models onto one device. edit: whether the generator is to edit images. negative:
     whether it is to take negative prompts beside that of the settings.
 
@@ -44,7 +39,7 @@ def load_models(
     pocket.check_size(settings.generator, settings.width, settings.height)
     generator.check(settings.generator, edit=edit)
     device = SharedDevice(default_device(), settings.residency)
-    judge = _judge(settings, questions, view, device, edit=edit)
+    critic = _critic(settings, questions, view, device, edit=edit)
     view.loading(settings.generator)
     sampling = generator.Sampling(
         width=settings.width,
@@ -60,11 +55,13 @@ def load_models(
     drawer = generator.load(settings.generator, sampling, device, view.progress, edit=edit)
     if settings.negative or negative:
         drawer.check_negative()
-    judge.limit, judge.avoid = drawer.limit, drawer.heeds_negative
-    return drawer, Guarded(_scoring(judge, settings), drawer.excess)
+    critic.limit, critic.avoid = drawer.limit, drawer.heeds_negative
+    return drawer, critic
 
 
-def load_critic(settings: Settings, questions: rubric.Rubric, view: Watcher, device: str) -> Critic:
+def load_critic(
+    settings: Settings, questions: rubric.Rubric, view: Watcher, device: str
+) -> VisionLanguageCritic:
     """Load the critic alone, to judge and not to rewrite. device: as torch spells it.
 
     Raises ModelError and UsageError, as its loader does, and as `fetching.provide`.
@@ -73,26 +70,27 @@ def load_critic(settings: Settings, questions: rubric.Rubric, view: Watcher, dev
 
     fetching.provide({settings.critic: False}, settings.profile)
     view.loading(settings.critic)
-    return _scoring(_judge(settings, questions, view, SharedDevice(device)), settings)
+    return _critic(settings, questions, view, SharedDevice(device))
 
 
-def _judge(
+def _critic(
     settings: Settings,
     questions: rubric.Rubric,
     view: Watcher,
     device: SharedDevice,
     *,
     edit: bool = False,
-) -> ModelCritic:
-    from gcr.critic import judging, probe
+) -> VisionLanguageCritic:
+    from gcr.critic import critic, probe
 
-    return judging.load(
+    return critic.load(
         settings.critic,
         questions,
         device,
         batch=settings.judge_batch,
         score=settings.score,
         judges=settings.judges,
+        spread=settings.spread,
         progress=view.progress,
         use=probe.Use(
             size=(settings.width, settings.height),
@@ -102,17 +100,6 @@ def _judge(
             warn=view.warn,
         ),
     )
-
-
-def _scoring(critic: Critic, settings: Settings) -> Critic:
-    """The critic with scores as the settings want them."""
-    if settings.score == "checklist":
-        critic = ByChecklist(critic)
-    if limits.is_limited(settings.critic):
-        critic = limits.Limited(critic)
-    if settings.spread is not None and settings.judges == 1:
-        critic = Known(critic, settings.spread)
-    return critic
 
 
 def revision(model: str) -> str | None:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from gcr.core import loop, stopping, strategies
 from gcr.core.guards import lost
-from gcr.core.history import Unasked
 from gcr.core.records import Request, StopReason
 from gcr.core.stopping import StopRule
 from gcr.core.view import Enough, Silent, View, Watcher, after_an_error
@@ -208,7 +207,6 @@ def parts_of(settings: Settings, generator: Generator, critic: Critic, view: Wat
     rule = stopping.rule(settings.recorded())
     revisions = {"generator": revision(settings.generator), "critic": revision(settings.critic)}
     strategy = _strategy(settings, generator, view)
-    critic = critic if settings.history else Unasked(critic)
     return Parts(settings, generator, critic, strategy, rule, revisions)
 
 
@@ -229,7 +227,13 @@ def drive(folder: runfolder.RunFolder, parts: Parts, strategy: Strategy, view: V
     view.begin(folder.run)
     try:
         for step in loop.refine(
-            [folder.run], parts.generator, parts.critic, strategy, rule, gallery=folder.gallery
+            [folder.run],
+            parts.generator,
+            parts.critic,
+            strategy,
+            rule,
+            history=parts.settings.history,
+            gallery=folder.gallery,
         ):
             folder.save(step.run, step.images)
             stop = step.run.stop

@@ -233,6 +233,7 @@ class Waves:
             self._parts.critic,
             apart,
             rule,
+            history=self._parts.settings.history,
             gallery=lambda run, name: members[run.id].folder.gallery(run, name),
             overlap=self._parts.can_overlap,
             pause=self._stopping,

@@ -8,7 +8,7 @@ import pytest
 from fakes import FakeCritic, FakeGenerator
 
 from gcr.core import history
-from gcr.core.guards import Guarded, negative_complaint
+from gcr.core.guards import check_wordings, negative_complaint
 from gcr.core.loop import refine
 from gcr.core.records import (
     Attempt,
@@ -120,9 +120,10 @@ def reworded(wording: Wording, second: Wording | None = None, prompt: str = "a c
     critic = FakeCritic({})
     critic.wordings = {0: wording}
     critic.second = {0: second} if second else {}
-    (found,) = Guarded(critic, FITS).reword([run(attempt(prompt, 0.2), prompt=prompt)])
-    assert found is not None
-    return found
+    runs = [run(attempt(prompt, 0.2), prompt=prompt)]
+    (checked,) = check_wordings(critic, runs, critic.reword(runs), FITS)
+    assert checked is not None
+    return checked
 
 
 @pytest.mark.parametrize(
@@ -177,3 +178,12 @@ def test_the_loop_asks_after_each_round_but_the_last() -> None:
     assert steps[-1].run.stop is StopReason.ROUNDS
     assert [c.prompt for (c,) in generator.calls] == ["a cat", "a thin cat", "the prompt after 0"]
     assert generator.calls[1][0].negative == "fog"
+
+
+def test_the_loop_does_not_ask_where_it_is_told_so() -> None:
+    critic = FakeCritic({}, otherwise=0.5)
+    critic.wordings = {0: Wording("a thin cat", "fog")}
+    parts = FakeGenerator(), critic, Refine(1, 0), StopRule(rounds=2)
+    steps = list(refine([Run("a", Request("a cat"))], *parts, history=False))
+    assert [step.run.rounds[-1].wording for step in steps] == [None, None]
+    assert [step.last for step in steps] == [True, True]

@@ -24,7 +24,9 @@ from serving import completion
 
 from gcr.__main__ import main
 from gcr.core.records import Objection, Request
-from gcr.critic import endpoint, judging, keys, rubric, server
+from gcr.critic import endpoint, keys, rubric, server
+from gcr.critic.critic import JUDGES_TEMPERATURE, VisionLanguageCritic
+from gcr.critic.critic import load as load_critic
 from gcr.critic.speaker import Manner
 from gcr.device.memory import SharedDevice
 from gcr.errors import GcrError, ModelError, UsageError
@@ -77,8 +79,8 @@ def scenes(count):
 
 
 def test_the_same_weights_say_the_same_behind_a_real_server(served):
-    remote = judging.load(served, POCKET, CPU, batch=2)
-    local = judging.load("pocket:critic", POCKET, CPU, quantize="none", batch=1)
+    remote = load_critic(served, POCKET, CPU, batch=2)
+    local = load_critic("pocket:critic", POCKET, CPU, quantize="none", batch=1)
     images = scenes(2)
     requests = [CIRCLE, Request("two blue squares and a green star")]
     critiques = remote.judge(requests, images)
@@ -131,7 +133,7 @@ def test_bench_finds_whether_to_draw_while_a_server_judges(served, tmp_path, mon
 def test_a_real_server_that_tells_no_probabilities_is_turned_down_before_the_loop(served):
     for score in ("soft", "checklist"):
         with pytest.raises(UsageError, match="tells no probabilities") as caught:
-            judging.load(served, POCKET, CPU, score=score)
+            load_critic(served, POCKET, CPU, score=score)
         assert "vLLM" in caught.value.hint
 
 
@@ -220,9 +222,9 @@ def test_replies_keep_their_order_and_no_more_are_asked_for_at_once_than_allowed
 
 def test_each_judge_has_a_seed_and_a_temperature(stage):
     stage.answer = lambda _: completion(REPLY)
-    judging.ModelCritic(speaker(stage), POCKET, judges=3).judge([CIRCLE], [RED])
+    VisionLanguageCritic(speaker(stage), POCKET, judges=3).judge([CIRCLE], [RED])
     assert sorted(body["seed"] for body in stage.asked) == [0, 1, 2]
-    assert {body["temperature"] for body in stage.asked} == {judging.JUDGES_TEMPERATURE}
+    assert {body["temperature"] for body in stage.asked} == {JUDGES_TEMPERATURE}
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -393,7 +395,7 @@ def test_offline_there_is_only_this_machine(stage, monkeypatch):
 def test_answers_are_the_odds_of_yes_against_no(stage):
     likely = {"Yes": math.log(0.5), " no": math.log(0.2), "yes": math.log(0.1), "It": -9.0}
     stage.answer = lambda _: completion("Yes", [("Yes", likely)])
-    critic = judging.ModelCritic(speaker(stage), POCKET)
+    critic = VisionLanguageCritic(speaker(stage), POCKET)
     assert critic.answer([RED], ["is it red?"]) == pytest.approx([0.6 / 0.8])
     assert stage.asked[0]["top_logprobs"] == endpoint.LIKELIEST
     stage.answer = lambda _: completion("no", [("no", {"no": math.log(0.9), "It": math.log(0.1)})])
@@ -418,7 +420,7 @@ def test_soft_scores_are_read_from_the_numbers_a_server_tells(stage, thoughts):
     tokens.append(("<|im_end|>", {}))
     stage.answer = lambda _: completion(text, tokens)
     one = POCKET.model_copy(update={"aspects": ("Text Faithfulness",), "optional": ()})
-    (critique,) = judging.ModelCritic(speaker(stage), one, "soft").judge([CIRCLE], [RED])
+    (critique,) = VisionLanguageCritic(speaker(stage), one, score="soft").judge([CIRCLE], [RED])
     assert critique.aspects[0].score == pytest.approx((0.6 * 2 + 0.2 * 4) / 0.8)
 
 

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from gcr.core.records import Request
-from gcr.critic import judging, loading, local
+from gcr.critic import loading, local
+from gcr.critic.critic import VisionLanguageCritic
 from gcr.critic.rubric import Rubric
 from gcr.critic.speaker import Manner
 from gcr.device.memory import SharedDevice
@@ -55,7 +56,7 @@ def speaker_of(loaded, *, spared=True):
 
 def chats_of(speaker, requests, sources=(None,) * 3, rubric=RUBRIC):
     requests = [replace(r, source="s" if s else "") for r, s in zip(requests, sources, strict=True)]
-    return judging.ModelCritic(speaker, rubric)._chats(requests, IMAGES, sources)
+    return VisionLanguageCritic(speaker, rubric)._chats(requests, IMAGES, sources)
 
 
 def tokens_read(speaker, chats):

@@ -15,7 +15,8 @@ from replies import REPLY
 from serving import completion
 
 from gcr.core.records import Objection, Request, Round, Run
-from gcr.critic import endpoint, judging, rubric, server, server_errors
+from gcr.critic import endpoint, rubric, server, server_errors
+from gcr.critic.critic import VisionLanguageCritic
 from gcr.critic.speaker import Manner
 from gcr.errors import GcrError, ModelError, UnavailableError, UsageError
 from gcr.settings import address
@@ -245,7 +246,7 @@ WITHHELD = {
 @pytest.mark.parametrize(("answer", "why"), WITHHELD.values(), ids=WITHHELD)
 def test_a_reply_that_was_held_back_scores_nothing_and_is_no_prompt(stage, answer, why):
     stage.answer = lambda _: answer
-    critic = judging.ModelCritic(speaker(stage.url), RUBRIC)
+    critic = VisionLanguageCritic(speaker(stage.url), RUBRIC)
     request, image = Request("a red cat"), Image.new("RGB", (8, 8))
     (critique,) = critic.judge([request], [image])
     assert (critique.overall, critique.refined) == (None, None)

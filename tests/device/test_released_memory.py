@@ -106,7 +106,7 @@ REWARDS = """if True:
     def watched(*arguments):
         print([type(one()).__name__ for one in references if one() is not None])
         critic = load(*arguments)
-        references.extend(map(weakref.ref, critic.critic.speaker.model.modules()))
+        references.extend(map(weakref.ref, critic.speaker.model.modules()))
         return critic
 
     rewards.load_critic = watched
