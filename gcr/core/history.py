@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gcr.core.checklist import failed
-from gcr.core.spread import ordered
+from gcr.core.ranking import ranked
 
 if TYPE_CHECKING:
     from gcr.core.records import Attempt, Run
@@ -23,8 +23,8 @@ def told(run: Run) -> str:
     by_prompt: dict[str, list[Attempt]] = {}
     for attempt in run.attempts:
         by_prompt.setdefault(attempt.candidate.prompt, []).append(attempt)
-    tops = [ordered(attempts)[0] for attempts in by_prompt.values()]
-    shown = ordered(tops)[:MOST]
+    tops = [ranked(attempts)[0] for attempts in by_prompt.values()]
+    shown = ranked(tops)[:MOST]
     return "\n\n".join(
         _entry(number, top, len(by_prompt[top.candidate.prompt]))
         for number, top in enumerate((top for top in tops if top in shown), 1)

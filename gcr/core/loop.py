@@ -39,7 +39,6 @@ from gcr.core.records import (
     Wording,
     image_name,
 )
-from gcr.core.spread import ordered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -272,31 +271,3 @@ def _round(
         for position, (candidate, drawing, critique) in enumerate(tried)
     )
     return Round(index, tuple(attempts))
-
-
-def ranked(run: Run) -> list[Attempt]:
-    """The attempts of a run, best first, as `spread.ordered` has them."""
-    return ordered(run.attempts)
-
-
-def best(run: Run) -> Attempt | None:
-    """The image that a person kept, or that a blind comparison settled on; or else that of the
-    highest score, and of equals the earlier one; None before the first round.
-
-    Where nothing was scored this is the first image that has no fault, or failing that the first
-    image: something to look at, whose `score` is None. Check it before calling it a result.
-    """
-    chosen = run.kept or run.settled
-    by_choice = (attempt for attempt in run.attempts if chosen and attempt.image == chosen)
-    return next(by_choice, None) or next(iter(ranked(run)), None)
-
-
-def raw(run: Run) -> Attempt:
-    """The baseline: the user's own words drawn with the user's own seed. Needs one round."""
-    return run.rounds[0].attempts[0]
-
-
-def best_scored(run: Run) -> Attempt | None:
-    """The best of the attempts that have a score, or the one that a person kept."""
-    top = best(run)
-    return top if top is not None and (top.score is not None or run.kept) else None

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from gcr.core import loop, stopping
+from gcr.core import ranking, stopping
 from gcr.core.checklist import never_met
 from gcr.core.phrases import chance
+from gcr.core.ranking import margin, near
 from gcr.core.records import Preference
-from gcr.core.spread import margin, near
 from gcr.critic import pairwise
 from gcr.errors import GcrError, UnavailableError
 from gcr.storage import runfolder
@@ -130,7 +130,7 @@ def closeness(run: Run, best: Attempt) -> str:
     close = near(run.attempts, best)
     if not close:
         return ""
-    raw = loop.raw(run)
+    raw = ranking.raw(run)
     others = [attempt for attempt in close if attempt is not raw]
     names = [f"the request as it is ({raw.score:.2f})"] if len(others) < len(close) else []
     names += [f"{attempt.image} ({attempt.score:.2f})" for attempt in others[:NAMED]]
@@ -141,7 +141,7 @@ def closeness(run: Run, best: Attempt) -> str:
 
 def settlement(run: Run) -> str:
     """Why the best image is not that of the highest score, in words; empty where it is."""
-    top = next(iter(loop.ranked(run)), None)
+    top = next(iter(ranking.ranked(run.attempts)), None)
     if not run.settled or run.kept or top is None or top.image == run.settled:
         return ""
     return f"the critic prefers it, side by side, to {top.image} ({top.score:.2f})"
@@ -180,7 +180,7 @@ def _rivals(run: Run) -> list[tuple[Attempt, Attempt]]:
     """The attempt of the highest score, beside each of those that may be better."""
     if run.kept or run.request.source:
         return []
-    top = next(iter(loop.ranked(run)), None)
+    top = next(iter(ranking.ranked(run.attempts)), None)
     return [(top, rival) for rival in near(run.attempts, top)[:RIVALS]] if top else []
 
 
@@ -243,10 +243,10 @@ def _compared(folders: Sequence[RunFolder], critic: Critic) -> list[Preference |
 
 def _pair(folder: RunFolder) -> tuple[Image, Image] | None:
     """A run's first image and its best, where there are two to be compared."""
-    run, best = folder.run, loop.best_scored(folder.run)
-    if best is None or best == loop.raw(run) or run.request.source:
+    run, best = folder.run, ranking.best_scored(folder.run)
+    if best is None or best == ranking.raw(run) or run.request.source:
         return None
-    return folder.gallery(run, loop.raw(run).image), folder.gallery(run, best.image)
+    return folder.gallery(run, ranking.raw(run).image), folder.gallery(run, best.image)
 
 
 def is_over(folder: RunFolder, view: View) -> bool:
@@ -256,5 +256,5 @@ def is_over(folder: RunFolder, view: View) -> bool:
         return False
     folder.run = run
     view.warn(f"{folder.path} is finished, so nothing is drawn", "gcr refine begins another run")
-    view.end(run, loop.best_scored(run), folder.path)
+    view.end(run, ranking.best_scored(run), folder.path)
     return True

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gcr.core import loop, stopping, strategies
+from gcr.core import loop, ranking, stopping, strategies
 from gcr.core.guards import lost
 from gcr.core.records import Request, StopReason
 from gcr.core.stopping import StopRule
@@ -163,7 +163,7 @@ def _played(
             raise Unreported(error, outcome()) from error
         return outcome()
     finally:
-        view.end(folder.run, loop.best_scored(folder.run), folder.path)
+        view.end(folder.run, ranking.best_scored(folder.run), folder.path)
 
 
 def resume(path: Path | str, *, view: View | None = None, **here: Any) -> Outcome:
@@ -237,7 +237,7 @@ def drive(folder: runfolder.RunFolder, parts: Parts, strategy: Strategy, view: V
         ):
             folder.save(step.run, step.images)
             stop = step.run.stop
-            view.round(folder.run, loop.best_scored(folder.run))
+            view.round(folder.run, ranking.best_scored(folder.run))
         try:
             (preference,) = parts.compared([folder], view)
         except UnavailableError as error:
@@ -249,9 +249,9 @@ def drive(folder: runfolder.RunFolder, parts: Parts, strategy: Strategy, view: V
         interrupted = isinstance(error, KeyboardInterrupt)
         stop = StopReason.INTERRUPTED if interrupted else StopReason.FAILED
         with after_an_error(view):
-            folder.finish(stop, loop.best_scored(folder.run))
+            folder.finish(stop, ranking.best_scored(folder.run))
         raise
-    folder.finish(stop, loop.best_scored(folder.run), preference)
+    folder.finish(stop, ranking.best_scored(folder.run), preference)
 
 
 def _strategy(settings: Settings, generator: Generator, view: Watcher) -> strategies.Named:
@@ -300,5 +300,5 @@ def requested(prompt: str, settings: Settings, edited: Image | None) -> Request:
 def _outcome(folder: runfolder.RunFolder, started: float, loading_seconds: float) -> Outcome:
     run = folder.run
     seconds = time.perf_counter() - started
-    raw = loop.raw(run) if run.rounds else None
-    return Outcome(run, folder.path, loop.best_scored(run), raw, seconds, loading_seconds)
+    raw = ranking.raw(run) if run.rounds else None
+    return Outcome(run, folder.path, ranking.best_scored(run), raw, seconds, loading_seconds)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gcr.core import loop
 from gcr.core.guards import lost
-from gcr.core.loop import best_scored
+from gcr.core.ranking import best_scored
 from gcr.core.records import Request, Run, StopReason
 from gcr.core.view import Watcher, after_an_error
 from gcr.critic import limits

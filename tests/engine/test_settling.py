@@ -8,8 +8,8 @@ import pytest
 from fakes import FakeCritic, seed_of
 
 import gcr
+from gcr.core.ranking import CONFIDENCE, margin
 from gcr.core.records import Critique, Preference
-from gcr.core.spread import CONFIDENCE, margin
 from gcr.engine import outcome
 from gcr.results.report import charts, report
 from gcr.settings import spreads

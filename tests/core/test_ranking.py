@@ -1,12 +1,11 @@
-"""What counts as better than chance: several judges, a pooled spread, and who is best by it."""
+"""Which image is best, and what counts as better than chance."""
 
 from dataclasses import replace
 
 import pytest
 
-from gcr.core.loop import best
+from gcr.core.ranking import CONFIDENCE, best, margin, near, ranked
 from gcr.core.records import Attempt, Candidate, Critique, Request, Round, Run, StopReason
-from gcr.core.spread import CONFIDENCE, margin, near
 from gcr.core.stopping import StopRule
 
 
@@ -16,6 +15,39 @@ def run(*scores, spread=None):
         for i, score in enumerate(scores)
     ]
     return Run("a", Request("a"), rounds=tuple(Round(i, (a,)) for i, a in enumerate(attempts)))
+
+
+def attempts(*critiques):
+    rounds = (
+        Round(0, tuple(Attempt(Candidate("x", i), c, f"{i}") for i, c in enumerate(critiques))),
+    )
+    return Run("a", Request("x"), rounds=rounds)
+
+
+UNREAD = Critique(raw="gibberish", problem="unreadable reply")
+BLANK = Critique(problem="blank image")
+
+
+def scored(score):
+    return Critique(overall=score, raw="fine")
+
+
+@pytest.mark.parametrize(
+    ("critiques", "order"),
+    [
+        ([scored(0.3), scored(0.7), scored(0.5)], "120"),
+        ([scored(0.5), scored(0.7), scored(0.7)], "120"),
+        ([UNREAD, BLANK, scored(0.0)], "201"),
+        ([BLANK, UNREAD, UNREAD], "120"),
+        ([BLANK, BLANK], "01"),
+        ([], ""),
+    ],
+    ids=["highest", "tie to the earlier", "unscored never wins", "no fault first", "first", "none"],
+)
+def test_ranking(critiques, order):
+    tried = attempts(*critiques)
+    assert "".join(a.image for a in ranked(tried.attempts)) == order
+    assert best(tried) is next(iter(ranked(tried.attempts)), None)
 
 
 def test_without_a_known_spread_every_difference_counts():
