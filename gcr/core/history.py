@@ -18,7 +18,7 @@ MOST = 8
 """Prompts that are told of: the best ones. More would make the critic slow, and hide these."""
 
 
-def told(run: Run) -> str:
+def describe(run: Run) -> str:
     """The prompts of a run in the order they were tried, each with its best image's critique."""
     by_prompt: dict[str, list[Attempt]] = {}
     for attempt in run.attempts:

@@ -18,7 +18,7 @@ from gcr.critic.loading import Quantize
 from gcr.critic.loading import load as load_model
 from gcr.critic.local import LocalSpeaker
 from gcr.critic.scoring import Score
-from gcr.critic.speaker import Manner, image_part, with_images
+from gcr.critic.speaker import Decoding, image_part, with_images
 from gcr.device.threads import at_most
 from gcr.errors import UsageError
 from gcr.hub import checkpoints
@@ -194,7 +194,7 @@ class VisionLanguageCritic:
         if not self.rubric.history:
             return [None] * len(runs)
         chats = [
-            self.rubric.reword(run.request, history.told(run), self.limit, avoid=self.avoid)
+            self.rubric.reword(run.request, history.describe(run), self.limit, avoid=self.avoid)
             for run in runs
         ]
         if rejected:
@@ -267,28 +267,28 @@ class VisionLanguageCritic:
 
     def _critiques(self, chats: list[list[Message]]) -> list[Critique]:
         """What each chat is replied to, as a critique: of one judge, or of several as one."""
-        manner = self._manner()
+        decoding = self._decoding()
         if self.judges == 1:
-            return self._judged(chats, manner)
-        temperature = manner.temperature or JUDGES_TEMPERATURE
+            return self._judged(chats, decoding)
+        temperature = decoding.temperature or JUDGES_TEMPERATURE
         panel = [
-            self._judged(chats, replace(manner, temperature=temperature, draw=i))
+            self._judged(chats, replace(decoding, temperature=temperature, seed=i))
             for i in range(self.judges)
         ]
         return [scoring.mean_of_judges(critiques) for critiques in zip(*panel, strict=True)]
 
-    def _judged(self, chats: list[list[Message]], manner: Manner) -> list[Critique]:
+    def _judged(self, chats: list[list[Message]], decoding: Decoding) -> list[Critique]:
         """What one judge says, who is asked once more where that has no score."""
-        critiques = self._read(chats, manner)
+        critiques = self._read(chats, decoding)
         unread = [i for i, critique in enumerate(critiques) if critique.overall is None]
         again = [self.rubric.again(chats[i], critiques[i].raw) for i in unread]
-        for i, critique in zip(unread, self._read(again, manner), strict=True):
+        for i, critique in zip(unread, self._read(again, decoding), strict=True):
             critiques[i] = critique
         return critiques
 
-    def _read(self, chats: list[list[Message]], manner: Manner) -> list[Critique]:
+    def _read(self, chats: list[list[Message]], decoding: Decoding) -> list[Critique]:
         soft = self.score == "soft"
-        replies = self.speaker.replies(chats, replace(manner, numbers=soft))
+        replies = self.speaker.replies(chats, replace(decoding, numbers=soft))
         critiques = []
         for r in replies:
             critique = reply.read(r.text, self.rubric, cut_off=r.cut_off)
@@ -315,10 +315,10 @@ class VisionLanguageCritic:
         ]
 
     def _ask(self, chats: list[list[Message]]) -> list[Reply]:
-        return self.speaker.replies(chats, self._manner())
+        return self.speaker.replies(chats, self._decoding())
 
-    def _manner(self) -> Manner:
-        return Manner(self.rubric.max_new_tokens, self.rubric.temperature)
+    def _decoding(self) -> Decoding:
+        return Decoding(self.rubric.max_new_tokens, self.rubric.temperature)
 
     def _check_rubric_has(self, key: Literal["checklist", "comparison"]) -> None:
         if not getattr(self.rubric, key):

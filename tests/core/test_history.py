@@ -44,7 +44,7 @@ def test_each_prompt_is_told_once_with_its_best_image() -> None:
         attempt("a fat cat", 0.7, advice="say where it sits"),
         attempt("a cat", 0.5, summary="half a cat"),
     )
-    assert history.told(tried).splitlines() == [
+    assert history.describe(tried).splitlines() == [
         "1. a cat",
         "   Result: 0.50 of 1, the best of 2 images",
         "   half a cat",
@@ -58,13 +58,13 @@ def test_each_prompt_is_told_once_with_its_best_image() -> None:
 def test_what_is_not_met_and_what_could_not_be_scored_is_told() -> None:
     unmet = Requirement("Is there a cat?", chance=0.1)
     tried = run(attempt("a cat", 0.1, requirements=(unmet,)), attempt("a dog", None))
-    assert "Not met: Is there a cat?" in history.told(tried)
-    assert "2. a dog\n   Result: no score" in history.told(tried)
+    assert "Not met: Is there a cat?" in history.describe(tried)
+    assert "2. a dog\n   Result: no score" in history.describe(tried)
 
 
 def test_of_many_prompts_the_best_are_told_in_the_order_they_were_tried() -> None:
     tried = run(*(attempt(f"cat {i}", i / 20) for i in range(12)))
-    firsts = [line for line in history.told(tried).splitlines() if line[:1].isdigit()]
+    firsts = [line for line in history.describe(tried).splitlines() if line[:1].isdigit()]
     assert firsts == [f"{i}. cat {i + 3}" for i in range(1, 9)]
 
 

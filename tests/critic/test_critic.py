@@ -11,11 +11,11 @@ from fakes import FakeSpeaker, images_in
 from PIL import Image
 
 from gcr.core.records import Critique, Objection, Preference, Request
-from gcr.critic import loading, local, processor, quantized
+from gcr.critic import loading, local, quantized
 from gcr.critic.critic import VisionLanguageCritic
 from gcr.critic.critic import load as load_critic
 from gcr.critic.rubric import Rubric
-from gcr.critic.speaker import Manner, Reply, with_images
+from gcr.critic.speaker import Decoding, Reply, with_images
 from gcr.critic.thoughts import answer
 from gcr.device.memory import SharedDevice
 from gcr.errors import ModelError, UsageError
@@ -103,7 +103,7 @@ def test_a_thought_that_the_template_opens_holds_no_answer(critics, monkeypatch,
     critic = critics("qwen3_vl")
     processor = critic.speaker.processor
     monkeypatch.setattr(processor, "chat_template", processor.chat_template + ending)
-    (said,) = critic.speaker.replies([RUBRIC.messages(CIRCLE)[:1]], Manner(4, numbers=True))
+    (said,) = critic.speaker.replies([RUBRIC.messages(CIRCLE)[:1]], Decoding(4, numbers=True))
     assert said.text.startswith("<think>")
     assert not answer(said.text).strip()
     if thinks:
@@ -248,9 +248,9 @@ def test_a_reply_at_the_limit_is_cut_off_and_one_that_ended_is_not(critics):
     chat = with_images(RUBRIC.messages(CIRCLE), [RED])
     config = critic.speaker.model.generation_config
     config.eos_token_id = None
-    assert critic.speaker.replies([chat], Manner(6))[0].cut_off is True
+    assert critic.speaker.replies([chat], Decoding(6))[0].cut_off is True
     config.eos_token_id = list(range(64))
-    assert critic.speaker.replies([chat], Manner(6))[0].cut_off is False
+    assert critic.speaker.replies([chat], Decoding(6))[0].cut_off is False
 
 
 def test_progress_counts_tokens_of_all_batches(critics):
@@ -268,14 +268,14 @@ def test_progress_counts_tokens_of_all_batches(critics):
 def test_sampling_is_the_same_each_time_and_greedy_is_the_default(critics):
     critic = critics("qwen3_vl")
     chat = with_images(RUBRIC.messages(CIRCLE), [RED])
-    greedy = critic.speaker.replies([chat], Manner(6))
+    greedy = critic.speaker.replies([chat], Decoding(6))
     state = torch.random.get_rng_state()
-    sampled = critic.speaker.replies([chat], Manner(6, temperature=2.0))
+    sampled = critic.speaker.replies([chat], Decoding(6, temperature=2.0))
     assert torch.equal(torch.random.get_rng_state(), state)
     assert sampled != greedy
     torch.manual_seed(5)
-    assert critic.speaker.replies([chat], Manner(6, temperature=2.0)) == sampled
-    assert critic.speaker.replies([chat], Manner(6, temperature=2.0, draw=1)) != sampled
+    assert critic.speaker.replies([chat], Decoding(6, temperature=2.0)) == sampled
+    assert critic.speaker.replies([chat], Decoding(6, temperature=2.0, seed=1)) != sampled
 
 
 def test_numbers_are_told_with_the_chances_of_others_in_their_places(critics, monkeypatch):
@@ -293,8 +293,8 @@ def test_numbers_are_told_with_the_chances_of_others_in_their_places(critics, mo
 def test_every_step_of_a_reply_is_watched_where_numbers_are_asked_for(critics):
     critic = critics("qwen3_vl")
     chat = with_images(RUBRIC.messages(CIRCLE), [RED])
-    plain = critic.speaker.replies([chat], Manner(6))
-    watched = critic.speaker.replies([chat], Manner(6, numbers=True))
+    plain = critic.speaker.replies([chat], Decoding(6))
+    watched = critic.speaker.replies([chat], Decoding(6, numbers=True))
     assert [r.text for r in watched] == [r.text for r in plain]
 
 
@@ -473,8 +473,8 @@ def test_torchvision_that_does_not_import_is_done_without(monkeypatch, error):
     def fail(name):
         raise error
 
-    monkeypatch.setattr(processor, "import_module", fail)
-    assert not processor.torchvision_imports()
+    monkeypatch.setattr(loading, "import_module", fail)
+    assert not loading.torchvision_imports()
 
 
 def test_the_cache_is_where_the_user_says_or_where_caches_are(monkeypatch, tmp_path):

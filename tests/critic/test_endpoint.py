@@ -27,7 +27,7 @@ from gcr.core.records import Objection, Request
 from gcr.critic import endpoint, keys, rubric, server
 from gcr.critic.critic import JUDGES_TEMPERATURE, VisionLanguageCritic
 from gcr.critic.critic import load as load_critic
-from gcr.critic.speaker import Manner
+from gcr.critic.speaker import Decoding
 from gcr.device.memory import SharedDevice
 from gcr.errors import GcrError, ModelError, UsageError
 from gcr.pocket import world
@@ -179,7 +179,7 @@ def test_images_and_words_arrive_as_they_were_sent(stage):
     stage.answer = lambda _: completion("fine")
     parts = [{"type": "image", "image": image}, {"type": "text", "text": "what?"}]
     answered = {"role": "assistant", "content": [{"type": "text", "text": "hm"}]}
-    (reply,) = speaker(stage).replies([[{"role": "user", "content": parts}, answered]], Manner(9))
+    (reply,) = speaker(stage).replies([[{"role": "user", "content": parts}, answered]], Decoding(9))
     assert (reply.text, reply.cut_off) == ("fine", False)
     sent = stage.asked[0]
     assert (sent["model"], sent["max_tokens"], sent["temperature"]) == ("staged", 9, 0.0)
@@ -193,7 +193,7 @@ def test_images_and_words_arrive_as_they_were_sent(stage):
 
 def test_a_reply_at_the_limit_is_cut_off_and_one_without_words_is_empty(stage):
     stage.answer = lambda _: completion(None, finish="length")
-    (reply,) = speaker(stage).replies([CHAT], Manner(9))
+    (reply,) = speaker(stage).replies([CHAT], Decoding(9))
     assert (reply.text, reply.cut_off) == ("", True)
 
 
@@ -215,7 +215,7 @@ def test_replies_keep_their_order_and_no_more_are_asked_for_at_once_than_allowed
     asked = speaker(stage, batch=3)
     asked._progress = lambda *step: told.append(step)
     chats = [[{"role": "user", "content": [{"type": "text", "text": str(i)}]}] for i in range(9)]
-    assert [r.text for r in asked.replies(chats, Manner(4))] == [str(i) for i in range(9)]
+    assert [r.text for r in asked.replies(chats, Decoding(4))] == [str(i) for i in range(9)]
     assert stage.busiest == 3
     assert told == [("judge", i, 9) for i in range(1, 10)]
 
@@ -231,7 +231,7 @@ def test_each_judge_has_a_seed_and_a_temperature(stage):
 def test_what_passes_is_tried_again_with_longer_and_longer_pauses(stage, pauses, status):
     faults = iter([(status, {}, "busy")] * 3)
     stage.answer = lambda _: next(faults, completion("fine"))
-    assert speaker(stage).replies([CHAT], Manner(4))[0].text == "fine"
+    assert speaker(stage).replies([CHAT], Decoding(4))[0].text == "fine"
     assert len(pauses) == 3
     assert pauses[0] < pauses[1] < pauses[2]
 
@@ -239,7 +239,7 @@ def test_what_passes_is_tried_again_with_longer_and_longer_pauses(stage, pauses,
 def test_a_connection_that_breaks_is_made_again(stage, pauses):
     faults = iter([None, None])
     stage.answer = lambda _: next(faults, completion("fine"))
-    assert speaker(stage).replies([CHAT], Manner(4))[0].text == "fine"
+    assert speaker(stage).replies([CHAT], Decoding(4))[0].text == "fine"
     assert len(pauses) == 2
 
 
@@ -247,7 +247,7 @@ def test_a_server_says_how_long_to_wait(stage, pauses):
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=60))
     faults = iter([(429, {"Retry-After": "7"}, ""), (503, {"Retry-After": soon}, "")])
     stage.answer = lambda _: next(faults, completion("fine"))
-    speaker(stage).replies([CHAT], Manner(4))
+    speaker(stage).replies([CHAT], Decoding(4))
     assert pauses[0] == 7
     assert 50 < pauses[1] <= 60
 
@@ -255,11 +255,11 @@ def test_a_server_says_how_long_to_wait(stage, pauses):
 def test_a_server_that_wants_too_much_patience_or_never_recovers_is_given_up(stage, pauses):
     stage.answer = lambda _: (429, {"Retry-After": "3600"}, {"error": {"message": "quota"}})
     with pytest.raises(ModelError, match="answers 429: quota"):
-        speaker(stage).replies([CHAT], Manner(4))
+        speaker(stage).replies([CHAT], Decoding(4))
     assert pauses == []
     stage.answer = lambda _: (500, {}, "boom")
     with pytest.raises(ModelError, match="answers 500: boom"):
-        speaker(stage).replies([CHAT], Manner(4))
+        speaker(stage).replies([CHAT], Decoding(4))
     assert len(pauses) == server.TRIES - 1
 
 
@@ -268,7 +268,7 @@ def test_a_reply_that_never_comes_is_not_waited_for_twice(stage, pauses):
     stage.answer = lambda _: released.wait(5) and completion("late")
     try:
         with pytest.raises(ModelError, match=r"did not reply within 0\.2 seconds"):
-            speaker(stage, reply_seconds=0.2).replies([CHAT], Manner(4))
+            speaker(stage, reply_seconds=0.2).replies([CHAT], Decoding(4))
     finally:
         released.set()
     assert pauses == []
@@ -287,7 +287,7 @@ def test_ctrl_c_does_not_wait_for_the_server(stage):
     stage.answer = answer
     try:
         with pytest.raises(KeyboardInterrupt):
-            speaker(stage).replies([CHAT] * 3, Manner(4))
+            speaker(stage).replies([CHAT] * 3, Decoding(4))
         assert answered == []
     finally:
         released.set()

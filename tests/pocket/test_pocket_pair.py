@@ -20,7 +20,7 @@ from gcr.core.strategies import Refine
 from gcr.core.view import Silent
 from gcr.critic import checklist, pairwise, reply, rubric
 from gcr.critic.critic import VisionLanguageCritic
-from gcr.critic.speaker import Manner, with_images
+from gcr.critic.speaker import Decoding, with_images
 from gcr.engine.models import load_models
 from gcr.pocket import truth, world
 from gcr.pocket.language import parse, say
@@ -240,15 +240,15 @@ def test_an_objection_is_met_by_a_request_that_can_be_used(pair, pictures):
 def test_a_reply_that_broke_off_is_given_whole_when_it_is_asked_for_again(pair, pictures):
     _, critic = pair
     rule, speaker = rubric.load("pocket"), critic.speaker
-    manner = Manner(rule.max_new_tokens)
+    decoding = Decoding(rule.max_new_tokens)
     chats = [
         with_images(rule.messages(Request(say(spec))), [image]) for image, spec in pictures[:16]
     ]
-    whole = [said.text for said in speaker.replies(chats, manner)]
+    whole = [said.text for said in speaker.replies(chats, decoding)]
     again = [
         rule.again(chat, text[: len(text) // 3]) for chat, text in zip(chats, whole, strict=True)
     ]
-    read = [reply.read(said.text, rule) for said in speaker.replies(again, manner)]
+    read = [reply.read(said.text, rule) for said in speaker.replies(again, decoding)]
     assert sum(critique.problem == "" for critique in read) >= 0.9 * len(read)
     scores = [critique.aspects[0].score for critique in read]
     before = [reply.read(text, rule).aspects[0].score for text in whole]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from gcr.critic.rubric import Message
-    from gcr.critic.speaker import Manner
+    from gcr.critic.speaker import Decoding
 
 SCORES = {0: 0.2, 1: 0.4, 2: 0.6, 3: 0.8}
 """What a critic says of the images of a run's first seeds, where each is better than the last."""
@@ -178,7 +178,7 @@ class FakeSpeaker:
 
     def begin(self) -> None: ...
 
-    def replies(self, chats: Sequence[list[Message]], manner: Manner) -> list[Reply]:
+    def replies(self, chats: Sequence[list[Message]], decoding: Decoding) -> list[Reply]:
         self.calls.append(list(chats))
         replies = [self.says(chat) for chat in chats]
         return [Reply(r) if isinstance(r, str) else r for r in replies]
