@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchmarks import refinement
-from gcr.core import loop
+from gcr.core import ranking
 from gcr.core.events import ignore
 from gcr.core.records import Preference, Run
 from gcr.core.stopping import StopRule
@@ -73,7 +73,7 @@ def reported(arm: refinement.Arm, critic: Critic) -> dict[str, float]:
     """
     told = equal = worse = 0
     for run, judged in arm:
-        raw, best = loop.raw(run), loop.best(run)
+        raw, best = ranking.raw(run), ranking.best(run)
         if raw is None or best is None or raw == best:
             continue
         before, after = judged[raw.image], judged[best.image]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcr.core import loop
+from gcr.core import loop, ranking
 from gcr.core.events import ignore
 from gcr.core.records import Attempt, Request, Run
 from gcr.core.stopping import StopRule
@@ -126,7 +126,7 @@ def accuracy(arm: Arm, pick: str) -> float:
     """Share of runs whose picked image is right. pick: `best` or `raw`."""
     right = 0
     for run, judged in arm:
-        attempt = loop.best(run) if pick == "best" else loop.raw(run)
+        attempt = ranking.best(run) if pick == "best" else ranking.raw(run)
         right += attempt is not None and judged[attempt.image].right
     return right / len(arm)
 
@@ -141,7 +141,7 @@ def auc(judged: list[Judged]) -> float:
 
 def ends(arm: Arm) -> list[tuple[Judged, Judged]]:
     """Each run's first image and its best."""
-    picks = [(loop.raw(run), loop.best(run), judged) for run, judged in arm]
+    picks = [(ranking.raw(run), ranking.best(run), judged) for run, judged in arm]
     return [(judged[raw.image], judged[best.image]) for raw, best, judged in picks if best]
 
 

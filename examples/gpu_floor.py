@@ -40,9 +40,9 @@ import torch
 from gcr.core import loop, strategies
 from gcr.core.records import Candidate, Critique, Request, Run
 from gcr.core.stopping import StopRule
-from gcr.critic import loading, processor, quantized, rubric
+from gcr.critic import loading, quantized, rubric
 from gcr.critic.local import LocalSpeaker
-from gcr.critic.speaker import Manner
+from gcr.critic.speaker import Decoding
 from gcr.device import memory, residency
 from gcr.device.residency import GIB
 from gcr.diagnose import bench, tuning
@@ -232,12 +232,12 @@ class Fixed:
 
     def __init__(self, speaker: LocalSpeaker, questions: rubric.Rubric, tokens: int) -> None:
         speaker.model.generation_config.eos_token_id = None
-        self.speaker, self._questions, self._manner = speaker, questions, Manner(tokens)
+        self.speaker, self._questions, self._decoding = speaker, questions, Decoding(tokens)
 
     def judge(self, requests: Sequence[Request], images: Sequence[Any], *_: Any) -> list[Critique]:
         self.speaker.begin()
         chats = [chat(self._questions, r, i) for r, i in zip(requests, images, strict=True)]
-        said = self.speaker.replies(chats, self._manner)
+        said = self.speaker.replies(chats, self._decoding)
         return [Critique(overall=0.5, raw=reply.text) for reply in said]
 
     def reword(self, runs: Sequence[Run], *_: Any) -> list[None]:
@@ -313,7 +313,7 @@ def bare_critic(place: Path, device: str, given: argparse.Namespace, image: Any)
     model = AutoModelForImageTextToText.from_pretrained(
         place, dtype=dtype, device_map={"": device}, quantization_config=nf4
     ).eval()
-    reader = processor.image_processor(place)
+    reader = loading.image_processor(place)
     chats = [chat(rubric.load("text-to-image"), Request(PROMPT), image)] * given.images
     inputs = reader.apply_chat_template(
         chats,

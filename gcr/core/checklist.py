@@ -1,8 +1,7 @@
-"""The score that the answers to a checklist come to, and what they say no image ever met."""
+"""What the answers to a checklist say: what an image fails, and what no image of a run meets."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from gcr.core.records import Critique, Requirement
@@ -14,21 +13,6 @@ if TYPE_CHECKING:
 
 MET = 0.5
 """The chance of "yes" from which a requirement counts as met."""
-
-
-def score(requirements: Sequence[Requirement]) -> float:
-    """The geometric mean of the chances that each requirement is met, 0-1.
-
-    One that needs others is met at most as far as they are. The geometric mean follows people's
-    judgement of a whole image more closely than the plain one, under which many small things make
-    up for one that is wrong (Soft-TIFA in GenEval 2, Kamath et al., 2025).
-    """
-    met: list[float] = []
-    for requirement in requirements:
-        met.append(
-            (requirement.chance or 0.0) * min((met[i] for i in requirement.needs), default=1)
-        )
-    return math.prod(met) ** (1 / len(met))
 
 
 def failed(critique: Critique) -> list[Requirement]:
@@ -76,10 +60,10 @@ def _answers(run: Run) -> dict[str, list[_Answer]]:
     answers: dict[str, list[_Answer]] = {}
     for attempt in run.attempts:
         every = attempt.critique.requirements
-        for one in every:
-            needs = tuple(every[i].question for i in one.needs)
-            answer = _Answer(one, needs, attempt.candidate.prompt)
-            answers.setdefault(one.question, []).append(answer)
+        for requirement in every:
+            needs = tuple(every[i].question for i in requirement.needs)
+            answer = _Answer(requirement, needs, attempt.candidate.prompt)
+            answers.setdefault(requirement.question, []).append(answer)
     return answers
 
 

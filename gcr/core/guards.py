@@ -5,25 +5,26 @@ Either can lead it astray, and so can its own reply. So a rewrite is held agains
 the user marked must still be there, nothing may be there that only a judge would say, and all of
 it must fit the model that draws. One that fails is sent back once with the complaint; if the
 second is no better, there is no rewrite, and the strategy goes on with what it has.
+
+The loop has every critic's rewrites checked here, whatever the critic is.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gcr.core import judgespeak, quotes
 from gcr.core.records import Objection, Rejected, Wording
-from gcr.core.relay import Relay
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from PIL.Image import Image
 
-    from gcr.core.records import Critique, Request, Run
+    from gcr.core.records import Critic, Critique, Request, Run
 
 Excess = Callable[[str], str]
 """Says of a prompt which tokenizer it is too long for, and by how much; empty if it fits."""
@@ -33,10 +34,76 @@ LONGEST = 20_000
 """Characters of a prompt: no pipeline reads more."""
 
 
+def check_critiques(  # noqa: PLR0913, PLR0917 - what was judged, and by whom
+    critic: Critic,
+    requests: Sequence[Request],
+    images: Sequence[Image],
+    sources: Sequence[Image | None],
+    critiques: Sequence[Critique],
+    excess: Excess,
+) -> list[Critique]:
+    """Critiques whose refined prompts keep to the guards, or are None.
+
+    A refined prompt that breaks a guard is sent back to the critic once, those of all critiques
+    together; what was turned down stands in `rejected`.
+
+    critic: that wrote the critiques. requests, images, sources: what it judged, in the same order.
+    excess: of the generator that the prompts are for.
+    """
+    objections = {
+        i: Objection(request, image, critique, problem, source)
+        for i, (request, image, source, critique) in enumerate(
+            zip(requests, images, sources, critiques, strict=True)
+        )
+        if critique.refined and (problem := complaint(request, critique.refined, excess))
+    }
+    checked = list(critiques)
+    rewrites = critic.rewrite(list(objections.values())) if objections else []
+    for (i, objection), refined in zip(objections.items(), rewrites, strict=True):
+        checked[i] = _with_rewrite(objection, refined, excess)
+    return checked
+
+
+def _with_rewrite(objection: Objection, refined: str | None, excess: Excess) -> Critique:
+    """The critique with its second refined prompt, or with none if that breaks a guard, too."""
+    critique = objection.critique
+    rejected = [Rejected(critique.refined or "", objection.complaint)]
+    if refined and (problem := complaint(objection.request, refined, excess)):
+        rejected.append(Rejected(refined, problem))
+        refined = None
+    return replace(critique, refined=refined, rejected=tuple(rejected))
+
+
+def check_wordings(
+    critic: Critic, runs: Sequence[Run], wordings: Sequence[Wording | None], excess: Excess
+) -> list[Wording | None]:
+    """As `check_critiques`, for what a critic worded with all in view that was tried."""
+    rejected = {
+        i: Rejected(wording.prompt, problem)
+        for i, (run, wording) in enumerate(zip(runs, wordings, strict=True))
+        if wording and wording.prompt and (problem := wording_complaint(run, wording, excess))
+    }
+    checked = list(wordings)
+    again = critic.reword([runs[i] for i in rejected], list(rejected.values())) if rejected else []
+    for (i, first), second in zip(rejected.items(), again, strict=True):
+        checked[i] = _second_wording(runs[i], first, second, excess)
+    return checked
+
+
+def _second_wording(run: Run, first: Rejected, second: Wording | None, excess: Excess) -> Wording:
+    """The second wording, without its prompt if that breaks a guard, too."""
+    wording = second or Wording(None)
+    rejected = [first]
+    if wording.prompt and (problem := wording_complaint(run, wording, excess)):
+        rejected.append(Rejected(wording.prompt, problem))
+        wording = Wording(None, raw=wording.raw)
+    return replace(wording, rejected=tuple(rejected))
+
+
 def kept(request: Request) -> list[str]:
     """What every rewrite must hold word for word: marked spans, quoted text, `<lora:…>` tags."""
     prompt = request.prompt
-    spans = [*request.keep, *quotes.quoted(prompt), *_TAG.findall(prompt)]
+    spans = [*request.keep, *_QUOTED.findall(prompt), *_TAG.findall(prompt)]
     return list(dict.fromkeys(spans))
 
 
@@ -44,30 +111,52 @@ def complaint(request: Request, refined: str, excess: Excess) -> str:
     """What is wrong with a rewrite, in words for the critic and the log; empty if nothing is."""
     if len(refined) > LONGEST:
         return f"it has {len(refined)} characters, and no more than {LONGEST} can be read"
-    if gone := lost(kept(request), refined):
-        return f"it must hold, word for word: {', '.join(gone)}"
-    prompt = quotes.folded(request.prompt)
+    if missing := lost(kept(request), refined):
+        return f"it must hold, word for word: {', '.join(missing)}"
+    prompt = _folded(request.prompt)
     # "OPEN," has its comma from the sentence around it, as American print has it.
-    written = [(words, quotes.folded(words).removesuffix(",")) for words in quotes.written(refined)]
-    if invented := [words for words, plain in written if plain not in prompt]:
+    writing = [(text, _folded(text).removesuffix(",")) for text in _writing(refined)]
+    if invented := [text for text, folded in writing if folded not in prompt]:
         return f"the request asks for no such writing: {', '.join(invented)}"
-    if foreign := _new(judgespeak.of_a_judge(refined), request):
+    if foreign := _new(_matches(_JUDGES_WORDS, refined), request):
         return f"it must only say what is to be seen, without: {', '.join(foreign)}"
-    if remarks := _new(judgespeak.remarks(quotes.outside(refined)), request):
+    if remarks := _new(_matches(_CRITICS_REMARKS, _QUOTED.sub(" ", refined)), request):
         return f"it must be one request alone, and nothing around it: {', '.join(remarks)}"
     return excess(refined)
 
 
-def _new(words: Sequence[str], request: Request) -> list[str]:
-    """Those of the words that the request has not."""
-    prompt = quotes.folded(request.prompt).casefold()
-    return [word for word in words if quotes.folded(word).casefold() not in prompt]
+def negative_complaint(request: Request, negative: str, excess: Excess) -> str:
+    """As `complaint`, of a negative prompt: it must not forbid what the request asks for."""
+    if len(negative) > LONGEST:
+        return f"the negative prompt is too long: it has {len(negative)} characters"
+    phrases = [phrase.strip() for phrase in negative.split(",")]
+    prompt = _folded(request.prompt).casefold()
+    forbidden = [
+        phrase for phrase in phrases if phrase and _holds(prompt, _folded(phrase).casefold())
+    ]
+    if forbidden:
+        return f"the negative prompt must not hold what is asked for: {', '.join(forbidden)}"
+    if foreign := _matches(_JUDGES_WORDS, negative):
+        return f"the negative prompt must only name what is not to be seen: {', '.join(foreign)}"
+    over = excess(negative) if negative else ""
+    return f"the negative prompt is too long: {over}" if over else ""
+
+
+def wording_complaint(run: Run, wording: Wording, excess: Excess) -> str:
+    """As `complaint`, of a wording; one that was tried before is of no use."""
+    if not wording.prompt:
+        return ""
+    if any(attempt.candidate.prompt == wording.prompt for attempt in run.attempts):
+        return "it was tried before"
+    return complaint(run.request, wording.prompt, excess) or negative_complaint(
+        run.request, wording.negative, excess
+    )
 
 
 def lost(spans: Sequence[str], text: str) -> list[str]:
     """Those of the spans that a text does not hold, whatever its typography and white space."""
-    text = quotes.folded(text)
-    return [span for span in spans if not _holds(text, quotes.folded(quotes.inner(span)))]
+    text = _folded(text)
+    return [span for span in spans if not _holds(text, _folded(_without_quotes(span)))]
 
 
 def _holds(text: str, words: str) -> bool:
@@ -79,91 +168,137 @@ def _holds(text: str, words: str) -> bool:
     return re.search(re.escape(words).join(edges), text, re.ASCII) is not None
 
 
-def negative_complaint(request: Request, negative: str, excess: Excess) -> str:
-    """As `complaint`, of a negative prompt: it must not forbid what the request asks for."""
-    if len(negative) > LONGEST:
-        return f"the negative prompt is too long: it has {len(negative)} characters"
-    phrases = [phrase.strip() for phrase in negative.split(",")]
-    prompt = quotes.folded(request.prompt).casefold()
-    forbidden = [
-        phrase for phrase in phrases if phrase and _holds(prompt, quotes.folded(phrase).casefold())
-    ]
-    if forbidden:
-        return f"the negative prompt must not hold what is asked for: {', '.join(forbidden)}"
-    if foreign := judgespeak.of_a_judge(negative):
-        return f"the negative prompt must only name what is not to be seen: {', '.join(foreign)}"
-    over = excess(negative) if negative else ""
-    return f"the negative prompt is too long: {over}" if over else ""
+def _new(phrases: Sequence[str], request: Request) -> list[str]:
+    """Those of the phrases that the request does not hold."""
+    prompt = _folded(request.prompt).casefold()
+    return [phrase for phrase in phrases if _folded(phrase).casefold() not in prompt]
 
 
-@dataclass(frozen=True, slots=True)
-class Guarded(Relay):
-    """A critic whose rewrites keep to the guards, or are None. All else it does as it did."""
+# Text in quotes inside a prompt, which is writing to be drawn.
 
-    excess: Excess
+# Of marks that open and close alike, one after a digit is an inch, and one after a letter opens
+# nothing. No mark that opens stands inside its pair, so that no text is looked through twice.
+_DOUBLE = r"""(?<![0-9A-Za-z½¼¾])"[^"]+" | (?<![0-9A-Za-z½¼¾])”[^”]+” | ＂[^＂]+＂
+    | “[^“”]+” | „[^„“”‟]+[“”‟] | ‟[^‟”]+” | «[^«»]+» | »[^«»]+« | ‹[^‹›]+› | ›[^‹›]+‹
+    | 「[^「」]+」 | 『[^『』]+』 | ﹁[^﹁﹂]+﹂ | ﹃[^﹃﹄]+﹄ | 〝[^〝〞〟]+[〞〟]
+    | 《[^《》]+》"""
+# An apostrophe stands between letters (dog's), after a word (dogs') or in place of what is left
+# out before one ('n', 'em, '90s); inside single quotes only the first kind is possible.
+_ELISIONS = r"(?:[nNs]|[Ee]m|[Tt]il|[Tt]is|[Tt]was|[Cc]ause|[Bb]out|[Rr]ound|\d0s)\b"
+_SINGLE = rf"""(?<![\w'’‘])(?!['‘]{_ELISIONS})
+    (?: '(?=\S)(?:[^'\n]|(?<=\w)'(?=\w)|(?<=\s)'[nN]'(?=\s))+?(?<=\S)'
+    | ‘(?=\S)(?:[^‘’\n]|(?<=\w)’(?=\w))+’ | ‚[^‚‘’\n]+[‘’] | ＇[^＇\n]+＇ | `[^`\n]+` )(?!\w)"""
+_WRITING = re.compile(_DOUBLE, re.VERBOSE)
+_QUOTED = re.compile(f"{_DOUBLE} | {_SINGLE}", re.VERBOSE)
 
-    def judge(
-        self,
-        requests: Sequence[Request],
-        images: Sequence[Image],
-        sources: Sequence[Image | None] = (),
-    ) -> list[Critique]:
-        sources = sources or [None] * len(images)
-        critiques = self.critic.judge(requests, images, sources)
-        objections = {
-            i: Objection(request, image, critique, words, source)
-            for i, (request, image, critique, source) in enumerate(
-                zip(requests, images, critiques, sources, strict=True)
-            )
-            if (words := self._complaint(request, critique))
-        }
-        again = self.critic.rewrite(list(objections.values())) if objections else []
-        for (i, objection), refined in zip(objections.items(), again, strict=True):
-            critiques[i] = self._mended(objection, refined)
-        return critiques
+_TYPOGRAPHY = str.maketrans(
+    {
+        **dict.fromkeys("‘’‚‛′ʼ＇`´", "'"),
+        **dict.fromkeys("“”„‟″＂«»", '"'),
+        **dict.fromkeys("‐‑‒–—―−", "-"),
+        "…": "...",
+        "\u00ad": "",
+        "\u200b": "",
+        "\ufeff": "",
+    }
+)
 
-    def reword(
-        self, runs: Sequence[Run], rejected: Sequence[Rejected] = ()
-    ) -> list[Wording | None]:
-        """As the critic behind does, with one more try for each that cannot be used."""
-        wordings = self.critic.reword(runs, rejected)
-        unfit = {
-            i: Rejected(wording.prompt, words)
-            for i, (run, wording) in enumerate(zip(runs, wordings, strict=True))
-            if wording and wording.prompt and (words := self._of_wording(run, wording))
-        }
-        asked = [runs[i] for i in unfit]
-        again = self.critic.reword(asked, list(unfit.values())) if unfit else []
-        for (i, before), second in zip(unfit.items(), again, strict=True):
-            wordings[i] = self._settled(runs[i], before, second)
-        return wordings
 
-    def _of_wording(self, run: Run, wording: Wording) -> str:
-        if not wording.prompt:
-            return ""
-        if any(attempt.candidate.prompt == wording.prompt for attempt in run.attempts):
-            return "it was tried before"
-        return complaint(run.request, wording.prompt, self.excess) or negative_complaint(
-            run.request, wording.negative, self.excess
-        )
+def _writing(text: str) -> list[str]:
+    """Texts in double quotes and their like, without them: single ones may only mark a word."""
+    return [span[1:-1] for span in _WRITING.findall(text)]
 
-    def _settled(self, run: Run, before: Rejected, second: Wording | None) -> Wording:
-        """The second wording, or one that has no prompt, with what was turned down."""
-        wording = second or Wording(None)
-        rejected = [before]
-        if wording.prompt and (words := self._of_wording(run, wording)):
-            rejected.append(Rejected(wording.prompt, words))
-            wording = Wording(None, raw=wording.raw)
-        return replace(wording, rejected=tuple(rejected))
 
-    def _complaint(self, request: Request, critique: Critique) -> str:
-        return complaint(request, critique.refined, self.excess) if critique.refined else ""
+def _without_quotes(span: str) -> str:
+    """Which marks a rewrite uses does not matter."""
+    return span[1:-1] if _QUOTED.fullmatch(span) else span
 
-    def _mended(self, objection: Objection, refined: str | None) -> Critique:
-        """The critique with its second rewrite, or with none, and with what was turned down."""
-        critique = objection.critique
-        rejected = [Rejected(critique.refined or "", objection.complaint)]
-        if refined and (second := complaint(objection.request, refined, self.excess)):
-            rejected.append(Rejected(refined, second))
-            refined = None
-        return replace(critique, refined=refined, rejected=tuple(rejected))
+
+def _folded(text: str) -> str:
+    """The text as it is compared: the same letters whatever the typography and the white space."""
+    return " ".join(unicodedata.normalize("NFC", text).translate(_TYPOGRAPHY).split())
+
+
+# What no prompt says: talk of a judge's scores, instructions to a judge, remarks on the prompt.
+# Ordinary words are none of it: a player scores a goal, a poster is rated R.
+
+_THING = r"(?:image|picture|attempt|result|output|generation|rewrite|instruction|request|prompt)s?"
+_SAYS = r"""(?:is|was|are|asks?|asked|says?|said|requires?|describes?|requests?|requested
+    |specif\w+|states?|mentions?|wants?|wanted|calls|must|should|has|and|or|in|above|below|to
+    |exactly|precisely|perfectly|closely|faithfully)"""
+
+# Each has one group: the words that are named, and that are fine where the request has them.
+_JUDGE = (
+    # "score 4.0" is, but "scores 2 goals" and "a score of 3 to 1" are not.
+    r"""\b (scor(?:e|es|ed|ing)) \b (?: \W{1,3} (?:of|is|at|as|it) )? \W{1,3} \d++ (?:\.\d++)?+
+    (?! \w | \s+ [a-z]+s \b | \s* [-–:] \s* \d | \s+ (?:to|against) \s+ \d )""",
+    r"""\b (?:higher|highest|lower|lowest|low|perfect|full|maximum|max|overall|quality|aesthetic
+    |reward|aspect) \s+ (scores?|ratings?) \b""",
+    r"""\b high \s+ (scores?|ratings?) \b
+    (?! \s+ (?:list|table|board|screen|display|counter)s? \b )""",
+    r"\b (full \s+ marks) \b",
+    r"""\b (rat(?:e[ds]?|ings?)) \b (?: \W{1,3} (?:of|as|at|it) )? \W{1,3} \d++ (?:\.\d++)?+
+    (?! \w | [-\s]+ [a-z]+s? \b )""",
+    rf"\b ((?:rate|score|grade|evaluate) \s+ (?:it|this|the \s+ {_THING})) \b",
+    r"""\b (?:award|give|assign) \s+ (?:it|this|the \s+ image) \s+ (?:(?:an?|the) \s+)?
+    (?:\w+ \s+)? (scores?|ratings?|marks|\d(?:\.\d+)?) \b""",
+    r"\b (?:this|your|my|above|previous|earlier) \s+ (critiques?|rubrics?|evaluation|feedback) \b",
+    r"""\b (?:per|by|under|to|the) \s+ (?:the \s+)? (critique) \b
+    (?! \s+ (?:of|by|session|class|panel|group) \b )""",
+    r"""\b ((?:text|image) \s+ faithfulness | prompt \s+ (?:adherence|alignment)
+    | detailed \s+ judge?ment | scoring \s+ rubric) \b""",
+    rf"""\b (?:the|this|that|your|my|original|initial) \s+ (prompts?) \b
+    (?= \s* (?: $ | [^\w\s'’-] | {_SAYS} \b ) )""",
+    r"""\b ((?:user(?:['’]?s)?|refined|revised|original) \s+
+    (?:request|prompt|instruction)s?) \b""",
+    rf"\b ((?:previous|earlier|prior|above) \s+ (?:{_THING}|versions?)) \b",
+    rf"""\b (?:the|this|your|my|unlike) \s+ (last \s+ (?:{_THING}|versions?)) \b
+    (?! \s+ (?:of|on|in) \b )""",
+    r"""\b ((?:ignore|disregard|forget) \s+ (?:\w+ \s+){0,3}
+    (?: (?:flaw|error|mistake|instruction|rule|request|prompt|rubric|guideline)s?
+    | previous | above | everything | criteria )) \b""",
+    r"\b (?:to|dear|attention) \s+ (?:the \s+)? (judges?|evaluators?|graders?|critics?) \s* [:,]",
+    # "4/4" is, but "3/4 view" and "4/4 time" are not.
+    r"""(?<! [\d/.,] ) (4\s*/\s*4 | 5\s*/\s*5 | 10\s*/\s*10 | 100\s*/\s*100
+    | \d\.\d+\s*/\s*(?:4|5|10|100)) (?! [\d/] | \s* (?:time|beat|signature|met(?:er|re)) \b )""",
+    r"""\b (?:quality|scores?|rating|rated|faithfulness|rendering) \W{1,3}
+    (\d(?:\.\d+)?\s*/\s*\d+)""",
+    r"(?<= [,;(]\s ) (\d\s*/\s*10) (?= \s* (?: $ | [,.;)] ) )",
+    r"(\#{2,})",
+    r"(?: ^ | (?<=\s) ) (\#) (?= \s+ [A-Za-z] )",
+)
+_REMARKS = (
+    r"\A \W* ((?:sure|certainly|of\ course|absolutely) [!,.]) \s",
+    r"""\b (here (?:['’]s|\s+ is|\s+ are) \s+ (?:the|an?|my|your|some|two|three) \s+
+    (?:\w+ \s+){0,3} (?:prompt|request|version|rewrite|alternative|option)s?) \b""",
+    r"""(?: \A | [\s(\[*_] ) ((?:notes?|explanation|rationale|changes(?:\ made)?|reason(?:ing)?
+    |n\.b\.) \s* [:：])""",
+    r"(?: \A | [\s(（] | (?<=。) ) ((?:注意?|说明|說明|備考|補足)[:：])",
+    r"""\b (i \s+ (?:(?:have|also|just) \s+)? (?:made|added|changed|removed|replaced|adjusted
+    |clarified|emphasi[sz]ed|rephrased|reworded|rewrote)) \b""",
+    r"\b (this \s+ (?:wording|version|prompt|rewrite|phrasing|emphasi[sz]es|ensures|clarifies)) \b",
+    r"\b (let\ me\ know | feel\ free\ to | hope\ this\ helps | i\ hope\ (?:this|it)) \b",
+    r"\A [\W_]* ((?:1|a)[.)]) \s .* \s (?:2|b)[.)] \s",
+    r"""\b ((?:option|version|alternative) \s+ (?:1|a|one) \b) .{0,1000}?
+    \b (?:option|version|alternative) \s+ (?:2|b|two) \b""",
+    r"(?: \A | [.!?] \s+ ) (alternatively,)",
+    r"\A \s* ([-*•]) \s .* \s [-*•] \s",
+    r"""\A \s* ([{\[] \s* "[^"]*" \s* :)""",
+    r"(<[|｜][^<>|｜]*[|｜]> | </?(?:answer|response|output|reasoning|think(?:ing)?)>)",
+)
+
+
+def _compiled(patterns: Sequence[str]) -> list[re.Pattern[str]]:
+    flags = re.VERBOSE | re.IGNORECASE | re.DOTALL
+    return [re.compile(pattern, flags) for pattern in patterns]
+
+
+_JUDGES_WORDS = _compiled(_JUDGE)
+_CRITICS_REMARKS = _compiled(_REMARKS)
+"""How remarks beside a prompt begin, and lists of several prompts."""
+
+
+def _matches(patterns: Sequence[re.Pattern[str]], text: str) -> list[str]:
+    """What the patterns' groups hold, each once, in the text's order."""
+    matches = [(match.start(1), match[1]) for p in patterns for match in p.finditer(text)]
+    return list(dict.fromkeys(phrase for _, phrase in sorted(matches)))

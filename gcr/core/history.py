@@ -6,29 +6,25 @@ mended the next one breaks. So the rewriter is told of the prompts and of what c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gcr.core.checklist import failed
-from gcr.core.relay import Relay
-from gcr.core.spread import ordered
+from gcr.core.ranking import ranked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gcr.core.records import Attempt, Rejected, Run, Wording
+    from gcr.core.records import Attempt, Run
 
 MOST = 8
 """Prompts that are told of: the best ones. More would make the critic slow, and hide these."""
 
 
-def told(run: Run) -> str:
+def describe(run: Run) -> str:
     """The prompts of a run in the order they were tried, each with its best image's critique."""
     by_prompt: dict[str, list[Attempt]] = {}
     for attempt in run.attempts:
         by_prompt.setdefault(attempt.candidate.prompt, []).append(attempt)
-    tops = [ordered(attempts)[0] for attempts in by_prompt.values()]
-    shown = ordered(tops)[:MOST]
+    tops = [ranked(attempts)[0] for attempts in by_prompt.values()]
+    shown = ranked(tops)[:MOST]
     return "\n\n".join(
         _entry(number, top, len(by_prompt[top.candidate.prompt]))
         for number, top in enumerate((top for top in tops if top in shown), 1)
@@ -53,15 +49,3 @@ def _entry(number: int, top: Attempt, images: int) -> str:
     if top.candidate.negative:
         lines.insert(1, f"   Without: {top.candidate.negative}")
     return "\n".join(lines)
-
-
-@dataclass(frozen=True, slots=True)
-class Unasked(Relay):
-    """A critic that is not asked for a prompt with all in view that was tried."""
-
-    def reword(
-        self,
-        runs: Sequence[Run],
-        rejected: Sequence[Rejected] = (),  # noqa: ARG002 - as a critic has it
-    ) -> list[Wording | None]:
-        return [None] * len(runs)

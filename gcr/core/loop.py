@@ -23,6 +23,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from gcr.core import guards
 from gcr.core.background import aside
 from gcr.core.records import (
     Attempt,
@@ -32,20 +33,19 @@ from gcr.core.records import (
     Drawing,
     Gallery,
     Generator,
-    Request,
     Round,
     Run,
     Strategy,
     Wording,
     image_name,
 )
-from gcr.core.spread import ordered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from PIL.Image import Image
 
+    from gcr.core.guards import Excess
     from gcr.core.stopping import StopRule
 
 
@@ -70,6 +70,7 @@ def refine(  # noqa: PLR0913 - what takes part, each for itself
     strategy: Strategy,
     rule: StopRule,
     *,
+    history: bool = True,
     gallery: Gallery | None = None,
     overlap: Callable[[], bool] = lambda: False,
     pause: Callable[[], bool] = lambda: False,
@@ -80,6 +81,7 @@ def refine(  # noqa: PLR0913 - what takes part, each for itself
     tells its consumer why. The `stop` of a run passed in is not looked at, so that an interrupted
     run simply goes on.
 
+    history: whether the critic words a prompt after each round, with all in view that was tried.
     gallery: where a run's images are found; needed only for requests that edit a source, and for a
         strategy that starts from images of rounds that were yielded before.
     overlap: whether to judge one half of the runs, in another thread, while the other is drawn;
@@ -108,7 +110,7 @@ def refine(  # noqa: PLR0913 - what takes part, each for itself
             return
         judging = None
         if drawn is not None:
-            judge = partial(_judged, drawn, critic, rule)
+            judge = partial(_judged, drawn, critic, generator.excess, rule, history=history)
             judging = aside(judge) if waiting and overlap() else judge
 
 
@@ -147,10 +149,11 @@ def _drawn(
     return _Drawn(runs, [len(own) for own in proposals], wave, sources, drawings, seconds)
 
 
-def _judged(drawn: _Drawn, critic: Critic, rule: StopRule) -> list[Step]:
+def _judged(
+    drawn: _Drawn, critic: Critic, excess: Excess, rule: StopRule, *, history: bool
+) -> list[Step]:
     """The finished round of each run, with what the critic would draw next."""
-    requests = [run.request for run, _ in drawn.wave]
-    critiques, seconds = _judge(critic, requests, drawn.drawings, drawn.sources)
+    critiques, seconds = _judge(critic, drawn, excess)
     candidates = (candidate for _, candidate in drawn.wave)
     tried = zip(candidates, drawn.drawings, critiques, strict=True)
     steps = []
@@ -160,7 +163,7 @@ def _judged(drawn: _Drawn, critic: Critic, rule: StopRule) -> list[Step]:
         longer = replace(run, rounds=(*run.rounds, new))
         longer = replace(longer, stop=rule.reason(longer))
         steps.append(Step(longer, tuple(drawing.image for _, drawing, _ in share)))
-    *before, last = _reworded(critic, steps)
+    *before, last = _reworded(critic, steps, excess) if history else steps
     return [*before, replace(last, last=True)]
 
 
@@ -210,37 +213,33 @@ def _image(gallery: Gallery | None, run: Run, name: str) -> Image | None:
     return gallery(run, name)
 
 
-def _judge(
-    critic: Critic,
-    requests: Sequence[Request],
-    drawings: Sequence[Drawing],
-    sources: Sequence[Image | None],
-) -> tuple[list[Critique], float]:
+def _judge(critic: Critic, drawn: _Drawn, excess: Excess) -> tuple[list[Critique], float]:
     """Judge a whole wave in one call, leaving out faulty images. Also: seconds per judged image."""
-    drawn = zip(requests, drawings, sources, strict=True)
-    fit = [(request, d.image, source) for request, d, source in drawn if not d.fault]
+    critiques = [Critique(problem=f"{drawing.fault} image") for drawing in drawn.drawings]
+    sound = [i for i, drawing in enumerate(drawn.drawings) if not drawing.fault]
+    if not sound:
+        return critiques, 0.0  # asking the critic could mean bringing its weights to the device
+    requests = [drawn.wave[i][0].request for i in sound]
+    images = [drawn.drawings[i].image for i in sound]
+    sources = [drawn.sources[i] for i in sound]
     start = time.perf_counter()
-    # A critic is not woken for nothing: on a small device that could mean loading it.
-    replies = (
-        critic.judge([r for r, _, _ in fit], [i for _, i, _ in fit], [s for _, _, s in fit])
-        if fit
-        else []
-    )
+    judged = critic.judge(requests, images, sources)
+    if len(judged) != len(sound):
+        raise ValueError(f"the critic wrote {len(judged)} critiques for {len(sound)} images")
+    judged = guards.check_critiques(critic, requests, images, sources, judged, excess)
     seconds = time.perf_counter() - start
-    if len(replies) != len(fit):
-        raise ValueError(f"the critic wrote {len(replies)} critiques for {len(fit)} images")
-    rest = iter(replies)
-    critiques = [Critique(problem=f"{d.fault} image") if d.fault else next(rest) for d in drawings]
-    return critiques, seconds / max(1, len(fit))
+    for i, critique in zip(sound, judged, strict=True):
+        critiques[i] = critique
+    return critiques, seconds / len(sound)
 
 
-def _reworded(critic: Critic, steps: Sequence[Step]) -> list[Step]:
+def _reworded(critic: Critic, steps: Sequence[Step], excess: Excess) -> list[Step]:
     """The steps with what the critic would draw next, where the run goes on."""
     going = [step.run for step in steps if step.run.stop is None]
     if not going:
         return list(steps)
     start = time.perf_counter()
-    wordings = iter(critic.reword(going))
+    wordings = iter(guards.check_wordings(critic, going, critic.reword(going), excess))
     seconds = (time.perf_counter() - start) / len(going)
     return [step if step.run.stop else _worded(step, next(wordings), seconds) for step in steps]
 
@@ -272,31 +271,3 @@ def _round(
         for position, (candidate, drawing, critique) in enumerate(tried)
     )
     return Round(index, tuple(attempts))
-
-
-def ranked(run: Run) -> list[Attempt]:
-    """The attempts of a run, best first, as `spread.ordered` has them."""
-    return ordered(run.attempts)
-
-
-def best(run: Run) -> Attempt | None:
-    """The image that a person kept, or that a blind comparison settled on; or else that of the
-    highest score, and of equals the earlier one; None before the first round.
-
-    Where nothing was scored this is the first image that has no fault, or failing that the first
-    image: something to look at, whose `score` is None. Check it before calling it a result.
-    """
-    chosen = run.kept or run.settled
-    by_choice = (attempt for attempt in run.attempts if chosen and attempt.image == chosen)
-    return next(by_choice, None) or next(iter(ranked(run)), None)
-
-
-def raw(run: Run) -> Attempt:
-    """The baseline: the user's own words drawn with the user's own seed. Needs one round."""
-    return run.rounds[0].attempts[0]
-
-
-def best_scored(run: Run) -> Attempt | None:
-    """The best of the attempts that have a score, or the one that a person kept."""
-    top = best(run)
-    return top if top is not None and (top.score is not None or run.kept) else None

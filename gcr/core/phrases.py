@@ -5,9 +5,8 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
-from gcr.core.loop import ranked, raw
+from gcr.core.ranking import margin, near, ranked, raw
 from gcr.core.records import Preference, StopReason
-from gcr.core.spread import margin, near
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -107,7 +106,7 @@ def closeness(run: Run, best: Attempt) -> str:
 
 def settlement(run: Run) -> str:
     """Why the best image is not that of the highest score, in words; empty where it is."""
-    top = next(iter(ranked(run)), None)
+    top = next(iter(ranked(run.attempts)), None)
     if not run.settled or run.kept or top is None or top.image == run.settled:
         return ""
     return f"the critic prefers it, side by side, to {top.image} ({top.score:.2f})"

@@ -391,14 +391,6 @@ class Critic(Protocol):
         """
         ...
 
-    def answer(self, images: Sequence[Image], questions: Sequence[str]) -> list[float]:
-        """The probability of "yes" for each (image, question) pair."""
-        ...
-
-    def take_apart(self, requests: Sequence[Request]) -> list[tuple[Requirement, ...]]:
-        """Each request as a checklist; empty where the critic wrote none that can be read."""
-        ...
-
     def compare(
         self, requests: Sequence[Request], firsts: Sequence[Image], seconds: Sequence[Image]
     ) -> list[Preference | None]:

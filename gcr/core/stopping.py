@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gcr.core.ranking import highest, margin
 from gcr.core.records import Attempt, Round, Run, StopReason
-from gcr.core.spread import margin, ordered
 
 _ROUNDING = 1e-9
 """Scores are sums of thirds: 0.70 - 0.68 must count as a gain of 0.02."""
@@ -57,9 +57,7 @@ class StopRule:
         plateau, which are forecasts. A run that ends with nothing scored has failed, whichever of
         them ended it.
         """
-        best = next(
-            (attempt for attempt in ordered(run.attempts) if attempt.score is not None), None
-        )
+        best = highest(run.attempts)
         if best is not None and _reaches(best, self.target):
             return StopReason.TARGET
         over = self._over(run, [_top(round_) for round_ in run.rounds])

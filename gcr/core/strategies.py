@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import ClassVar
 
-from gcr.core.loop import ranked
+from gcr.core.ranking import highest, ranked
 from gcr.core.records import Attempt, Candidate, Run, image_name
 
 
@@ -61,7 +61,7 @@ class Refine(_Drawing):
             return self._fresh(run, [run.request.prompt])
         rewrites = self._rewrites(run)
         new = [rewrites[i % len(rewrites)] for i in range(self.images - self.again)]
-        return self._fresh(run, new + [ranked(run)[0].candidate.prompt] * self.again)
+        return self._fresh(run, new + [ranked(run.attempts)[0].candidate.prompt] * self.again)
 
     def _rewrites(self, run: Run) -> list[str]:
         """The prompts worth drawing, most promising first; never empty.
@@ -70,7 +70,7 @@ class Refine(_Drawing):
         attempt's rewrite, then the others'. With nothing new to say, known rewrites get fresh
         seeds; with no rewrite at all, the best prompt so far does.
         """
-        attempts = ranked(run)
+        attempts = ranked(run.attempts)
         written = [_latest(run), *(attempt.critique.refined for attempt in attempts)]
         rewrites = list(dict.fromkeys(prompt for prompt in written if prompt))
         drawn = {a.candidate.prompt for a in attempts}
@@ -127,7 +127,7 @@ class Reflect(_Drawing):
     strength: float = 0.8
 
     def propose(self, run: Run) -> tuple[Candidate, ...]:
-        parent = _best_scored(run)
+        parent = highest(run.attempts)
         if parent is None:
             return self._fresh(run, [run.request.prompt])
         return tuple(
@@ -152,7 +152,7 @@ class Evolve(_Drawing):
     strength: float = 0.8
 
     def propose(self, run: Run) -> tuple[Candidate, ...]:
-        parent = _best_scored(run)
+        parent = highest(run.attempts)
         if parent is None:
             return self._fresh(run, [run.request.prompt])
         seed, before = parent.candidate.seed, parent.candidate.mutations
@@ -174,12 +174,6 @@ class BySeed:
     def propose(self, run: Run) -> tuple[Candidate, ...]:
         seed = int(str(run.settings["seed"]))
         return replace(self._strategy, seed=seed).propose(run)
-
-
-def _best_scored(run: Run) -> Attempt | None:
-    """What is known to be worth going on from; None where nothing is."""
-    best = next(iter(ranked(run)), None)
-    return best if best is not None and best.score is not None else None
 
 
 def _improved(run: Run, attempt: Attempt) -> str:

@@ -1,1 +1,1 @@
-"""Critics: what judges an image against a request. `gcr.critic.judging` is where to begin."""
+"""Critics: what judges an image against a request. `gcr.critic.critic` is where to begin."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from gcr.core.records import Progress
     from gcr.critic.rubric import Message
-    from gcr.critic.speaker import Manner
+    from gcr.critic.speaker import Decoding
 
 AT_ONCE = 8
 """Requests on their way at once, where no profile says how many: servers batch them."""
@@ -103,14 +103,14 @@ class EndpointSpeaker:
         """Count the progress of the next replies from nothing."""
         self._done = self._total = 0
 
-    def replies(self, chats: Sequence[list[Message]], manner: Manner) -> list[Reply]:
+    def replies(self, chats: Sequence[list[Message]], decoding: Decoding) -> list[Reply]:
         """A reply to each chat, in order."""
         bodies = [
-            self._body(chat, manner.limit, likely=manner.numbers)
-            | {"temperature": manner.temperature, "seed": manner.draw}
+            self._body(chat, decoding.max_new_tokens, likely=decoding.numbers)
+            | {"temperature": decoding.temperature, "seed": decoding.seed}
             for chat in chats
         ]
-        return [self._reply(choice, manner) for choice in self._choices(bodies)]
+        return [self._reply(choice, decoding) for choice in self._choices(bodies)]
 
     def yes(self, chats: Sequence[list[Message]]) -> list[float]:
         """For each chat the probability of "yes" against "no" as the reply's first word.
@@ -119,13 +119,13 @@ class EndpointSpeaker:
         more it cannot be. Raises ModelError where neither is among them.
         """
         choices = self._choices([self._body(chat, 1, likely=True) for chat in chats])
-        return [self._chance(self._told(choice)[0]) for choice in choices]
+        return [self._chance(self._tokens(choice)[0]) for choice in choices]
 
     def ask(self, chat: list[Message], *, limit: int = 1, likely: bool = False) -> Completion:
         """What comes of one question, with so many tokens as its answer."""
         return self._complete(self._body(chat, limit, likely=likely), tries=2)
 
-    def _reply(self, choice: Choice, manner: Manner) -> Reply:
+    def _reply(self, choice: Choice, decoding: Decoding) -> Reply:
         """Raises ModelError where all of the reply is among the thoughts."""
         text, withheld = choice.message.text, choice.withheld
         if not text and not withheld and choice.message.thinks:
@@ -136,7 +136,7 @@ class EndpointSpeaker:
         cut_off = choice.finish_reason == CUT_OFF
         if withheld:
             return Reply("", cut_off, withheld=withheld)
-        numbers = _numbers(text, self._told(choice)) if manner.numbers else ()
+        numbers = _numbers(text, self._tokens(choice)) if decoding.numbers else ()
         return Reply(text, cut_off, numbers)
 
     def _choices(self, bodies: Sequence[dict[str, Any]]) -> list[Choice]:
@@ -144,15 +144,15 @@ class EndpointSpeaker:
         if not bodies:
             return []
         self._total += len(bodies)
-        found = []
+        choices = []
         # Threads of the kind that end with the process: Ctrl-C need not wait for the server.
         with ThreadPool(min(self._batch, len(bodies))) as pool:
             for completion in pool.imap(self._complete, bodies):
-                found.append(completion.choices[0])
+                choices.append(completion.choices[0])
                 self._done += 1
                 if self._progress is not None:
                     self._progress("judge", self._done, self._total)
-        return found
+        return choices
 
     def _complete(self, body: dict[str, Any], tries: int = TRIES) -> Completion:
         try:
@@ -180,7 +180,7 @@ class EndpointSpeaker:
         }
         return body | ({"logprobs": True, "top_logprobs": self.likeliest} if likely else {})
 
-    def _told(self, choice: Choice) -> list[Token]:
+    def _tokens(self, choice: Choice) -> list[Token]:
         """The reply's tokens, with probabilities. Raises ModelError where there are none."""
         if not choice.tokens:
             raise ModelError(
@@ -190,7 +190,7 @@ class EndpointSpeaker:
         return choice.tokens
 
     def _chance(self, first: Token) -> float:
-        likeliest = {one.token: math.exp(one.logprob) for one in [*first.top_logprobs, first]}
+        likeliest = {t.token: math.exp(t.logprob) for t in [*first.top_logprobs, first]}
         spelled = {"yes": 0.0, "no": 0.0}
         for token, chance in likeliest.items():
             word = token.strip(SPACES).casefold()
@@ -214,10 +214,10 @@ def _content(message: Message) -> object:
     parts = message["content"]
     if all(part["type"] == "text" for part in parts):
         return "".join(part["text"] for part in parts)
-    return [_shown(part["image"]) if part["type"] == "image" else part for part in parts]
+    return [_image_url(part["image"]) if part["type"] == "image" else part for part in parts]
 
 
-def _shown(image: Any) -> dict[str, object]:
+def _image_url(image: Any) -> dict[str, object]:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     url = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
@@ -230,7 +230,7 @@ def _numbers(text: str, tokens: Sequence[Token]) -> tuple[Number, ...]:
     Tokens are found in the text from its end on: before it there may be thoughts, which servers
     leave out of the text but not of the tokens.
     """
-    found = []
+    numbers = []
     end = len(text)
     for token in reversed(tokens):
         word = token.token.strip(SPACES + "\n")
@@ -239,13 +239,13 @@ def _numbers(text: str, tokens: Sequence[Token]) -> tuple[Number, ...]:
             continue
         end = at
         if NUMBER.fullmatch(word):
-            found.append(Number(at, _chances(token)))
-    return tuple(reversed(found))
+            numbers.append(Number(at, _chances(token)))
+    return tuple(reversed(numbers))
 
 
 def _chances(token: Token) -> dict[float, float]:
     """The chances of the numbers among a token's alternatives, and of itself, summing to 1."""
-    likeliest = {one.token: one.logprob for one in [*token.top_logprobs, token]}
+    likeliest = {t.token: t.logprob for t in [*token.top_logprobs, token]}
     chances: dict[float, float] = {}
     for spelled, logprob in likeliest.items():
         word = spelled.strip(SPACES)

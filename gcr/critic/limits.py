@@ -7,20 +7,14 @@ part every score is marked.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gcr.core.phrases import quoted
-from gcr.core.relay import Relay
 from gcr.errors import UsageError
 from gcr.settings import profiles
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from PIL.Image import Image
-
-    from gcr.core.records import Critique, Request
+    from gcr.core.records import Request
     from gcr.settings.resolving import Settings
 
 EXAMPLE = "a red circle and a blue star"
@@ -71,20 +65,3 @@ def instead() -> str:
     names = [name for name in profiles.known() if name != profiles.EMBEDDED]
     larger = ", ".join(sorted(names, key=lambda name: (len(name), name)))  # 8gb before 12gb
     return f'gcr refine "{EXAMPLE}" works; for anything else take a larger --profile: {larger}'
-
-
-@dataclass(frozen=True, slots=True)
-class Limited(Relay):
-    """A critic of the embedded world, whose scores say what of a request they say nothing of."""
-
-    def judge(
-        self,
-        requests: Sequence[Request],
-        images: Sequence[Image],
-        sources: Sequence[Image | None] = (),
-    ) -> list[Critique]:
-        critiques = self.critic.judge(requests, images, sources)
-        return [
-            replace(critique, untrusted=ignored(request))
-            for request, critique in zip(requests, critiques, strict=True)
-        ]

@@ -13,8 +13,8 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gcr.critic.prefix import Prefix
-from gcr.critic.speaker import NUMBER, SPACES, Manner, Number, Reply
+from gcr.critic.prefix_cache import PrefixCache
+from gcr.critic.speaker import NUMBER, SPACES, Decoding, Number, Reply
 from gcr.critic.thoughts import OPENING
 from gcr.device.ladder import Ladder
 from gcr.device.stopwatch import Stopwatch
@@ -48,6 +48,8 @@ class LocalSpeaker:
     batch: chats answered at once, at most. threads: of torch on a CPU; None: as torch takes.
     """
 
+    takes_pairs = True
+
     def __init__(  # noqa: PLR0913 - each for itself
         self,
         model: Any,
@@ -67,7 +69,7 @@ class LocalSpeaker:
         self.inside = Stopwatch()  # the model
         self.written = 0  # tokens of all replies
         self.weights = Weights([model])
-        self._prefix = Prefix(model)
+        self._prefix = PrefixCache(model)
         # Nothing here knows the speaker: in a circle its memory would outlive it.
         relieve = partial(device.tighten, self.weights)
         self.ladder = Ladder(batch, "images judged", relieve, device.hint)
@@ -81,21 +83,21 @@ class LocalSpeaker:
         """Count the progress of the next replies from nothing."""
         self._tokens_done = self._tokens_total = 0
 
-    def replies(self, chats: Sequence[list[Message]], manner: Manner) -> list[Reply]:
+    def replies(self, chats: Sequence[list[Message]], decoding: Decoding) -> list[Reply]:
         """A reply to each chat, in order."""
-        self._tokens_total += manner.limit * len(chats)
+        self._tokens_total += decoding.max_new_tokens * len(chats)
 
         def work(batch: Sequence[list[Message]]) -> list[Reply]:
             start = self._tokens_done
-            said = self._run(partial(self._speak, list(batch), manner))
+            replies = self._run(partial(self._speak, list(batch), decoding))
             # Most replies end long before the limit.
-            self._tokens_done = start + manner.limit * len(batch)
+            self._tokens_done = start + decoding.max_new_tokens * len(batch)
             if self.progress is not None:
                 self.progress("judge", self._tokens_done, self._tokens_total)
-            return said
+            return replies
 
         with reworded("the critic cannot answer", "take another critic"):
-            return [reply for said in self.ladder.each(chats, work) for reply in said]
+            return [reply for replies in self.ladder.each(chats, work) for reply in replies]
 
     def yes(self, chats: Sequence[list[Message]]) -> list[float]:
         """For each chat the probability of "yes" against "no" as the reply's first word."""
@@ -107,13 +109,13 @@ class LocalSpeaker:
             return [float(chance) for chance in odds.sigmoid()]
 
         with reworded("the critic cannot answer", "take another critic"):
-            return [chance for told in self.ladder.each(chats, work) for chance in told]
+            return [chance for chances in self.ladder.each(chats, work) for chance in chances]
 
     def _run(self, work: Callable[[], Result]) -> Result:
         with at_most(self._threads):
             return self._device.run(self.weights, work)
 
-    def _speak(self, chats: list[list[Message]], manner: Manner) -> list[Reply]:
+    def _speak(self, chats: list[list[Message]], decoding: Decoding) -> list[Reply]:
         """The replies to one batch."""
         import torch
 
@@ -135,20 +137,20 @@ class LocalSpeaker:
             seen.append(logits[:, list(self._numbers)].float().softmax(-1).cpu())
             return logits
 
-        heat = manner.temperature
-        sampling = {"do_sample": True, "temperature": heat} if heat else {}
-        with torch.inference_mode(), self._seeded(manner), self.inside:
+        temperature = decoding.temperature
+        sampling = {"do_sample": True, "temperature": temperature} if temperature else {}
+        with torch.inference_mode(), self._seeded(decoding), self.inside:
             tokens = self.model.generate(
                 **self._prefix.spared(inputs),
                 **sampling,
-                max_new_tokens=manner.limit,
+                max_new_tokens=decoding.max_new_tokens,
                 stopping_criteria=[watch],
-                logits_processor=[keep] if manner.numbers else [],
+                logits_processor=[keep] if decoding.numbers else [],
             )
         # A thought that the chat template opens is part of the reply, so that nothing in it counts.
         opened = [self._opened(row) for row in inputs["input_ids"]]
         new = tokens[:, inputs["input_ids"].shape[1] :]
-        return self._decoded(new, manner.limit, seen, opened)
+        return self._decoded(new, decoding.max_new_tokens, seen, opened)
 
     def _opened(self, row: torch.Tensor) -> str:
         """What opens a thought at the end of a prompt; empty where nothing does."""
@@ -156,16 +158,16 @@ class LocalSpeaker:
         return match[0] if match else ""
 
     @contextmanager
-    def _seeded(self, manner: Manner) -> Iterator[None]:
+    def _seeded(self, decoding: Decoding) -> Iterator[None]:
         """What is sampled is sampled the same way each time, in one thread at a time."""
-        if not manner.temperature:
+        if not decoding.temperature:
             yield
             return
         import torch
 
         devices = [self._device.name] if self._device.limited else []
         with _DICE, torch.random.fork_rng(devices):
-            torch.manual_seed(manner.draw)
+            torch.manual_seed(decoding.seed)
             yield
 
     def _decoded(
@@ -188,15 +190,17 @@ class LocalSpeaker:
         replies = []
         for i, (text, row) in enumerate(zip(texts, tokens.tolist(), strict=True)):
             cut_off = full and not any(end in row for end in ends)
-            numbers = self._told(row, [step[i] for step in seen], text) if seen else ()
+            numbers = self._numbers_in(row, [step[i] for step in seen], text) if seen else ()
             before = opened[i] if opened else ""
             numbers = tuple(replace(number, at=number.at + len(before)) for number in numbers)
             replies.append(Reply(before + text.strip(), cut_off, numbers))
         return replies
 
-    def _told(self, row: list[int], seen: list[torch.Tensor], text: str) -> tuple[Number, ...]:
+    def _numbers_in(
+        self, row: list[int], seen: list[torch.Tensor], text: str
+    ) -> tuple[Number, ...]:
         """The numbers among one reply's tokens, with the chances of others in their places."""
-        told = []
+        numbers = []
         lead = len(text) - len(text.lstrip())
         text = text.strip()
         for k, token in enumerate(row):
@@ -208,8 +212,8 @@ class LocalSpeaker:
                 at = len(before) - lead
                 while text[at : at + 1].isspace():  # which the token may begin with
                     at += 1
-                told.append(Number(at, chances))
-        return tuple(told)
+                numbers.append(Number(at, chances))
+        return tuple(numbers)
 
     @cached_property
     def _numbers(self) -> dict[int, float]:
@@ -270,11 +274,12 @@ def _forget_sampling(model: Any, tokenizer: Any) -> None:
     """Take the likeliest token, unless asked for another; never as the model prefers."""
     from transformers import GenerationConfig
 
-    own = model.generation_config
-    end = own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id
+    preferred = model.generation_config
+    end = preferred.eos_token_id
+    end = end if end is not None else tokenizer.eos_token_id
     model.generation_config = GenerationConfig(
         do_sample=False,
-        bos_token_id=own.bos_token_id,
+        bos_token_id=preferred.bos_token_id,
         eos_token_id=end,
         pad_token_id=tokenizer.pad_token_id,
     )

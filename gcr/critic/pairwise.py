@@ -56,16 +56,14 @@ def blind(
     A split verdict is a tie. None where either reply cannot be read.
     """
     if not requests:
-        return []  # a critic is not woken for nothing
-    said = critic.compare([*requests, *requests], [*firsts, *seconds], [*seconds, *firsts])
-    return [
-        _settled(one, other)
-        for one, other in zip(said[: len(requests)], said[len(requests) :], strict=True)
-    ]
+        return []  # asking the critic could mean bringing its weights to the device
+    verdicts = critic.compare([*requests, *requests], [*firsts, *seconds], [*seconds, *firsts])
+    straight, swapped = verdicts[: len(requests)], verdicts[len(requests) :]
+    return [_agreed(*pair) for pair in zip(straight, swapped, strict=True)]
 
 
-def _settled(one: Preference | None, other: Preference | None) -> Preference | None:
-    """The verdict of two in both orders."""
-    if one is None or other is None:
+def _agreed(straight: Preference | None, swapped: Preference | None) -> Preference | None:
+    """What both orders agree on; a tie where they do not."""
+    if straight is None or swapped is None:
         return None
-    return one if one is _SWAPPED[other] else Preference.TIE
+    return straight if straight is _SWAPPED[swapped] else Preference.TIE

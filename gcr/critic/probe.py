@@ -1,4 +1,4 @@
-"""Finds out, before anything is drawn, what a server does of what will be asked of it."""
+"""Tries out, before anything is drawn, whether a server can do what a run will ask of it."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ class Use:
         """Questions such as will be asked."""
         image = picture((self.size[0] or TYPICAL, self.size[1] or TYPICAL))
         request = Request("a red circle", source="source.png" if self.edit else "")
-        shown = [image, image] if self.edit else [image]
-        question = with_images(rubric.messages(request), shown)
+        images = [image, image] if self.edit else [image]
+        question = with_images(rubric.messages(request), images)
         pair = None
         if self.compare and rubric.comparison and not self.edit:
             pair = with_images(rubric.compare(request), [image, image])
@@ -155,12 +155,12 @@ def _tells_colours(speaker: EndpointSpeaker) -> bool | None:
     """Whether it says different things of a red and of a blue picture; None: it says nothing."""
     from PIL import Image
 
-    said = []
+    replies = []
     for colour in ("red", "blue"):
         image = Image.new("RGB", (64, 64), colour)
         chat = [_user(image, "Which colour is this picture? Answer with one word.")]
-        said.append(speaker.ask(chat, limit=32).choices[0].message.text)
-    return said[0] != said[1] if all(said) else None
+        replies.append(speaker.ask(chat, limit=32).choices[0].message.text)
+    return replies[0] != replies[1] if all(replies) else None
 
 
 def _check_length(
@@ -169,8 +169,8 @@ def _check_length(
     most = listed and listed.max_model_len
     needed = seen.tokens_asked + sample.limit
     if most and needed > most:
-        said = f"it has {most} tokens for question and reply, which need {needed}"
-        raise server_errors.too_long(speaker.server.address, said)
+        reason = f"it has {most} tokens for question and reply, which need {needed}"
+        raise server_errors.too_long(speaker.server.address, reason)
 
 
 def _check_pair(speaker: EndpointSpeaker, pair: list[Message]) -> None:
@@ -185,23 +185,24 @@ def _check_pair(speaker: EndpointSpeaker, pair: list[Message]) -> None:
 
 def _check_likely(speaker: EndpointSpeaker) -> None:
     """Settle for fewer probabilities where the server allows no more. Raises UsageError."""
-    most, told, said = speaker.likeliest, False, ""
+    most, has_tokens, reason = speaker.likeliest, False, ""
     for speaker.likeliest in (most, *FEWER):
         try:
-            told = bool(speaker.ask([_user(None, "What is this?")], likely=True).choices[0].tokens)
+            answer = speaker.ask([_user(None, "What is this?")], likely=True)
         except ModelError as error:
-            said = said or f" ({error.message})"
+            reason = reason or f" ({error.message})"
             continue
+        has_tokens = bool(answer.choices[0].tokens)
         break
-    if not told:
+    if not has_tokens:
         raise UsageError(
             f"{speaker.server.address} tells no probabilities, which soft scores and checklists "
-            f"are made of{said}",
+            f"are made of{reason}",
             "leave --score out, or take a server with logprobs, such as vLLM",
         )
     if speaker.likeliest < most:
         speaker.server.warn(
-            f"{speaker.server.address} tells the {speaker.likeliest} likeliest tokens only{said}",
+            f"{speaker.server.address} tells the {speaker.likeliest} likeliest tokens only{reason}",
             f"scores are coarser so; vllm serve --max-logprobs {most} tells more",
         )
 
@@ -214,5 +215,5 @@ def _without_images(chat: list[Message]) -> list[Message]:
 
 
 def _user(image: Image | None, words: str) -> Message:
-    shown = [] if image is None else [image_part(image)]
-    return {"role": "user", "content": [*shown, {"type": "text", "text": words}]}
+    images = [] if image is None else [image_part(image)]
+    return {"role": "user", "content": [*images, {"type": "text", "text": words}]}

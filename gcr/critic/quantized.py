@@ -115,8 +115,8 @@ def copy_of(checkpoint_version: str, device: str, dtype: str) -> Path:
 
 def cache_folder() -> Path:
     """$GCR_CACHE, else `gcr` in the user's cache folder of this platform."""
-    if own := os.environ.get("GCR_CACHE"):
-        return Path(own).expanduser()
+    if folder := os.environ.get("GCR_CACHE"):
+        return Path(folder).expanduser()
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
     elif sys.platform == "darwin":

@@ -13,7 +13,7 @@
     ## Refinement Comments: …
     ## Refined Request: …
 
-Models bend this form in many ways, and the reader bends with them; `gcr.critic.headings` finds the
+Models bend this form in many ways, and the reader bends with them; `gcr.critic.sections` finds the
 sections. But it never invents: a score is read only where one number from 1 to 4 stands alone.
 0, 45, 3.5/10, `1-4` and `3 or 4` are not scores, and are not bent into any.
 """
@@ -21,16 +21,14 @@ sections. But it never invents: a score is read only where one number from 1 to 
 from __future__ import annotations
 
 import re
-from statistics import fmean
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from gcr.core.records import AspectScore, Critique, Wording
-from gcr.critic.headings import AFTER_JUDGEMENT, Section, outline, shown
-from gcr.critic.refined import refined
+from gcr.critic import refined_request
+from gcr.critic.scoring import overall
+from gcr.critic.sections import AFTER_JUDGEMENT, Section, cut, without_thoughts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from gcr.critic.rubric import Rubric
 
 Verdict = float | Literal["N/A"] | None
@@ -107,7 +105,7 @@ def read(text: str, rubric: Rubric, *, cut_off: bool = False) -> Critique:
         overall=None if problem else overall(scores),
         summary=_first(sections, "summary"),
         advice=_first(sections, "comments") or _first(sections, "refinement"),
-        refined=refined(_first(sections, "refined")),
+        refined=refined_request.extract(_first(sections, "refined")),
         raw=text,
         problem=problem,
     )
@@ -119,23 +117,18 @@ def read_refined(text: str, rubric: Rubric, *, cut_off: bool = False) -> str | N
     A critic that answers in the whole form, or under one heading of it, is read as it meant; under
     headings that lead to no refined request there is none.
     """
-    if any(section.kind != "other" for section in outline(text, rubric)):
+    if any(section.kind != "other" for section in cut(text, rubric)):
         return read(text, rubric, cut_off=cut_off).refined
-    return None if cut_off else refined(shown(text, rubric))
+    return None if cut_off else refined_request.extract(without_thoughts(text, rubric))
 
 
 def read_wording(text: str, rubric: Rubric, *, cut_off: bool = False) -> Wording:
     """The refined request and the negative prompt of a reply that was asked for both."""
-    sections = outline(text, rubric)
+    sections = cut(text, rubric)
     if cut_off and sections[-1].kind == "avoid":
         sections.pop()
-    avoid = refined(_first(sections, "avoid"))
+    avoid = refined_request.extract(_first(sections, "avoid"))
     return Wording(read_refined(text, rubric, cut_off=cut_off), avoid or "", text)
-
-
-def overall(scores: Sequence[float]) -> float:
-    """The overall score, 0-1, of one or more aspect scores, each 1-4."""
-    return min(1.0, max(0.0, (fmean(scores) - 1) / 3))
 
 
 def write(critique: Critique, rubric: Rubric, analysis: str = "") -> str:
@@ -169,7 +162,7 @@ def write(critique: Critique, rubric: Rubric, analysis: str = "") -> str:
 
 def _sections(text: str, rubric: Rubric, *, cut_off: bool) -> list[Section]:
     """The sections, without what the end cut in two where half of it could pass for the whole."""
-    sections = outline(text, rubric)
+    sections = cut(text, rubric)
     last = sections[-1]
     on_one_line = "\n" not in last.text and not text.endswith(("\n", "\r"))
     unfinished = last.kind == "refined" or (last.kind in ("score", "aspect") and on_one_line)
@@ -187,12 +180,12 @@ def places(text: str, rubric: Rubric, *, cut_off: bool = False) -> dict[str, int
 
 def _verdict(aspect: str, sections: list[Section], rubric: Rubric) -> _Reading:
     """What a reply says of one aspect, and where it first does."""
-    own = [s for s in sections if s.aspect == aspect]
-    readings = [r for s in own if s.kind == "score" and (r := _reading(s))]
+    about = [s for s in sections if s.aspect == aspect]
+    readings = [r for s in about if s.kind == "score" and (r := _reading(s))]
     if not readings:
         # "1. Text Faithfulness: 3.5/4", with nothing else said.
-        readings = [r for s in own if s.kind == "aspect" and (r := _reading(s))]
-    if not own and any(s.kind in AFTER_JUDGEMENT for s in sections):
+        readings = [r for s in about if s.kind == "aspect" and (r := _reading(s))]
+    if not about and any(s.kind in AFTER_JUDGEMENT for s in sections):
         readings = [_Reading("N/A")]
     reading = readings[0] if len({r.verdict for r in readings}) == 1 else _Reading(None)
     optional = reading.verdict != "N/A" or aspect in rubric.optional
@@ -247,10 +240,10 @@ def _is_remark(text: str, *, fraction: bool = False) -> bool:
 
 
 def _justification(aspect: str, sections: list[Section]) -> str:
-    own = [s for s in sections if s.aspect == aspect]
-    written = _first(own, "justification")
+    about = [s for s in sections if s.aspect == aspect]
+    written = _first(about, "justification")
     # "1. Text Faithfulness: the cat is missing", without a heading of its own.
-    plain = [s.text for s in own if s.kind == "aspect" and s.text]
+    plain = [s.text for s in about if s.kind == "aspect" and s.text]
     for text in plain if not written else ():
         first, _, rest = text.partition("\n")
         written = written or (text if _value(first)[0] is None else rest.strip())

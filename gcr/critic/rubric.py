@@ -6,7 +6,6 @@ in a wheel; a user's own is given by its path. `gcr.critic.reply` reads what a c
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
 from pathlib import Path
@@ -14,13 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from gcr.core.phrases import nearest
 from gcr.errors import UsageError
 from gcr.files import structured, yamltext
 from gcr.files.structured import MalformedError
 from gcr.settings.recorded import is_rubric_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from gcr.core.records import Request
 
@@ -138,8 +138,8 @@ class Rubric(RubricFile):
         The user's words go in untouched: braces and all, whatever they look like.
         """
         text = self._filled(self.template, request, limit)
-        shown = [{"type": "image"} for _ in range(2 if request.source else 1)]
-        user = {"role": "user", "content": [*shown, _text(text)]}
+        images = [{"type": "image"} for _ in range(2 if request.source else 1)]
+        user = {"role": "user", "content": [*images, _text(text)]}
         system = {"role": "system", "content": [_text(self.system.strip())]}
         return [system, user] if self.system.strip() else [user]
 
@@ -148,7 +148,7 @@ class Rubric(RubricFile):
         return [
             *messages,
             {"role": "assistant", "content": [_text(reply)]},
-            _said(self.complaint.strip()),
+            _user(self.complaint.strip()),
         ]
 
     def object(self, messages: list[Message], reply: str, complaint: str) -> list[Message]:
@@ -157,7 +157,7 @@ class Rubric(RubricFile):
         return [
             *messages,
             {"role": "assistant", "content": [_text(reply)]},
-            _said(text),
+            _user(text),
         ]
 
     def reword(
@@ -168,7 +168,7 @@ class Rubric(RubricFile):
         tried: all that was tried, in words. avoid: whether to ask for a negative prompt, too.
         """
         text = f"{self.history.rstrip()}\n{self.avoid}" if avoid else self.history
-        return [_said(self._filled(text, request, limit, {"{tried}": tried}))]
+        return [_user(self._filled(text, request, limit, {"{tried}": tried}))]
 
     def _filled(
         self, text: str, request: Request, limit: int | None, more: Mapping[str, str] | None = None
@@ -186,11 +186,11 @@ class Rubric(RubricFile):
         }
         # One pass over the rubric's own text, so that nothing inside the user's words is replaced.
         places = "|".join(map(re.escape, words))
-        return re.sub(places, lambda found: words[found[0]], text).strip()
+        return re.sub(places, lambda place: words[place[0]], text).strip()
 
     def take_apart(self, request: Request) -> list[Message]:
         """The chat that asks for a request as a checklist. No image is in it."""
-        return [_said(self.checklist.strip().replace("{request}", request.prompt))]
+        return [_user(self.checklist.strip().replace("{request}", request.prompt))]
 
     def compare(self, request: Request) -> list[Message]:
         """The chat that asks which of two images is better. The critic puts them in."""
@@ -199,7 +199,7 @@ class Rubric(RubricFile):
         return [{"role": "user", "content": [*images, _text(text)]}]
 
 
-def _said(text: str) -> Message:
+def _user(text: str) -> Message:
     return {"role": "user", "content": [_text(text)]}
 
 
@@ -241,7 +241,7 @@ def _find(name_or_path: str | Path) -> Path:
             raise UsageError(f"no rubric file {path}", _choices())
         return path
     if text not in known():
-        raise UsageError(f"no rubric named {text!r}", _nearest(text, known()) + _choices())
+        raise UsageError(f"no rubric named {text!r}", _did_you_mean(text, known()) + _choices())
     return _folder() / f"{text}.yaml"
 
 
@@ -267,7 +267,7 @@ def _explain(error: ValidationError, path: Path) -> UsageError:
     place = [str(part) for part in first["loc"]]
     if first["type"] == "extra_forbidden":
         keys = Headings.model_fields if place[0] == "headings" else RubricFile.model_fields
-        hint = f"{_nearest(place[-1], list(keys))}known keys: {', '.join(keys)}"
+        hint = f"{_did_you_mean(place[-1], keys)}known keys: {', '.join(keys)}"
         return UsageError(f"{path}: unknown key {'.'.join(place)!r}", hint)
     if first["type"] == "missing":
         return UsageError(
@@ -286,6 +286,6 @@ def _choices() -> str:
     return f"known rubrics: {', '.join(known())}; or give the path of a YAML file"
 
 
-def _nearest(word: str, words: list[str]) -> str:
-    close = difflib.get_close_matches(word, words, n=1)
-    return f"did you mean {close[0]!r}? " if close else ""
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    close = nearest(word, known)
+    return f"did you mean {close!r}? " if close else ""

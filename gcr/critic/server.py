@@ -1,28 +1,38 @@
-"""Asks an OpenAI-compatible server: JSON out, JSON in.
+"""Asks an OpenAI-compatible server: JSON out, JSON in. Knows nothing of chats and critiques.
 
 What passes by itself (a lost connection, half an answer, a server that is busy) is tried again; a
 server that had answered and is gone is waited for; what does not pass is said in the words of
-whoever has to mend it. Knows nothing of chats and critiques.
+whoever has to mend it.
+
+An exchange ends after so many seconds in all, and after so many bytes: a timeout of HTTP clients
+bounds the wait for the next byte, not for the last one, and a small body may unpack to a huge one.
+Redirects are not followed: whoever is asked gets the key, nobody else.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import socket
 import threading
 import time
-from typing import TYPE_CHECKING, TypeVar
+import weakref
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from gcr.critic import exchange, server_errors
+from gcr.critic import server_errors
 from gcr.critic.keys import key_for
 from gcr.critic.server_errors import Trouble
 from gcr.errors import UnavailableError, UsageError
 from gcr.hub import offline
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Mapping
+
+    import httpx2
 
     from gcr.settings.address import Address
 
@@ -38,6 +48,10 @@ REPLY_SECONDS = 600.0
 RETURN_SECONDS = 300.0
 """For a server that was there to come back: vLLM takes up to two minutes to start."""
 RETURN_PAUSE = 3.0
+
+CONNECT_SECONDS = 10.0
+MOST_BYTES = 16 * 2**20
+"""Of one reply, unpacked. 2,048 tokens with twenty probabilities each take about 6 MB."""
 
 SHORTEST_SECRET = 8
 """Characters. A shorter key (`EMPTY`, `none`) is no secret, and part of many a reply."""
@@ -83,7 +97,7 @@ class Server:
         self.warn = warn or (lambda _, __: None)
         self._environ = os.environ if environ is None else environ
         self._key = key_for(address, self._environ, trusted=trusted)
-        self._line = exchange.Line(address, self._key)
+        self._connection = Connection(address, self._key)
         self._reply_seconds = reply_seconds
         self._return_seconds = return_seconds
         self._lock = threading.Lock()
@@ -106,7 +120,7 @@ class Server:
         while True:
             answer = self._try("POST", path, body, kind, self._reply_seconds)
             if not isinstance(answer, Trouble):
-                self._back()
+                self._note_answer()
                 return answer
             if answer.away and self._answered:
                 until = until or time.monotonic() + self._return_seconds
@@ -114,7 +128,7 @@ class Server:
                 continue
             tries -= 1
             if not tries or not answer.passes or (answer.wait or 0) > LONGEST_PAUSE:
-                raise self._final(answer)
+                raise self._last_error(answer)
             time.sleep(max(pause * random.uniform(0.75, 1.25), answer.wait or 0))
             pause *= 2
 
@@ -124,11 +138,11 @@ class Server:
         import httpx2
 
         try:
-            answer = self._line.ask(method, self.address.url + path, body, seconds)
-        except exchange.SlowError:
+            answer = self._connection.ask(method, self.address.url + path, body, seconds)
+        except SlowError:
             return server_errors.slow(self.address, seconds)
-        except exchange.LargeError:
-            return server_errors.large(self.address, exchange.MOST_BYTES)
+        except LargeError:
+            return server_errors.large(self.address, MOST_BYTES)
         except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as error:
             return server_errors.unreached(self.address, error)
         answer = self._masked(answer)
@@ -136,7 +150,7 @@ class Server:
             return self._read(answer, kind)
         return self._refused(answer)
 
-    def _read(self, answer: exchange.Answer, kind: type[Kind]) -> Kind | Trouble:
+    def _read(self, answer: Answer, kind: type[Kind]) -> Kind | Trouble:
         try:
             body = kind.model_validate_json(answer.content)
         except ValidationError:
@@ -144,29 +158,29 @@ class Server:
         failure = body.failure()
         return body if failure is None else server_errors.failed(self.address, failure)
 
-    def _misread(self, answer: exchange.Answer) -> Trouble:
+    def _misread(self, answer: Answer) -> Trouble:
         """What to say of a body that is not what was asked for: some report errors with 200."""
         from pydantic_core import from_json
 
         try:
-            told = from_json(answer.content)
+            body = from_json(answer.content)
         except ValueError:
-            told = None
-        error = told.get("error") if isinstance(told, dict) else None
+            body = None
+        error = body.get("error") if isinstance(body, dict) else None
         if not error:
             return server_errors.strange(self.address, first=not self._answered)
         code = str(error.get("code")) if isinstance(error, dict) else ""
         if code.isdecimal() and 400 <= int(code) < 600:
             return self._refused(answer._replace(status=int(code)))
-        return server_errors.failed(self.address, server_errors.in_words(told))
+        return server_errors.failed(self.address, server_errors.in_words(body))
 
-    def _refused(self, answer: exchange.Answer) -> Trouble:
-        said = server_errors.words(answer)
-        said = said.replace(self._key, "…") if self._key else said
+    def _refused(self, answer: Answer) -> Trouble:
+        words = server_errors.words(answer)
+        words = words.replace(self._key, "…") if self._key else words
         has_key = bool(self._key)
-        return server_errors.refused(self.address, answer, said, self._environ, has_key=has_key)
+        return server_errors.refused(self.address, answer, words, self._environ, has_key=has_key)
 
-    def _masked(self, answer: exchange.Answer) -> exchange.Answer:
+    def _masked(self, answer: Answer) -> Answer:
         """An answer without the key: what a server repeats would end in logs and runs."""
         if len(self._key) < SHORTEST_SECRET:
             return answer
@@ -175,7 +189,7 @@ class Server:
         reason = answer.reason.replace(self._key, "…")
         return answer._replace(headers=headers, content=content, reason=reason)
 
-    def _back(self) -> None:
+    def _note_answer(self) -> None:
         with self._lock:
             self._answered, gone, self._gone = True, self._gone, False
         if gone:
@@ -192,13 +206,132 @@ class Server:
         with self._lock:
             first, self._gone = not self._gone, True
         if first:
-            said = f"{trouble.error.message}; it had answered before"
-            self.warn(said, f"waiting up to {minutes} for it to come back")
+            message = f"{trouble.error.message}; it had answered before"
+            self.warn(message, f"waiting up to {minutes} for it to come back")
         time.sleep(max(RETURN_PAUSE, min(trouble.wait or 0, until - time.monotonic())))
 
-    def _final(self, trouble: Trouble) -> Exception:
+    def _last_error(self, trouble: Trouble) -> Exception:
         """What ends the tries."""
         error = trouble.error
         if trouble.for_nobody and self._answered:
             return UnavailableError(error.message, f"{error.hint}; gcr resume then goes on")
         return error
+
+
+class SlowError(Exception):
+    """The reply was not whole in time."""
+
+
+class LargeError(Exception):
+    """The reply is larger than any that a server of models gives."""
+
+
+class Answer(NamedTuple):
+    """headers: by their names in lower case. content: unpacked."""
+
+    status: int
+    reason: str
+    headers: Mapping[str, str]
+    content: bytes
+
+
+class Connection:
+    """A way to a server. key: the API key that goes with each question; empty for none."""
+
+    def __init__(self, address: Address, key: str) -> None:
+        """Raises UsageError where the environment names certificates that cannot be read."""
+        import httpx2
+
+        self._client = httpx2.Client(
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            verify=_certificates(),
+            trust_env=not address.is_loopback,  # no proxy leads back to this machine
+            follow_redirects=False,
+            # Whoever asks says how much at once. A connection for each exchange, so that it can
+            # be cut without harm to another.
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
+        )
+        weakref.finalize(self, self._client.close)
+
+    def ask(self, method: str, url: str, body: object, seconds: float) -> Answer:
+        """Ask once. seconds: for all of it.
+
+        Raises httpx2.HTTPError where the server cannot be reached or breaks off, SlowError and
+        LargeError.
+        """
+        import httpx2
+
+        with _Deadline(seconds) as deadline:
+            try:
+                with self._client.stream(
+                    method,
+                    url,
+                    json=body,
+                    timeout=httpx2.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS)),
+                    extensions={"trace": deadline.watch},
+                ) as response:
+                    content = _read(response)
+            except httpx2.HTTPError as error:
+                if deadline.passed or isinstance(error, httpx2.ReadTimeout | httpx2.WriteTimeout):
+                    raise SlowError from error
+                raise
+            if deadline.passed:  # a body without a length just seems to end there
+                raise SlowError
+        headers = {name.lower(): text for name, text in response.headers.items()}
+        return Answer(response.status_code, response.reason_phrase, headers, content)
+
+
+def _read(response: httpx2.Response) -> bytes:
+    content = bytearray()
+    for piece in response.iter_bytes():  # unpacked by the megabyte
+        content += piece
+        if len(content) > MOST_BYTES:
+            raise LargeError
+    return bytes(content)
+
+
+class _Deadline:
+    """Cuts the connection of an exchange that is not over in time.
+
+    Another thread has to do it: the one that reads gets no turn while bytes drip in.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.passed = False
+        self._stream: Any = None
+        self._timer = threading.Timer(seconds, self._cut)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._timer.cancel()
+
+    def watch(self, event: str, details: Mapping[str, Any]) -> None:
+        """Hear of the connection, as HTTP clients tell of what they do."""
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            self._stream = details["return_value"]
+            if self.passed:
+                self._cut()
+
+    def _cut(self) -> None:
+        self.passed = True
+        if self._stream is not None:
+            with suppress(OSError):  # it is closed already
+                self._stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+
+
+def _certificates() -> ssl.SSLContext:
+    """Whom to trust, as the environment says, also where it is not to name proxies."""
+    import httpx2
+
+    try:
+        return httpx2.create_ssl_context()
+    except OSError as error:
+        named = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
+        raise UsageError(
+            f"the certificates of {' and '.join(named) or 'this machine'} cannot be read: {error}",
+            "name a file of certificates in PEM form, or unset the variable",
+        ) from error

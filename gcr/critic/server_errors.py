@@ -20,7 +20,7 @@ from gcr.errors import GcrError, ModelError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gcr.critic.exchange import Answer
+    from gcr.critic.server import Answer
     from gcr.settings.address import Address
 
 PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
@@ -96,17 +96,17 @@ def unreached(address: Address, error: Exception) -> Trouble:
             )
         )
     if cause is not None:
-        said = f"no TLS with {url}: {_line(cause.reason or str(cause))}"
-        return Trouble(ModelError(said, "check the URL: does the server speak http://?"))
+        message = f"no TLS with {url}: {_line(cause.reason or str(cause))}"
+        return Trouble(ModelError(message, "check the URL: does the server speak http://?"))
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
-        said = f"nothing answers at {url}: {_line(str(error)) or 'no answer'}"
+        message = f"nothing answers at {url}: {_line(str(error)) or 'no answer'}"
         hint = "start the server, or check host and port"
-        return Trouble(ModelError(said, hint), passes=True, away=True)
+        return Trouble(ModelError(message, hint), passes=True, away=True)
     if isinstance(error, httpx2.TransportError | httpx2.DecodingError):
-        said = f"the connection to {url} broke: {_line(str(error)) or type(error).__name__}"
-        return Trouble(ModelError(said, LOG), passes=True)
-    said = f"{url} cannot be asked: {_line(str(error))}"
-    return Trouble(UsageError(said, "check the URL of the critic"))
+        message = f"the connection to {url} broke: {_line(str(error)) or type(error).__name__}"
+        return Trouble(ModelError(message, LOG), passes=True)
+    message = f"{url} cannot be asked: {_line(str(error))}"
+    return Trouble(UsageError(message, "check the URL of the critic"))
 
 
 def slow(address: Address, seconds: float) -> Trouble:
@@ -130,28 +130,33 @@ def large(address: Address, most: int) -> Trouble:
 def strange(address: Address, *, first: bool) -> Trouble:
     """What to say of a body that is not in OpenAI's form. first: nothing was understood before."""
     hint = "check the URL: its path is most often /v1" if first else LOG
-    said = f"what answers at {address.url} does not speak as OpenAI's servers do"
-    return Trouble(ModelError(said, hint), passes=True)
+    message = f"what answers at {address.url} does not speak as OpenAI's servers do"
+    return Trouble(ModelError(message, hint), passes=True)
 
 
-def failed(address: Address, said: str) -> Trouble:
+def failed(address: Address, reason: str) -> Trouble:
     """What to say of an answer that reports a failure of its own."""
-    words = _line(said) or "it does not say why"
-    return Trouble(ModelError(f"{address.url} failed to answer: {words}", LOG), passes=True)
+    reason = _line(reason) or "it does not say why"
+    return Trouble(ModelError(f"{address.url} failed to answer: {reason}", LOG), passes=True)
 
 
 def refused(
-    address: Address, answer: Answer, said: str, environ: Mapping[str, str], *, has_key: bool
+    address: Address, answer: Answer, reason: str, environ: Mapping[str, str], *, has_key: bool
 ) -> Trouble:
-    """What is wrong where a server answers, but not with what was asked for. said: its words."""
+    """What is wrong where a server answers, but not with what it was asked for.
+
+    reason: the server's words. has_key: whether it was sent a key.
+    """
     url, code = address.url, answer.status
     if 300 <= code < 400:
         return Trouble(_moved(address, answer))
-    if code in (401, 403) or (code in (400, 500) and KEY.search(said)):
+    if code in (401, 403) or (code in (400, 500) and KEY.search(reason)):
         if has_key:
-            error = UsageError(f"{url} does not accept the API key: {code}, {said}", KEY_HINT)
+            error = UsageError(f"{url} does not accept the API key: {code}, {reason}", KEY_HINT)
         else:
-            error = UsageError(f"{url} wants an API key: {code}, {said}", advice(address, environ))
+            error = UsageError(
+                f"{url} wants an API key: {code}, {reason}", advice(address, environ)
+            )
         return Trouble(error, for_nobody=code in FOR_NOBODY)
     if code == 413:
         return Trouble(
@@ -160,17 +165,17 @@ def refused(
                 "let it take more (nginx: client_max_body_size 32m), or draw smaller images",
             )
         )
-    if overtaxed := _overtaxed(address, said):
+    if overtaxed := _overtaxed(address, reason):
         return Trouble(overtaxed)
-    if code == 404 or (code == 400 and NO_MODEL.search(said)):
+    if code == 404 or (code == 400 and NO_MODEL.search(reason)):
         return Trouble(
             NotFoundError(
-                f"{url} answers {code}: {said}",
+                f"{url} answers {code}: {reason}",
                 "check the URL: its path is most often /v1, and a model stands after #",
             )
         )
     return Trouble(
-        ModelError(f"{url} answers {code}: {said}", LOG),
+        ModelError(f"{url} answers {code}: {reason}", LOG),
         passes=code in PASSING,
         away=code in AWAY,
         for_nobody=code in FOR_NOBODY,
@@ -185,20 +190,20 @@ def words(answer: Answer) -> str:
     from pydantic_core import from_json
 
     try:
-        told: object = from_json(answer.content)
+        body: object = from_json(answer.content)
     except ValueError:
-        told = answer.content.decode(errors="replace")
-        if told.lstrip()[:1] == "<":
-            told = ""
-    return in_words(told) or _phrase(answer)
+        body = answer.content.decode(errors="replace")
+        if body.lstrip()[:1] == "<":
+            body = ""
+    return in_words(body) or _phrase(answer)
 
 
-def in_words(told: object) -> str:
+def in_words(body: object) -> str:
     """What a server says in the JSON of an error; one line, and not without an end."""
     for key in ("error", "detail", "message"):
-        if isinstance(told, dict) and told.get(key):
-            told = told[key]
-    return _line(str(told)) if told else ""
+        if isinstance(body, dict) and body.get(key):
+            body = body[key]
+    return _line(str(body)) if body else ""
 
 
 def blind(address: Address) -> ModelError:
@@ -209,24 +214,24 @@ def blind(address: Address) -> ModelError:
     )
 
 
-def too_long(address: Address, said: str) -> ModelError:
+def too_long(address: Address, reason: str) -> ModelError:
     return ModelError(
-        f"the question is longer than {address.url} takes: {said}",
+        f"the question is longer than {address.url} takes: {reason}",
         "give the server a longer context (vllm serve --max-model-len 40960), "
         "or take a rubric with a smaller max_new_tokens",
     )
 
 
-def _overtaxed(address: Address, said: str) -> ModelError | None:
+def _overtaxed(address: Address, reason: str) -> ModelError | None:
     """What to say where a server's words are about a question too long or too rich for it."""
-    if TOO_LONG.search(said):
-        return too_long(address, said)
-    most = IMAGES.search(said)
-    if BLIND.search(said) or (most and most[1] == "0"):
+    if TOO_LONG.search(reason):
+        return too_long(address, reason)
+    most = IMAGES.search(reason)
+    if BLIND.search(reason) or (most and most[1] == "0"):
         return blind(address)
     if most:
         return ImagesError(
-            f"{address.url} takes too few images in one question: {said}",
+            f"{address.url} takes too few images in one question: {reason}",
             """let it take more: vllm serve --limit-mm-per-prompt '{"image":16}'""",
         )
     return None

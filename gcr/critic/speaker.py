@@ -45,15 +45,17 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
-    """How to reply. limit: tokens at most. temperature: 0 takes the likeliest token.
+class Decoding:
+    """How to write a reply.
 
-    draw: which of several replies at this temperature. numbers: tell the chances of numbers, too.
+    temperature: of sampling; 0 takes the likeliest token.
+    seed: of sampling; replies to one chat at one temperature differ by it.
+    numbers: whether to report the chances of numbers, too.
     """
 
-    limit: int
+    max_new_tokens: int
     temperature: float = 0.0
-    draw: int = 0
+    seed: int = 0
     numbers: bool = False
 
 
@@ -61,7 +63,10 @@ class Speaker(Protocol):
     """A vision-language model that can be talked to.
 
     The images of a chat are parts `{"type": "image", "image": Image}` of its messages.
+    takes_pairs: whether a chat may show two images to be compared.
     """
+
+    takes_pairs: bool
 
     def can_overlap(self) -> bool:
         """As `gcr.core.records.Critic` has it."""
@@ -71,7 +76,7 @@ class Speaker(Protocol):
         """Count the progress of the next replies from nothing."""
         ...
 
-    def replies(self, chats: Sequence[list[Message]], manner: Manner) -> list[Reply]:
+    def replies(self, chats: Sequence[list[Message]], decoding: Decoding) -> list[Reply]:
         """A reply to each chat, in order."""
         ...
 
@@ -83,10 +88,10 @@ class Speaker(Protocol):
 def with_images(messages: list[Message], images: Sequence[Image]) -> list[Message]:
     """The rubric's messages with the images, in order, where they leave room for them."""
     parts = [part for message in messages for part in message["content"]]
-    rooms = [part for part in parts if part["type"] == "image"]
-    shown = {id(room): image_part(image) for room, image in zip(rooms, images, strict=True)}
+    places = [part for part in parts if part["type"] == "image"]
+    filled = {id(place): image_part(image) for place, image in zip(places, images, strict=True)}
     return [
-        {**message, "content": [shown.get(id(part), part) for part in message["content"]]}
+        {**message, "content": [filled.get(id(part), part) for part in message["content"]]}
         for message in messages
     ]
 

@@ -12,11 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from gcr.core import loop, strategies
+from gcr.core import guards, loop, strategies
 from gcr.core.records import Candidate, Request
-from gcr.core.relay import Relay
 from gcr.core.stopping import StopRule
 from gcr.device.residency import GIB
 from gcr.diagnose import tuning
@@ -29,7 +28,8 @@ from gcr.storage import runfolder
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from gcr.core.records import Critic, Critique
+    from gcr.core.records import Critique
+    from gcr.critic.critic import VisionLanguageCritic
     from gcr.critic.local import LocalSpeaker
     from gcr.device.ladder import Ladder
     from gcr.device.memory import SharedDevice
@@ -93,17 +93,19 @@ class Bench:
 def measure(
     prompt: str,
     drawer: DiffusersGenerator,
-    critic: Critic,
+    critic: VisionLanguageCritic,
     settings: Settings,
     most: int = tuning.MOST,
 ) -> Bench:
     """Draw and judge one prompt in larger and larger batches. most: at once."""
     request = Request(prompt, settings.negative)
-    speaker = _speaker(critic)
+    speaker = _local(critic)
     drawn, images = _drawing(request, drawer, settings, most)
 
     def judge(count: int) -> list[Critique]:
-        return critic.judge([request] * count, list(islice(cycle(images), count)))
+        judged = [request] * count, list(islice(cycle(images), count))
+        critiques = critic.judge(*judged)
+        return guards.check_critiques(critic, *judged, [None] * count, critiques, drawer.excess)
 
     judge(1)  # the first time is slower
     judged, tokens = _judging(judge, drawer.device, speaker, most) if speaker else (None, None)
@@ -154,11 +156,11 @@ def _judging(
 
 
 def notes(
-    found: Bench, drawer: DiffusersGenerator, critic: Critic, settings: Settings
+    found: Bench, drawer: DiffusersGenerator, critic: VisionLanguageCritic, settings: Settings
 ) -> dict[str, Measured]:
     """What later runs should know of it, by the keys of `gcr.settings.measured`."""
     size = (settings.width, settings.height)
-    speaker = _speaker(critic)
+    speaker = _local(critic)
     parts: list[tuple[measured.Phase, str, Curve, Timed]] = [
         ("draw", settings.generator, found.draw, drawer)
     ]
@@ -177,14 +179,11 @@ def notes(
     }
 
 
-def _speaker(critic: Any) -> LocalSpeaker | None:
-    """What talks for the critic behind all that is put before it; None where that is elsewhere."""
+def _local(critic: VisionLanguageCritic) -> LocalSpeaker | None:
+    """The critic's model, if it is on this machine."""
     from gcr.critic.local import LocalSpeaker
 
-    while isinstance(critic, Relay):
-        critic = critic.critic
-    found = getattr(critic, "speaker", None)
-    return found if isinstance(found, LocalSpeaker) else None
+    return critic.speaker if isinstance(critic.speaker, LocalSpeaker) else None
 
 
 def _seeds(request: Request, settings: Settings, count: int) -> list[Candidate]:
@@ -211,7 +210,7 @@ def timed(work: Callable[[int], object], ladder: Ladder) -> Callable[[int], floa
 def _overhead(
     request: Request,
     drawer: DiffusersGenerator,
-    critic: Critic,
+    critic: VisionLanguageCritic,
     settings: Settings,
     models: Sequence[Timed],
 ) -> float:

@@ -10,8 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gcr.core.ranking import pooled
 from gcr.core.records import Candidate, Request
-from gcr.core.spread import pooled
 from gcr.critic import limits
 from gcr.errors import GcrError
 

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from gcr.critic import endpoint, processor, quantized
+from gcr.critic import endpoint, loading, quantized
 from gcr.device.memory import SharedDevice
 from gcr.errors import GcrError, UsageError
 from gcr.hub import fetching, offline
@@ -186,7 +186,7 @@ def product_error(device: str) -> float:
 
 
 def _torchvision() -> Iterator[Finding]:
-    if processor.torchvision_imports():
+    if loading.torchvision_imports():
         yield Finding("torchvision", "ok", version("torchvision"))
     else:
         said = "does not import; only a few models need it, such as Qwen-Image-Edit"

@@ -7,19 +7,14 @@ from typing import TYPE_CHECKING
 
 from gcr import pocket
 from gcr.core.events import Loading, Notice, Progress
-from gcr.core.guards import Guarded
-from gcr.core.spread import Known
-from gcr.critic import limits
-from gcr.critic.checklist import ByChecklist
 from gcr.hub import fetching
 from gcr.settings.address import is_address
 
 if TYPE_CHECKING:
     from gcr.core.events import Consumer
-    from gcr.core.records import Critic
     from gcr.core.records import Progress as Told
     from gcr.critic import rubric
-    from gcr.critic.judging import ModelCritic
+    from gcr.critic.critic import VisionLanguageCritic
     from gcr.device.memory import SharedDevice
     from gcr.drawing.generator import DiffusersGenerator
     from gcr.settings.resolving import Settings
@@ -32,7 +27,7 @@ def load_models(
     *,
     edit: bool = False,
     negative: bool = False,
-) -> tuple[DiffusersGenerator, Critic]:
+) -> tuple[DiffusersGenerator, VisionLanguageCritic]:
     """Load both models onto one device. edit: whether the generator is to edit images. negative:
     whether it is to take negative prompts beside that of the settings.
 
@@ -46,7 +41,7 @@ def load_models(
     pocket.check_size(settings.generator, settings.width, settings.height)
     generator.check(settings.generator, edit=edit)
     device = SharedDevice(default_device(), settings.residency)
-    judge = _judge(settings, questions, emit, device, edit=edit)
+    critic = _critic(settings, questions, emit, device, edit=edit)
     emit(Loading(settings.generator))
     sampling = generator.Sampling(
         width=settings.width,
@@ -62,13 +57,13 @@ def load_models(
     drawer = generator.load(settings.generator, sampling, device, _progress(emit), edit=edit)
     if settings.negative or negative:
         drawer.check_negative()
-    judge.limit, judge.avoid = drawer.limit, drawer.heeds_negative
-    return drawer, Guarded(_scoring(judge, settings), drawer.excess)
+    critic.limit, critic.avoid = drawer.limit, drawer.heeds_negative
+    return drawer, critic
 
 
 def load_critic(
     settings: Settings, questions: rubric.Rubric, emit: Consumer, device: str
-) -> Critic:
+) -> VisionLanguageCritic:
     """Load the critic alone, to judge and not to rewrite. device: as torch spells it.
 
     Raises ModelError and UsageError, as its loader does, and as `fetching.provide`.
@@ -77,26 +72,27 @@ def load_critic(
 
     fetching.provide({settings.critic: False}, settings.profile)
     emit(Loading(settings.critic))
-    return _scoring(_judge(settings, questions, emit, SharedDevice(device)), settings)
+    return _critic(settings, questions, emit, SharedDevice(device))
 
 
-def _judge(
+def _critic(
     settings: Settings,
     questions: rubric.Rubric,
     emit: Consumer,
     device: SharedDevice,
     *,
     edit: bool = False,
-) -> ModelCritic:
-    from gcr.critic import judging, probe
+) -> VisionLanguageCritic:
+    from gcr.critic import critic, probe
 
-    return judging.load(
+    return critic.load(
         settings.critic,
         questions,
         device,
         batch=settings.judge_batch,
         score=settings.score,
         judges=settings.judges,
+        spread=settings.spread,
         progress=_progress(emit),
         use=probe.Use(
             size=(settings.width, settings.height),
@@ -106,17 +102,6 @@ def _judge(
             warn=lambda message, hint: emit(Notice(message, hint)),
         ),
     )
-
-
-def _scoring(critic: Critic, settings: Settings) -> Critic:
-    """The critic with scores as the settings want them."""
-    if settings.score == "checklist":
-        critic = ByChecklist(critic)
-    if limits.is_limited(settings.critic):
-        critic = limits.Limited(critic)
-    if settings.spread is not None and settings.judges == 1:
-        critic = Known(critic, settings.spread)
-    return critic
 
 
 def _progress(emit: Consumer) -> Told:

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gcr.core.checklist import never_met
+from gcr.core.ranking import margin, near
 from gcr.core.records import Attempt, Result, Run
-from gcr.core.spread import margin, near
 from gcr.errors import BatchError, GcrError, UnavailableError
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from gcr.core import stopping, strategies
 from gcr.core.events import Consumer, Notice
-from gcr.core.history import Unasked
 from gcr.core.records import Critic, Generator
 from gcr.core.stopping import StopRule
 from gcr.critic import rubric
@@ -90,7 +89,6 @@ def parts_of(settings: Settings, generator: Generator, critic: Critic, emit: Con
         "critic": models.revision(settings.critic),
     }
     strategy = _strategy(settings, generator, emit)
-    critic = critic if settings.history else Unasked(critic)
     return Parts(settings, generator, critic, strategy, rule, revisions)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gcr.core.events import Notice, PromptFinished
 from gcr.core.guards import lost
-from gcr.core.loop import best_scored
+from gcr.core.ranking import best_scored
 from gcr.core.records import Request, Run
 from gcr.critic import limits
 from gcr.engine import waves

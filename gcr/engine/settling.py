@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, TypeVar
 
-from gcr.core import loop
+from gcr.core import ranking
 from gcr.core.events import Notice
+from gcr.core.ranking import near
 from gcr.core.records import Preference
-from gcr.core.spread import near
 from gcr.critic import pairwise
 from gcr.errors import GcrError, UnavailableError
 
@@ -59,7 +59,7 @@ def _rivals(run: Run) -> list[tuple[Attempt, Attempt]]:
     """The attempt of the highest score, beside each of those that may be better."""
     if run.kept or run.request.source:
         return []
-    top = next(iter(loop.ranked(run)), None)
+    top = next(iter(ranking.ranked(run.attempts)), None)
     return [(top, rival) for rival in near(run.attempts, top)[:RIVALS]] if top else []
 
 
@@ -122,7 +122,7 @@ def _compared(folders: Sequence[RunFolder], critic: Critic) -> list[Preference |
 
 def _pair(folder: RunFolder) -> tuple[Image, Image] | None:
     """A run's first image and its best, where there are two to be compared."""
-    run, best = folder.run, loop.best_scored(folder.run)
-    if best is None or best == loop.raw(run) or run.request.source:
+    run, best = folder.run, ranking.best_scored(folder.run)
+    if best is None or best == ranking.raw(run) or run.request.source:
         return None
-    return folder.gallery(run, loop.raw(run).image), folder.gallery(run, best.image)
+    return folder.gallery(run, ranking.raw(run).image), folder.gallery(run, best.image)

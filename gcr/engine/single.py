@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gcr.core import loop, stopping
+from gcr.core import ranking, stopping
 from gcr.core.events import Notice, RunFinished, WorkFinished, WorkStarted, ignore
 from gcr.engine import cautions, waves
 from gcr.engine.outcome import Interrupted, Outcome
@@ -111,12 +111,12 @@ def _is_over(folder: RunFolder, emit: Consumer) -> bool:
         return False
     folder.run = run
     emit(Notice(f"{folder.path} is finished, so nothing is drawn", "gcr refine begins another run"))
-    emit(RunFinished(run, loop.best_scored(run), folder.path))
+    emit(RunFinished(run, ranking.best_scored(run), folder.path))
     return True
 
 
 def _outcome(folder: RunFolder, started: float, loading_seconds: float) -> Outcome:
     run = folder.run
     seconds = time.perf_counter() - started
-    raw = loop.raw(run) if run.rounds else None
-    return Outcome(run, folder.path, loop.best_scored(run), raw, seconds, loading_seconds)
+    raw = ranking.raw(run) if run.rounds else None
+    return Outcome(run, folder.path, ranking.best_scored(run), raw, seconds, loading_seconds)

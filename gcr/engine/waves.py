@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from gcr.core import loop
+from gcr.core import loop, ranking
 from gcr.core.events import RoundFinished, RunFinished, RunStarted, after_an_error
 from gcr.core.records import Stop, StopReason
 from gcr.core.strategies import BySeed
@@ -170,13 +170,14 @@ class _Wave:
             parts.critic,
             isolated,
             parts.rule,
+            history=parts.settings.history,
             gallery=lambda run, name: self.left[run.id].gallery(run, name),
             overlap=parts.can_overlap,
             pause=self._stop,
         ):
             folder = self.left[step.run.id]
             folder.save(step.run, step.images)
-            self._emit(RoundFinished(folder.run, loop.best_scored(folder.run)))
+            self._emit(RoundFinished(folder.run, ranking.best_scored(folder.run)))
             if step.run.stop is not None:
                 stopped.append((folder, step.run.stop))
             elif self._approve is not None:
@@ -230,7 +231,7 @@ class _Wave:
 
     def _break_off(self, folder: RunFolder, reason: StopReason) -> None:
         """As `_close`, beside an error that is the one to be shown."""
-        best = loop.best_scored(folder.run)
+        best = ranking.best_scored(folder.run)
         with after_an_error(self._emit):
             folder.finish(reason, best)
         self._emit(RunFinished(folder.run, best, folder.path))
@@ -239,7 +240,7 @@ class _Wave:
         self, folder: RunFolder, reason: StopReason, preference: Preference | None = None
     ) -> None:
         """Write down how a run ended, and tell of it."""
-        best = loop.best_scored(folder.run)
+        best = ranking.best_scored(folder.run)
         folder.finish(reason, best, preference)
         self._emit(RunFinished(folder.run, best, folder.path))
 

@@ -19,10 +19,9 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
-from gcr.core import loop
-from gcr.core.loop import best_scored
+from gcr.core import ranking
+from gcr.core.ranking import best_scored, margin
 from gcr.core.records import Attempt, Preference, Run
-from gcr.core.spread import margin
 from gcr.errors import UsageError
 from gcr.files.locks import claimed
 from gcr.storage.batchfolder import NAME as BATCH
@@ -131,8 +130,10 @@ def _pairs(
     if not run.rounds:
         left_out["unscored"] += 1
         return
-    noise, best, raw = margin(run.attempts), best_scored(run), loop.raw(run)
-    for one, other in combinations(loop.ranked(run), 2) if every else [(best or raw, raw)]:
+    noise, best, raw = margin(run.attempts), best_scored(run), ranking.raw(run)
+    for one, other in (
+        combinations(ranking.ranked(run.attempts), 2) if every else [(best or raw, raw)]
+    ):
         if one.score is None or other.score is None:
             left_out["unscored"] += 1
             continue

@@ -16,11 +16,10 @@ from dataclasses import asdict, fields
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from gcr.core.loop import best_scored
 from gcr.core.phrases import quoted
 from gcr.core.plaintext import cell
+from gcr.core.ranking import best_scored, margin
 from gcr.core.records import Result, StopReason
-from gcr.core.spread import margin
 from gcr.errors import GcrError
 from gcr.files import structured
 from gcr.files.atomic import append, read, reading, sweep, write

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from fakes import FakeCritic, FakeGenerator, paint
 
-from gcr.core.guards import Guarded, complaint, kept
+from gcr.core.guards import check_critiques, complaint, kept
 from gcr.core.loop import refine
 from gcr.core.records import Critique, Rejected, Request, Run
 from gcr.core.stopping import StopRule
 from gcr.core.strategies import Refine
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 def fits(_: str) -> str:
@@ -147,12 +152,22 @@ def test_a_rewrite_has_to_fit() -> None:
     assert long == "it has 18 words, and 12 are read"
 
 
+def checked(
+    critic: FakeCritic,
+    requests: list[Request],
+    images: list[Image.Image],
+    sources: list[Image.Image | None],
+) -> list[Critique]:
+    critiques = critic.judge(requests, images, sources)
+    return check_critiques(critic, requests, images, sources, critiques, fits)
+
+
 def guarded(first: str | None, second: dict[str, str]) -> tuple[Critique, FakeCritic]:
     """What is left of a critique whose rewrite is `first`, and `second` when complained of."""
     critic = FakeCritic({1: Critique(overall=0.5, refined=first, raw="r")})
     critic.rewrites = second
     request = Request('a sign "OPEN"')
-    return Guarded(critic, fits).judge([request], [paint(1)])[0], critic
+    return checked(critic, [request], [paint(1)], [None])[0], critic
 
 
 def test_a_good_rewrite_and_none_at_all_go_through() -> None:
@@ -172,7 +187,7 @@ def test_a_bad_rewrite_is_sent_back_once_with_the_complaint() -> None:
 def test_a_rewrite_of_an_edit_is_sent_back_with_both_images() -> None:
     critic = FakeCritic({1: Critique(overall=0.5, refined="a sign", raw="r")})
     source = paint(9)
-    Guarded(critic, fits).judge([Request('a sign "OPEN"')], [paint(1)], [source])
+    checked(critic, [Request('a sign "OPEN"')], [paint(1)], [source])
     assert critic.sources == [source, source]  # judged beside it, and objected to beside it
 
 
@@ -195,9 +210,9 @@ def test_only_the_wrong_ones_of_a_batch_are_sent_back() -> None:
     says[1] = Critique(overall=0.1, refined="cat, score 4", raw="r")
     critic = FakeCritic(says)
     critic.rewrites = {"cat, score 4": "cat 1"}
-    found = Guarded(critic, fits).judge([Request("cat")] * 3, [paint(i) for i in range(3)])
-    assert [c.refined for c in found] == ["cat 0", "cat 1", "cat 2"]
-    assert [len(c.rejected) for c in found] == [0, 1, 0]
+    critiques = checked(critic, [Request("cat")] * 3, [paint(i) for i in range(3)], [None] * 3)
+    assert [c.refined for c in critiques] == ["cat 0", "cat 1", "cat 2"]
+    assert [len(c.rejected) for c in critiques] == [0, 1, 0]
     assert len(critic.complaints) == 1
 
 
@@ -207,6 +222,6 @@ def test_without_a_rewrite_the_previous_prompt_gets_new_seeds() -> None:
     generator = FakeGenerator()
     rule = StopRule(rounds=2)
     run = Run("a", Request("a cat"))
-    for _ in refine([run], generator, Guarded(critic, fits), Refine(2, 0), rule):
+    for _ in refine([run], generator, critic, Refine(2, 0), rule):
         pass
     assert [(c.prompt, c.seed) for c in generator.calls[1]] == [("a cat", 2), ("a cat", 3)]

@@ -8,7 +8,7 @@ import pytest
 from fakes import FakeCritic, FakeGenerator
 
 from gcr.core import history
-from gcr.core.guards import Guarded, negative_complaint
+from gcr.core.guards import check_wordings, negative_complaint
 from gcr.core.loop import refine
 from gcr.core.records import (
     Attempt,
@@ -44,7 +44,7 @@ def test_each_prompt_is_told_once_with_its_best_image() -> None:
         attempt("a fat cat", 0.7, advice="say where it sits"),
         attempt("a cat", 0.5, summary="half a cat"),
     )
-    assert history.told(tried).splitlines() == [
+    assert history.describe(tried).splitlines() == [
         "1. a cat",
         "   Result: 0.50 of 1, the best of 2 images",
         "   half a cat",
@@ -58,13 +58,13 @@ def test_each_prompt_is_told_once_with_its_best_image() -> None:
 def test_what_is_not_met_and_what_could_not_be_scored_is_told() -> None:
     unmet = Requirement("Is there a cat?", chance=0.1)
     tried = run(attempt("a cat", 0.1, requirements=(unmet,)), attempt("a dog", None))
-    assert "Not met: Is there a cat?" in history.told(tried)
-    assert "2. a dog\n   Result: no score" in history.told(tried)
+    assert "Not met: Is there a cat?" in history.describe(tried)
+    assert "2. a dog\n   Result: no score" in history.describe(tried)
 
 
 def test_of_many_prompts_the_best_are_told_in_the_order_they_were_tried() -> None:
     tried = run(*(attempt(f"cat {i}", i / 20) for i in range(12)))
-    firsts = [line for line in history.told(tried).splitlines() if line[:1].isdigit()]
+    firsts = [line for line in history.describe(tried).splitlines() if line[:1].isdigit()]
     assert firsts == [f"{i}. cat {i + 3}" for i in range(1, 9)]
 
 
@@ -120,9 +120,10 @@ def reworded(wording: Wording, second: Wording | None = None, prompt: str = "a c
     critic = FakeCritic({})
     critic.wordings = {0: wording}
     critic.second = {0: second} if second else {}
-    (found,) = Guarded(critic, FITS).reword([run(attempt(prompt, 0.2), prompt=prompt)])
-    assert found is not None
-    return found
+    runs = [run(attempt(prompt, 0.2), prompt=prompt)]
+    (checked,) = check_wordings(critic, runs, critic.reword(runs), FITS)
+    assert checked is not None
+    return checked
 
 
 @pytest.mark.parametrize(
@@ -177,3 +178,12 @@ def test_the_loop_asks_after_each_round_but_the_last() -> None:
     assert steps[-1].run.stop is StopReason.ROUNDS
     assert [c.prompt for (c,) in generator.calls] == ["a cat", "a thin cat", "the prompt after 0"]
     assert generator.calls[1][0].negative == "fog"
+
+
+def test_the_loop_does_not_ask_where_it_is_told_so() -> None:
+    critic = FakeCritic({}, otherwise=0.5)
+    critic.wordings = {0: Wording("a thin cat", "fog")}
+    parts = FakeGenerator(), critic, Refine(1, 0), StopRule(rounds=2)
+    steps = list(refine([Run("a", Request("a cat"))], *parts, history=False))
+    assert [step.run.rounds[-1].wording for step in steps] == [None, None]
+    assert [step.last for step in steps] == [True, True]

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fakes import FakeCritic, FakeGenerator, paint, seed_of
 
-from gcr.core.loop import best, ranked, raw, refine
-from gcr.core.records import Attempt, Candidate, Critique, Request, Round, Run, StopReason
+from gcr.core.loop import refine
+from gcr.core.ranking import best, raw
+from gcr.core.records import Candidate, Critique, Request, Run, StopReason
 from gcr.core.stopping import StopRule
 from gcr.core.strategies import Refine
 
@@ -201,39 +202,6 @@ class Short:
 def test_a_part_that_breaks_its_promise_is_named(parts: tuple[Any, Any, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         list(refine([run()], *parts, RULE))
-
-
-def attempts(*critiques: Critique) -> Run:
-    rounds = (
-        Round(0, tuple(Attempt(Candidate("x", i), c, f"{i}") for i, c in enumerate(critiques))),
-    )
-    return Run("a", Request("x"), rounds=rounds)
-
-
-UNREAD = Critique(raw="gibberish", problem="unreadable reply")
-BLANK = Critique(problem="blank image")
-
-
-def scored(score: float) -> Critique:
-    return Critique(overall=score, raw="fine")
-
-
-@pytest.mark.parametrize(
-    ("critiques", "order"),
-    [
-        ([scored(0.3), scored(0.7), scored(0.5)], "120"),
-        ([scored(0.5), scored(0.7), scored(0.7)], "120"),
-        ([UNREAD, BLANK, scored(0.0)], "201"),
-        ([BLANK, UNREAD, UNREAD], "120"),
-        ([BLANK, BLANK], "01"),
-        ([], ""),
-    ],
-    ids=["highest", "tie to the earlier", "unscored never wins", "no fault first", "first", "none"],
-)
-def test_ranking(critiques: list[Critique], order: str) -> None:
-    tried = attempts(*critiques)
-    assert "".join(a.image for a in ranked(tried)) == order
-    assert best(tried) is next(iter(ranked(tried)), None)
 
 
 class FromTheFirst(Refine):

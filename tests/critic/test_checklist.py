@@ -6,17 +6,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from fakes import FakeCritic, paint
+from fakes import POCKET, FakeCritic, FakeSpeaker, images_in, paint, replying, seed_of, text_of
 
 from gcr.core.checklist import failed as failed_of
-from gcr.core.checklist import score
 from gcr.core.records import Critique, Request, Requirement
 from gcr.critic import checklist
+from gcr.critic.critic import VisionLanguageCritic
+from gcr.critic.scoring import checklist_score as score
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
-    from PIL.Image import Image
+    from gcr.critic.rubric import Message
 
 LIST = """\
 1 | object | - | Is there a cat?
@@ -101,29 +102,39 @@ def test_what_an_image_fails_is_named_at_its_root() -> None:
     ]
 
 
-class Asking(FakeCritic):
-    """Answers with the share of the image's seed, and lists what it is told to."""
+class Asked:
+    """A model whose lists are as they are told, and whose answers are the share of a seed.
 
-    lists: dict[str, str] = {}  # noqa: RUF012
-    apart: list[str] = []  # noqa: RUF012
+    lists: by the request. apart: the requests that it was asked to take apart.
+    """
 
-    def take_apart(self, requests: Sequence[Request]) -> list[tuple[Requirement, ...]]:
-        self.apart = [*self.apart, *(r.prompt for r in requests)]
-        return [checklist.read(self.lists.get(r.prompt, "")) for r in requests]
+    def __init__(self, says: Mapping[int, float | None], lists: Mapping[str, str]) -> None:
+        self.lists = lists
+        self.apart: list[str] = []
+        self.judges = replying(FakeCritic(says))
 
-    def answer(self, images: Sequence[Image], questions: Sequence[str]) -> list[float]:
-        return [
-            0.9 if "cat" in question else image.getpixel((0, 0))[2] / 255
-            for image, question in zip(images, questions, strict=True)
-        ]
+    def critic(self) -> VisionLanguageCritic:
+        return VisionLanguageCritic(FakeSpeaker(self.says, self.yes), POCKET, score="checklist")
+
+    def says(self, chat: list[Message]) -> str:
+        if images_in(chat):
+            return self.judges(chat)
+        if len(chat) > 1:  # asked once more, in vain
+            return ""
+        request = text_of(chat).removeprefix("Checklist: ")
+        self.apart.append(request)
+        return self.lists.get(request, "")
+
+    def yes(self, chat: list[Message]) -> float:
+        (image,) = images_in(chat)
+        return 0.9 if "cat" in text_of(chat) else seed_of(image) / 255
 
 
 def test_scores_come_from_the_answers_and_words_from_the_critic() -> None:
-    critic = Asking({0: 0.9, 51: None})
-    critic.lists = {"a": "1 | o | - | Is there a cat?\n2 | o | - | Is there a hat?", "b": LIST}
-    by_list = checklist.ByChecklist(critic)
+    lists = {"a": "1 | o | - | Is there a cat?\n2 | o | - | Is there a hat?", "b": LIST}
+    critic = Asked({0: 0.9, 51: None}, lists).critic()
     a, b, c = Request("a"), Request("b"), Request("c")
-    first, second, third, fourth = by_list.judge([a, b, a, c], [paint(n) for n in (0, 51, 255, 0)])
+    first, second, third, fourth = critic.judge([a, b, a, c], [paint(n) for n in (0, 51, 255, 0)])
     assert (first.overall, first.refined) == (0, "the prompt after 0")
     assert second.overall == pytest.approx((0.9 * 0.81 * 0.2 * 0.18) ** 0.25)
     assert (second.problem, second.raw) == ("", "?")  # an unread reply does not unscore it
@@ -133,23 +144,20 @@ def test_scores_come_from_the_answers_and_words_from_the_critic() -> None:
 
 
 def test_a_request_is_taken_apart_once() -> None:
-    critic = Asking({})
-    critic.lists = {"a": LIST}
-    by_list = checklist.ByChecklist(critic)
+    asked = Asked({}, {"a": LIST})
+    critic = asked.critic()
     for _ in range(2):
-        by_list.judge([Request("a"), Request("a")], [paint(1), paint(2)])
-    assert critic.apart == ["a"]
+        critic.judge([Request("a"), Request("a")], [paint(1), paint(2)])
+    assert asked.apart == ["a"]
 
 
 def test_a_request_that_brings_its_checklist_is_held_against_that_one() -> None:
     """As after a resume: another process took it apart, and answers must mean the same."""
-    critic = Asking({})
-    critic.lists = {"a": LIST}
+    asked = Asked({}, {"a": LIST})
     (hat,) = checklist.read("1 | o | - | Is there a hat?")
     recorded = Request("a", checklist=(hat,))
-    by_list = checklist.ByChecklist(critic)
-    first, second = by_list.judge([Request("a"), recorded], [paint(1), paint(2)])
+    first, second = asked.critic().judge([Request("a"), recorded], [paint(1), paint(2)])
     assert [r.question for r in second.requirements] == ["Is there a hat?"]
     # The same words in the same process are taken apart as they were.
     assert [r.question for r in first.requirements] == ["Is there a hat?"]
-    assert critic.apart == []
+    assert asked.apart == []

@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakes import FakeCritic, Recorder
+from fakes import POCKET, FakeCritic, FakeSpeaker, Recorder, images_in, replying, text_of
 
 import gcr
-from gcr.critic import checklist
+from gcr.critic.critic import VisionLanguageCritic
 from gcr.engine import models
 from gcr.results.report import report
 from gcr.storage import runfolder
@@ -19,32 +19,35 @@ LISTS = (
 )
 
 
-class Wavering(FakeCritic):
-    """Takes the same request apart in another way whenever it is asked."""
+class Wavering:
+    """A model that takes the same request apart in another way whenever it is asked."""
 
     def __init__(self):
-        super().__init__({})
         self.made = 0
+        self.judges = replying(FakeCritic({}))
 
-    def take_apart(self, requests):
+    def says(self, chat):
+        if images_in(chat):
+            return self.judges(chat)
         self.made += 1
-        return [checklist.read(LISTS[(self.made - 1) % 2]) for _ in requests]
+        return LISTS[(self.made - 1) % 2]
 
-    def answer(self, images, questions):
-        return [0.9 if "cat" in question else 0.1 for question in questions]
+    def yes(self, chat):
+        return 0.9 if "cat" in text_of(chat) else 0.1
 
 
 @pytest.fixture
 def critic(cli):
-    """What is behind the checklists; each call of the tool is as a process of its own."""
-    behind = Wavering()
+    """The model behind the critic; each call of the tool is as a process of its own."""
+    model = Wavering()
 
     def load(*_, **__):
-        return cli.models["generator"], checklist.ByChecklist(behind)
+        speaker = FakeSpeaker(model.says, model.yes)
+        return cli.models["generator"], VisionLanguageCritic(speaker, POCKET, score="checklist")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(models, "load_models", load)
-        yield behind
+        yield model
 
 
 def asked(folder):

@@ -7,12 +7,15 @@ import shutil
 import pytest
 import tiny
 import torch
+from fakes import FakeSpeaker, images_in
 from PIL import Image
 
 from gcr.core.records import Critique, Objection, Preference, Request
-from gcr.critic import judging, loading, local, processor, quantized
+from gcr.critic import loading, local, quantized
+from gcr.critic.critic import VisionLanguageCritic
+from gcr.critic.critic import load as load_critic
 from gcr.critic.rubric import Rubric
-from gcr.critic.speaker import Manner, Reply, with_images
+from gcr.critic.speaker import Decoding, Reply, with_images
 from gcr.critic.thoughts import answer
 from gcr.device.memory import SharedDevice
 from gcr.errors import ModelError, UsageError
@@ -62,7 +65,7 @@ def critics(checkpoint):
     def load(family):
         if family not in loaded:
             loaded[family] = loading.load(checkpoint(family), CPU)
-        return judging.ModelCritic(local.LocalSpeaker(*loaded[family], CPU, batch=2), RUBRIC)
+        return VisionLanguageCritic(local.LocalSpeaker(*loaded[family], CPU, batch=2), RUBRIC)
 
     return load
 
@@ -80,11 +83,11 @@ def test_answers_are_probabilities_that_do_not_depend_on_the_batch(critics, fami
 
 def test_an_answer_weighs_yes_against_no(critics, monkeypatch):
     critic = critics("llava")
-    encode = critic._speaker.processor.tokenizer.convert_tokens_to_ids
+    encode = critic.speaker.processor.tokenizer.convert_tokens_to_ids
     logits = torch.zeros(2, 64)
     logits[0, encode("yes")] = 3.0
     logits[1, encode("no")] = 3.0
-    monkeypatch.setattr(critic._speaker, "_first_logits", lambda chats: logits)
+    monkeypatch.setattr(critic.speaker, "_first_logits", lambda chats: logits)
     sure = 1 / (1 + torch.exp(torch.tensor(-3.0))).item()
     assert critic.answer([RED, RED], ["?", "?"]) == pytest.approx([sure, 1 - sure])
 
@@ -98,9 +101,9 @@ THINKING = (
 @pytest.mark.parametrize(("ending", "thinks"), [("<think>\n", True), (THINKING, False)])
 def test_a_thought_that_the_template_opens_holds_no_answer(critics, monkeypatch, ending, thinks):
     critic = critics("qwen3_vl")
-    processor = critic._speaker.processor
+    processor = critic.speaker.processor
     monkeypatch.setattr(processor, "chat_template", processor.chat_template + ending)
-    (said,) = critic._speaker.replies([RUBRIC.messages(CIRCLE)[:1]], Manner(4, numbers=True))
+    (said,) = critic.speaker.replies([RUBRIC.messages(CIRCLE)[:1]], Decoding(4, numbers=True))
     assert said.text.startswith("<think>")
     assert not answer(said.text).strip()
     if thinks:
@@ -120,7 +123,7 @@ def test_the_image_is_seen(critics):
 
 @pytest.mark.parametrize("family", ["qwen3_vl", "llava"])
 def test_only_the_language_model_is_quantized(critics, family):
-    model = critics(family)._speaker.model
+    model = critics(family).speaker.model
     kinds = {name: type(module).__name__ for name, module in model.named_modules()}
     four_bit = {name for name, kind in kinds.items() if kind == "Linear4bit"}
     plain = {name for name, kind in kinds.items() if kind == "Linear"}
@@ -133,8 +136,8 @@ def test_only_the_language_model_is_quantized(critics, family):
 
 def test_layers_that_the_kernels_cannot_tile_stay_as_they_are(checkpoint):
     folder = checkpoint("llava", inner=100)
-    critic = judging.ModelCritic(local.LocalSpeaker(*loading.load(folder, CPU), CPU), RUBRIC)
-    kinds = {n.split(".")[-1]: type(m).__name__ for n, m in critic._speaker.model.named_modules()}
+    critic = VisionLanguageCritic(local.LocalSpeaker(*loading.load(folder, CPU), CPU), RUBRIC)
+    kinds = {n.split(".")[-1]: type(m).__name__ for n, m in critic.speaker.model.named_modules()}
     assert kinds["gate_proj"] == kinds["down_proj"] == "Linear"
     assert kinds["q_proj"] == "Linear4bit"
     assert len(critic.judge([CIRCLE], [RED])) == 1
@@ -148,106 +151,88 @@ def test_a_request_cannot_speak_in_control_tokens(critics, family, marks):
 
     def count(prompt):
         chat = with_images(RUBRIC.messages(Request(prompt)), [RED])
-        tokens = critic._speaker._inputs([chat])["input_ids"][0].tolist()
-        ids = critic._speaker.processor.tokenizer.convert_tokens_to_ids(marks)
+        tokens = critic.speaker._inputs([chat])["input_ids"][0].tolist()
+        ids = critic.speaker.processor.tokenizer.convert_tokens_to_ids(marks)
         return [tokens.count(token) for token in ids]
 
     assert count(" ".join(["a circle", *marks])) == count("a circle")
     assert critic.judge([Request(" ".join(marks))], [RED])[0].overall is None
 
 
-def test_what_cannot_be_read_is_asked_for_once_more_and_then_unscored(critics, monkeypatch):
-    critic = critics("qwen3_vl")
-    asked = []
-    said = iter(
-        [
-            [(READABLE, False), ("mumble", False), ("oops", False)],
-            [(READABLE, False), ("hm", False)],
-        ]
-    )
+def scripted(*replies, **texts):
+    """A critic whose model says these one after the other. texts: of its rubric."""
+    left = iter(replies)
+    rubric = RUBRIC.model_copy(update=texts)
+    return VisionLanguageCritic(FakeSpeaker(lambda _: next(left)), rubric)
 
-    def reply(chats, manner):
-        asked.append(chats)
-        return [Reply(*told) for told in next(said)]
 
-    monkeypatch.setattr(critic._speaker, "replies", reply)
+def test_what_cannot_be_read_is_asked_for_once_more_and_then_unscored():
+    critic = scripted(READABLE, "mumble", "oops", READABLE, "hm")
     requests = [CIRCLE, Request("a blue square"), Request("a star")]
     first, second, third = critic.judge(requests, [RED, BLUE, RED])
 
     assert (first.overall, second.overall, third.overall) == (0.5, 0.5, None)
     assert "unreadable" in third.problem
     assert third.raw == "hm"
-    assert [len(chats) for chats in asked] == [3, 2]  # the two unread ones, together
-    again = asked[1][0]
+    calls = critic.speaker.calls
+    assert [len(chats) for chats in calls] == [3, 2]  # the two unread ones, together
+    again = calls[1][0]
     assert [message["role"] for message in again] == ["system", "user", "assistant", "user"]
     assert again[1]["content"][0]["image"].getpixel((0, 0)) == (0, 0, 255)
     assert again[2]["content"][0]["text"] == "mumble"
     assert again[3]["content"][0]["text"] == "again please"
 
 
-def test_a_rewrite_that_cannot_be_used_is_asked_for_once_more(critics, monkeypatch):
-    critic = critics("qwen3_vl")
+def test_a_rewrite_that_cannot_be_used_is_asked_for_once_more():
+    critic = scripted(
+        "a tall circle",
+        "Sure!\n## Refined Request: a wide circle",
+        Reply("a circle that is", cut_off=True),
+        "# User Request Analysis\na circle",
+    )
     critic.limit = 77
-    asked = []
-    said = [
-        ("a tall circle", False),
-        ("Sure!\n## Refined Request: a wide circle", False),
-        ("a circle that is", True),
-        ("# User Request Analysis\na circle", False),
-    ]
-
-    def reply(chats, manner):
-        asked.extend(chats)
-        return [Reply(*said.pop(0)) for _ in chats]
-
-    monkeypatch.setattr(critic._speaker, "replies", reply)
     before = Critique(overall=0.5, refined="circle!", raw="the whole reply")
     words = ["too loud", "too short", "too red", "too late"]
-    found = critic.rewrite([Objection(CIRCLE, RED, before, w) for w in words])
-    assert found == ["a tall circle", "a wide circle", None, None]
-    assert [m["role"] for m in asked[1]] == ["system", "user", "assistant", "user"]
-    assert "77 tokens" in asked[1][1]["content"][1]["text"]
-    assert asked[1][2]["content"][0]["text"] == "the whole reply"
-    assert "too short" in asked[1][3]["content"][0]["text"]
+    rewrites = critic.rewrite([Objection(CIRCLE, RED, before, w) for w in words])
+    assert rewrites == ["a tall circle", "a wide circle", None, None]
+    system, user, reply, objection = critic.speaker.chats[1]
+    roles = [message["role"] for message in (system, user, reply, objection)]
+    assert roles == ["system", "user", "assistant", "user"]
+    assert "77 tokens" in user["content"][1]["text"]
+    assert reply["content"][0]["text"] == "the whole reply"
+    assert "too short" in objection["content"][0]["text"]
 
 
 def shown(chat):
     """The first pixel of each image in a chat, in order."""
-    parts = [part for message in chat for part in message["content"]]
-    return [part["image"].getpixel((0, 0)) for part in parts if part["type"] == "image"]
+    return [image.getpixel((0, 0)) for image in images_in(chat)]
 
 
 EDIT = Request("make it blue", source="source.png")
 BOTH = [(255, 0, 0), (0, 0, 255)]  # the red source, and the blue image that was made of it
 
 
-def test_an_edit_is_judged_asked_for_again_and_objected_to_beside_its_source(critics, monkeypatch):
-    critic = critics("qwen3_vl")
-    asked = []
-
-    def reply(chats, manner):
-        asked.extend(chats)
-        return [Reply("mumble") for _ in chats]
-
-    monkeypatch.setattr(critic._speaker, "replies", reply)
+def test_an_edit_is_judged_asked_for_again_and_objected_to_beside_its_source():
+    critic = scripted(*["mumble"] * 5)
     critic.judge([EDIT, CIRCLE], [BLUE, RED], [RED, None])
-    assert [shown(chat) for chat in asked] == [BOTH, BOTH[:1]] * 2
-    assert [part["type"] for part in asked[0][1]["content"]] == ["image", "image", "text"]
+    assert [shown(chat) for chat in critic.speaker.chats] == [BOTH, BOTH[:1]] * 2
+    _, user = critic.speaker.chats[0]
+    assert [part["type"] for part in user["content"]] == ["image", "image", "text"]
     critic.rewrite([Objection(EDIT, BLUE, Critique(raw="r"), "too short", RED)])
-    assert shown(asked[-1]) == BOTH
+    assert shown(critic.speaker.chats[-1]) == BOTH
 
 
 @pytest.mark.parametrize("family", ["qwen3_vl", "llava"])
 def test_a_critic_sees_both_images_in_their_order(critics, family):
     critic = critics(family)
     chats = critic._chats([EDIT, CIRCLE, EDIT], [BLUE, RED, RED], [RED, None, BLUE])
-    pixels = critic._speaker._inputs(chats)["pixel_values"]
+    pixels = critic.speaker._inputs(chats)["pixel_values"]
     if family == "llava":
         assert len(pixels) == 5
     else:
-        assert len(critic._speaker._inputs(chats)["image_grid_thw"]) == 5
-    together = critic._speaker._first_logits(chats)
-    alone = torch.cat([critic._speaker._first_logits([chat]) for chat in chats])
+        assert len(critic.speaker._inputs(chats)["image_grid_thw"]) == 5
+    together = critic.speaker._first_logits(chats)
+    alone = torch.cat([critic.speaker._first_logits([chat]) for chat in chats])
     assert torch.allclose(together, alone, atol=1e-4)
     assert not torch.allclose(alone[0], alone[2], atol=1e-4)  # which one is the source matters
     assert len(critic.judge([EDIT, CIRCLE], [BLUE, RED], [RED, None])) == 2
@@ -261,18 +246,18 @@ def test_a_request_that_edits_needs_its_source(critics):
 def test_a_reply_at_the_limit_is_cut_off_and_one_that_ended_is_not(critics):
     critic = critics("llava")
     chat = with_images(RUBRIC.messages(CIRCLE), [RED])
-    config = critic._speaker.model.generation_config
+    config = critic.speaker.model.generation_config
     config.eos_token_id = None
-    assert critic._speaker.replies([chat], Manner(6))[0].cut_off is True
+    assert critic.speaker.replies([chat], Decoding(6))[0].cut_off is True
     config.eos_token_id = list(range(64))
-    assert critic._speaker.replies([chat], Manner(6))[0].cut_off is False
+    assert critic.speaker.replies([chat], Decoding(6))[0].cut_off is False
 
 
 def test_progress_counts_tokens_of_all_batches(critics):
     told = []
     critic = critics("llava")
-    critic._speaker.model.generation_config.eos_token_id = None
-    critic._speaker.progress = lambda *step: told.append(step)
+    critic.speaker.model.generation_config.eos_token_id = None
+    critic.speaker.progress = lambda *step: told.append(step)
     critic.judge([CIRCLE] * 3, [RED] * 3)
     told = list(dict.fromkeys(told))
     assert told[:6] == [("judge", done, 18) for done in range(2, 14, 2)]
@@ -283,18 +268,18 @@ def test_progress_counts_tokens_of_all_batches(critics):
 def test_sampling_is_the_same_each_time_and_greedy_is_the_default(critics):
     critic = critics("qwen3_vl")
     chat = with_images(RUBRIC.messages(CIRCLE), [RED])
-    greedy = critic._speaker.replies([chat], Manner(6))
+    greedy = critic.speaker.replies([chat], Decoding(6))
     state = torch.random.get_rng_state()
-    sampled = critic._speaker.replies([chat], Manner(6, temperature=2.0))
+    sampled = critic.speaker.replies([chat], Decoding(6, temperature=2.0))
     assert torch.equal(torch.random.get_rng_state(), state)
     assert sampled != greedy
     torch.manual_seed(5)
-    assert critic._speaker.replies([chat], Manner(6, temperature=2.0)) == sampled
-    assert critic._speaker.replies([chat], Manner(6, temperature=2.0, draw=1)) != sampled
+    assert critic.speaker.replies([chat], Decoding(6, temperature=2.0)) == sampled
+    assert critic.speaker.replies([chat], Decoding(6, temperature=2.0, seed=1)) != sampled
 
 
 def test_numbers_are_told_with_the_chances_of_others_in_their_places(critics, monkeypatch):
-    speaker = critics("llava")._speaker
+    speaker = critics("llava").speaker
     vocabulary = speaker.processor.tokenizer.get_vocab()
     word = min(word for word in vocabulary if word.isalpha() and word != "is")
     monkeypatch.setattr(type(speaker), "_numbers", {vocabulary[word]: 3.0, 0: 2.0})
@@ -308,51 +293,35 @@ def test_numbers_are_told_with_the_chances_of_others_in_their_places(critics, mo
 def test_every_step_of_a_reply_is_watched_where_numbers_are_asked_for(critics):
     critic = critics("qwen3_vl")
     chat = with_images(RUBRIC.messages(CIRCLE), [RED])
-    plain = critic._speaker.replies([chat], Manner(6))
-    watched = critic._speaker.replies([chat], Manner(6, numbers=True))
+    plain = critic.speaker.replies([chat], Decoding(6))
+    watched = critic.speaker.replies([chat], Decoding(6, numbers=True))
     assert [r.text for r in watched] == [r.text for r in plain]
 
 
-def test_a_request_is_taken_apart_without_an_image(critics, monkeypatch):
-    critic = critics("qwen3_vl")
-    critic._rubric = RUBRIC.model_copy(update={"checklist": "questions on {request}"})
-    asked = []
-    said = [Reply("1 | object | - | Is there a circle?"), Reply("hm"), Reply("hm")]
-
-    def reply(chats, manner):
-        asked.extend(chats)
-        return [said.pop(0) for _ in chats]
-
-    monkeypatch.setattr(critic._speaker, "replies", reply)
-    found = critic.take_apart([CIRCLE, Request("a star")])
-    assert [len(questions) for questions in found] == [1, 0]
-    assert asked[0] == [
+def test_a_request_is_taken_apart_without_an_image():
+    question = "1 | object | - | Is there a circle?"
+    critic = scripted(question, "hm", "hm", checklist="questions on {request}")
+    checklists = critic.take_apart([CIRCLE, Request("a star")])
+    assert [len(requirements) for requirements in checklists] == [1, 0]
+    first, _, again = critic.speaker.chats
+    assert first == [
         {"role": "user", "content": [{"type": "text", "text": "questions on a red circle"}]}
     ]
-    assert asked[2][-1]["content"][0]["text"] == "again please"  # the one that was not read
+    assert again[-1]["content"][0]["text"] == "again please"  # the one that was not read
 
 
-def test_two_images_are_shown_in_the_order_they_are_given(critics, monkeypatch):
-    critic = critics("qwen3_vl")
-    critic._rubric = RUBRIC.model_copy(update={"comparison": "which shows {request} ?"})
-    asked = []
-
-    def reply(chats, manner):
-        asked.extend(chats)
-        return [Reply("Better: second") for _ in chats]
-
-    monkeypatch.setattr(critic._speaker, "replies", reply)
+def test_two_images_are_shown_in_the_order_they_are_given():
+    critic = scripted("Better: second", comparison="which shows {request} ?")
     assert critic.compare([CIRCLE], [RED], [BLUE]) == [Preference.SECOND]
-    content = asked[0][0]["content"]
-    shown = [part["image"].getpixel((0, 0)) for part in content if part["type"] == "image"]
-    assert shown == [(255, 0, 0), (0, 0, 255)]
-    assert content[-1]["text"] == "which shows a red circle ?"
+    (chat,) = critic.speaker.chats
+    assert shown(chat) == [(255, 0, 0), (0, 0, 255)]
+    assert chat[0]["content"][-1]["text"] == "which shows a red circle ?"
 
 
 @pytest.mark.parametrize("family", ["qwen3_vl", "llava"])
 def test_a_model_can_be_shown_two_images_or_none(critics, family):
     critic = critics(family)
-    critic._rubric = RUBRIC.model_copy(
+    critic.rubric = RUBRIC.model_copy(
         update={"comparison": "is there {request} ?", "checklist": "is there {request} ?"}
     )
     assert critic.compare([CIRCLE], [RED], [BLUE]) == [None]  # random weights say nothing readable
@@ -367,7 +336,7 @@ def test_a_rubric_without_the_words_to_ask_is_named(critics, ask):
 
 
 def answers(loaded):
-    return judging.ModelCritic(local.LocalSpeaker(*loaded, CPU), RUBRIC).answer(
+    return VisionLanguageCritic(local.LocalSpeaker(*loaded, CPU), RUBRIC).answer(
         [RED], ["is there a red circle ?"]
     )
 
@@ -461,7 +430,7 @@ def test_without_quantizing_nothing_is_kept(checkpoint, cache, monkeypatch):
 def test_a_model_without_eyes(tmp_path):
     model = str(tiny.text_only(tmp_path / "text"))
     with pytest.raises(ModelError, match="cannot see images: it is a llama model") as caught:
-        judging.load(model, RUBRIC, CPU)
+        load_critic(model, RUBRIC, CPU)
     assert "vision-language" in caught.value.hint
 
 
@@ -470,12 +439,12 @@ def test_a_model_without_a_chat_template(checkpoint, tmp_path):
     shutil.copytree(checkpoint("qwen3_vl"), folder)
     (folder / "chat_template.jinja").unlink()
     with pytest.raises(ModelError, match="no chat template"):
-        judging.load(str(folder), RUBRIC, CPU)
+        load_critic(str(folder), RUBRIC, CPU)
 
 
 def test_a_folder_that_is_no_model(tmp_path):
     with pytest.raises(ModelError, match=r"it has no config\.json"):
-        judging.load(str(tmp_path), RUBRIC, CPU)
+        load_critic(str(tmp_path), RUBRIC, CPU)
 
 
 def test_weights_of_another_shape_than_the_config(checkpoint, tmp_path):
@@ -483,7 +452,7 @@ def test_weights_of_another_shape_than_the_config(checkpoint, tmp_path):
     shutil.copytree(checkpoint("llava", inner=100), folder)
     shutil.copy(checkpoint("llava") + "/config.json", folder)
     with pytest.raises(ModelError, match=r"weights of .* cannot be loaded"):
-        judging.load(str(folder), RUBRIC, CPU, quantize="none")
+        load_critic(str(folder), RUBRIC, CPU, quantize="none")
 
 
 def test_weights_that_are_missing_are_not_made_up(checkpoint, tmp_path):
@@ -496,7 +465,7 @@ def test_weights_that_are_missing_are_not_made_up(checkpoint, tmp_path):
     del weights[name]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"lacks 1 of its weights, such as .*q_proj"):
-        judging.load(str(folder), RUBRIC, CPU)
+        load_critic(str(folder), RUBRIC, CPU)
 
 
 @pytest.mark.parametrize("error", [ImportError("none"), RuntimeError("torchvision::nms")])
@@ -504,8 +473,8 @@ def test_torchvision_that_does_not_import_is_done_without(monkeypatch, error):
     def fail(name):
         raise error
 
-    monkeypatch.setattr(processor, "import_module", fail)
-    assert not processor.torchvision_imports()
+    monkeypatch.setattr(loading, "import_module", fail)
+    assert not loading.torchvision_imports()
 
 
 def test_the_cache_is_where_the_user_says_or_where_caches_are(monkeypatch, tmp_path):
@@ -521,7 +490,7 @@ def test_the_cache_is_where_the_user_says_or_where_caches_are(monkeypatch, tmp_p
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_critic_answers_the_same_after_a_turn_outside_the_gpu(checkpoint):
     device = SharedDevice("cuda")
-    critic = judging.load(checkpoint("qwen3_vl"), RUBRIC, device)
+    critic = load_critic(checkpoint("qwen3_vl"), RUBRIC, device)
     before = critic.answer([RED], ["is there a red circle ?"])
     device.clear()
     assert critic.answer([RED], ["is there a red circle ?"]) == before

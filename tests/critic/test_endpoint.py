@@ -24,8 +24,10 @@ from serving import completion
 
 from gcr.__main__ import main
 from gcr.core.records import Objection, Request
-from gcr.critic import endpoint, judging, keys, rubric, server
-from gcr.critic.speaker import Manner
+from gcr.critic import endpoint, keys, rubric, server
+from gcr.critic.critic import JUDGES_TEMPERATURE, VisionLanguageCritic
+from gcr.critic.critic import load as load_critic
+from gcr.critic.speaker import Decoding
 from gcr.device.memory import SharedDevice
 from gcr.errors import GcrError, ModelError, UsageError
 from gcr.pocket import world
@@ -77,8 +79,8 @@ def scenes(count):
 
 
 def test_the_same_weights_say_the_same_behind_a_real_server(served):
-    remote = judging.load(served, POCKET, CPU, batch=2)
-    local = judging.load("pocket:critic", POCKET, CPU, quantize="none", batch=1)
+    remote = load_critic(served, POCKET, CPU, batch=2)
+    local = load_critic("pocket:critic", POCKET, CPU, quantize="none", batch=1)
     images = scenes(2)
     requests = [CIRCLE, Request("two blue squares and a green star")]
     critiques = remote.judge(requests, images)
@@ -131,7 +133,7 @@ def test_bench_finds_whether_to_draw_while_a_server_judges(served, tmp_path, mon
 def test_a_real_server_that_tells_no_probabilities_is_turned_down_before_the_loop(served):
     for score in ("soft", "checklist"):
         with pytest.raises(UsageError, match="tells no probabilities") as caught:
-            judging.load(served, POCKET, CPU, score=score)
+            load_critic(served, POCKET, CPU, score=score)
         assert "vLLM" in caught.value.hint
 
 
@@ -177,7 +179,7 @@ def test_images_and_words_arrive_as_they_were_sent(stage):
     stage.answer = lambda _: completion("fine")
     parts = [{"type": "image", "image": image}, {"type": "text", "text": "what?"}]
     answered = {"role": "assistant", "content": [{"type": "text", "text": "hm"}]}
-    (reply,) = speaker(stage).replies([[{"role": "user", "content": parts}, answered]], Manner(9))
+    (reply,) = speaker(stage).replies([[{"role": "user", "content": parts}, answered]], Decoding(9))
     assert (reply.text, reply.cut_off) == ("fine", False)
     sent = stage.asked[0]
     assert (sent["model"], sent["max_tokens"], sent["temperature"]) == ("staged", 9, 0.0)
@@ -191,7 +193,7 @@ def test_images_and_words_arrive_as_they_were_sent(stage):
 
 def test_a_reply_at_the_limit_is_cut_off_and_one_without_words_is_empty(stage):
     stage.answer = lambda _: completion(None, finish="length")
-    (reply,) = speaker(stage).replies([CHAT], Manner(9))
+    (reply,) = speaker(stage).replies([CHAT], Decoding(9))
     assert (reply.text, reply.cut_off) == ("", True)
 
 
@@ -213,23 +215,23 @@ def test_replies_keep_their_order_and_no_more_are_asked_for_at_once_than_allowed
     asked = speaker(stage, batch=3)
     asked._progress = lambda *step: told.append(step)
     chats = [[{"role": "user", "content": [{"type": "text", "text": str(i)}]}] for i in range(9)]
-    assert [r.text for r in asked.replies(chats, Manner(4))] == [str(i) for i in range(9)]
+    assert [r.text for r in asked.replies(chats, Decoding(4))] == [str(i) for i in range(9)]
     assert stage.busiest == 3
     assert told == [("judge", i, 9) for i in range(1, 10)]
 
 
 def test_each_judge_has_a_seed_and_a_temperature(stage):
     stage.answer = lambda _: completion(REPLY)
-    judging.ModelCritic(speaker(stage), POCKET, judges=3).judge([CIRCLE], [RED])
+    VisionLanguageCritic(speaker(stage), POCKET, judges=3).judge([CIRCLE], [RED])
     assert sorted(body["seed"] for body in stage.asked) == [0, 1, 2]
-    assert {body["temperature"] for body in stage.asked} == {judging.JUDGES_TEMPERATURE}
+    assert {body["temperature"] for body in stage.asked} == {JUDGES_TEMPERATURE}
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_what_passes_is_tried_again_with_longer_and_longer_pauses(stage, pauses, status):
     faults = iter([(status, {}, "busy")] * 3)
     stage.answer = lambda _: next(faults, completion("fine"))
-    assert speaker(stage).replies([CHAT], Manner(4))[0].text == "fine"
+    assert speaker(stage).replies([CHAT], Decoding(4))[0].text == "fine"
     assert len(pauses) == 3
     assert pauses[0] < pauses[1] < pauses[2]
 
@@ -237,7 +239,7 @@ def test_what_passes_is_tried_again_with_longer_and_longer_pauses(stage, pauses,
 def test_a_connection_that_breaks_is_made_again(stage, pauses):
     faults = iter([None, None])
     stage.answer = lambda _: next(faults, completion("fine"))
-    assert speaker(stage).replies([CHAT], Manner(4))[0].text == "fine"
+    assert speaker(stage).replies([CHAT], Decoding(4))[0].text == "fine"
     assert len(pauses) == 2
 
 
@@ -245,7 +247,7 @@ def test_a_server_says_how_long_to_wait(stage, pauses):
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=60))
     faults = iter([(429, {"Retry-After": "7"}, ""), (503, {"Retry-After": soon}, "")])
     stage.answer = lambda _: next(faults, completion("fine"))
-    speaker(stage).replies([CHAT], Manner(4))
+    speaker(stage).replies([CHAT], Decoding(4))
     assert pauses[0] == 7
     assert 50 < pauses[1] <= 60
 
@@ -253,11 +255,11 @@ def test_a_server_says_how_long_to_wait(stage, pauses):
 def test_a_server_that_wants_too_much_patience_or_never_recovers_is_given_up(stage, pauses):
     stage.answer = lambda _: (429, {"Retry-After": "3600"}, {"error": {"message": "quota"}})
     with pytest.raises(ModelError, match="answers 429: quota"):
-        speaker(stage).replies([CHAT], Manner(4))
+        speaker(stage).replies([CHAT], Decoding(4))
     assert pauses == []
     stage.answer = lambda _: (500, {}, "boom")
     with pytest.raises(ModelError, match="answers 500: boom"):
-        speaker(stage).replies([CHAT], Manner(4))
+        speaker(stage).replies([CHAT], Decoding(4))
     assert len(pauses) == server.TRIES - 1
 
 
@@ -266,7 +268,7 @@ def test_a_reply_that_never_comes_is_not_waited_for_twice(stage, pauses):
     stage.answer = lambda _: released.wait(5) and completion("late")
     try:
         with pytest.raises(ModelError, match=r"did not reply within 0\.2 seconds"):
-            speaker(stage, reply_seconds=0.2).replies([CHAT], Manner(4))
+            speaker(stage, reply_seconds=0.2).replies([CHAT], Decoding(4))
     finally:
         released.set()
     assert pauses == []
@@ -285,7 +287,7 @@ def test_ctrl_c_does_not_wait_for_the_server(stage):
     stage.answer = answer
     try:
         with pytest.raises(KeyboardInterrupt):
-            speaker(stage).replies([CHAT] * 3, Manner(4))
+            speaker(stage).replies([CHAT] * 3, Decoding(4))
         assert answered == []
     finally:
         released.set()
@@ -393,7 +395,7 @@ def test_offline_there_is_only_this_machine(stage, monkeypatch):
 def test_answers_are_the_odds_of_yes_against_no(stage):
     likely = {"Yes": math.log(0.5), " no": math.log(0.2), "yes": math.log(0.1), "It": -9.0}
     stage.answer = lambda _: completion("Yes", [("Yes", likely)])
-    critic = judging.ModelCritic(speaker(stage), POCKET)
+    critic = VisionLanguageCritic(speaker(stage), POCKET)
     assert critic.answer([RED], ["is it red?"]) == pytest.approx([0.6 / 0.8])
     assert stage.asked[0]["top_logprobs"] == endpoint.LIKELIEST
     stage.answer = lambda _: completion("no", [("no", {"no": math.log(0.9), "It": math.log(0.1)})])
@@ -418,7 +420,7 @@ def test_soft_scores_are_read_from_the_numbers_a_server_tells(stage, thoughts):
     tokens.append(("<|im_end|>", {}))
     stage.answer = lambda _: completion(text, tokens)
     one = POCKET.model_copy(update={"aspects": ("Text Faithfulness",), "optional": ()})
-    (critique,) = judging.ModelCritic(speaker(stage), one, "soft").judge([CIRCLE], [RED])
+    (critique,) = VisionLanguageCritic(speaker(stage), one, score="soft").judge([CIRCLE], [RED])
     assert critique.aspects[0].score == pytest.approx((0.6 * 2 + 0.2 * 4) / 0.8)
 
 

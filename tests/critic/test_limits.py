@@ -5,11 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
-from fakes import FakeCritic, FakeGenerator, paint
+from fakes import POCKET, FakeCritic, FakeGenerator, FakeSpeaker, paint, replying
 
 import gcr
 from gcr.core.records import Critique, Request
 from gcr.critic import limits
+from gcr.critic.critic import VisionLanguageCritic
 from gcr.errors import UsageError
 from gcr.pocket import language, understanding, world
 from gcr.results.report import report
@@ -80,9 +81,10 @@ def test_all_that_the_language_can_say_is_understood():
             assert understanding.of(text).ignored == ()
 
 
-def marked(request=None):
-    """A critic that scores everything 1, as that of the models is put together."""
-    return limits.Limited(FakeCritic({}, 1.0))
+def marked(critic=None):
+    """The embedded critic, had it a model that scores everything 1, or as it is told."""
+    speaker = FakeSpeaker(replying(critic or FakeCritic({}, 1.0)))
+    return VisionLanguageCritic(speaker, POCKET, ignored=limits.ignored)
 
 
 def test_scores_say_what_they_say_nothing_of():
@@ -176,7 +178,7 @@ def test_pairs_for_training_rest_on_scores_that_are_trusted(cli):
     from gcr.results.preferences import gather
 
     critiques = {i: Critique(overall=i / 10, raw="x") for i in range(4)}
-    cli.models["critic"] = limits.Limited(FakeCritic(critiques))
+    cli.models["critic"] = marked(FakeCritic(critiques))
     for prompt, left_out in ((PARTLY, {"untrusted": 1}), ("a red circle", {})):
         folder = gcr.refine(prompt, rounds=2, compare=False).folder
         found = gather([folder])

@@ -14,8 +14,8 @@ from gcr.core.guards import complaint, kept
 from gcr.core.plaintext import plain
 from gcr.core.records import Critique, Request
 from gcr.critic import checklist, pairwise
-from gcr.critic.expected_scores import expected
 from gcr.critic.reply import places, read, read_refined, read_wording
+from gcr.critic.scoring import expected
 from gcr.critic.speaker import Number, Reply
 
 REQUEST = Request("a sign \"DON'T PANIC\" and a 'red' cat", keep=("cat",))

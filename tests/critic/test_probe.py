@@ -11,7 +11,9 @@ from PIL import Image
 from replies import REPLY
 from serving import completion
 
-from gcr.critic import endpoint, judging, probe, rubric, server
+from gcr.critic import endpoint, probe, rubric, server
+from gcr.critic.critic import VisionLanguageCritic
+from gcr.critic.critic import load as load_critic
 from gcr.device.memory import SharedDevice
 from gcr.errors import ModelError
 from gcr.settings import address
@@ -49,7 +51,7 @@ class Heard:
 def load(stage, score="reply", **use):
     heard = Heard()
     asked = probe.Use(size=(96, 64), warn=heard, **use)
-    return judging.load(stage.url, RUBRIC, CPU, score=score, use=asked), heard
+    return load_critic(stage.url, RUBRIC, CPU, score=score, use=asked), heard
 
 
 def images(body):
@@ -70,7 +72,7 @@ def test_it_is_asked_what_will_be_asked_with_images_of_that_size(stage):
     assert len(content) > 96 * 64 * 3 / 3  # as badly packed as what is drawn
     system, user = stage.asked[0]["messages"]
     assert "Detailed Judgement" in json.dumps([system, user])
-    assert critic.compares
+    assert critic.speaker.takes_pairs
     assert heard.warnings == []
 
 
@@ -193,7 +195,7 @@ def test_a_model_that_thinks_is_told_of_before_the_loop(stage):
 def critic_at(stage, **settings):
     """A critic that asks a staged server, as one that was connected before."""
     asked = server.Server(address.Address(stage.url, "staged"), **settings)
-    return judging.ModelCritic(endpoint.EndpointSpeaker(asked, 4), RUBRIC)
+    return VisionLanguageCritic(endpoint.EndpointSpeaker(asked, 4), RUBRIC)
 
 
 def test_a_comparison_that_fails_at_the_end_leaves_the_run_as_it_is(stage, cli):
@@ -239,7 +241,8 @@ def test_a_batch_whose_server_dies_stops_with_3_and_says_how_to_go_on(
     heard = Heard()
     cli.models["critic"] = critic_at(stage, warn=heard, return_seconds=0.2)
     judged = iter([True, True])
-    stage.answer = lambda body: counting(body, REPLY) if next(judged, False) else (502, {}, "<p>")
+    reply, _, _ = REPLY.partition("## Refined Request")  # no rewrite that a guard could object to
+    stage.answer = lambda body: counting(body, reply) if next(judged, False) else (502, {}, "<p>")
     (tmp_path / "prompts.txt").write_text(
         "a red circle\na blue star\na green square\na yellow circle\n"
     )

@@ -15,7 +15,8 @@ from gcr.core.guards import complaint
 from gcr.core.plaintext import plain
 from gcr.core.records import AspectScore, Critique, Request
 from gcr.critic import checklist, pairwise
-from gcr.critic.reply import overall, read, read_wording, write
+from gcr.critic.reply import read, read_wording, write
+from gcr.critic.scoring import overall
 
 if TYPE_CHECKING:
     from gcr.critic.rubric import Rubric

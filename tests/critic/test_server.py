@@ -15,8 +15,9 @@ from replies import REPLY
 from serving import completion
 
 from gcr.core.records import Objection, Request, Round, Run
-from gcr.critic import endpoint, judging, rubric, server, server_errors
-from gcr.critic.speaker import Manner
+from gcr.critic import endpoint, rubric, server, server_errors
+from gcr.critic.critic import VisionLanguageCritic
+from gcr.critic.speaker import Decoding
 from gcr.errors import GcrError, ModelError, UnavailableError, UsageError
 from gcr.settings import address
 
@@ -52,7 +53,7 @@ def speaker(url, **settings):
 
 
 def said(stage, **settings):
-    return speaker(stage.url, **settings).replies([CHAT], Manner(4))[0]
+    return speaker(stage.url, **settings).replies([CHAT], Decoding(4))[0]
 
 
 def headers(handler, *lines):
@@ -245,7 +246,7 @@ WITHHELD = {
 @pytest.mark.parametrize(("answer", "why"), WITHHELD.values(), ids=WITHHELD)
 def test_a_reply_that_was_held_back_scores_nothing_and_is_no_prompt(stage, answer, why):
     stage.answer = lambda _: answer
-    critic = judging.ModelCritic(speaker(stage.url), RUBRIC)
+    critic = VisionLanguageCritic(speaker(stage.url), RUBRIC)
     request, image = Request("a red cat"), Image.new("RGB", (8, 8))
     (critique,) = critic.judge([request], [image])
     assert (critique.overall, critique.refined) == (None, None)
@@ -373,7 +374,7 @@ def test_a_400_that_names_the_model_is_about_something_else(stage):
 
 def test_a_host_that_cannot_be_one_is_a_bad_url():
     with pytest.raises(UsageError, match="cannot be asked"):
-        speaker(f"http://{'a' * 70}.example/v1").replies([CHAT], Manner(4))
+        speaker(f"http://{'a' * 70}.example/v1").replies([CHAT], Decoding(4))
 
 
 @pytest.fixture
@@ -402,7 +403,7 @@ def test_the_environment_says_whom_to_trust_on_this_machine_too(encrypted, monke
 
 def test_a_server_without_tls_is_told_from_one_that_is_not_there(stage):
     with pytest.raises(ModelError, match="no TLS with https://") as caught:
-        speaker(stage.url.replace("http:", "https:")).replies([CHAT], Manner(4))
+        speaker(stage.url.replace("http:", "https:")).replies([CHAT], Decoding(4))
     assert "http://" in caught.value.hint
 
 
@@ -420,7 +421,7 @@ def test_a_server_that_restarts_is_waited_for(monkeypatch):
     heard = Heard()
     asked = speaker(first.url, warn=heard)
     first.answer = lambda _: completion("one")
-    assert asked.replies([CHAT], Manner(4))[0].text == "one"
+    assert asked.replies([CHAT], Decoding(4))[0].text == "one"
     first.close()
     again = []
 
@@ -432,7 +433,7 @@ def test_a_server_that_restarts_is_waited_for(monkeypatch):
     starter = threading.Thread(target=restart)
     starter.start()
     try:
-        replies = asked.replies([CHAT] * 3, Manner(4))
+        replies = asked.replies([CHAT] * 3, Decoding(4))
         assert [reply.text for reply in replies] == ["two"] * 3
     finally:
         starter.join()
@@ -449,10 +450,10 @@ def test_a_server_that_does_not_come_back_is_given_up_in_bounded_time(stage, mon
     heard = Heard()
     asked = speaker(stage.url, warn=heard, return_seconds=0.3)
     stage.answer = lambda _: completion("one")
-    asked.replies([CHAT], Manner(4))
+    asked.replies([CHAT], Decoding(4))
     stage.answer = lambda _: (503, {}, "loading")
     with pytest.raises(UnavailableError, match="answers 503: loading; it had answered before"):
-        asked.replies([CHAT], Manner(4))
+        asked.replies([CHAT], Decoding(4))
     assert len(heard.warnings) == 1
 
 
@@ -462,10 +463,10 @@ def test_a_server_that_does_not_come_back_is_given_up_in_bounded_time(stage, mon
 def test_a_server_that_refuses_all_is_gone_for_all(stage, pauses, status, words):
     asked = speaker(stage.url)
     stage.answer = lambda _: completion("one")
-    asked.replies([CHAT], Manner(4))
+    asked.replies([CHAT], Decoding(4))
     stage.answer = lambda _: (status, {"Retry-After": "3600"}, words)
     with pytest.raises(UnavailableError, match=words):
-        asked.replies([CHAT], Manner(4))
+        asked.replies([CHAT], Decoding(4))
     assert pauses == []
 
 

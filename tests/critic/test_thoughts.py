@@ -7,8 +7,8 @@ from replies import REFINED, REPLY, RUBRIC, read_scores, refined, scores
 
 from gcr.core.records import Preference
 from gcr.critic import checklist, pairwise
-from gcr.critic.expected_scores import expected
 from gcr.critic.reply import places, read, read_refined, read_wording
+from gcr.critic.scoring import expected
 from gcr.critic.speaker import Number, Reply
 from gcr.critic.thoughts import answer
 

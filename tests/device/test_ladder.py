@@ -145,8 +145,8 @@ def test_a_critic_answers_every_chat_though_memory_runs_out(tmp_path, monkeypatc
     loaded = loading.load(tiny.qwen3_vl(tmp_path / "critic"), CPU)
     speaker = local.LocalSpeaker(*loaded, CPU, batch=4)
     chats = [[{"role": "user", "content": [{"type": "text", "text": str(i)}]}] for i in range(5)]
-    whole = speaker.replies(chats, local.Manner(3)), speaker.yes(chats)
+    whole = speaker.replies(chats, local.Decoding(3)), speaker.yes(chats)
     scarce(monkeypatch, speaker, "_speak", [2])
-    assert speaker.replies(chats, local.Manner(3)) == whole[0]
+    assert speaker.replies(chats, local.Decoding(3)) == whole[0]
     assert speaker.ladder.size == 2
     assert speaker.yes(chats) == pytest.approx(whole[1], abs=1e-4)

@@ -89,7 +89,7 @@ def test_a_critic_is_gone_once_it_is_dropped(family, tmp_path, monkeypatch):
     loaded = loading.load(str(getattr(tiny, family)(tmp_path / "model")), device)
     speaker = local.LocalSpeaker(*loaded, device)
     chats = [[{"role": "user", "content": [{"type": "text", "text": "a"}]}]]
-    speaker.replies(chats, local.Manner(3))
+    speaker.replies(chats, local.Decoding(3))
     speaker.yes(chats)
     references = [weakref.ref(speaker), weakref.ref(loaded[1]), *modules_of(loaded[0])]
     del speaker, loaded
@@ -107,7 +107,7 @@ REWARDS = """if True:
     def watched(*arguments):
         print([type(one()).__name__ for one in references if one() is not None])
         critic = load(*arguments)
-        references.extend(map(weakref.ref, critic.critic.speaker.model.modules()))
+        references.extend(map(weakref.ref, critic.speaker.model.modules()))
         return critic
 
     rewards.load_critic = watched

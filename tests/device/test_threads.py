@@ -11,7 +11,7 @@ from fakes import SCORES, FakeCritic, FakeGenerator
 
 import gcr
 from gcr.critic import loading, local, quantized
-from gcr.critic.speaker import Manner
+from gcr.critic.speaker import Decoding
 from gcr.device.gate import Gate
 from gcr.device.memory import SharedDevice
 from gcr.drawing import generator
@@ -216,10 +216,10 @@ def test_replies_that_are_sampled_in_two_threads_are_those_of_one(place):
     torch.manual_seed(0)
     speaker = local.LocalSpeaker(*loading.load(str(tiny.llava(place / "model")), CPU), CPU)
     chats = [[{"role": "user", "content": [{"type": "text", "text": "what is there ?"}]}]]
-    manners = [Manner(24, temperature=2.0, draw=draw) for draw in range(4)]
+    decodings = [Decoding(24, temperature=2.0, seed=seed) for seed in range(4)]
     state = torch.random.get_rng_state()
-    alone = [speaker.replies(chats, manner) for manner in manners]
-    together = at_once(*[lambda m=manner: speaker.replies(chats, m) for manner in manners])
+    alone = [speaker.replies(chats, decoding) for decoding in decodings]
+    together = at_once(*[lambda m=decoding: speaker.replies(chats, m) for decoding in decodings])
     assert together == alone
     assert len({str(replies) for replies in alone}) == 4
     assert torch.equal(torch.random.get_rng_state(), state)

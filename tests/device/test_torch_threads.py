@@ -67,7 +67,7 @@ def test_the_embedded_pair_draws_and_judges_with_one(four, tmp_path, monkeypatch
     pair = models.load_models(settings, rubric.load(settings.rubric), ignore)
     drawer, critic = pair
     counted = []
-    for model in (drawer._pipeline.transformer, critic.critic.critic.speaker.model):
+    for model in (drawer._pipeline.transformer, critic.speaker.model):
         model.register_forward_pre_hook(lambda *_: counted.append(torch.get_num_threads()))
     drawn = drawer.draw([Candidate("a red circle", 1)])
     assert counted == [1, 1]

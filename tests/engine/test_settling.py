@@ -9,8 +9,8 @@ from fakes import FakeCritic, seed_of
 
 import gcr
 from gcr.core import phrases
+from gcr.core.ranking import CONFIDENCE, margin
 from gcr.core.records import Critique, Preference
-from gcr.core.spread import CONFIDENCE, margin
 from gcr.engine import settling
 from gcr.results.report import charts, report
 from gcr.settings import spreads

@@ -8,7 +8,7 @@ import pytest
 from fakes import FakeCritic, FakeGenerator
 
 import gcr
-from gcr.critic import judging
+from gcr.critic import critic
 from gcr.drawing import generator
 from gcr.engine import cluster, models
 from gcr.engine.worker import Worker
@@ -20,8 +20,8 @@ def test_a_row_has_its_own_negative_prompt_and_the_others_that_of_the_settings(
     monkeypatch, tmp_path
 ):
     monkeypatch.chdir(tmp_path)
-    generator, critic = FakeGenerator(), FakeCritic({})
-    monkeypatch.setattr(models, "load_models", lambda *_, **__: (generator, critic))
+    generator = FakeGenerator()
+    monkeypatch.setattr(models, "load_models", lambda *_, **__: (generator, FakeCritic({})))
     file = tmp_path / "p.csv"
     file.write_text("prompt,negative_prompt\na red circle, blurry \na blue star,\n")
     done = gcr.batch(file, negative="dark", rounds=1, images=1)
@@ -70,7 +70,7 @@ def test_a_pipeline_that_takes_none_is_refused_before_anything_is_drawn(monkeypa
     monkeypatch.setattr(cluster, "crew", crew)
     monkeypatch.setattr(generator, "check", lambda *_, **__: None)
     monkeypatch.setattr(generator, "load", lambda *_, **__: Taking())
-    monkeypatch.setattr(judging, "load", lambda *_, **__: FakeCritic({}))
+    monkeypatch.setattr(critic, "load", lambda *_, **__: FakeCritic({}))
     file = tmp_path / "p.csv"
     file.write_text("prompt,negative_prompt\na red circle,\na blue star,dark\n")
     with pytest.raises(UsageError, match="it takes no negative prompt"):

@@ -12,8 +12,8 @@ from gcr import pocket
 from gcr.core import guards
 from gcr.core.records import Request
 from gcr.critic import loading, reply
+from gcr.critic.loading import image_processor
 from gcr.critic.local import LocalSpeaker
-from gcr.critic.processor import image_processor
 from gcr.critic.rubric import Message
 from gcr.critic.speaker import with_images
 from gcr.device.memory import SharedDevice

@@ -14,12 +14,13 @@ from PIL import ImageChops, ImageStat
 from benchmarks import acuity, refinement
 from gcr import pocket
 from gcr.core.events import ignore
+from gcr.core.guards import check_critiques
 from gcr.core.records import Candidate, Preference, Request
 from gcr.core.stopping import StopRule
 from gcr.core.strategies import Refine
 from gcr.critic import checklist, pairwise, reply, rubric
-from gcr.critic.checklist import ByChecklist
-from gcr.critic.speaker import Manner, with_images
+from gcr.critic.critic import VisionLanguageCritic
+from gcr.critic.speaker import Decoding, with_images
 from gcr.engine.models import load_models
 from gcr.pocket import truth, world
 from gcr.pocket.language import parse, say
@@ -198,7 +199,8 @@ def test_a_checklist_scores_right_pictures_above_wrong_ones(pair, pictures):
     _, critic = pair
     shifted = [(image, pictures[i - 1][1]) for i, (image, _) in enumerate(pictures[:24])]
     asked = [*pictures[:24], *shifted]
-    scored = ByChecklist(critic).judge(
+    by_checklist = VisionLanguageCritic(critic.speaker, critic.rubric, score="checklist")
+    scored = by_checklist.judge(
         [Request(say(spec)) for _, spec in asked], [image for image, _ in asked]
     )
     right = [truth.shows(image, spec) for image, spec in asked]
@@ -219,14 +221,16 @@ def test_the_critic_prefers_the_picture_that_was_asked_for(pair, pictures):
 
 
 def test_an_objection_is_met_by_a_request_that_can_be_used(pair, pictures):
-    _, critic = pair
+    generator, critic = pair
     requests = []
     for _, spec in pictures:
         text = say(spec)
         kept = [say(Spec((group,))) for group in spec.groups if group.count > 1]
         requests.append(Request(text, keep=tuple(words for words in kept if words in text)))
     images = [image for image, _ in pictures]
+    nothing = [None] * len(images)
     judged = critic.judge(requests, images)
+    judged = check_critiques(critic, requests, images, nothing, judged, generator.excess)
     refused = [critique for critique in judged if critique.rejected]
     assert len(refused) >= 8  # the critic gives each thing a phrase of its own
     used = [c.refined for c in refused if c.refined]  # None where the second is no better
@@ -235,16 +239,16 @@ def test_an_objection_is_met_by_a_request_that_can_be_used(pair, pictures):
 
 def test_a_reply_that_broke_off_is_given_whole_when_it_is_asked_for_again(pair, pictures):
     _, critic = pair
-    rule, speaker = rubric.load("pocket"), critic.critic.critic.speaker
-    manner = Manner(rule.max_new_tokens)
+    rule, speaker = rubric.load("pocket"), critic.speaker
+    decoding = Decoding(rule.max_new_tokens)
     chats = [
         with_images(rule.messages(Request(say(spec))), [image]) for image, spec in pictures[:16]
     ]
-    whole = [said.text for said in speaker.replies(chats, manner)]
+    whole = [said.text for said in speaker.replies(chats, decoding)]
     again = [
         rule.again(chat, text[: len(text) // 3]) for chat, text in zip(chats, whole, strict=True)
     ]
-    read = [reply.read(said.text, rule) for said in speaker.replies(again, manner)]
+    read = [reply.read(said.text, rule) for said in speaker.replies(again, decoding)]
     assert sum(critique.problem == "" for critique in read) >= 0.9 * len(read)
     scores = [critique.aspects[0].score for critique in read]
     before = [reply.read(text, rule).aspects[0].score for text in whole]

@@ -6,6 +6,7 @@ the image can be told what to say of it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from PIL import Image
@@ -20,6 +21,7 @@ from gcr.core.events import (
     WorkStarted,
 )
 from gcr.core.records import (
+    AspectScore,
     Candidate,
     Critique,
     Drawing,
@@ -27,13 +29,17 @@ from gcr.core.records import (
     Preference,
     Rejected,
     Request,
-    Requirement,
     Run,
     Wording,
 )
+from gcr.critic import reply, rubric
+from gcr.critic.speaker import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from gcr.critic.rubric import Message
+    from gcr.critic.speaker import Decoding
 
 SCORES = {0: 0.2, 1: 0.4, 2: 0.6, 3: 0.8}
 """What a critic says of the images of a run's first seeds, where each is better than the last."""
@@ -134,12 +140,6 @@ class FakeCritic:
         words = self.second if rejected else self.wordings
         return [words.get(len(run.rounds) - 1) for run in runs]
 
-    def answer(self, images: Sequence[Image.Image], questions: Sequence[str]) -> list[float]:
-        return [0.5 for _ in zip(images, questions, strict=True)]
-
-    def take_apart(self, requests: Sequence[Request]) -> list[tuple[Requirement, ...]]:
-        return [() for _ in requests]
-
     def compare(
         self,
         requests: Sequence[Request],
@@ -198,3 +198,72 @@ def in_words(event):  # noqa: PLR0911 - one for each kind
         case PromptFinished(result):
             return f"{result.id} {result.failure or result.stop}"
     return ""
+
+
+POCKET = rubric.load("pocket")
+
+
+class FakeSpeaker:
+    """A model that a critic talks with. It keeps the chats that it was asked to reply to.
+
+    says: the reply to a chat. yes: the probability of "yes" after one.
+    """
+
+    takes_pairs = True
+
+    def __init__(
+        self,
+        says: Callable[[list[Message]], str | Reply],
+        yes: Callable[[list[Message]], float] = lambda _: 0.5,
+    ) -> None:
+        self.says = says
+        self.chance_of_yes = yes
+        self.calls: list[list[list[Message]]] = []
+
+    @property
+    def chats(self) -> list[list[Message]]:
+        """All that were replied to, in order."""
+        return [chat for call in self.calls for chat in call]
+
+    def can_overlap(self) -> bool:
+        return False
+
+    def begin(self) -> None: ...
+
+    def replies(self, chats: Sequence[list[Message]], decoding: Decoding) -> list[Reply]:
+        self.calls.append(list(chats))
+        replies = [self.says(chat) for chat in chats]
+        return [Reply(r) if isinstance(r, str) else r for r in replies]
+
+    def yes(self, chats: Sequence[list[Message]]) -> list[float]:
+        return [self.chance_of_yes(chat) for chat in chats]
+
+
+def images_in(chat: list[Message]) -> list[Image.Image]:
+    """The images that a chat shows, in order."""
+    parts = [part for message in chat for part in message["content"]]
+    return [part["image"] for part in parts if part["type"] == "image"]
+
+
+def text_of(chat: list[Message]) -> str:
+    """The words of a chat's last message."""
+    return "".join(part["text"] for part in chat[-1]["content"] if part["type"] == "text")
+
+
+def replying(critic: FakeCritic) -> Callable[[list[Message]], str]:
+    """Replies, as the embedded critic writes them, that say of images what a fake critic does."""
+
+    def says(chat: list[Message]) -> str:
+        images = images_in(chat)
+        if len(images) == 2:
+            (preference,) = critic.compare([], images[:1], images[1:])
+            return f"Better: {preference}"
+        (critique,) = critic.judge([Request("")], images)
+        if critique.overall is None:
+            return critique.raw
+        score = 1 + 3 * critique.overall
+        *scored, optional = (AspectScore(aspect, score) for aspect in POCKET.aspects)
+        aspects = (*scored, replace(optional, score=None))
+        return reply.write(replace(critique, aspects=aspects, raw=""), POCKET)
+
+    return says

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from PIL import Image, ImageDraw
 
-from gcr.core.loop import best_scored
+from gcr.core.ranking import best_scored
 from gcr.core.records import (
     AspectScore,
     Attempt,

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gcr.core import loop
+from gcr.core import ranking
 from gcr.core.checklist import MET, never_met
-from gcr.core.loop import best_scored
 from gcr.core.phrases import (
     COMPARED,
     STOPPED,
@@ -20,8 +19,8 @@ from gcr.core.phrases import (
     origin,
     settlement,
 )
+from gcr.core.ranking import best_scored, margin
 from gcr.core.records import Attempt, Round, Run, StopReason, Wording
-from gcr.core.spread import margin
 from gcr.results.report import charts
 from gcr.results.report.diff import Piece, pieces
 from gcr.results.report.page import number, render
@@ -69,8 +68,8 @@ class ShownRound:
 def page(folder: Path, pictures: Pictures, back: str = "") -> bytes:
     """The page of the run in a folder, which may be in progress. back: link to a gallery."""
     run, story = runfolder.look(folder)
-    best, raw = best_scored(run), loop.raw(run) if run.rounds else None
-    first = best or loop.best(run)  # to look at, scored or not
+    best, raw = best_scored(run), ranking.raw(run) if run.rounds else None
+    first = best or ranking.best(run)  # to look at, scored or not
     rounds = [_round(run, one, folder, pictures, best) for one in run.rounds]
     shown = {one.attempt.image: one for round_ in rounds for one in round_.attempts}
     source = pictures.whole(folder / run.request.source) if run.request.source else None
@@ -150,7 +149,7 @@ def _befores(
 ) -> list[Before]:
     """What the best image can be held against: the source, and the first image."""
     found = [Before("the source", source)] if source else []
-    if first is not None and first.image != (raw := loop.raw(run)).image:
+    if first is not None and first.image != (raw := ranking.raw(run)).image:
         name = "the request as it is" + (f", {number(raw.score)}" if raw.score is not None else "")
         found.append(Before(name, shown[raw.image].picture))
     return [before for before in found if before.picture.src]

@@ -17,7 +17,7 @@ FAMILIES = frozenset({"qwen3_vl"})
 that the text before them attends to, could change them."""
 
 
-class Prefix:
+class PrefixCache:
     """The last opening that was read by a model, with its keys and values."""
 
     def __init__(self, model: Any) -> None:

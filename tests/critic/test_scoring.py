@@ -1,10 +1,15 @@
-"""Soft scores: the expectation over the numbers that could have been written."""
+"""Scores: expected numbers, several judges, and how far one judgement spreads."""
+
+from dataclasses import replace
 
 import pytest
+from fakes import POCKET, FakeCritic, FakeSpeaker, paint, replying
 from replies import REPLY, RUBRIC
 
+from gcr.core.records import Critique, Request
 from gcr.critic import reply
-from gcr.critic.expected_scores import expected
+from gcr.critic.critic import VisionLanguageCritic
+from gcr.critic.scoring import expected, mean_of_judges
 from gcr.critic.speaker import Number, Reply
 
 SURE = {1.0: 0.0, 2.0: 0.0, 3.0: 1.0, 4.0: 0.0}
@@ -44,3 +49,24 @@ def test_numbers_that_are_not_found_again_stay_as_written():
 
 def test_an_unread_reply_stays_unscored():
     assert expected(reply.read("hm", RUBRIC), Reply("hm"), {}).overall is None
+
+
+def test_several_judgements_are_one_with_their_mean_and_its_error():
+    critiques = [Critique(overall=x, summary=f"{x}") for x in (0.4, 0.6, 0.5, 0.5)]
+    one = mean_of_judges(critiques)
+    assert one.overall == pytest.approx(0.5)
+    assert one.spread == pytest.approx((0.02 / 3) ** 0.5 / 2)
+    assert one.summary == "0.4"
+
+
+def test_judgements_that_could_not_be_read_do_not_count():
+    unread, read = Critique(problem="?"), Critique(overall=0.7, summary="fine")
+    assert mean_of_judges([unread, read]) == read
+    assert mean_of_judges([unread, unread]) == unread
+    assert mean_of_judges([unread, read, replace(read, overall=0.5)]).overall == pytest.approx(0.6)
+
+
+def test_a_spread_that_was_measured_before_goes_with_every_score():
+    critic = VisionLanguageCritic(FakeSpeaker(replying(FakeCritic({1: None}))), POCKET, spread=0.04)
+    critiques = critic.judge([Request("a")] * 2, [paint(0), paint(1)])
+    assert [c.spread for c in critiques] == [0.04, None]

@@ -1,13 +1,11 @@
-"""What counts as better than chance: several judges, a pooled spread, and who is best by it."""
+"""Which image is best, and what counts as better than chance."""
 
 from dataclasses import replace
 
 import pytest
-from fakes import FakeCritic, paint
 
-from gcr.core.loop import best
+from gcr.core.ranking import CONFIDENCE, best, margin, near, ranked
 from gcr.core.records import Attempt, Candidate, Critique, Request, Round, Run, StopReason
-from gcr.core.spread import CONFIDENCE, Known, margin, near, together
 from gcr.core.stopping import StopRule
 
 
@@ -17,6 +15,39 @@ def run(*scores, spread=None):
         for i, score in enumerate(scores)
     ]
     return Run("a", Request("a"), rounds=tuple(Round(i, (a,)) for i, a in enumerate(attempts)))
+
+
+def attempts(*critiques):
+    rounds = (
+        Round(0, tuple(Attempt(Candidate("x", i), c, f"{i}") for i, c in enumerate(critiques))),
+    )
+    return Run("a", Request("x"), rounds=rounds)
+
+
+UNREAD = Critique(raw="gibberish", problem="unreadable reply")
+BLANK = Critique(problem="blank image")
+
+
+def scored(score):
+    return Critique(overall=score, raw="fine")
+
+
+@pytest.mark.parametrize(
+    ("critiques", "order"),
+    [
+        ([scored(0.3), scored(0.7), scored(0.5)], "120"),
+        ([scored(0.5), scored(0.7), scored(0.7)], "120"),
+        ([UNREAD, BLANK, scored(0.0)], "201"),
+        ([BLANK, UNREAD, UNREAD], "120"),
+        ([BLANK, BLANK], "01"),
+        ([], ""),
+    ],
+    ids=["highest", "tie to the earlier", "unscored never wins", "no fault first", "first", "none"],
+)
+def test_ranking(critiques, order):
+    tried = attempts(*critiques)
+    assert "".join(a.image for a in ranked(tried.attempts)) == order
+    assert best(tried) is next(iter(ranked(tried.attempts)), None)
 
 
 def test_without_a_known_spread_every_difference_counts():
@@ -78,23 +109,3 @@ def test_the_target_is_never_reached_by_a_score_that_says_nothing_of_some_of_the
     partly = replace(tried, rounds=tuple(Round(i, (a,)) for i, a in enumerate(attempts)))
     assert (rule.reason(tried), rule.reason(partly)) == (StopReason.TARGET, None)
     assert partly.untrusted == ("a dragon",)
-
-
-def test_several_judgements_are_one_with_their_mean_and_its_error():
-    said = [Critique(overall=x, summary=f"{x}") for x in (0.4, 0.6, 0.5, 0.5)]
-    one = together(said)
-    assert one.overall == pytest.approx(0.5)
-    assert one.spread == pytest.approx((0.02 / 3) ** 0.5 / 2)
-    assert one.summary == "0.4"
-
-
-def test_judgements_that_could_not_be_read_do_not_count():
-    unread, read = Critique(problem="?"), Critique(overall=0.7, summary="fine")
-    assert together([unread, read]) == read
-    assert together([unread, unread]) == unread
-    assert together([unread, read, replace(read, overall=0.5)]).overall == pytest.approx(0.6)
-
-
-def test_a_spread_that_was_measured_before_goes_with_every_score():
-    critiques = Known(FakeCritic({1: None}), 0.04).judge([Request("a")] * 2, [paint(0), paint(1)])
-    assert [c.spread for c in critiques] == [0.04, None]

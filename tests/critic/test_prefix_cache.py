@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 
 from gcr.core.records import Request
-from gcr.critic import judging, loading, local
+from gcr.critic import loading, local
+from gcr.critic.critic import VisionLanguageCritic
 from gcr.critic.rubric import Rubric
-from gcr.critic.speaker import Manner
+from gcr.critic.speaker import Decoding
 from gcr.device.memory import SharedDevice
 
 CPU = SharedDevice("cpu")
@@ -28,7 +29,7 @@ IMAGES = [
     for size, colour in (((64, 64), "red"), ((48, 64), "blue"), ((64, 32), "green"))
 ]
 REQUESTS = [Request("a red circle"), Request("blue"), Request("a green square and a blue star")]
-MANNER = Manner(limit=24, numbers=True)
+DECODING = Decoding(max_new_tokens=24, numbers=True)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def speaker_of(loaded, *, spared=True):
 
 def chats_of(speaker, requests, sources=(None,) * 3, rubric=RUBRIC):
     requests = [replace(r, source="s" if s else "") for r, s in zip(requests, sources, strict=True)]
-    return judging.ModelCritic(speaker, rubric)._chats(requests, IMAGES, sources)
+    return VisionLanguageCritic(speaker, rubric)._chats(requests, IMAGES, sources)
 
 
 def tokens_read(speaker, chats):
@@ -67,7 +68,7 @@ def tokens_read(speaker, chats):
 
     hook = speaker.model.register_forward_pre_hook(count, with_kwargs=True)
     with hook:
-        speaker.replies(chats, replace(MANNER, limit=1))
+        speaker.replies(chats, replace(DECODING, max_new_tokens=1))
     return read
 
 
@@ -85,10 +86,10 @@ def test_replies_are_the_same(loaded, quantize, sources):
     model = loaded("qwen3_vl", quantize, layers=2)
     spared, whole = speaker_of(model), speaker_of(model, spared=False)
     chats = chats_of(spared, REQUESTS, sources)
-    expected = whole.replies(chats, MANNER)
+    expected = whole.replies(chats, DECODING)
     for _ in range(2):
-        assert_same(spared.replies(chats, MANNER), expected)
-    alone = [spared.replies([chat], MANNER)[0].text for chat in chats]
+        assert_same(spared.replies(chats, DECODING), expected)
+    alone = [spared.replies([chat], DECODING)[0].text for chat in chats]
     assert alone == [reply.text for reply in expected]
 
 
@@ -115,7 +116,7 @@ def test_a_rubric_is_read_once(loaded):
     harsh = chats_of(speaker, REQUESTS, rubric=OTHER)
     assert len(tokens_read(speaker, harsh)) == 2
     whole = speaker_of((speaker.model, speaker.processor), spared=False)
-    assert_same(speaker.replies(harsh, MANNER), whole.replies(harsh, MANNER))
+    assert_same(speaker.replies(harsh, DECODING), whole.replies(harsh, DECODING))
 
 
 def test_chats_that_share_no_opening_are_read_whole(loaded):

@@ -81,12 +81,12 @@ class _Heading:
     scored: bool
 
 
-def outline(text: str, rubric: Rubric) -> list[Section]:
+def cut(text: str, rubric: Rubric) -> list[Section]:
     """The sections of a reply, in order; never empty. Text before the first heading is `other`."""
-    return _Cutter(_of(rubric), shown(text, rubric)).sections
+    return _Reader(_of(rubric), without_thoughts(text, rubric)).sections
 
 
-def shown(text: str, rubric: Rubric) -> str:
+def without_thoughts(text: str, rubric: Rubric) -> str:
     """The reply without thoughts and control tokens, every character in its place."""
     text = text.replace("\r\n", " \n").replace("\r", "\n")
     return answer(text, _of(rubric).form)
@@ -138,26 +138,26 @@ class _Grammar:
     def match(self, line: str) -> _Heading | None:
         """The heading a line starts with. It needs a `#`, a colon, a score or a line to itself."""
         stripped = line.strip()
-        found = self.heading.fullmatch(stripped)
-        if not found:
+        match = self.heading.fullmatch(stripped)
+        if not match:
             return None
-        rest, marked = found["rest"].strip(), "#" in found["lead"]
-        if not (found["colon"] or marked or not rest or _ALONE.fullmatch(rest)):
+        rest, marked = match["rest"].strip(), "#" in match["lead"]
+        if not (match["colon"] or marked or not rest or _ALONE.fullmatch(rest)):
             return None
-        mark = found["bold"] or found["strong"] or ""
-        if mark and not (found["closed"] or found["inner"]):
+        mark = match["bold"] or match["strong"] or ""
+        if mark and not (match["closed"] or match["inner"]):
             # `**Score:** 3` closes after the colon, `**Score: 3**` at the end of the line.
             rest = rest[len(mark) :] if rest.startswith(mark) else rest.removesuffix(mark)
         rest = rest.strip()
         lead = len(line) - len(line.lstrip())
-        kind, aspect = next((k, a) for name, k, a in self.names if name.fullmatch(found["name"]))
+        kind, aspect = next((k, a) for name, k, a in self.names if name.fullmatch(match["name"]))
         return _Heading(
             kind,
             aspect,
-            (rest, lead + stripped.index(rest, found.start("rest"))),
-            (found["note"] or "", lead + max(found.start("note"), 0)),
+            (rest, lead + stripped.index(rest, match.start("rest"))),
+            (match["note"] or "", lead + max(match.start("note"), 0)),
             marked,
-            bool(found["scored"]),
+            bool(match["scored"]),
         )
 
 
@@ -173,8 +173,8 @@ def _pattern(name: str) -> str:
     return r"[\s_-]+".join(either.get(word, re.escape(word)) for word in words)
 
 
-class _Cutter:
-    """Walks the lines of one reply.
+class _Reader:
+    """Reads one reply line by line.
 
     Aspects and their scores count only between the heading of the judgement, where there is one,
     and the summary. Elsewhere the same words are prose: a request may quote them, and so may a

@@ -1,0 +1,97 @@
+"""Which image is better, and which the best: by score, by a person's choice, and beyond chance.
+
+A critic that judges one image several times does not score it the same each time. The higher score
+is the better guess all the same. But a lead that is no larger than that resets no plateau, and
+nothing is claimed of it.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gcr.core.records import Attempt, Run
+
+CONFIDENCE = 1.645
+"""Standard deviations that chance exceeds upwards once in 20 times."""
+
+
+def ranked(attempts: Iterable[Attempt]) -> list[Attempt]:
+    """Attempts, best first.
+
+    Higher scores come first and a tie goes to the earlier attempt. Unscored attempts come after
+    every scored one: first those whose critique could not be read, then those never judged.
+    """
+    return sorted(attempts, key=_rank)
+
+
+def _rank(attempt: Attempt) -> tuple[int, float]:
+    if attempt.score is not None:
+        return 0, -attempt.score
+    # Only an image that was never judged, because it is faulty, has neither aspects nor a reply.
+    return (1 if attempt.critique.aspects or attempt.critique.raw else 2), 0.0
+
+
+def highest(attempts: Iterable[Attempt]) -> Attempt | None:
+    """The attempt of the highest score; None where nothing is scored."""
+    top = next(iter(ranked(attempts)), None)
+    return top if top is not None and top.score is not None else None
+
+
+def best(run: Run) -> Attempt | None:
+    """The image that a person kept, or that a blind comparison settled on; or else that of the
+    highest score, and of equals the earlier one; None before the first round.
+
+    Where nothing was scored this is the first image that has no fault, or failing that the first
+    image: something to look at, whose `score` is None. Check it before calling it a result.
+    """
+    chosen = run.kept or run.settled
+    by_choice = (attempt for attempt in run.attempts if chosen and attempt.image == chosen)
+    return next(by_choice, None) or next(iter(ranked(run.attempts)), None)
+
+
+def best_scored(run: Run) -> Attempt | None:
+    """The best of the attempts that have a score, or the one that a person kept."""
+    top = best(run)
+    return top if top is not None and (top.score is not None or run.kept) else None
+
+
+def raw(run: Run) -> Attempt:
+    """The baseline: the user's own words drawn with the user's own seed. Needs one round."""
+    return run.rounds[0].attempts[0]
+
+
+def margin(attempts: Iterable[Attempt]) -> float:
+    """By how much one score must exceed another to be better and not lucky; 0 where unknown.
+
+    The spread of a critic is one figure: those of the attempts are pooled. A difference of two
+    scores spreads √2 times as far as one.
+    """
+    spreads = [a.critique.spread for a in attempts if a.critique.spread is not None]
+    return CONFIDENCE * math.sqrt(2) * pooled(spreads) if spreads else 0.0
+
+
+def pooled(spreads: Sequence[float]) -> float:
+    """One standard deviation for many of equally large samples."""
+    return math.sqrt(fmean(spread**2 for spread in spreads))
+
+
+def near(attempts: Sequence[Attempt], best: Attempt) -> list[Attempt]:
+    """The others whose scores differ from that of `best` by no more than chance allows, best first.
+
+    None where no spread is known, or `best` has no score.
+    """
+    most = margin(attempts)
+    if not most or best.score is None:
+        return []
+    return [
+        attempt
+        for attempt in ranked(attempts)
+        if attempt.score is not None
+        and attempt.image != best.image
+        and abs(attempt.score - best.score) <= most
+    ]

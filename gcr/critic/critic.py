@@ -1,0 +1,332 @@
+"""The critic: a vision-language model that judges images by a rubric.
+
+    request and image ──rubric──▶ chat ──speaker──▶ reply ──reply, scoring──▶ critique
+
+`VisionLanguageCritic` holds the parts, and `load` makes it. What is asked is the rubric's matter,
+and how a model is talked to that of `local` and `endpoint`. What was answered is read by `reply`,
+`checklist` and `pairwise`, and what score it comes to is said in `scoring`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+from gcr.core import history
+from gcr.critic import checklist, endpoint, limits, pairwise, probe, reply, scoring
+from gcr.critic.loading import Quantize
+from gcr.critic.loading import load as load_model
+from gcr.critic.local import LocalSpeaker
+from gcr.critic.scoring import Score
+from gcr.critic.speaker import Decoding, image_part, with_images
+from gcr.device.threads import at_most
+from gcr.errors import UsageError
+from gcr.hub import checkpoints
+from gcr.settings import address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from PIL.Image import Image
+
+    from gcr.core.records import (
+        Critique,
+        Objection,
+        Preference,
+        Progress,
+        Rejected,
+        Request,
+        Requirement,
+        Run,
+        Wording,
+    )
+    from gcr.critic.rubric import Message, Rubric
+    from gcr.critic.speaker import Reply, Speaker
+    from gcr.device.memory import SharedDevice
+
+JUDGES_TEMPERATURE = 0.7
+"""Of several judgements by a rubric that takes the likeliest token: else all would be the same."""
+
+
+def load(  # noqa: PLR0913 - what to load, how to ask, and where: none follows from another
+    model: str,
+    rubric: Rubric,
+    device: SharedDevice,
+    *,
+    quantize: Quantize = "nf4",
+    batch: int = 2,
+    score: Score = "reply",
+    judges: int = 1,
+    spread: float | None = None,
+    progress: Progress | None = None,
+    use: probe.Use | None = None,
+) -> VisionLanguageCritic:
+    """Load an image-text-to-text model from a hub id, a folder or `pocket:critic`, or connect to
+    the server at an address.
+
+    batch: images judged at once, at most.
+    score, judges, spread: as `VisionLanguageCritic` has them.
+    use: what a server will be asked for.
+    Raises ModelError for what cannot be loaded or reached, and for a model that cannot see images;
+    UsageError for a server that does not take the key, or tells too little for this score.
+    """
+    speaker: Speaker
+    if address.is_address(model):
+        use = use or probe.Use()
+        speaker = endpoint.connect(
+            model,
+            batch=batch,
+            likely=score != "reply",
+            sample=use.sample(rubric),
+            trusted=use.trusted,
+            progress=progress,
+            warn=use.warn,
+        )
+    else:
+        speaker = _local(model, device, quantize, batch, progress)
+    ignored = limits.ignored if limits.is_limited(model) else None
+    return VisionLanguageCritic(
+        speaker, rubric, score=score, judges=judges, spread=spread, ignored=ignored
+    )
+
+
+def _local(
+    model: str, device: SharedDevice, quantize: Quantize, batch: int, progress: Progress | None
+) -> LocalSpeaker:
+    threads = checkpoints.threads(model)
+    with at_most(threads):
+        loaded, processor = load_model(model, device, quantize)
+    with checkpoints.named_errors(model):
+        return LocalSpeaker(
+            loaded, processor, device, batch=batch, threads=threads, progress=progress
+        )
+
+
+class VisionLanguageCritic:
+    """A model that is talked to, and the rubric that it judges by.
+
+    speaker: the model, on this machine or behind an endpoint.
+    rubric: what it is asked, and the form of its replies.
+    score: where scores come from, as `scoring` has it.
+    judges: how often each image is judged, by the same model with luck of its own each time.
+    spread: standard deviation of one judgement's score, 0-1, as it was measured (`gcr calibrate`);
+        None: unknown. Not used where several judges measure it anew for each image.
+    ignored: gives the phrases of a request that the model does not understand; None: it
+        understands everything.
+    limit: tokens that the pipeline reads of a prompt; the model is told. None: it is not.
+    avoid: whether to ask for negative prompts, which not all pipelines heed.
+    """
+
+    def __init__(  # noqa: PLR0913 - its parts
+        self,
+        speaker: Speaker,
+        rubric: Rubric,
+        *,
+        score: Score = "reply",
+        judges: int = 1,
+        spread: float | None = None,
+        ignored: Callable[[Request], tuple[str, ...]] | None = None,
+    ) -> None:
+        self.speaker = speaker
+        self.rubric = rubric
+        self.score = score
+        self.judges = judges
+        self.spread = spread
+        self.ignored = ignored
+        self.limit: int | None = None
+        self.avoid = False
+        self._checklists = checklist.Checklists()
+
+    def can_overlap(self) -> bool:
+        return self.speaker.can_overlap()
+
+    def judge(
+        self,
+        requests: Sequence[Request],
+        images: Sequence[Image],
+        sources: Sequence[Image | None] = (),
+    ) -> list[Critique]:
+        """Judge each image against its request, beside the source that was edited, if any.
+
+        A reply that cannot be read is asked for once more; if that cannot be read either, the
+        critique is unscored and its `problem` says why.
+        """
+        chats = self._chats(requests, images, sources or [None] * len(images))
+        self.speaker.begin()
+        critiques = self._critiques(chats)
+        if self.score == "checklist":
+            critiques = self._scored_by_checklists(critiques, requests, images)
+        if self.spread is not None and self.judges == 1:
+            critiques = [_with_spread(critique, self.spread) for critique in critiques]
+        if self.ignored is not None:
+            critiques = [
+                replace(critique, untrusted=self.ignored(request))
+                for critique, request in zip(critiques, requests, strict=True)
+            ]
+        return critiques
+
+    def rewrite(self, objections: Sequence[Objection]) -> list[str | None]:
+        """Ask for another refined request, in the conversation that led to the one complained of.
+
+        A reply in the whole form is read like a critique; any other is the refined request itself.
+        """
+        chats = self._chats(
+            [objection.request for objection in objections],
+            [objection.image for objection in objections],
+            [objection.source for objection in objections],
+        )
+        self.speaker.begin()
+        replies = self._ask(
+            [
+                self.rubric.object(chat, objection.critique.raw, objection.complaint)
+                for chat, objection in zip(chats, objections, strict=True)
+            ]
+        )
+        return [reply.read_refined(r.text, self.rubric, cut_off=r.cut_off) for r in replies]
+
+    def reword(
+        self, runs: Sequence[Run], rejected: Sequence[Rejected] = ()
+    ) -> list[Wording | None]:
+        """Ask for another refined request for each run, with all in view that was tried.
+
+        None where the rubric has no words to ask with.
+        """
+        if not self.rubric.history:
+            return [None] * len(runs)
+        chats = [
+            self.rubric.reword(run.request, history.describe(run), self.limit, avoid=self.avoid)
+            for run in runs
+        ]
+        if rejected:
+            chats = [
+                self.rubric.object(chat, before.prompt, before.complaint)
+                for chat, before in zip(chats, rejected, strict=True)
+            ]
+        self.speaker.begin()
+        replies = self._ask(chats)
+        return [reply.read_wording(r.text, self.rubric, cut_off=r.cut_off) for r in replies]
+
+    def compare(
+        self, requests: Sequence[Request], firsts: Sequence[Image], seconds: Sequence[Image]
+    ) -> list[Preference | None]:
+        """Ask which of two images is the better answer to each request, in this order only.
+
+        None for all where two images are too many for the model.
+        Raises UsageError where the rubric has no words to ask with.
+        """
+        self._check_rubric_has("comparison")
+        if not self.speaker.takes_pairs:
+            return [None] * len(requests)
+        chats = [
+            with_images(self.rubric.compare(request), [first, second])
+            for request, first, second in zip(requests, firsts, seconds, strict=True)
+        ]
+        self.speaker.begin()
+        return [pairwise.read(r.text) for r in self._ask(chats)]
+
+    def take_apart(self, requests: Sequence[Request]) -> list[tuple[Requirement, ...]]:
+        """Ask for each request as a checklist, and once more where none can be read.
+
+        Raises UsageError where the rubric has no words to ask with.
+        """
+        self._check_rubric_has("checklist")
+        chats = [self.rubric.take_apart(request) for request in requests]
+        self.speaker.begin()
+        replies = self._ask(chats)
+        checklists = [checklist.read(r.text) for r in replies]
+        unread = [i for i, requirements in enumerate(checklists) if not requirements]
+        again = self._ask([self.rubric.again(chats[i], replies[i].text) for i in unread])
+        for i, second in zip(unread, again, strict=True):
+            checklists[i] = checklist.read(second.text)
+        return checklists
+
+    def answer(self, images: Sequence[Image], questions: Sequence[str]) -> list[float]:
+        """The probability of "yes" against "no" as the first word of the answer.
+
+        questions: one for each image, sent as they are.
+        """
+        contents = [
+            [image_part(image), {"type": "text", "text": question}]
+            for image, question in zip(images, questions, strict=True)
+        ]
+        return self.speaker.yes([[{"role": "user", "content": content}] for content in contents])
+
+    def _chats(
+        self,
+        requests: Sequence[Request],
+        images: Sequence[Image],
+        sources: Sequence[Image | None],
+    ) -> list[list[Message]]:
+        return [
+            with_images(
+                self.rubric.messages(request, self.limit),
+                [image] if source is None else [source, image],
+            )
+            for request, image, source in zip(requests, images, sources, strict=True)
+        ]
+
+    def _critiques(self, chats: list[list[Message]]) -> list[Critique]:
+        """What each chat is replied to, as a critique: of one judge, or of several as one."""
+        decoding = self._decoding()
+        if self.judges == 1:
+            return self._judged(chats, decoding)
+        temperature = decoding.temperature or JUDGES_TEMPERATURE
+        panel = [
+            self._judged(chats, replace(decoding, temperature=temperature, seed=i))
+            for i in range(self.judges)
+        ]
+        return [scoring.mean_of_judges(critiques) for critiques in zip(*panel, strict=True)]
+
+    def _judged(self, chats: list[list[Message]], decoding: Decoding) -> list[Critique]:
+        """What one judge says, who is asked once more where that has no score."""
+        critiques = self._read(chats, decoding)
+        unread = [i for i, critique in enumerate(critiques) if critique.overall is None]
+        again = [self.rubric.again(chats[i], critiques[i].raw) for i in unread]
+        for i, critique in zip(unread, self._read(again, decoding), strict=True):
+            critiques[i] = critique
+        return critiques
+
+    def _read(self, chats: list[list[Message]], decoding: Decoding) -> list[Critique]:
+        soft = self.score == "soft"
+        replies = self.speaker.replies(chats, replace(decoding, numbers=soft))
+        critiques = []
+        for r in replies:
+            critique = reply.read(r.text, self.rubric, cut_off=r.cut_off)
+            if soft:
+                places = reply.places(r.text, self.rubric, cut_off=r.cut_off)
+                critique = scoring.expected(critique, r, places)
+            critiques.append(replace(critique, problem=r.withheld or critique.problem))
+        return critiques
+
+    def _scored_by_checklists(
+        self, critiques: Sequence[Critique], requests: Sequence[Request], images: Sequence[Image]
+    ) -> list[Critique]:
+        """The critiques with scores from answers about each image, all asked for at once."""
+        checklists = self._checklists.of(requests, self.take_apart)
+        questions = [
+            (image, requirement.question)
+            for image, requirements in zip(images, checklists, strict=True)
+            for requirement in requirements
+        ]
+        chances = iter(self.answer([i for i, _ in questions], [q for _, q in questions]))
+        return [
+            scoring.by_checklist(critique, [replace(r, chance=next(chances)) for r in requirements])
+            for critique, requirements in zip(critiques, checklists, strict=True)
+        ]
+
+    def _ask(self, chats: list[list[Message]]) -> list[Reply]:
+        return self.speaker.replies(chats, self._decoding())
+
+    def _decoding(self) -> Decoding:
+        return Decoding(self.rubric.max_new_tokens, self.rubric.temperature)
+
+    def _check_rubric_has(self, key: Literal["checklist", "comparison"]) -> None:
+        if not getattr(self.rubric, key):
+            raise UsageError(
+                f"the rubric {self.rubric.name} has no {key}",
+                f"add the key `{key}` to it: prompts/text-to-image.yaml shows the form",
+            )
+
+
+def _with_spread(critique: Critique, spread: float) -> Critique:
+    return critique if critique.overall is None else replace(critique, spread=spread)

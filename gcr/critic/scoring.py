@@ -1,0 +1,111 @@
+"""Where a reply becomes a score.
+
+`--score` says which way:
+
+    reply      the mean of the aspects' scores as the critic wrote them    `overall`
+    soft       the same, of the numbers it was expected to write           `expected`
+    checklist  how surely the critic answers yes to each requirement       `by_checklist`
+
+An image that is judged several times has the mean of its scores (`mean_of_judges`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gcr.core.records import Critique, Requirement
+    from gcr.critic.speaker import Number, Reply
+
+Score = Literal["reply", "soft", "checklist"]
+
+
+def overall(scores: Sequence[float]) -> float:
+    """The overall score, 0-1, of one or more aspect scores, each 1-4."""
+    return min(1.0, max(0.0, (fmean(scores) - 1) / 3))
+
+
+def expected(critique: Critique, reply: Reply, places: Mapping[str, int]) -> Critique:
+    """The critique with expected scores in place of those that are written.
+
+    A critic that writes 3 where it might nearly as well have written 4 says more than 3. The score
+    is the mean of all numbers in that place, weighted with their probabilities (as G-Eval does, Liu
+    et al., 2023), so that images which share a written score can still be told apart.
+
+    places: where in the reply each aspect's score was read. One for which the model told no
+        chances there stays as written.
+    """
+    if critique.overall is None:
+        return critique
+    numbers = {number.at: number for number in reply.numbers}
+    aspects = [
+        replace(aspect, score=_mean(aspect.score, numbers[places[aspect.aspect]]))
+        if aspect.score is not None and places.get(aspect.aspect) in numbers
+        else aspect
+        for aspect in critique.aspects
+    ]
+    scores = [aspect.score for aspect in aspects if aspect.score is not None]
+    return replace(critique, aspects=tuple(aspects), overall=overall(scores))
+
+
+def _mean(written: float, number: Number) -> float:
+    """The mean score, 1-4. Of numbers with several tokens only the one that is written is known
+    whole; another counts as the number it begins with.
+    """
+    total = sum(number.chances.values())
+    begun = max((v for v in number.chances if v <= written), default=written)
+    return (
+        sum(
+            chance * (written if value == begun else value)
+            for value, chance in number.chances.items()
+        )
+        / total
+    )
+
+
+def by_checklist(critique: Critique, requirements: Sequence[Requirement]) -> Critique:
+    """The critique with the score that the answered requirements of its image come to; its words
+    stay. Unscored where there are none.
+    """
+    if not requirements:
+        problem = "the critic could not take the request apart into questions"
+        return replace(critique, overall=None, problem=problem)
+    return replace(
+        critique,
+        overall=checklist_score(requirements),
+        problem="",
+        requirements=tuple(requirements),
+    )
+
+
+def checklist_score(requirements: Sequence[Requirement]) -> float:
+    """The geometric mean of the chances that each requirement is met, 0-1.
+
+    One that needs others is met at most as far as they are. The geometric mean follows people's
+    judgement of a whole image more closely than the plain one, under which many small things make
+    up for one that is wrong (Soft-TIFA in GenEval 2, Kamath et al., 2025).
+    """
+    met: list[float] = []
+    for requirement in requirements:
+        met.append(
+            (requirement.chance or 0.0) * min((met[i] for i in requirement.needs), default=1)
+        )
+    return math.prod(met) ** (1 / len(met))
+
+
+def mean_of_judges(critiques: Sequence[Critique]) -> Critique:
+    """Several judgements of one image as one.
+
+    The score is the mean of those that could be read, its spread their standard error; all else
+    is from the first of them.
+    """
+    scores = [critique.overall for critique in critiques if critique.overall is not None]
+    first = next((c for c in critiques if c.overall is not None), critiques[0])
+    if len(scores) < 2:
+        return first
+    return replace(first, overall=fmean(scores), spread=stdev(scores) / math.sqrt(len(scores)))
