@@ -25,6 +25,7 @@ from gcr.core.stopping import StopRule
 from gcr.core.strategies import BestOfN, Refine
 from gcr.critic import rubric
 from gcr.engine import single
+from gcr.engine.machine import ThisMachine
 from gcr.engine.models import load_models
 from gcr.files.atomic import write
 from gcr.pocket import WEIGHTS, truth, world
@@ -188,7 +189,9 @@ def figures(arms: dict[str, Arm]) -> dict[str, float]:
 def as_shipped() -> resolving.Settings:
     """The embedded profile's settings. Nobody's own may change the figures."""
     nobodys = {"XDG_CONFIG_HOME": str(WEIGHTS)}  # a folder that holds none
-    return resolving.resolve({"profile": profiles.EMBEDDED}, folder=WEIGHTS, environ=nobodys)
+    return resolving.resolve(
+        {"profile": profiles.EMBEDDED}, ThisMachine(), folder=WEIGHTS, environ=nobodys
+    )
 
 
 def timings(chosen: resolving.Settings) -> dict[str, float]:

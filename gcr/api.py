@@ -14,6 +14,7 @@ from gcr.comparison import comparing, drawn_folders
 from gcr.core.events import ignore
 from gcr.engine import batching, single
 from gcr.engine import plan as plans
+from gcr.engine.machine import ThisMachine
 from gcr.engine.plan import SIZE
 from gcr.results.report import with_page
 from gcr.settings.resolving import resolve
@@ -42,7 +43,7 @@ def refine(
     flags: settings by the names of their options, such as `images=4`, and `trust_endpoint`.
     Raises GcrError (Unreported has an outcome); on Ctrl-C Interrupted, a KeyboardInterrupt.
     """
-    settings = resolve(flags, edit=image is not None)
+    settings = resolve(flags, ThisMachine(), edit=image is not None)
     return with_page(
         lambda emit: single.run(prompt, settings, image=image, resume=resume, emit=emit), on_event
     )
@@ -87,7 +88,7 @@ def batch(  # noqa: PLR0913 - each for itself
     """
     pace = batching.paced(wave, shard, max_failures, ray, workers)
     reading = plans.Reading(column, wildcards, literal, skip_bad)
-    plan = plans.make(prompts, resolve(flags), reading)
+    plan = plans.make(prompts, resolve(flags, ThisMachine()), reading)
     return batching.run(plan, None if into is None else Path(into), pace, emit=on_event)
 
 

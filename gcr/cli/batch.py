@@ -162,12 +162,13 @@ def batch(
         raise UsageError("--shard needs --into", "name one folder that all shards share")
     from gcr.engine import batching
     from gcr.engine import plan as plans
+    from gcr.engine.machine import ThisMachine
     from gcr.inputs import jobs
     from gcr.results import layouts
     from gcr.settings.resolving import resolve
 
     pace = batching.paced(wave, shard, max_failures, ray, workers)
-    settings = resolve(flags)
+    settings = resolve(flags, ThisMachine())
     reading = plans.Reading(column, wildcards, literal, skip_bad)
     plan = plans.make(files, settings, reading)
     if layout:

@@ -46,11 +46,12 @@ def bench(
 
     logs.set_up(verbose=False, quiet=quiet)
     from gcr.diagnose import calibration
+    from gcr.engine.machine import ThisMachine
     from gcr.engine.requests import checked
     from gcr.settings.resolving import resolve
     from gcr.ui.terminal import Terminal
 
-    settings = resolve(flags)
+    settings = resolve(flags, ThisMachine())
     asked = checked(prompt or calibration.prompts(settings)[0])
     terminal = None if quiet else Terminal()
     try:
@@ -74,16 +75,17 @@ def _measured(
     from gcr.critic import rubric
     from gcr.diagnose import bench as benches
     from gcr.engine.models import load_models
-    from gcr.settings import measured, overlaps
+    from gcr.settings.measurements import OVERLAPS, SPEEDS, device_key, pair
 
     questions = rubric.load(settings.rubric)
     drawer, critic = load_models(settings, questions, terminal or ignore)
     found = benches.measure(prompt, drawer, critic, settings, most)
     if found.overlap is not None:
         size = settings.width, settings.height
-        of = overlaps.key(settings.generator, settings.critic, found.device, size)
-        overlaps.keep(os.environ, of, pays=found.overlap.pays)
-    return found, measured.keep(os.environ, benches.notes(found, drawer, critic, settings))
+        models = pair(settings.generator, settings.critic)
+        key = device_key("overlap", models, found.device, size)
+        OVERLAPS.keep(os.environ, {key: found.overlap.pays})
+    return found, SPEEDS.keep(os.environ, benches.notes(found, drawer, critic, settings))
 
 
 def _rows(found: "Bench") -> list[tuple[str, str, str]]:

@@ -70,9 +70,10 @@ def calibrate(
     from gcr.critic import limits
     from gcr.critic import rubric as rubrics
     from gcr.diagnose import calibration
+    from gcr.engine.machine import ThisMachine
     from gcr.engine.models import load_models
     from gcr.engine.requests import checked
-    from gcr.settings import spreads
+    from gcr.settings.measurements import SPREADS, spread_key
     from gcr.settings.resolving import resolve
     from gcr.ui.terminal import Terminal
 
@@ -86,7 +87,7 @@ def calibrate(
         "judges": judges or JUDGES,
         "trust_endpoint": trust_endpoint,
     }
-    settings = resolve(flags)
+    settings = resolve(flags, ThisMachine())
     if forget:
         if prompts or judges or images:
             raise UsageError(
@@ -104,8 +105,8 @@ def calibrate(
     finally:
         if terminal:
             terminal.close()
-    key = spreads.key(settings.critic, settings.rubric, settings.score)
-    path = spreads.keep(os.environ, key, found.spread)
+    key = spread_key(settings.critic, settings.rubric, settings.score)
+    path = SPREADS.keep(os.environ, {key: found.spread})
     if as_json:
         typer.echo(
             json.dumps({"spread": found.spread, "images": found.images, "judges": found.judges})
@@ -121,11 +122,11 @@ def calibrate(
 
 def _forget(settings: "Settings", *, as_json: bool, quiet: bool) -> None:
     """Forget one measurement, and say which; there may be none."""
-    from gcr.settings import spreads
+    from gcr.settings.measurements import SPREADS, spread_key
     from gcr.ui.terminal import Terminal
 
-    key = spreads.key(settings.critic, settings.rubric, settings.score)
-    spread = spreads.forget(os.environ, key)
+    key = spread_key(settings.critic, settings.rubric, settings.score)
+    spread = SPREADS.forget(os.environ, key)
     if as_json:
         typer.echo(json.dumps({"forgotten": spread}))
     if quiet:

@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 def show(flags: Mapping[str, object], prompts: int = 1, *, edit: bool, as_json: bool) -> None:
     """Print what runs of so many prompts under these flags would do."""
     from gcr.engine.forecast import forecast
+    from gcr.engine.machine import ThisMachine
     from gcr.engine.parts import ruled
     from gcr.settings.recorded import recorded
     from gcr.settings.resolving import traced
 
-    resolved = traced(flags, edit=edit)
+    resolved = traced(flags, ThisMachine(), edit=edit)
     settings, questions = ruled(resolved.settings)
-    found = forecast(resolved._replace(settings=settings), recorded(settings, questions), prompts)
+    found = forecast(
+        resolved._replace(settings=settings), recorded(settings, questions.sha256), prompts
+    )
     if as_json:
         typer.echo(json.dumps(found.as_json()))
         return

@@ -41,12 +41,13 @@ def refine(
     if approve:
         _check_somebody_is_there(quiet=quiet)
     from gcr.engine import single
+    from gcr.engine.machine import ThisMachine
     from gcr.engine.requests import checked, requested
     from gcr.inputs import source
     from gcr.settings.resolving import resolve
 
     request = checked(_read_stdin() if prompt == "-" else prompt)
-    settings = resolve(flags, edit=image is not None)
+    settings = resolve(flags, ThisMachine(), edit=image is not None)
     if dry_run:
         requested(request, settings, source.read(image) if image else None)
         forecast.show(flags, edit=image is not None, as_json=as_json)

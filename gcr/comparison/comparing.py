@@ -20,6 +20,7 @@ from gcr.comparison.figures import category_column
 from gcr.comparison.folder import CompareInterrupted, Contest
 from gcr.comparison.measuring import About, Comparison, conclude
 from gcr.core.events import Consumer, ignore
+from gcr.engine.machine import ThisMachine
 from gcr.engine.plan import SIZE, Pace
 from gcr.engine.waves import never
 from gcr.errors import UsageError
@@ -51,7 +52,7 @@ def shared(flags: Mapping[str, object], equal: str) -> Settings:
         raise UsageError(f"at equal {equal} the budget is {named}", hint)
     if flags.get("strategy") is not None:
         raise UsageError("a comparison has several strategies", "name each with --arm")
-    settings, origins, _ = traced(flags)
+    settings, origins, _ = traced(flags, ThisMachine())
     if equal == "seconds" and settings.max_seconds is None:
         raise UsageError("--equal seconds needs to know how many", "add --max-seconds")
     nobodys = {key for key, origin in origins.items() if origin in ("default", BUDGET_IS_LIMIT)}

@@ -17,6 +17,7 @@ from gcr.comparison.folder import CompareInterrupted
 from gcr.comparison.measuring import About, Comparison, conclude
 from gcr.core.events import Consumer, Notice, ignore
 from gcr.core.phrases import count
+from gcr.engine.machine import ThisMachine
 from gcr.errors import UsageError
 from gcr.files.atomic import writing
 from gcr.settings.resolving import resolve
@@ -67,7 +68,7 @@ def compare(  # noqa: PLR0913 - each for itself
     critics = dict.fromkeys(arm.setting("critic") for arm in arms)
     evaluators.check(choice, [one.prompt for one in asked], critics, force=force)
     now = datetime.now().astimezone()
-    output = resolve({"output": flags.get("output")}).output
+    output = resolve({"output": flags.get("output")}, ThisMachine()).output
     about = _about(into or runfolder.new_folder(output, "compared", now), now, paths, arms, choice)
     try:
         return conclude(about, asked, arms, emit, started)

@@ -21,6 +21,7 @@ from gcr.comparison.arms import NAMES
 from gcr.comparison.evaluators import Choice
 from gcr.comparison.figures import Asked, category
 from gcr.engine import plan as plans
+from gcr.engine.machine import ThisMachine
 from gcr.errors import UsageError
 from gcr.files import structured
 from gcr.files.atomic import sweep, write, writing
@@ -118,7 +119,7 @@ def found(path: Path, **here: Any) -> Contest:
     Raises UsageError where there is none, GcrError for damage.
     """
     record, jobs = _read(path)
-    plan = plans.planned(jobs, record["files"], recalled(record["settings"], **here))
+    plan = plans.planned(jobs, record["files"], recalled(record["settings"], ThisMachine(), **here))
     evaluator = Choice(record["evaluator"]["name"], record["evaluator"]["model"] or "")
     return Contest(plan, tuple(record["arms"]), evaluator, record["equal"], record["by"])
 

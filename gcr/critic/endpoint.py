@@ -18,6 +18,7 @@ from gcr.critic.server_errors import NotFoundError
 from gcr.critic.speaker import NUMBER, SPACES, Number, Reply
 from gcr.errors import GcrError, ModelError, UsageError
 from gcr.settings import address as addresses
+from gcr.settings.address import AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from gcr.core.records import Progress
     from gcr.critic.rubric import Message
     from gcr.critic.speaker import Decoding
-
-AT_ONCE = 8
-"""Requests on their way at once, where no profile says how many: servers batch them."""
 
 LIKELIEST = 20
 """Tokens whose probabilities are asked for: as many as vLLM and OpenAI tell."""

@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from gcr.critic import server_errors
-from gcr.critic.keys import key_for
 from gcr.critic.server_errors import Trouble
 from gcr.errors import UnavailableError, UsageError
 from gcr.hub import offline
+from gcr.settings.keys import key_for
 
 if TYPE_CHECKING:
     import ssl

@@ -14,8 +14,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gcr.critic.keys import OPENAI, OURS, advice
 from gcr.errors import GcrError, ModelError, UsageError
+from gcr.settings.keys import OPENAI, OURS, advice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

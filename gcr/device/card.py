@@ -5,6 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from gcr.device.libraries import imported
+from gcr.device.residency import GIB
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
@@ -97,3 +100,22 @@ def take_share(share: float) -> None:
             torch.cuda.set_per_process_memory_fraction(
                 max(0.0, share - CONTEXT_BYTES / total), number
             )
+
+
+def device_name() -> str:
+    """The GPU as it calls itself, or `cpu`."""
+    imported("torch")
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
+def memory_gib() -> tuple[float, float]:
+    """Free and total memory of the GPU in GiB; nothing of either where there is no GPU."""
+    imported("torch")
+    import torch
+
+    if not torch.cuda.is_available():
+        return 0.0, 0.0
+    free, total = torch.cuda.mem_get_info()
+    return free / GIB, total / GIB

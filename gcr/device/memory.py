@@ -24,7 +24,6 @@ from gcr.device.libraries import imported
 from gcr.device.residency import GIB, MODES, WORKING_BYTES, Footprint, Mode, Plan, Residency
 from gcr.device.shortage import is_out_of_memory
 from gcr.errors import ModelError
-from gcr.settings import profiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -56,9 +55,20 @@ class Movable(Protocol):
 class SharedDevice:
     """A torch device and the models that work on it."""
 
-    def __init__(self, name: str, wanted: Residency = "auto", card: Card | None = None) -> None:
-        """name: as torch spells it. wanted: what stays there. card: by default that of torch."""
+    def __init__(
+        self,
+        name: str,
+        wanted: Residency = "auto",
+        card: Card | None = None,
+        smaller: Callable[[float], str] = lambda _: "",
+    ) -> None:
+        """name: as torch spells it.
+        wanted: what stays there.
+        card: by default that of torch.
+        smaller: names models that need no more than so many GiB; empty where it knows none.
+        """
         self.name = name
+        self._smaller = smaller
         self._modes: Sequence[Mode] = MODES if wanted == "auto" else (wanted,)
         self.limited = name.partition(":")[0] == "cuda"
         self._card = card or TorchCard(name)
@@ -204,11 +214,9 @@ class SharedDevice:
         """What would fit, for one who has no room."""
         if not self.limited:
             return "draw smaller images (-W, -H)"
-        smaller = profiles.automatic(self.plan().free / GIB).profile
-        fits = (
-            f"; --profile {smaller.name} needs {smaller.vram_gb:g} GiB" if smaller.vram_gb else ""
-        )
-        return f"draw smaller images (-W, -H), or take smaller models{fits}"
+        smaller = self._smaller(self.plan().free / GIB)
+        hint = "draw smaller images (-W, -H), or take smaller models"
+        return f"{hint}; {smaller}" if smaller else hint
 
     def _bring(self, model: Movable) -> None:
         while True:

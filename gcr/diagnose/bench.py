@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Protocol
 from gcr.core import guards, loop, strategies
 from gcr.core.records import Candidate, Request
 from gcr.core.stopping import StopRule
+from gcr.device import card
 from gcr.device.residency import GIB
 from gcr.diagnose import tuning
 from gcr.diagnose.overlap import tried
 from gcr.diagnose.tuning import Curve
-from gcr.settings import measured
-from gcr.settings.measured import Measured
+from gcr.settings import measurements
+from gcr.settings.measurements import Speed
 from gcr.storage import runfolder
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def measure(
     both = (lambda: drawer.draw(asked)), (lambda: judge(len(images)))
     overlap = tried(*both) if critic.can_overlap() else None
     return Bench(
-        device=measured.device_name(),
+        device=card.device_name(),
         generator=settings.generator,
         critic=settings.critic,
         size=images[0].size,
@@ -157,18 +158,18 @@ def _judging(
 
 def notes(
     found: Bench, drawer: DiffusersGenerator, critic: VisionLanguageCritic, settings: Settings
-) -> dict[str, Measured]:
-    """What later runs should know of it, by the keys of `gcr.settings.measured`."""
+) -> dict[str, Speed]:
+    """What later runs should know of it, by the keys of `measurements.device_key`."""
     size = (settings.width, settings.height)
     speaker = _local(critic)
-    parts: list[tuple[measured.Phase, str, Curve, Timed]] = [
+    parts: list[tuple[measurements.Phase, str, Curve, Timed]] = [
         ("draw", settings.generator, found.draw, drawer)
     ]
     if found.judge is not None and speaker is not None:
         parts.append(("judge", settings.critic, found.judge, speaker))
     device = drawer.device
     return {
-        measured.key(phase, name, found.device, size): Measured(
+        measurements.device_key(phase, name, found.device, size): Speed(
             batch=curve.best.batch,
             seconds=round(curve.best.seconds, 6),
             weights=model.weights.weight_bytes,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from gcr.critic import endpoint, loading, quantized
 from gcr.device.memory import SharedDevice
+from gcr.engine.machine import ThisMachine
 from gcr.errors import GcrError, UsageError
 from gcr.hub import fetching, offline
 from gcr.hub.checkpoints import first_line, quiet_libraries
@@ -229,7 +230,7 @@ def _configuration(flags: Mapping[str, object]) -> Iterator[Finding]:
             except GcrError as error:
                 yield Finding("configuration", "broken", error.message, error.hint)
     try:
-        settings = configuration.resolve(flags)
+        settings = configuration.resolve(flags, ThisMachine())
         critic = settings.critic
         said = f"{settings.generator}, judged by {critic}"
         yield Finding("settings", "ok", said)

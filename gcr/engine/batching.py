@@ -15,6 +15,7 @@ from gcr.core.events import Loading, WorkFinished, WorkStarted, after_an_error, 
 from gcr.engine import cautions, parts
 from gcr.engine import plan as plans
 from gcr.engine.crew import Handout
+from gcr.engine.machine import ThisMachine
 from gcr.engine.outcome import BatchInterrupted, BatchOutcome, BatchStopped
 from gcr.engine.plan import Pace
 from gcr.engine.queue import BatchQueue
@@ -61,7 +62,7 @@ def resume(
     folder = BatchFolder.open(path)
     files = folder.story.get("files")
     names = [str(name) for name in files] if isinstance(files, list) else []
-    plan = plans.planned(folder.jobs, names, recalled(folder.settings, **here))
+    plan = plans.planned(folder.jobs, names, recalled(folder.settings, ThisMachine(), **here))
     return run(plan, path, pace or Pace(), emit=emit, stop=stop)
 
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from gcr.device import residency
+from gcr.device import card, residency
 from gcr.device.residency import GIB, MODES
-from gcr.settings import measured
 from gcr.settings.address import is_address
+from gcr.settings.measurements import SPEEDS, on_device
 from gcr.storage import timings
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _memory(resolved: Resolved) -> Memory:
     import torch
 
     settings, profile = resolved.settings, resolved.profile
-    device = measured.device_name()
+    device = card.device_name()
     alone = is_address(settings.critic)  # a server takes nothing here
     if not torch.cuda.is_available():
         stay = "the generator stays" if alone else "both models stay"
@@ -95,9 +95,10 @@ def _memory(resolved: Resolved) -> Memory:
         return Memory(device, None, None, "", said)
     free = torch.cuda.mem_get_info()[0]
     size = (settings.width, settings.height)
-    found = [measured.here(os.environ, "draw", settings.generator, size)]
+    speeds = SPEEDS.read(os.environ)
+    found = [on_device(speeds, "draw", settings.generator, size, card.device_name)]
     if not alone:
-        found.append(measured.here(os.environ, "judge", settings.critic, size))
+        found.append(on_device(speeds, "judge", settings.critic, size, card.device_name))
     models = [print_ for one in found if one and (print_ := one.footprint())]
     if len(models) == len(found):
         modes = MODES if settings.residency == "auto" else (settings.residency,)

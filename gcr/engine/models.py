@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gcr import pocket
 from gcr.core.events import Loading, Notice, Progress
 from gcr.hub import fetching
+from gcr.settings import profiles
 from gcr.settings.address import is_address
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def load_models(
     emit(Loading(settings.critic))
     pocket.check_size(settings.generator, settings.width, settings.height)
     generator.check(settings.generator, edit=edit)
-    device = SharedDevice(default_device(), settings.residency)
+    device = SharedDevice(default_device(), settings.residency, smaller=profiles.advice)
     critic = _critic(settings, questions, emit, device, edit=edit)
     emit(Loading(settings.generator))
     sampling = generator.Sampling(
@@ -72,7 +73,8 @@ def load_critic(
 
     fetching.provide({settings.critic: False}, settings.profile)
     emit(Loading(settings.critic))
-    return _critic(settings, questions, emit, SharedDevice(device))
+    shared = SharedDevice(device, smaller=profiles.advice)
+    return _critic(settings, questions, emit, shared)
 
 
 def _critic(

@@ -89,7 +89,7 @@ class Plan:
         recorded: the settings it was begun with.
         """
         settings = as_begun(self.settings, recorded)
-        return replace(self, settings=settings, recorded=record(settings, self.questions))
+        return replace(self, settings=settings, recorded=record(settings, self.questions.sha256))
 
     def caution(self, emit: Consumer) -> None:
         """Say what the embedded pair cannot do with its prompts."""
@@ -130,5 +130,5 @@ def planned(found: Sequence[Job], files: Sequence[str], settings: Settings) -> P
                 "copy the words as the prompts have them",
             )
     settings, questions = ruled(settings)
-    recorded = record(settings, questions)
+    recorded = record(settings, questions.sha256)
     return Plan(tuple(found), tuple(files), settings, questions, recorded)

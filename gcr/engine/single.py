@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gcr.core import ranking, stopping
 from gcr.core.events import Notice, RunFinished, WorkFinished, WorkStarted, ignore
 from gcr.engine import cautions, waves
+from gcr.engine.machine import ThisMachine
 from gcr.engine.outcome import Interrupted, Outcome
 from gcr.engine.parts import load, ruled
 from gcr.engine.requests import checked, requested
@@ -56,7 +57,7 @@ def run(  # noqa: PLR0913 - each for itself
         else:
             folder = _reopened(Path(resume), held)
             settings = as_begun(settings, folder.run.settings)
-            folder.check(request, recorded(settings, questions))
+            folder.check(request, recorded(settings, questions.sha256))
             if _is_over(folder, emit):
                 return _outcome(folder, started, 0.0)
         cautions.of_pocket(request, settings, emit)
@@ -64,7 +65,11 @@ def run(  # noqa: PLR0913 - each for itself
         cautions.of_length(request, parts.generator, emit)
         if resume is None:
             folder = RunFolder.create(
-                settings.output, request, recorded(settings, questions), parts.revisions, edited
+                settings.output,
+                request,
+                recorded(settings, questions.sha256),
+                parts.revisions,
+                edited,
             )
             held.enter_context(claimed(folder.path))
         else:
@@ -93,7 +98,7 @@ def resume(
     """
     begun, _ = runfolder.begun(Path(path))
     image = Path(path) / begun.request.source if begun.request.source else None
-    settings = recalled(begun.settings, **here)
+    settings = recalled(begun.settings, ThisMachine(), **here)
     return run(begun.request.prompt, settings, image=image, resume=path, emit=emit, stop=stop)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gcr.device import card
 from gcr.errors import GcrError, ModelError, UsageError
 from gcr.hub import checkpoints, consent, offline
 from gcr.hub.configs import PIPELINE
@@ -123,7 +124,7 @@ def _of_profile(name: str, models: Iterable[str]) -> profiles.Profile | None:
 
 def _check_gpu(profile: profiles.Profile, pull: str) -> None:
     """Raise UsageError where a profile needs a GPU, and none here is large enough."""
-    here = profiles.gpu_gb()
+    _, here = card.memory_gib()
     if profile.vram_gb > here:
         size = f"the one here has {here:.1f}" if here else "there is none here"
         raise UsageError(
@@ -155,7 +156,7 @@ def named(names: Iterable[str]) -> list[str]:
     for name in names:
         auto = name.casefold() == profiles.AUTO
         if auto or ("/" not in name and ":" not in name):
-            profile = profiles.automatic().profile if auto else _profile(name)
+            profile = profiles.largest(card.memory_gib()[0]).profile if auto else _profile(name)
             models += [profile.generator, profile.critic]
         else:
             models.append(name)

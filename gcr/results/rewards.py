@@ -24,15 +24,16 @@ from gcr.core.records import Critique, Request
 from gcr.critic import limits, rubric
 from gcr.device.libraries import imported
 from gcr.drawing import pixels
+from gcr.engine.machine import ThisMachine
 from gcr.engine.models import load_critic
 from gcr.errors import GcrError, UsageError
-from gcr.settings import endpoint_trust
+from gcr.settings import keys
 from gcr.settings.resolving import Settings, resolve
 
 if TYPE_CHECKING:
     from gcr.core.records import Critic
 
-FLAGS = ("profile", "critic", "rubric", "score", "judges", endpoint_trust.FLAG)
+FLAGS = ("profile", "critic", "rubric", "score", "judges", keys.TRUST)
 
 
 class Reward:
@@ -121,7 +122,7 @@ def _resolved(flags: dict[str, object]) -> Settings:
     for name in flags:
         if name not in FLAGS:
             raise UsageError(f"a reward has no setting {name!r}", f"known: {', '.join(FLAGS)}")
-    return resolve(flags)
+    return resolve(flags, ThisMachine())
 
 
 def _checked(prompts: Sequence[str], images: int) -> list[str]:

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 from gcr.errors import UsageError
 
 EXAMPLE = "http://localhost:8000/v1#Qwen/Qwen3-VL-8B-Instruct"
+AT_ONCE = 8
+"""Requests on their way to a server at once, where no profile says how many: servers batch them."""
 OPENAI_HOST = "api.openai.com"
 LOOPBACK = re.compile(r"localhost|127\.\d+\.\d+\.\d+|::1")
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gcr.critic.rubric import Rubric
     from gcr.settings.resolving import Settings
 
 MEASURED = ("spread", "draw_batch", "judge_batch")
@@ -19,9 +18,9 @@ UNRECORDED = {"history": False}
 """What older versions did, and did not record: settings of folders that say nothing of them."""
 
 
-def recorded(settings: Settings, questions: Rubric) -> dict[str, object]:
-    """What a folder keeps of settings and their rubric, as JSON values."""
-    return {**lasting(settings.recorded()), "rubric_sha256": questions.sha256}
+def recorded(settings: Settings, rubric_sha256: str) -> dict[str, object]:
+    """What a folder keeps of settings, as JSON values. rubric_sha256: of the rubric they name."""
+    return {**lasting(settings.recorded()), "rubric_sha256": rubric_sha256}
 
 
 def as_begun(settings: Settings, before: Mapping[str, object]) -> Settings:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
 from gcr import pocket
 from gcr.device.residency import Residency
 from gcr.errors import GcrError, UsageError
-from gcr.settings import address, endpoint_trust, measured, notebook, overlaps, profiles, spreads
+from gcr.files import folders
+from gcr.settings import address, keys, measurements, profiles
 from gcr.settings.recorded import UNRECORDED
 from gcr.settings.sources import Given, from_environment, from_file, from_flags
 
@@ -65,7 +66,7 @@ class Settings(BaseModel):
     compare: whether the critic sees the best image beside the first at the end, without scores.
     call, dtype, draw_batch, judge_batch: as in a profile, which alone can set them.
     chosen: why `auto` took this profile; empty where a person chose.
-    trusted: whether the user named the server that the critic is on: see `endpoint_trust`.
+    trusted: whether the user named the server that the critic is on: see `gcr.settings.keys`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -130,23 +131,51 @@ class Resolved(NamedTuple):
     profile: profiles.Profile
 
 
+class Machine(Protocol):
+    """What settings need to know of the machine they are for, and no file says.
+
+    Resolving asks for what the settings at hand need, and otherwise reads files and the environment
+    alone. `gcr.engine.machine.ThisMachine` is the machine that gcr runs on.
+    """
+
+    def free_gib(self) -> float:
+        """Free memory of the GPU in GiB; 0 where there is none. `--profile auto` goes by it."""
+
+    def device_name(self) -> str:
+        """The GPU as it calls itself, or `cpu`: whose measurements count."""
+
+    def model_at(self, server: address.Address, *, trusted: bool) -> str:
+        """The model of a server that has exactly one, where the settings name none.
+
+        trusted: whether the server may have the user's key. Raises UsageError where there is a
+        choice, ModelError where nothing answers.
+        """
+
+
 def resolve(
     flags: Mapping[str, object],
+    machine: Machine,
     *,
     edit: bool = False,
     folder: Path | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Settings:
-    """Settle every setting. flags: None means "not given"; folder: where gcr.yaml is looked for.
+    """Settle every setting.
 
+    flags: by the names of settings; None means "not given".
+    machine: asked what depends on it, where something does.
     edit: whether an image is to be edited, which takes another rubric, unless one was given.
-    Raises UsageError for an unknown key, an unknown profile, and a value out of range.
+    folder: where gcr.yaml is looked for; by default the working folder.
+    environ: by default that of the process.
+    Raises UsageError for an unknown key, an unknown profile, and a value out of range; GcrError as
+    the machine does.
     """
-    return traced(flags, edit=edit, folder=folder, environ=environ).settings
+    return traced(flags, machine, edit=edit, folder=folder, environ=environ).settings
 
 
 def traced(
     flags: Mapping[str, object],
+    machine: Machine,
     *,
     edit: bool = False,
     folder: Path | None = None,
@@ -157,7 +186,7 @@ def traced(
     given = _given(flags, folder or Path(), environ)
     named = given.pop("profile", Given(profiles.EMBEDDED, "default"))
     if str(named.value).casefold() == profiles.AUTO:
-        profile, chosen = profiles.automatic()
+        profile, chosen = profiles.largest(machine.free_gib())
         named = Given(profile.name, f"auto: {chosen}")
     else:
         profile, chosen = profiles.load(str(named.value), environ), ""
@@ -170,13 +199,13 @@ def traced(
         "chosen": Given(chosen, named.origin),
     }
     if address.is_address(str(settled["critic"].value)):
-        settled |= endpoint_trust.settled(settled["critic"], environ, flags)
+        settled |= _of_server(settled["critic"], flags, machine, environ)
     values = {key: item.value for key, item in settled.items() if item.origin != "default"}
     values["profile"] = profile.name
     settings = _validated(values, given)
     if given.keys() & {"width", "height"}:
         pocket.check_size(settings.generator, settings.width, settings.height)
-    found = _measured(settings, given, environ)
+    found = _measured(settings, given, machine, environ)
     settings = settings.model_copy(update={key: item.value for key, item in found.items()})
     origins = {key: item.origin for key, item in {**settled, **found}.items()}
     return Resolved(settings, origins, profile)
@@ -184,6 +213,7 @@ def traced(
 
 def recalled(
     recorded: Mapping[str, object],
+    machine: Machine,
     *,
     residency: str | None = None,
     overlap: bool | None = None,
@@ -191,6 +221,7 @@ def recalled(
 ) -> Settings:
     """The settings that `recorded` gave, as a folder keeps them.
 
+    machine: as for `resolve`.
     residency, overlap: which a folder does not keep, as they are for this machine to say; None: as
         the environment and the config files have them, or as gcr bench found.
     trust_endpoint: whether the server that the folder names may have the API key.
@@ -208,8 +239,8 @@ def recalled(
         raise GcrError(message, "go on with the version that began it, or start anew") from error
     given = _given({"residency": residency, "overlap": overlap}, Path(), os.environ)
     here = {name: given[name].value for name in OF_THE_MACHINE if name in given}
-    here.setdefault("overlap", _overlap(settings, os.environ))
-    here["trusted"] = endpoint_trust.of_record(settings.critic, given, trust=trust_endpoint)
+    here.setdefault("overlap", _overlap(settings, machine, os.environ))
+    here["trusted"] = keys.trusts_record(settings.critic, given, os.environ, vouched=trust_endpoint)
     return _validated({**settings.model_dump(), **here}, given)
 
 
@@ -221,7 +252,7 @@ def _given(
         **from_file(user_config(environ), KEYS, by_user=True),
         **from_file(folder / "gcr.yaml", KEYS),
         **from_environment(environ, KEYS, besides=NOT_SETTINGS),
-        **from_flags({key: flags[key] for key in flags if key != endpoint_trust.FLAG}, KEYS),
+        **from_flags({key: flags[key] for key in flags if key != keys.TRUST}, KEYS),
     }
 
 
@@ -252,33 +283,59 @@ def _implied(given: Mapping[str, Given], *, edit: bool) -> dict[str, Given]:
     return found
 
 
+def _of_server(
+    critic: Given, flags: Mapping[str, object], machine: Machine, environ: Mapping[str, str]
+) -> dict[str, Given]:
+    """What follows from an address: its model, whether it gets the key, how many requests."""
+    trusted = keys.trusts_setting(critic, flags, environ)
+    server = address.parse(str(critic.value))
+    if not server.model:
+        server = server._replace(model=machine.model_at(server, trusted=trusted))
+    return {
+        "critic": critic._replace(value=str(server)),
+        "trusted": Given(trusted, critic.origin),
+        "judge_batch": Given(address.AT_ONCE, "requests at once"),
+    }
+
+
 def _measured(
-    settings: Settings, given: Mapping[str, Given], environ: Mapping[str, str]
+    settings: Settings,
+    given: Mapping[str, Given],
+    machine: Machine,
+    environ: Mapping[str, str],
 ) -> dict[str, Given]:
     """What was measured on this machine and is not given, nor will be measured in the run."""
     found = {}
     if "spread" not in given and settings.judges == 1:
-        key = spreads.key(settings.critic, settings.rubric, settings.score)
-        found["spread"] = Given(spreads.known(environ, key), "gcr calibrate")
-    size = (settings.width, settings.height)
-    if drawn := measured.here(environ, "draw", settings.generator, size):
-        found["draw_batch"] = Given(drawn.batch, "gcr bench")
-    if judged := measured.here(environ, "judge", settings.critic, size):
-        found["judge_batch"] = Given(judged.batch, "gcr bench")
+        key = measurements.spread_key(settings.critic, settings.rubric, settings.score)
+        spread = measurements.SPREADS.read(environ).get(key)
+        found["spread"] = Given(spread, "gcr calibrate")
+    speeds = measurements.SPEEDS.read(environ)
+    size, device = (settings.width, settings.height), machine.device_name
+    if drawing := measurements.on_device(speeds, "draw", settings.generator, size, device):
+        found["draw_batch"] = Given(drawing.batch, "gcr bench")
+    if judging := measurements.on_device(speeds, "judge", settings.critic, size, device):
+        found["judge_batch"] = Given(judging.batch, "gcr bench")
     if settings.overlap is None:
-        found["overlap"] = Given(_overlap(settings, environ), "gcr bench")
+        found["overlap"] = Given(_overlap(settings, machine, environ), "gcr bench")
     return {key: item for key, item in found.items() if item.value is not None}
 
 
-def _overlap(settings: Settings, environ: Mapping[str, str]) -> bool | None:
-    """As it was found on this machine."""
-    size = settings.width, settings.height
-    return overlaps.here(environ, settings.generator, settings.critic, size)
+def _overlap(settings: Settings, machine: Machine, environ: Mapping[str, str]) -> bool | None:
+    """As it was measured on this machine; None where it was not."""
+    models = measurements.pair(settings.generator, settings.critic)
+    return measurements.on_device(
+        measurements.OVERLAPS.read(environ),
+        "overlap",
+        models,
+        (settings.width, settings.height),
+        machine.device_name,
+    )
 
 
 def user_config(environ: Mapping[str, str]) -> Path:
     """The user's own config file: $XDG_CONFIG_HOME/gcr/config.yaml, by default in ~/.config."""
-    return notebook.place(environ, "config.yaml")
+    return folders.config(environ) / "config.yaml"
 
 
 def _from_profile(

@@ -24,14 +24,17 @@ from serving import completion
 
 from gcr.__main__ import main
 from gcr.core.records import Objection, Request
-from gcr.critic import endpoint, keys, rubric, server
+from gcr.critic import endpoint, rubric, server
 from gcr.critic.critic import JUDGES_TEMPERATURE, VisionLanguageCritic
 from gcr.critic.critic import load as load_critic
 from gcr.critic.speaker import Decoding
+from gcr.device import card
 from gcr.device.memory import SharedDevice
+from gcr.engine.machine import ThisMachine
 from gcr.errors import GcrError, ModelError, UsageError
 from gcr.pocket import world
-from gcr.settings import address, overlaps
+from gcr.settings import address, keys
+from gcr.settings.measurements import OVERLAPS, device_key, pair
 from gcr.settings.resolving import resolve
 
 CPU = SharedDevice("cpu")
@@ -124,10 +127,11 @@ def test_bench_finds_whether_to_draw_while_a_server_judges(served, tmp_path, mon
     monkeypatch.setattr(sys, "argv", ["gcr", "bench", *options, "--most", "2"])
     assert main() == 0
     assert "both at once" in capsys.readouterr().out
-    found = resolve(given)
+    found = resolve(given, ThisMachine())
     size = found.width, found.height
-    kept = overlaps.here(os.environ, found.generator, found.critic, size)
-    assert found.overlap is kept is not None
+    models = pair(found.generator, found.critic)
+    kept = OVERLAPS.read(os.environ)[device_key("overlap", models, card.device_name(), size)]
+    assert found.overlap is kept
 
 
 def test_a_real_server_that_tells_no_probabilities_is_turned_down_before_the_loop(served):
@@ -164,7 +168,7 @@ def test_a_bad_url_is_said_to_be_one(bad):
 
 def test_a_url_of_another_kind_is_no_name_of_a_model():
     with pytest.raises(UsageError, match="a URL of ftp, not of http"):
-        resolve({"critic": "ftp://host/v1#m"})
+        resolve({"critic": "ftp://host/v1#m"}, ThisMachine())
 
 
 @pytest.mark.parametrize("secret", ["http://me:hush@host/v1#m", "https://host/v1?key=hush#m"])

@@ -60,7 +60,9 @@ class Model:
 
 
 def shared(size, *models, wanted="auto"):
-    device = SharedDevice("cuda", wanted, Card(size, *models))
+    device = SharedDevice(
+        "cuda", wanted, Card(size, *models), smaller=lambda gib: f"{gib:g} GiB fit"
+    )
     for model in models:
         device.join(model)
     return device
@@ -162,7 +164,7 @@ def test_weights_that_do_not_fit_after_all_are_brought_by_parts():
     alone = Greedy(8)
     with pytest.raises(ModelError, match="too small: CUDA out of memory") as caught:
         shared(12 * GIB, alone).run(alone, lambda: None)
-    assert "--profile 12gb needs 11 GiB" in caught.value.hint
+    assert caught.value.hint.endswith("or take smaller models; 12 GiB fit")
     assert "\n" not in caught.value.message
     assert alone.place == "cpu"
 

@@ -10,6 +10,7 @@ from gcr.core.records import Candidate
 from gcr.critic import rubric
 from gcr.device import threads
 from gcr.engine import models
+from gcr.engine.machine import ThisMachine
 from gcr.hub import checkpoints
 from gcr.settings.resolving import resolve
 
@@ -63,7 +64,9 @@ def test_the_embedded_pair_has_one_and_other_models_have_all(four, monkeypatch):
 
 def test_the_embedded_pair_draws_and_judges_with_one(four, tmp_path, monkeypatch):
     monkeypatch.setenv("GCR_CACHE", str(tmp_path))
-    settings = resolve({"steps": 2}, environ={"XDG_CONFIG_HOME": str(tmp_path)}, folder=tmp_path)
+    settings = resolve(
+        {"steps": 2}, ThisMachine(), environ={"XDG_CONFIG_HOME": str(tmp_path)}, folder=tmp_path
+    )
     pair = models.load_models(settings, rubric.load(settings.rubric), ignore)
     drawer, critic = pair
     counted = []

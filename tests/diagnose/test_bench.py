@@ -12,12 +12,14 @@ import torch
 import yaml
 
 from gcr.cli.app import run
+from gcr.device import card
 from gcr.device.ladder import Ladder
 from gcr.diagnose import overlap, tuning
 from gcr.diagnose.bench import timed
 from gcr.diagnose.tuning import Curve, Point
-from gcr.settings import measured, overlaps, profiles, resolving
-from gcr.settings.measured import Measured
+from gcr.engine.machine import ThisMachine
+from gcr.settings import profiles, resolving
+from gcr.settings.measurements import OVERLAPS, SPEEDS, Speed, device_key, on_device, pair
 
 ROOT = Path(__file__).parents[2]
 
@@ -114,10 +116,11 @@ def test_a_pair_is_measured_and_later_runs_know_it(tiny_pair, capsys):
     if not torch.cuda.is_available():
         assert found["swap"] == {}
 
-    kept = measured.here(os.environ, "draw", tiny_pair["generator"], (128, 128))
+    key = device_key("draw", tiny_pair["generator"], card.device_name(), (128, 128))
+    kept = SPEEDS.read(os.environ)[key]
     assert kept.batch == found["draw"]["best"]
     assert kept.weights > kept.part > 100_000
-    chosen = resolving.resolve({"profile": "own.yaml"})
+    chosen = resolving.resolve({"profile": "own.yaml"}, ThisMachine())
     assert chosen.draw_batch == found["draw"]["best"]
     assert chosen.judge_batch == found["judge"]["best"]
 
@@ -129,20 +132,20 @@ def test_a_pair_is_measured_and_later_runs_know_it(tiny_pair, capsys):
 
 def test_measurements_are_kept_beside_those_that_are_known(place):
     size = (64, 64)
-    one, other = Measured(1, 0.5, 10, 5, 3), Measured(2, 0.5, 10, 5)
+    one, other = Speed(1, 0.5, 10, 5, 3), Speed(2, 0.5, 10, 5)
     for model, what in (("a", one), ("b", other)):
-        measured.keep(os.environ, {measured.key("draw", model, "cpu", size): what})
-    assert set(measured.known(os.environ).values()) == {one, other}
+        SPEEDS.keep(os.environ, {device_key("draw", model, "cpu", size): what})
+    assert set(SPEEDS.read(os.environ).values()) == {one, other}
     assert one.footprint() == (10, 5, 3)
     assert other.footprint() is None
-    assert measured.here(os.environ, "judge", "a", size) is None
-    path = measured.store(os.environ)
+    assert on_device(SPEEDS.read(os.environ), "judge", "a", size, lambda: "cpu") is None
+    path = SPEEDS.path(os.environ)
     good = path.read_text()
     for damage in ("- a", "a: b", "a: {batch: 1}", "a: {batch: x, seconds: 1}", "{"):
         path.write_text(damage)
-        assert measured.known(os.environ) == {}
+        assert SPEEDS.read(os.environ) == {}
     path.write_text(f"{good}c: broken\n")  # what can be read stays
-    assert set(measured.known(os.environ).values()) == {one, other}
+    assert set(SPEEDS.read(os.environ).values()) == {one, other}
 
 
 class Staged:
@@ -222,15 +225,18 @@ def test_both_are_really_at_work_at_once():
 
 def test_runs_overlap_as_bench_found(place):
     flags = {"generator": "a/b", "width": 64, "height": 64}
-    chosen = resolving.resolve(flags)
+    chosen = resolving.resolve(flags, ThisMachine())
     assert chosen.overlap is None
-    size, device = (chosen.width, chosen.height), measured.device_name()
-    of = overlaps.key(chosen.generator, chosen.critic, device, size)
+    size, device = (chosen.width, chosen.height), card.device_name()
+    key = device_key("overlap", pair(chosen.generator, chosen.critic), device, size)
     for pays in (True, False):
-        overlaps.keep(os.environ, of, pays=pays)
-        traced = resolving.traced(flags)
+        OVERLAPS.keep(os.environ, {key: pays})
+        traced = resolving.traced(flags, ThisMachine())
         assert (traced.settings.overlap, traced.origins["overlap"]) == (pays, "gcr bench")
-        assert resolving.recalled(chosen.recorded()).overlap is pays
-        assert resolving.recalled(chosen.recorded(), overlap=not pays).overlap is not pays
-        assert resolving.resolve({**flags, "overlap": not pays}).overlap is not pays
-    assert resolving.resolve({**flags, "width": 128}).overlap is None  # another size
+        assert resolving.recalled(chosen.recorded(), ThisMachine()).overlap is pays
+        assert (
+            resolving.recalled(chosen.recorded(), ThisMachine(), overlap=not pays).overlap
+            is not pays
+        )
+        assert resolving.resolve({**flags, "overlap": not pays}, ThisMachine()).overlap is not pays
+    assert resolving.resolve({**flags, "width": 128}, ThisMachine()).overlap is None  # another size

@@ -8,8 +8,10 @@ from fakes import FakeCritic, FakeGenerator
 from gcr.cli.app import run
 from gcr.core.records import Critique
 from gcr.diagnose import calibration
+from gcr.engine.machine import ThisMachine
 from gcr.errors import GcrError, UsageError
-from gcr.settings import resolving, spreads
+from gcr.settings import resolving
+from gcr.settings.measurements import SPREADS
 
 
 @pytest.fixture
@@ -20,7 +22,7 @@ def environ(tmp_path, monkeypatch):
 
 
 def resolved(environ, **flags):
-    return resolving.resolve(flags, environ=environ)
+    return resolving.resolve(flags, ThisMachine(), environ=environ)
 
 
 def test_the_spread_is_that_of_one_judgement_pooled_over_the_images(environ):
@@ -46,8 +48,8 @@ def test_a_critic_that_cannot_be_read_is_not_calibrated(environ):
 
 
 def test_what_was_measured_is_found_again_for_the_same_critic_and_rubric_alone(environ):
-    spreads.keep(environ, "pocket:critic pocket reply", 0.0421)
-    spreads.keep(environ, "pocket:critic pocket soft", 0.01)
+    SPREADS.keep(environ, {"pocket:critic pocket reply": 0.0421})
+    SPREADS.keep(environ, {"pocket:critic pocket soft": 0.01})
     assert resolved(environ).spread == 0.0421
     assert resolved(environ, score="soft").spread == 0.01
     assert resolved(environ, rubric="text-to-image").spread is None
@@ -55,7 +57,7 @@ def test_what_was_measured_is_found_again_for_the_same_critic_and_rubric_alone(e
 
 
 def test_a_damaged_store_is_told_once_and_stops_nothing(environ, caplog):
-    path = spreads.store(environ)
+    path = SPREADS.path(environ)
     path.parent.mkdir(parents=True)
     for damage in ("- a", "a: b", "a: 7", "a: .nan", "{", "\0", "[" * 50_000):
         path.write_text(damage)

@@ -13,13 +13,15 @@ from fakes import FakeCritic, FakeGenerator, Recorder, in_words, seed_of
 import gcr
 from gcr.core.events import RoundFinished, RunFinished, RunStarted
 from gcr.core.records import Critique, StopReason
+from gcr.device import card
 from gcr.engine import batching, models, single
 from gcr.engine.batching import BatchInterrupted
+from gcr.engine.machine import ThisMachine
 from gcr.errors import GcrError, UnavailableError, UsageError
 from gcr.files import locks
 from gcr.inputs import jobs
 from gcr.results.report import report
-from gcr.settings import measured, spreads
+from gcr.settings.measurements import SPEEDS, SPREADS, Speed, device_key, spread_key
 from gcr.settings.resolving import resolve
 from gcr.storage import runfolder
 from gcr.storage.summary import Summary
@@ -433,7 +435,7 @@ def test_a_run_in_use_is_not_resumed(tool):
 
 
 def test_stopping_waits_for_the_round_of_the_wave(tool):
-    plan = batching.plans.make(PROMPTS, resolve({"rounds": 3}))
+    plan = batching.plans.make(PROMPTS, resolve({"rounds": 3}, ThisMachine()))
     with pytest.raises(batching.BatchInterrupted) as caught:
         batching.run(plan, Path("b"), batching.Pace(2), stop=lambda: len(tool.critic.calls) == 1)
     assert caught.value.outcome.results == ()
@@ -526,11 +528,11 @@ def test_raw_replies_and_words_of_critics_stay_out_of_the_summary(tool):
 def test_what_was_measured_since_keeps_no_batch_from_being_gone_on_with(tool):
     tool(PROMPTS, rounds=1, shard="1/2")
     record = json.loads(Path("b/batch.json").read_text())["settings"]
-    key = spreads.key(record["critic"], record["rubric"], record["score"])
-    spreads.keep(os.environ, key, 0.25)
-    draw = measured.key("draw", record["generator"], measured.device_name(), (64, 64))
-    measured.keep(os.environ, {draw: measured.Measured(7, 0.5, 1, 1)})
-    assert resolve({}).spread == 0.25
+    key = spread_key(record["critic"], record["rubric"], record["score"])
+    SPREADS.keep(os.environ, {key: 0.25})
+    draw = device_key("draw", record["generator"], card.device_name(), (64, 64))
+    SPEEDS.keep(os.environ, {draw: Speed(7, 0.5, 1, 1)})
+    assert resolve({}, ThisMachine()).spread == 0.25
     assert len(tool(PROMPTS, rounds=1).results) == 3
     for path in Path("b/runs").iterdir():
         assert runfolder.begun(path)[0].settings == record

@@ -13,10 +13,10 @@ from fakes import SCORES, FakeCritic, FakeGenerator
 
 import gcr
 from gcr.core.events import Notice, PromptFinished
-from gcr.critic import endpoint
 from gcr.engine import batching, cluster, crew, models, plan
 from gcr.engine.batching import BatchInterrupted
 from gcr.engine.crew import WorkerDiedError
+from gcr.engine.machine import ThisMachine
 from gcr.engine.plan import Pace
 from gcr.engine.worker import Hand, Worker, environment
 from gcr.errors import GcrError, UsageError
@@ -219,7 +219,7 @@ def test_stopping_ends_all_hands_after_their_round(tool, monkeypatch):
         return judge(*arguments)
 
     monkeypatch.setattr(tool.critic, "judge", judging)
-    order = plan.make(PROMPTS, resolve({"rounds": 3}))
+    order = plan.make(PROMPTS, resolve({"rounds": 3}, ThisMachine()))
     pace = Pace(2, ray="local", workers=2)
     with pytest.raises(BatchInterrupted) as caught:
         batching.run(order, Path("b"), pace, stop=lambda: bool(asked))
@@ -290,7 +290,7 @@ def test_every_worker_warns_of_the_same_only_once(tool):
 
 
 def test_a_worker_that_does_not_see_the_folder_says_so(tool, tmp_path):
-    order = plan.make(PROMPTS, resolve({}))
+    order = plan.make(PROMPTS, resolve({}, ThisMachine()))
     worker = Worker()
     with pytest.raises(UsageError, match=r"the worker on .* does not see the folder .*nowhere"):
         worker.load(order, tmp_path / "nowhere", {})
@@ -300,7 +300,7 @@ def test_a_worker_that_does_not_see_the_folder_says_so(tool, tmp_path):
 
 
 def test_a_worker_elsewhere_knows_what_connections_it_may_make(tool, monkeypatch, tmp_path):
-    order = plan.make(PROMPTS, resolve({}))
+    order = plan.make(PROMPTS, resolve({}, ThisMachine()))
     monkeypatch.setattr(
         os, "environ", {"GCR_OFFLINE": "1", "GCR_API_KEY": "k", "OMP_NUM_THREADS": ""}
     )
@@ -312,7 +312,6 @@ def test_a_worker_elsewhere_knows_what_connections_it_may_make(tool, monkeypatch
 
 
 def test_a_server_on_this_machine_is_not_that_of_the_others(tool, monkeypatch):
-    monkeypatch.setattr(endpoint, "settled", lambda url, **_: url)
     tool(rounds=1, ray="auto", critic="http://localhost:8000/v1#x")
     assert [m for m, _ in tool.view.warned if "localhost" in m] == [
         "each worker asks http://localhost:8000/v1#x on its own machine"
@@ -345,7 +344,7 @@ def test_workers_find_room(machines, wanted, size, needs):
 def test_folders_of_models_are_found_from_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("models").mkdir()
-    settings = resolve({"generator": "models", "critic": "owner/critic"})
+    settings = resolve({"generator": "models", "critic": "owner/critic"}, ThisMachine())
     there = cluster._elsewhere(plan.make(PROMPTS, settings)).settings
     assert (there.generator, there.critic) == (str(tmp_path / "models"), "owner/critic")
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from gcr.core.records import Wording
-from gcr.critic import endpoint
+from gcr.device import card
 from gcr.device.residency import GIB
 from gcr.engine import single
 from gcr.engine.forecast import forecast
-from gcr.settings import measured
-from gcr.settings.measured import Measured
+from gcr.engine.machine import ThisMachine
+from gcr.settings.measurements import SPEEDS, Speed, device_key
 from gcr.settings.resolving import traced
 from gcr.storage import timings
 
@@ -87,12 +87,12 @@ def test_auto_says_why(dry):
 
 def test_what_is_measured_says_so(tmp_path):
     environ = {"XDG_CONFIG_HOME": str(tmp_path)}
-    key = measured.key("draw", "a/b", measured.device_name(), (64, 64))
-    measured.keep(environ, {key: Measured(4, 0.5, 1, 1)})
+    key = device_key("draw", "a/b", card.device_name(), (64, 64))
+    SPEEDS.keep(environ, {key: Speed(4, 0.5, 1, 1)})
     flags = {"generator": "a/b", "width": 64, "height": 64}
-    found = traced(flags, folder=tmp_path, environ=environ)
+    found = traced(flags, ThisMachine(), folder=tmp_path, environ=environ)
     assert (found.settings.draw_batch, found.origins["draw_batch"]) == (4, "gcr bench")
-    other = traced({**flags, "width": 32}, folder=tmp_path, environ=environ)
+    other = traced({**flags, "width": 32}, ThisMachine(), folder=tmp_path, environ=environ)
     assert other.settings.draw_batch == 1
 
 
@@ -164,7 +164,7 @@ def gpu(monkeypatch, tmp_path):
 
     def with_free(gib, **flags):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (gib * GIB, 24 * GIB))
-        resolved = traced(flags, folder=tmp_path)
+        resolved = traced(flags, ThisMachine(), folder=tmp_path)
         settings, _ = single.ruled(resolved.settings)
         return forecast(resolved._replace(settings=settings), settings.recorded()).memory
 
@@ -172,11 +172,10 @@ def gpu(monkeypatch, tmp_path):
 
 
 def test_a_server_needs_no_memory_here(gpu, dry, monkeypatch):
-    monkeypatch.setattr(endpoint, "settled", lambda url, **_: url)
     there = {"profile": "16gb", "critic": "http://there/v1#x"}
-    key = measured.key("draw", traced(there).settings.generator, "Card", (1024, 1024))
+    key = device_key("draw", traced(there, ThisMachine()).settings.generator, "Card", (1024, 1024))
     assert gpu(20, **there).needs_gib is None
-    measured.keep(os.environ, {key: Measured(2, 1.0, 15 * GIB, 8 * GIB, 2 * GIB)})
+    SPEEDS.keep(os.environ, {key: Speed(2, 1.0, 15 * GIB, 8 * GIB, 2 * GIB)})
     assert (gpu(20, **there).residency, gpu(20, **there).needs_gib) == ("both", 17)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     said = dry("refine", "a red circle", "--critic", "http://there/v1#x")["memory"]["said"]
@@ -201,14 +200,14 @@ def test_the_memory_plan_is_the_profile_s_word_until_it_is_measured(gpu):
     assert "profile 16gb needs 14 (estimated)" in memory.said
     assert gpu(20, profile="16gb", critic="owner/name").needs_gib is None
 
-    pair = traced({"profile": "16gb"}).settings
-    measured.keep(
+    pair = traced({"profile": "16gb"}, ThisMachine()).settings
+    SPEEDS.keep(
         os.environ,
         {
-            measured.key("draw", pair.generator, "Card", (1024, 1024)): Measured(
+            device_key("draw", pair.generator, "Card", (1024, 1024)): Speed(
                 2, 1.0, 15 * GIB, 8 * GIB, 2 * GIB
             ),
-            measured.key("judge", pair.critic, "Card", (1024, 1024)): Measured(
+            device_key("judge", pair.critic, "Card", (1024, 1024)): Speed(
                 4, 1.0, 7 * GIB, 7 * GIB, GIB
             ),
         },

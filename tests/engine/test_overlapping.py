@@ -29,6 +29,7 @@ from gcr.critic import rubric
 from gcr.device.memory import SharedDevice
 from gcr.device.residency import GIB
 from gcr.engine import batching, models
+from gcr.engine.machine import ThisMachine
 from gcr.engine.models import load_models
 from gcr.settings.resolving import resolve
 from gcr.ui.batch_terminal import BatchTerminal
@@ -296,7 +297,7 @@ def test_a_batch_that_was_stopped_goes_on_to_the_same_images(fakes, overlap):
     gcr.batch(prompts, into="whole", rounds=3)
     drawn = sum(map(len, generator.calls))
     generator.calls.clear()
-    plan = batching.plans.make(prompts, resolve({"rounds": 3, "overlap": overlap}))
+    plan = batching.plans.make(prompts, resolve({"rounds": 3, "overlap": overlap}, ThisMachine()))
     with pytest.raises(batching.BatchInterrupted):
         batching.run(plan, Path("b"), batching.Pace(), stop=lambda: len(generator.calls) >= 2)
     batching.resume(Path("b"), overlap=overlap)
@@ -306,7 +307,7 @@ def test_a_batch_that_was_stopped_goes_on_to_the_same_images(fakes, overlap):
 
 def test_prompts_can_be_measured_while_others_are_drawn(one_core):
     """The guards do so in the critic's thread, and a tokenizer can be asked by one at a time."""
-    settings = resolve({"steps": 2})
+    settings = resolve({"steps": 2}, ThisMachine())
     drawer, _ = load_models(settings, rubric.load(settings.rubric), ignore)
     done = threading.Event()
 

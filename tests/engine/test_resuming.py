@@ -10,8 +10,9 @@ import pytest
 from fakes import FakeGenerator
 
 import gcr
+from gcr.device import card
 from gcr.errors import GcrError, UsageError
-from gcr.settings import measured, spreads
+from gcr.settings.measurements import SPEEDS, SPREADS, Speed, device_key, spread_key
 from gcr.storage import runfolder
 
 SHORT = ("--rounds", "2", "--patience", "9")
@@ -46,12 +47,12 @@ def stopped(cli):
 
 def measure(settings):
     """What gcr calibrate and gcr bench would find and keep."""
-    key = spreads.key(settings["critic"], settings["rubric"], settings["score"])
-    spreads.keep(os.environ, key, 0.05)
+    key = spread_key(settings["critic"], settings["rubric"], settings["score"])
+    SPREADS.keep(os.environ, {key: 0.05})
     size = (settings["width"], settings["height"])
     for phase, model in (("draw", settings["generator"]), ("judge", settings["critic"])):
-        of = measured.key(phase, model, measured.device_name(), size)
-        measured.keep(os.environ, {of: measured.Measured(7, 0.5, 1, 1)})
+        of = device_key(phase, model, card.device_name(), size)
+        SPEEDS.keep(os.environ, {of: Speed(7, 0.5, 1, 1)})
 
 
 def test_what_was_measured_since_keeps_no_run_from_being_gone_on_with(stopped):

@@ -13,7 +13,7 @@ from gcr.core.ranking import CONFIDENCE, margin
 from gcr.core.records import Critique, Preference
 from gcr.engine import settling
 from gcr.results.report import charts, report
-from gcr.settings import spreads
+from gcr.settings.measurements import SPREADS
 from gcr.storage import runfolder
 
 SPREAD = 0.125
@@ -175,13 +175,12 @@ def test_what_was_settled_is_what_is_exported(cli):
 
 def test_forgetting_undoes_a_calibration(cli, tmp_path):
     environ = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
-    spreads.keep(environ, "pocket:critic pocket reply", 0.125)
-    spreads.keep(environ, "pocket:critic pocket soft", 0.01)
+    SPREADS.keep(environ, {"pocket:critic pocket reply": 0.125})
+    SPREADS.keep(environ, {"pocket:critic pocket soft": 0.01})
     ran = cli("calibrate", "--forget")
     assert (ran.code, ran.out) == (0, "")
     assert "forgotten: a standard deviation of 0.1250 for pocket:critic, rubric pocket" in ran.err
-    assert spreads.known(environ, "pocket:critic pocket reply") is None
-    assert spreads.known(environ, "pocket:critic pocket soft") == 0.01
+    assert SPREADS.read(environ) == {"pocket:critic pocket soft": 0.01}
     ran = cli("calibrate", "--forget", "--json")
     assert (ran.code, json.loads(ran.out)) == (0, {"forgotten": None})
     assert "nothing to forget: nothing was measured for pocket:critic, rubric pocket" in ran.err

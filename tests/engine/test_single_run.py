@@ -13,6 +13,7 @@ from gcr.core.events import WorkFinished, WorkStarted
 from gcr.core.records import Preference, Request, StopReason
 from gcr.critic import rubric
 from gcr.engine import cautions, models
+from gcr.engine.machine import ThisMachine
 from gcr.errors import GcrError, UsageError
 from gcr.inputs import source
 from gcr.settings.resolving import resolve
@@ -364,7 +365,7 @@ def test_a_strength_that_cannot_be_is_refused_before_a_folder_is_made(tool, monk
 
 
 def test_auto_says_when_it_takes_the_embedded_pair(tool):
-    settings = resolve({}).model_copy(update={"chosen": "no GPU here"})
+    settings = resolve({}, ThisMachine()).model_copy(update={"chosen": "no GPU here"})
     view = Run()
     cautions.of_pocket(Request("a red circle"), settings, view)
     assert view.told == ["warn auto: no GPU here"]

@@ -14,7 +14,8 @@ from gcr.errors import GcrError, UsageError
 from gcr.files import structured, yamltext
 from gcr.files.structured import MalformedError
 from gcr.inputs import promptfile, rows
-from gcr.settings import notebook, profiles, sources
+from gcr.settings import profiles, sources
+from gcr.settings.measurements import SPREADS
 from gcr.storage.batchfolder import BatchFolder
 from gcr.storage.runfolder import load_run
 from gcr.storage.timings import look
@@ -162,10 +163,12 @@ def test_hostile_files(tmp_path: Path, reader: str, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_a_hostile_file_of_measurements_stops_nothing(tmp_path, caplog, kind) -> None:
-    path = tmp_path / "own.yaml"
+    environ = {"XDG_CONFIG_HOME": str(tmp_path)}
+    path = SPREADS.path(environ)
+    path.parent.mkdir()
     content = HOSTILE[kind]
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    assert notebook.read(path, notebook.Kind(str, "scores", "gcr calibrate")) == {}
+    assert SPREADS.read(environ) == {}
     assert "was damaged" in caplog.text
 
 

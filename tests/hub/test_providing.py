@@ -15,11 +15,12 @@ from hub import served
 import gcr
 from gcr import pocket
 from gcr.__main__ import main
+from gcr.device import card
 from gcr.engine import plan as plans
+from gcr.engine.machine import ThisMachine
 from gcr.engine.worker import Worker, environment
 from gcr.errors import GcrError, ModelError, UsageError
 from gcr.hub import checkpoints, consent, fetching, offline
-from gcr.settings import profiles
 from gcr.settings.resolving import resolve
 
 BOTH = {"us/pipeline": True, "us/critic": False}
@@ -142,13 +143,13 @@ def test_a_profile_for_a_larger_gpu_is_refused_before_the_hub_is_asked(hub, monk
     monkeypatch.setenv(consent.VARIABLE, "1")
     give_profile(tmp_path, 22)
     hub.answer = None
-    monkeypatch.setattr(profiles, "gpu_gb", lambda: 0.0)
+    monkeypatch.setattr(card, "memory_gib", lambda: (0.0, 0.0))
     with pytest.raises(
         UsageError, match="mine needs a GPU with 22 GiB, and there is none here"
     ) as no:
         fetching.provide(BOTH, "mine")
     assert "gcr pull mine" in no.value.hint
-    monkeypatch.setattr(profiles, "gpu_gb", lambda: 12.0)
+    monkeypatch.setattr(card, "memory_gib", lambda: (12.0, 12.0))
     with pytest.raises(UsageError, match=r"and the one here has 12\.0"):
         fetching.provide(BOTH, "mine")
 
@@ -241,7 +242,7 @@ def test_python_code_is_refused_and_never_asked(hub, monkeypatch):
 
 
 def test_a_worker_fetches_only_what_was_agreed_to_where_it_was_hired(hub, tmp_path, monkeypatch):
-    plan = plans.make(["a red circle"], resolve({"profile": "mine"}))
+    plan = plans.make(["a red circle"], resolve({"profile": "mine"}, ThisMachine()))
     with pytest.raises(UsageError, match="would have to be fetched first"):
         Worker().load(plan, tmp_path, {})
     monkeypatch.setenv(consent.VARIABLE, "1")

@@ -21,6 +21,7 @@ from gcr.core.strategies import Refine
 from gcr.critic import checklist, pairwise, reply, rubric
 from gcr.critic.critic import VisionLanguageCritic
 from gcr.critic.speaker import Decoding, with_images
+from gcr.engine.machine import ThisMachine
 from gcr.engine.models import load_models
 from gcr.pocket import truth, world
 from gcr.pocket.language import parse, say
@@ -34,7 +35,9 @@ MEGABYTES = 16
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
     environ = {"XDG_CONFIG_HOME": str(tmp_path_factory.mktemp("config"))}
-    chosen = resolving.resolve({}, folder=tmp_path_factory.mktemp("empty"), environ=environ)
+    chosen = resolving.resolve(
+        {}, ThisMachine(), folder=tmp_path_factory.mktemp("empty"), environ=environ
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GCR_CACHE", str(tmp_path_factory.mktemp("cache")))
         return load_models(chosen, rubric.load(chosen.rubric), ignore)

@@ -9,6 +9,7 @@ import yaml
 
 from gcr.__main__ import main
 from gcr.diagnose import doctor
+from gcr.engine.machine import ThisMachine
 from gcr.errors import UsageError
 from gcr.settings.resolving import Settings, recalled, resolve
 
@@ -67,15 +68,15 @@ OF_FILES = [by_gcr_yaml, by_a_profiles_file, by_a_profile_that_gcr_yaml_names]
 def test_a_server_that_only_a_file_names_gets_no_key(stage, home, monkeypatch, named):
     flags = named(home, stage.url)
     with pytest.raises(UsageError, match=rf"GCR_API_KEY is set, .* {stage.url}") as caught:
-        resolve(flags)
+        resolve(flags, ThisMachine())
     assert caught.value.exit_code == 2
     assert "--trust-endpoint" in caught.value.hint
     assert stage.looked == []
-    assert resolve({**flags, "trust_endpoint": True}).trusted
+    assert resolve({**flags, "trust_endpoint": True}, ThisMachine()).trusted
     assert keys_sent(stage) == {f"Bearer {KEY}"}
     stage.looked.clear()
     monkeypatch.delenv("GCR_API_KEY")  # nothing to protect
-    assert not resolve(flags).trusted
+    assert not resolve(flags, ThisMachine()).trusted
     assert keys_sent(stage) == {None}
 
 
@@ -101,7 +102,7 @@ def by_own_profile(home, url, monkeypatch):
 
 @pytest.mark.parametrize("named", [by_flag, by_environment, by_own_config, by_own_profile])
 def test_a_server_that_the_user_names_gets_the_key(stage, home, monkeypatch, named):
-    assert resolve(named(home, stage.url, monkeypatch)).trusted
+    assert resolve(named(home, stage.url, monkeypatch), ThisMachine()).trusted
     assert keys_sent(stage) == {f"Bearer {KEY}"}
 
 
@@ -109,39 +110,39 @@ def test_no_file_can_say_that_it_is_to_be_trusted(stage, home):
     for words in ("trust_endpoint: true", "trust-endpoint: true", "trusted: true"):
         (home / "gcr.yaml").write_text(f"critic: {stage.url}\n{words}\n")
         with pytest.raises(UsageError, match="unknown setting"):
-            resolve({})
+            resolve({}, ThisMachine())
     (home / "gcr.yaml").unlink()
     recorded = {**Settings(generator="g", critic=f"{stage.url}#m").recorded(), "trusted": True}
     with pytest.raises(UsageError, match="only the folder names"):
-        recalled(recorded)
-    assert "trusted" not in resolve({"critic": stage.url}).recorded()
+        recalled(recorded, ThisMachine())
+    assert "trusted" not in resolve({"critic": stage.url}, ThisMachine()).recorded()
 
 
 def test_the_key_of_openai_needs_no_trust_as_it_goes_to_openai_alone(home, monkeypatch):
     (home / "gcr.yaml").write_text("critic: https://api.openai.com/v1#some-model\n")
     monkeypatch.setenv("OPENAI_API_KEY", "openais")
-    assert not resolve({}).trusted
+    assert not resolve({}, ThisMachine()).trusted
     monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(UsageError, match="GCR_API_KEY is set"):
-        resolve({})
+        resolve({}, ThisMachine())
 
 
 def test_a_folders_server_gets_the_key_where_the_user_vouches_for_it(stage, home, monkeypatch):
     recorded = Settings(generator="g", critic=f"{stage.url}#m").recorded()
     with pytest.raises(UsageError, match="only the folder names"):
-        recalled(recorded)
-    assert recalled(recorded, trust_endpoint=True).trusted
+        recalled(recorded, ThisMachine())
+    assert recalled(recorded, ThisMachine(), trust_endpoint=True).trusted
     monkeypatch.setenv("GCR_CRITIC", stage.url)  # the same server, by the user's own word
-    assert recalled(recorded).trusted
+    assert recalled(recorded, ThisMachine()).trusted
     monkeypatch.setenv("GCR_CRITIC", "http://elsewhere:8000/v1")
     with pytest.raises(UsageError, match="only the folder names"):
-        recalled(recorded)
+        recalled(recorded, ThisMachine())
     monkeypatch.delenv("GCR_CRITIC")
     (home / "gcr.yaml").write_text(f"critic: {stage.url}\n")  # a file vouches for no file
     with pytest.raises(UsageError, match="only the folder names"):
-        recalled(recorded)
+        recalled(recorded, ThisMachine())
     monkeypatch.delenv("GCR_API_KEY")
-    assert not recalled(recorded).trusted
+    assert not recalled(recorded, ThisMachine()).trusted
 
 
 def run(monkeypatch, capsys, *arguments):

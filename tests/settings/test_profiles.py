@@ -10,6 +10,7 @@ import tiny
 import torch
 import yaml
 from diffusers import DiffusionPipeline
+from fakes import FakeMachine
 from PIL import Image
 
 import gcr
@@ -18,6 +19,7 @@ from gcr.critic import rubric
 from gcr.diagnose import doctor
 from gcr.drawing import pipelines
 from gcr.drawing.pipelines import Sampling
+from gcr.engine.machine import ThisMachine
 from gcr.errors import UsageError
 from gcr.settings import profiles
 from gcr.settings.resolving import resolve
@@ -141,7 +143,7 @@ def test_users_can_add_profiles_of_their_own(place):
     assert profiles.load("mine", environ).steps == 3
     names = [profile.name for profile in profiles.everything(environ)[0]]
     assert names == ["pocket", "8gb", "mine", "12gb", "16gb", "24gb", "80gb"]
-    assert resolve({"profile": "mine"}, environ=environ, folder=folder).steps == 3
+    assert resolve({"profile": "mine"}, FakeMachine(), environ=environ, folder=folder).steps == 3
     with pytest.raises(UsageError) as caught:
         profiles.load("mne", environ)
     assert "did you mean 'mine'?" in caught.value.hint
@@ -257,14 +259,16 @@ def test_what_a_profile_cannot_hold(text, message, hint):
     ],
 )
 def test_auto_takes_the_largest_that_fits_and_says_why(free, name, reason):
-    choice = profiles.automatic(free)
+    choice = profiles.largest(free)
     assert choice.profile.name == name
     assert reason in choice.reason
 
 
-def test_auto_asks_the_gpu(monkeypatch):
+def test_auto_asks_the_gpu(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert profiles.automatic().profile.name == "pocket"
+    assert resolve({"profile": "auto"}, ThisMachine()).profile == "pocket"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (23 * 1024**3, 24 * 1024**3))
-    assert profiles.automatic().profile.name == "24gb"
+    assert resolve({"profile": "auto"}, ThisMachine()).profile == "24gb"

@@ -1,8 +1,12 @@
 import inspect
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from fakes import FakeMachine
 
 from gcr import pocket
 from gcr.cli import options
@@ -13,8 +17,10 @@ from gcr.critic import rubric
 from gcr.engine import models
 from gcr.errors import UsageError
 from gcr.settings import profiles
+from gcr.settings.measurements import SPEEDS, Speed, device_key
 from gcr.settings.resolving import KEYS, MOST_ROUNDS, Settings, recalled, resolve, user_config
 
+ROOT = Path(__file__).parents[2]
 POCKET = profiles.load("pocket")
 
 
@@ -22,10 +28,9 @@ POCKET = profiles.load("pocket")
 def place(tmp_path):
     """Resolve settings where a test has put files; `environ` is the whole environment."""
 
-    def resolved(environ=None, **flags):
-        return resolve(
-            flags, folder=tmp_path, environ={"XDG_CONFIG_HOME": str(tmp_path), **(environ or {})}
-        )
+    def resolved(environ=None, machine=None, **flags):
+        environ = {"XDG_CONFIG_HOME": str(tmp_path), **(environ or {})}
+        return resolve(flags, machine or FakeMachine(), folder=tmp_path, environ=environ)
 
     resolved.project = tmp_path / "gcr.yaml"
     resolved.user = tmp_path / "gcr" / "config.yaml"
@@ -58,10 +63,13 @@ def test_each_source_wins_over_those_after_it(place):
 def test_an_edit_has_a_rubric_of_its_own_unless_one_is_named(tmp_path):
     alone = {"folder": tmp_path, "environ": {"XDG_CONFIG_HOME": str(tmp_path)}}
     for profile in profiles.known():
-        assert resolve({"profile": profile}, edit=True, **alone).rubric == "editing"
-    assert resolve({"rubric": "text-to-image"}, edit=True, **alone).rubric == "text-to-image"
+        assert resolve({"profile": profile}, FakeMachine(), edit=True, **alone).rubric == "editing"
+    assert (
+        resolve({"rubric": "text-to-image"}, FakeMachine(), edit=True, **alone).rubric
+        == "text-to-image"
+    )
     (tmp_path / "gcr.yaml").write_text("rubric: own.yaml")
-    assert resolve({}, edit=True, **alone).rubric == "own.yaml"
+    assert resolve({}, FakeMachine(), edit=True, **alone).rubric == "own.yaml"
 
 
 def test_a_named_generator_brings_no_settings_of_the_profiles_own(place):
@@ -187,12 +195,47 @@ def test_a_file_that_cannot_be_read_is_an_error(place):
         place()
 
 
-def test_auto_is_resolved_to_a_profile_and_says_why(place, monkeypatch):
-    choice = profiles.Choice(POCKET, "no GPU here")
-    monkeypatch.setattr(profiles, "automatic", lambda: choice)
-    settings = place(profile="auto")
-    assert (settings.profile, settings.chosen) == ("pocket", "no GPU here")
+def test_auto_is_resolved_to_a_profile_and_says_why(place):
+    settings = place(profile="auto", machine=FakeMachine(gpu_gib=0))
+    assert settings.profile == "pocket"
+    assert settings.chosen.startswith("no GPU here")
     assert settings.recorded() == place(profile="pocket").recorded()
+    assert place(profile="auto", machine=FakeMachine(gpu_gib=23)).profile == "24gb"
+
+
+def test_the_machine_is_asked_only_for_what_settings_need(place):
+    machine = FakeMachine(models={"http://there:1/v1": "m"})
+    place(critic="http://there:1/v1#n", machine=machine)
+    assert machine.asked == []
+    assert place(critic="http://there:1/v1", machine=machine).critic == "http://there:1/v1#m"
+    assert machine.asked == [("http://there:1/v1", True)]
+    key = device_key("draw", "a/b", "Card", (None, None))
+    SPEEDS.keep({"XDG_CONFIG_HOME": str(place.project.parent)}, {key: Speed(4, 0.5, 1, 1)})
+    for device, batch in (("Card", 4), ("another", 1)):
+        assert place(generator="a/b", machine=FakeMachine(device=device)).draw_batch == batch
+
+
+RESOLVING = """
+import sys
+from fakes import FakeMachine
+from gcr.settings.resolving import resolve
+resolve({}, FakeMachine())
+print(sorted({"torch", "httpx2", "huggingface_hub", "numpy"} & set(sys.modules)))
+"""
+
+
+def test_settings_are_resolved_without_large_libraries(tmp_path):
+    """Files and the environment are read; nothing is there that could look at anything else."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests/support")])
+    ran = subprocess.run(
+        [sys.executable, "-c", RESOLVING],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path, "XDG_CONFIG_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout == "[]\n"
 
 
 def test_what_is_recorded_decides_the_images(place):
@@ -211,14 +254,14 @@ def test_where_a_folder_is_gone_on_with_residency_is_for_this_machine_to_say(pla
     monkeypatch.chdir(place.project.parent)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(place.project.parent))
     before = place(seed=3, residency="swap")
-    assert recalled(before.recorded()).residency == "auto"
+    assert recalled(before.recorded(), FakeMachine()).residency == "auto"
     place.project.write_text("residency: swap\nseed: 4")
-    assert recalled(before.recorded()) == before
+    assert recalled(before.recorded(), FakeMachine()) == before
     monkeypatch.setenv("GCR_RESIDENCY", "offload")
-    assert recalled(before.recorded()).residency == "offload"
-    assert recalled(before.recorded(), residency="both").residency == "both"
+    assert recalled(before.recorded(), FakeMachine()).residency == "offload"
+    assert recalled(before.recorded(), FakeMachine(), residency="both").residency == "both"
     with pytest.raises(UsageError, match="--residency should be 'auto', 'both'"):
-        recalled(before.recorded(), residency="all")
+        recalled(before.recorded(), FakeMachine(), residency="all")
 
 
 def test_the_users_config_is_in_the_platforms_folder():

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from gcr.critic.rubric import Message
     from gcr.critic.speaker import Decoding
+    from gcr.settings.address import Address
 
 SCORES = {0: 0.2, 1: 0.4, 2: 0.6, 3: 0.8}
 """What a critic says of the images of a run's first seeds, where each is better than the last."""
@@ -85,6 +86,34 @@ class FakeGenerator:
     def excess(self, prompt: str) -> str:
         words = len(prompt.split())
         return f"it has {words} words, and 12 are read" if words > 12 else ""
+
+
+class FakeMachine:
+    """A machine as settings ask about it: by default one without a GPU, and without servers.
+
+    gpu_gib: what its GPU has free. device: as its GPU calls itself. models: of servers, by URL.
+    asked: what settings asked it for, and whether each server may have the key.
+    """
+
+    def __init__(
+        self, gpu_gib: float = 0.0, device: str = "cpu", models: Mapping[str, str] | None = None
+    ) -> None:
+        self.gpu_gib = gpu_gib
+        self.device = device
+        self.models = models or {}
+        self.asked: list[object] = []
+
+    def free_gib(self) -> float:
+        self.asked.append("memory")
+        return self.gpu_gib
+
+    def device_name(self) -> str:
+        self.asked.append("device")
+        return self.device
+
+    def model_at(self, server: Address, *, trusted: bool) -> str:
+        self.asked.append((server.url, trusted))
+        return self.models[server.url]
 
 
 class FakeCritic:

@@ -10,6 +10,7 @@ from rich.console import Console
 from gcr.cli.app import run as cli
 from gcr.core.records import StopReason
 from gcr.engine import models, single
+from gcr.engine.machine import ThisMachine
 from gcr.errors import UsageError
 from gcr.settings import resolving
 from gcr.ui.approval import Approval
@@ -36,7 +37,7 @@ def ask(tmp_path, monkeypatch):
                 raise EOFError from None
 
         approval = Approval(Terminal(console=Console(file=shown, width=100)), answer)
-        chosen = resolving.resolve({"rounds": 3, "patience": 9, **flags})
+        chosen = resolving.resolve({"rounds": 3, "patience": 9, **flags}, ThisMachine())
         outcome = single.run("a red circle", chosen, emit=approval.terminal, approve=approval)
         assert not list(said), "not every answer was asked for"
         return outcome, shown.getvalue(), generator
@@ -94,7 +95,7 @@ def test_stop_and_the_end_of_the_input_keep_the_best(ask):
 
 def test_a_run_that_a_person_stopped_can_go_on(ask, tmp_path):
     outcome, _, _ = ask("k", "1")
-    chosen = resolving.resolve({"rounds": 3, "patience": 9})
+    chosen = resolving.resolve({"rounds": 3, "patience": 9}, ThisMachine())
     longer = single.run("a red circle", chosen, resume=outcome.folder)
     assert len(longer.run.rounds) == 3
     assert longer.run.kept == ""

@@ -15,11 +15,9 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from gcr.core.phrases import nearest
-from gcr.device.libraries import imported
 from gcr.errors import UsageError
-from gcr.files import structured, yamltext
+from gcr.files import folders, structured, yamltext
 from gcr.files.structured import MalformedError
-from gcr.settings import notebook
 
 AUTO = "auto"
 EMBEDDED = "pocket"
@@ -84,7 +82,7 @@ def own(environ: Mapping[str, str]) -> dict[str, Path]:
 
     Raises UsageError for one that has the name of a profile that comes with gcr.
     """
-    folder = notebook.place(environ, "profiles")
+    folder = folders.config(environ) / "profiles"
     paths = folder.iterdir() if folder.is_dir() else ()
     found = {path.stem: path for path in sorted(paths) if path.suffix in ENDINGS}
     for name in {*known(), AUTO} & found.keys():
@@ -184,41 +182,23 @@ def _mistake(where: str, error: ValidationError) -> UsageError:
     return UsageError(f"{where}: {key} {said}, not {problem['input']!r}", hint)
 
 
-def automatic(free_gb: float | None = None) -> Choice:
-    """The largest profile that the GPU has room for; the embedded pair where there is no GPU.
-
-    free_gb: free GPU memory in GiB; by default the GPU is asked.
-    """
-    free = _free_gb() if free_gb is None else free_gb
-    if not free:
+def largest(free_gib: float) -> Choice:
+    """The largest profile for so much free GPU memory; the embedded pair where there is none."""
+    if not free_gib:
         return Choice(load(EMBEDDED), "no GPU here, so the embedded pair, which runs on a CPU")
     profiles = sorted((load(name) for name in known()), key=lambda profile: profile.vram_gb)
-    best = [profile for profile in profiles if profile.vram_gb <= free][-1]
+    best = [profile for profile in profiles if profile.vram_gb <= free_gib][-1]
     if best.name == EMBEDDED:
         smallest = next(profile for profile in profiles if profile.vram_gb)
         return Choice(
             best,
-            f"{free:.1f} GiB of the GPU's memory are free and the smallest larger profile, "
+            f"{free_gib:.1f} GiB of the GPU's memory are free and the smallest larger profile, "
             f"{smallest.name}, needs {smallest.vram_gb:g}, so the embedded pair",
         )
-    return Choice(best, f"the largest that fits in the {free:.1f} GiB that the GPU has free")
+    return Choice(best, f"the largest that fits in the {free_gib:.1f} GiB that the GPU has free")
 
 
-def gpu_gb() -> float:
-    """Memory of the GPU in GiB; 0 where there is none."""
-    import torch
-
-    if not torch.cuda.is_available():
-        return 0.0
-    return torch.cuda.mem_get_info()[1] / 1024**3
-
-
-def _free_gb() -> float:
-    """Free memory of the GPU in GiB; 0 where there is none."""
-    imported("torch")
-    import torch
-
-    if not torch.cuda.is_available():
-        return 0.0
-    free, _ = torch.cuda.mem_get_info()
-    return free / 1024**3
+def advice(free_gib: float) -> str:
+    """Names the largest profile for so much free GPU memory; says nothing if that needs no GPU."""
+    profile = largest(free_gib).profile
+    return f"--profile {profile.name} needs {profile.vram_gb:g} GiB" if profile.vram_gb else ""

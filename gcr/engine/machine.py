@@ -1,0 +1,27 @@
+"""The machine that gcr runs on, as settings ask about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gcr.device import card
+from gcr.settings import address
+
+if TYPE_CHECKING:
+    from gcr.settings.address import Address
+
+
+class ThisMachine:
+    """A `gcr.settings.resolving.Machine` that asks torch, and servers."""
+
+    def free_gib(self) -> float:
+        free, _ = card.memory_gib()
+        return free
+
+    def device_name(self) -> str:
+        return card.device_name()
+
+    def model_at(self, server: Address, *, trusted: bool) -> str:
+        from gcr.critic import endpoint
+
+        return address.parse(endpoint.settled(str(server), trusted=trusted)).model
