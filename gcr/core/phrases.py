@@ -50,10 +50,13 @@ def chance(noise: float) -> str:
     return f"within chance (±{noise:.2f})".replace("±0", "±")
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word that another, in capitals or not, was most likely meant to be; or none."""
-    folded = {one.casefold(): one for one in known}
-    close = difflib.get_close_matches(word.casefold(), folded, n=1)
+def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
+    """The known word that another, in capitals or not, was most likely meant to be; or none.
+
+    likeness: of the two at least, 0-1.
+    """
+    folded = {known_word.casefold(): known_word for known_word in known}
+    close = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=likeness)
     return folded[close[0]] if close else ""
 
 

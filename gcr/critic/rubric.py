@@ -17,6 +17,7 @@ from gcr.core.phrases import nearest
 from gcr.errors import UsageError
 from gcr.files import structured, yamltext
 from gcr.files.structured import MalformedError
+from gcr.files.validation import first_problem
 from gcr.settings.recorded import is_rubric_path
 
 if TYPE_CHECKING:
@@ -262,20 +263,19 @@ def _parse(content: bytes, path: Path) -> Rubric:
 
 def _explain(error: ValidationError, path: Path) -> UsageError:
     """The first thing that is wrong with a rubric file, and what to do about it."""
-    # A misspelt key is also a missing one: name the misspelling.
-    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    place = [str(part) for part in first["loc"]]
-    if first["type"] == "extra_forbidden":
-        keys = Headings.model_fields if place[0] == "headings" else RubricFile.model_fields
-        hint = f"{_did_you_mean(place[-1], keys)}known keys: {', '.join(keys)}"
-        return UsageError(f"{path}: unknown key {'.'.join(place)!r}", hint)
-    if first["type"] == "missing":
+    problem = first_problem(error)
+    if problem.kind == "unknown":
+        keys = Headings.model_fields if problem.path[0] == "headings" else RubricFile.model_fields
+        hint = f"{_did_you_mean(problem.path[-1], keys)}known keys: {', '.join(keys)}"
+        return UsageError(f"{path}: unknown key {problem.key!r}", hint)
+    if problem.kind == "missing":
         return UsageError(
-            f"{path}: the key {place[-1]!r} is missing", f"needed: {', '.join(_needed())}"
+            f"{path}: the key {problem.key!r} is missing", f"needed: {', '.join(_needed())}"
         )
-    message = first["msg"].removeprefix("Value error, ")
-    where = f"{'.'.join(place)}: " if place else ""
-    return UsageError(f"{path}: {where}{message}", "our own rubrics in prompts/ show the form")
+    where = f"{problem.key}: " if problem.path else ""
+    return UsageError(
+        f"{path}: {where}{problem.reason}", "our own rubrics in prompts/ show the form"
+    )
 
 
 def _needed() -> list[str]:
@@ -286,6 +286,6 @@ def _choices() -> str:
     return f"known rubrics: {', '.join(known())}; or give the path of a YAML file"
 
 
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
-    close = nearest(word, known)
-    return f"did you mean {close!r}? " if close else ""
+def _did_you_mean(word: str, words: Iterable[str]) -> str:
+    near = nearest(word, words)
+    return f"did you mean {near!r}? " if near else ""

@@ -6,7 +6,6 @@ way. What a pipeline does not take is an error before anything is drawn.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+from gcr.core.phrases import nearest
 from gcr.drawing import editing
 from gcr.errors import ModelError, UsageError
 from gcr.hub import templates
@@ -142,10 +142,10 @@ def arguments(pipeline: Any, sampling: Sampling, *, edit: bool = False) -> dict[
     known = [argument for argument in taken if argument not in OURS]
     for argument in sampling.call:
         if argument not in known:
-            nearest = difflib.get_close_matches(argument, known, n=1)
+            near = nearest(argument, known)
             raise UsageError(
                 f"{name} takes no argument {argument!r}",
-                f"did you mean {nearest[0]!r}?" if nearest else f"it takes {', '.join(known)}",
+                f"did you mean {near!r}?" if near else f"it takes {', '.join(known)}",
             )
     wanted = {
         "height": sampling.height,

@@ -17,6 +17,7 @@ from gcr import pocket
 from gcr.device.residency import Residency
 from gcr.errors import GcrError, UsageError
 from gcr.files import folders
+from gcr.files.validation import first_problem
 from gcr.settings import address, keys, measurements, profiles
 from gcr.settings.recorded import UNRECORDED
 from gcr.settings.sources import Given, from_environment, from_file, from_flags
@@ -233,9 +234,9 @@ def recalled(
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(map(str, problem["loc"]))
-        message = f"this version of gcr cannot read the recorded setting {key}: {problem['msg']}"
+        problem = first_problem(error)
+        what = f"the recorded settings: {problem.key} {problem.reason}"
+        message = f"this version of gcr cannot read {what}"
         raise GcrError(message, "go on with the version that began it, or start anew") from error
     given = _given({"residency": residency, "overlap": overlap}, Path(), os.environ)
     here = {name: given[name].value for name in OF_THE_MACHINE if name in given}
@@ -350,10 +351,9 @@ def _from_profile(
 
 
 def _out_of_range(error: ValidationError, given: Mapping[str, Given]) -> UsageError:
-    problem = error.errors()[0]
-    key = str(problem["loc"][0])
-    item = given.get(key, Given(problem["input"], f"{key} of the profile"))
-    said = problem["msg"].removeprefix("Input ").removeprefix("String ")
+    problem = first_problem(error)
+    key = problem.path[0]
+    item = given.get(key, Given(problem.value, f"{key} of the profile"))
     return UsageError(
-        f"{item.origin} {said}, not {item.value!r}", "gcr refine --help lists the options"
+        f"{item.origin} {problem.reason}, not {item.value!r}", "gcr refine --help lists the options"
     )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from gcr.core.phrases import nearest
 from gcr.errors import UsageError
 from gcr.files import structured, yamltext
 from gcr.files.structured import MalformedError
 
 PREFIX = "GCR_"
+LIKENESS = 0.7
+"""Of a name to one of ours, at least, for it to be a misspelt one."""
 
 
 class Given(NamedTuple):
@@ -50,7 +52,7 @@ def from_environment(
         key = name.removeprefix(PREFIX).lower()
         if key in keys:
             found[key] = Given(value, name, by_user=True)
-        elif _nearest(key, keys):
+        elif nearest(key, keys, LIKENESS):
             _check_known(key, keys, f"unknown environment variable {name}", PREFIX)
     return found
 
@@ -85,14 +87,10 @@ def from_file(path: Path, keys: Collection[str], *, by_user: bool = False) -> di
 def _check_known(key: str, keys: Collection[str], message: str, prefix: str = "") -> None:
     if key in keys:
         return
-    nearest = _nearest(key, keys)
+    near = nearest(key, keys, LIKENESS)
     hint = (
-        f"did you mean {prefix}{nearest.upper() if prefix else nearest}?"
-        if nearest
+        f"did you mean {prefix}{near.upper() if prefix else near}?"
+        if near
         else f"known: {', '.join(sorted(keys))}"
     )
     raise UsageError(message, hint)
-
-
-def _nearest(key: str, keys: Collection[str]) -> str:
-    return next(iter(difflib.get_close_matches(key, keys, n=1, cutoff=0.7)), "")

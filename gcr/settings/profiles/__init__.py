@@ -18,6 +18,7 @@ from gcr.core.phrases import nearest
 from gcr.errors import UsageError
 from gcr.files import folders, structured, yamltext
 from gcr.files.structured import MalformedError
+from gcr.files.validation import first_problem
 
 AUTO = "auto"
 EMBEDDED = "pocket"
@@ -165,21 +166,18 @@ def parse(name: str, text: str, place: str = "") -> Profile:
 
 
 def _mistake(where: str, error: ValidationError) -> UsageError:
-    """What is wrong, and first of all a key that there is not: another may only seem to lack."""
-    problems = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-    problem = problems[0]
-    key = ".".join(str(part) for part in problem["loc"])
+    problem = first_problem(error)
+    key = problem.key
     keys = [name for name in Profile.model_fields if name != "name"]
     hint = f"its keys: {', '.join(keys)}"
-    if problem["type"] == "extra_forbidden":
+    if problem.kind == "unknown":
         near = nearest(key, keys)
         hint = f"did you mean {near!r}? {hint}" if near else hint
         return UsageError(f"{where} has a key {key!r}, which there is not", hint)
-    if problem["type"] == "missing":
+    if problem.kind == "missing":
         return UsageError(f"{where} lacks {key}", hint)
-    said = problem["msg"].removeprefix("Input ")
     hint = "gcr profiles --json shows values that are right"
-    return UsageError(f"{where}: {key} {said}, not {problem['input']!r}", hint)
+    return UsageError(f"{where}: {key} {problem.reason}, not {problem.value!r}", hint)
 
 
 def largest(free_gib: float) -> Choice:
