@@ -32,6 +32,7 @@ from gcr.pocket import WEIGHTS, truth, world
 from gcr.pocket.language import parse, say
 from gcr.pocket.spec import describe, detail, relate
 from gcr.settings import profiles, resolving
+from gcr.settings.schema import Settings
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -186,7 +187,7 @@ def figures(arms: dict[str, Arm]) -> dict[str, float]:
     return {name: round(figure, 4) for name, figure in found.items()}
 
 
-def as_shipped() -> resolving.Settings:
+def as_shipped() -> Settings:
     """The embedded profile's settings. Nobody's own may change the figures."""
     nobodys = {"XDG_CONFIG_HOME": str(WEIGHTS)}  # a folder that holds none
     return resolving.resolve(
@@ -194,15 +195,13 @@ def as_shipped() -> resolving.Settings:
     )
 
 
-def timings(chosen: resolving.Settings) -> dict[str, float]:
+def timings(chosen: Settings) -> dict[str, float]:
     """Seconds of a warm round, and the share of a run spent in neither model.
 
     Measured on the first request that takes more than one round: the first round is a cold one.
     """
     with TemporaryDirectory() as output:
-        patient = chosen.model_copy(
-            update={"patience": chosen.rounds, "compare": False, "output": Path(output)}
-        )
+        patient = replace(chosen, patience=chosen.rounds, compare=False, output=Path(output))
         outcomes = (single.run(prompt, patient) for prompt in requests(20, "timings"))
         outcome = next(found for found in outcomes if len(found.run.rounds) > 1)
     seconds = [

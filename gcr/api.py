@@ -20,11 +20,14 @@ from gcr.results.report import with_page
 from gcr.settings.resolving import resolve
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from PIL.Image import Image
 
     from gcr.comparison.measuring import Comparison
     from gcr.core.events import Consumer
     from gcr.engine.outcome import BatchOutcome, Outcome
+    from gcr.settings.schema import ComparisonOptions, RunOptions
 
 
 def refine(
@@ -33,7 +36,7 @@ def refine(
     image: Path | str | Image | None = None,
     resume: Path | str | None = None,
     on_event: Consumer = ignore,
-    **flags: object,
+    **flags: Unpack[RunOptions],
 ) -> Outcome:
     """Refine one prompt; the Python form of `gcr refine`. Several threads may call it.
 
@@ -63,7 +66,7 @@ def batch(  # noqa: PLR0913 - each for itself
     ray: str | None = None,
     workers: int | None = None,
     on_event: Consumer = ignore,
-    **flags: object,
+    **flags: Unpack[RunOptions],
 ) -> BatchOutcome:
     """Refine many prompts; the Python form of `gcr batch`.
 
@@ -107,7 +110,7 @@ def compare(  # noqa: PLR0913 - each for itself
     skip_bad: bool = False,
     wave: int = SIZE,
     on_event: Consumer = ignore,
-    **flags: object,
+    **flags: Unpack[ComparisonOptions],
 ) -> Comparison:
     """Compare what several strategies make of the same prompts; the Python form of `gcr compare`.
 

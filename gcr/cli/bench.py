@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gcr.diagnose.bench import Bench
     from gcr.diagnose.overlap import Overlap
     from gcr.diagnose.tuning import Curve
-    from gcr.settings.resolving import Settings
+    from gcr.settings.schema import Settings
     from gcr.ui.terminal import Terminal
 
 Prompt = Annotated[

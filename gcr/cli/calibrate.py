@@ -2,17 +2,17 @@
 
 import json
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gcr.cli import options
+from gcr.cli.flags import settings_only
 from gcr.errors import UsageError
-from gcr.hub import consent
-from gcr.hub import offline as connections
 
 if TYPE_CHECKING:
-    from gcr.settings.resolving import Settings
+    from gcr.settings.schema import Settings
 
 JUDGES, IMAGES = 5, 2
 
@@ -37,23 +37,16 @@ Images = Annotated[
 ]
 
 
+@settings_only("profile", "generator", "critic", "rubric", "score", "seed")
 def calibrate(
     prompts: Prompts = None,
     *,
-    profile: options.Profile = None,
-    generator: options.Generator = None,
-    critic: options.Critic = None,
-    rubric: options.Rubric = None,
-    score: options.Score = None,
-    seed: options.Seed = None,
     judges: Judges = None,
     images: Images = None,
     forget: Forget = False,
-    trust_endpoint: options.TrustEndpoint = False,
-    offline: options.Offline = False,
-    yes: options.Yes = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
+    flags: Mapping[str, object],
 ) -> None:
     """Measure by how much the critic disagrees with itself about the same image, and remember it.
 
@@ -62,8 +55,6 @@ def calibrate(
     """
     from gcr.ui import logs  # it takes a while, which --help need not wait for
 
-    connections.set_up(forbid=offline)
-    consent.set_up(agreed=yes, quiet=quiet)
     logs.set_up(verbose=False, quiet=quiet)
     from gcr.core.events import ignore
     from gcr.core.phrases import count
@@ -77,17 +68,7 @@ def calibrate(
     from gcr.settings.resolving import resolve
     from gcr.ui.terminal import Terminal
 
-    flags = {
-        "profile": profile,
-        "generator": generator,
-        "critic": critic,
-        "rubric": rubric,
-        "score": score,
-        "seed": seed,
-        "judges": judges or JUDGES,
-        "trust_endpoint": trust_endpoint,
-    }
-    settings = resolve(flags, ThisMachine())
+    settings = resolve({**flags, "judges": judges or JUDGES}, ThisMachine())
     if forget:
         if prompts or judges or images:
             raise UsageError(

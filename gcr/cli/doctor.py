@@ -1,13 +1,13 @@
 """`gcr doctor`: what gcr stands on, and what is wrong with it."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcr.cli import options
-from gcr.hub import offline as connections
+from gcr.cli.flags import settings_only
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,15 +21,8 @@ Json = Annotated[
 ]
 
 
-def doctor(
-    *,
-    profile: options.Profile = None,
-    generator: options.Generator = None,
-    critic: options.Critic = None,
-    trust_endpoint: options.TrustEndpoint = False,
-    offline: options.Offline = False,
-    as_json: Json = False,
-) -> None:
+@settings_only("profile", "generator", "critic", switches=("trust_endpoint", "offline"))
+def doctor(*, as_json: Json = False, flags: Mapping[str, object]) -> None:
     """Look at libraries, GPU, caches and configuration, and say what to do about what is wrong.
 
     Exit code 1 says that something is broken.
@@ -37,15 +30,8 @@ def doctor(
     from gcr.ui import logs  # it takes a while, which --help need not wait for
 
     logs.set_up(verbose=False, quiet=True)
-    connections.set_up(forbid=offline)
     from gcr.diagnose.doctor import examine
 
-    flags = {
-        "profile": profile,
-        "generator": generator,
-        "critic": critic,
-        "trust_endpoint": trust_endpoint,
-    }
     findings = list(examine(flags))
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings]))

@@ -1,44 +1,16 @@
-"""The options that are settings, given to a command by a decorator instead of one by one."""
+"""Gives commands the options of settings, as `gcr.settings.schema` declares them."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import wraps
-from typing import Any
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import typer
 
 from gcr.cli import options
 from gcr.hub import consent, offline
-
-OPTIONS: Mapping[str, Any] = {
-    "profile": options.Profile,
-    "generator": options.Generator,
-    "critic": options.Critic,
-    "rubric": options.Rubric,
-    "score": options.Score,
-    "judges": options.Judges,
-    "residency": options.Residency,
-    "overlap": options.Overlap,
-    "compile": options.Compile,
-    "step_cache": options.StepCache,
-    "seed": options.Seed,
-    "width": options.Width,
-    "height": options.Height,
-    "steps": options.Steps,
-    "guidance": options.Guidance,
-    "negative": options.Negative,
-    "keep": options.Keep,
-    "strategy": options.Strategy,
-    "strength": options.Strength,
-    "rounds": options.Rounds,
-    "images": options.Images,
-    "target": options.Target,
-    "patience": options.Patience,
-    "min_gain": options.MinGain,
-    "max_images": options.MaxImages,
-    "max_seconds": options.MaxSeconds,
-    "history": options.History,
-    "compare": options.Compare,
-    "output": options.Output,
-}
+from gcr.settings.schema import OPTIONS, TYPES
 
 SWITCHES: Mapping[str, Any] = {
     "trust_endpoint": options.TrustEndpoint,
@@ -48,46 +20,79 @@ SWITCHES: Mapping[str, Any] = {
 """What goes with settings, and is none: no file may say it."""
 
 
-def with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """A command with an option for each setting, whose values it is called with as `flags`.
+def settings_only(
+    *names: str, switches: Collection[str] = tuple(SWITCHES)
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command an option for each of these settings, and the switches that go with them.
 
-    A setting that was not given is None. --trust-endpoint comes with them as a flag, and --offline
-    and --yes besides, though none of them is a setting. Typer reads the signature, so that is what
-    is made here.
+    The command is called with their values as `flags`, in which None is for what was not given;
+    --trust-endpoint is among them. --offline and --yes are heeded before it is called.
     """
+    return lambda command: _with_options(command, names, switches)
+
+
+def settings_but(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """As `settings_only`, for all settings but these."""
+    return settings_only(*(name for name in OPTIONS if name not in names))
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """As `settings_only`, for all settings."""
     return settings_but()(command)
 
 
-def settings_but(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """As `with_settings`, without the options of some settings."""
-    offered = {name: option for name, option in OPTIONS.items() if name not in left_out}
-    return lambda command: _taking(command, offered)
-
-
-def _taking(command: Callable[..., None], offered: Mapping[str, Any]) -> Callable[..., None]:
-    own = dict(inspect.signature(command, eval_str=True).parameters)
-    del own["flags"]
+def _with_options(
+    command: Callable[..., None], names: Collection[str], switches: Collection[str]
+) -> Callable[..., None]:
+    """The command with more options: Typer reads a signature, so that is what is made here."""
+    parameters = dict(inspect.signature(command, eval_str=True).parameters)
+    del parameters["flags"]
     keyword = inspect.Parameter.KEYWORD_ONLY
+    arguments = [each for each in parameters.values() if each.kind is not keyword]
+    others = [each for each in parameters.values() if each.kind is keyword]
     settings = [
-        inspect.Parameter(name, keyword, default=None, annotation=option)
-        for name, option in offered.items()
+        inspect.Parameter(name, keyword, default=None, annotation=_annotation(name))
+        for name in OPTIONS
+        if name in names
     ]
-    first = [one for one in own.values() if one.kind is not keyword]
-    rest = [one for one in own.values() if one.kind is keyword]
     settings += [
-        inspect.Parameter(name, keyword, default=False, annotation=option)
-        for name, option in SWITCHES.items()
+        inspect.Parameter(name, keyword, default=False, annotation=annotation)
+        for name, annotation in SWITCHES.items()
+        if name in switches
     ]
-    signature = inspect.Signature([*first, *settings, *rest], return_annotation=None)
+    signature = inspect.Signature([*arguments, *settings, *others], return_annotation=None)
 
     @wraps(command)
-    def taking(*arguments: Any, **given: Any) -> None:
-        offline.set_up(forbid=given.pop("offline", False))
-        consent.set_up(agreed=given.pop("yes", False), quiet=given["quiet"])
-        flags = {name: given.pop(name, None) for name in (*offered, "trust_endpoint")}
-        unsaid = {name: flags[name] or None for name in ("keep", "trust_endpoint")}
-        command(*arguments, **given, flags={**flags, **unsaid})
+    def call(*arguments: Any, **values: Any) -> None:
+        flags = {name: values.pop(name, None) for name in (*names, *switches)}
+        if "offline" in flags:
+            offline.set_up(forbid=flags.pop("offline"))
+        if "yes" in flags:
+            consent.set_up(agreed=flags.pop("yes"), quiet=values["quiet"])
+        for name in ("keep", "trust_endpoint"):  # which Typer gives, though empty
+            if name in flags:
+                flags[name] = flags[name] or None
+        command(*arguments, **values, flags=flags)
 
-    taking.__annotations__ = {name: one.annotation for name, one in signature.parameters.items()}
-    taking.__signature__ = signature  # type: ignore[attr-defined]
-    return taking
+    call.__annotations__ = {name: each.annotation for name, each in signature.parameters.items()}
+    call.__signature__ = signature  # type: ignore[attr-defined]
+    return call
+
+
+def _annotation(name: str) -> Any:
+    """A setting's option for Typer. None is for what is not given."""
+    option = OPTIONS[name]
+    declared: Any = get_args(TYPES[name])[0]
+    if NoneType in get_args(declared):
+        declared = next(kind for kind in get_args(declared) if kind is not NoneType)
+    if get_origin(declared) is Literal:
+        declared = str  # of a wrong name, settings say more
+    elif get_origin(declared) is tuple:
+        declared = list[str]
+    made = typer.Option(
+        *option.flags,
+        metavar=option.metavar,
+        help=option.help,
+        rich_help_panel=option.panel,
+    )
+    return Annotated[declared | None, made]

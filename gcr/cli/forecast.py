@@ -35,7 +35,7 @@ def show(flags: Mapping[str, object], prompts: int = 1, *, edit: bool, as_json: 
 
 def _settings(found: "Forecast") -> list[tuple[str, str, str]]:
     """All that somebody decided, and the defaults that do something."""
-    values = found.settings.model_dump(mode="json", exclude={"chosen"})
+    values = found.settings.as_json()
     return [
         (name, _said(value), found.origins[name])
         for name, value in values.items()

@@ -1,11 +1,13 @@
 """`gcr pull NAME…`: fetch models ahead of a run."""
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gcr.cli import options
+from gcr.cli.flags import settings_only
 from gcr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,13 +22,13 @@ Names = Annotated[
 ]
 
 
+@settings_only("generator", "critic", switches=())
 def pull(
     names: Names = None,
     *,
-    generator: options.Generator = None,
-    critic: options.Critic = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
+    flags: Mapping[str, Any],
 ) -> None:
     """Fetch the models of a profile, or models by their hub ids, into the hub's cache.
 
@@ -40,11 +42,11 @@ def pull(
     from gcr.hub import fetching, offline
     from gcr.ui.terminal import Terminal
 
-    asked = [*(names or ()), *filter(None, (generator, critic))]
-    if not asked:
+    models = [*(names or ()), *filter(None, flags.values())]
+    if not models:
         raise UsageError("nothing to fetch", "name a profile, such as: gcr pull 24gb")
     offline.obey()
-    shipments = list(_looked_at(fetching.named(asked), None if quiet else Terminal()))
+    shipments = list(_looked_at(fetching.named(models), None if quiet else Terminal()))
     fetching.check_room(shipments)
     folders = {shipment.model: str(fetching.fetch(shipment)) for shipment in shipments}
     if as_json:

@@ -1,14 +1,14 @@
 """`gcr resume FOLDER`: go on with a run, a batch or a comparison."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from gcr.cli import batch, compare, options, refine
+from gcr.cli.flags import settings_only
 from gcr.errors import UsageError
-from gcr.hub import consent
-from gcr.hub import offline as connections
 
 Folder = Annotated[
     Path,
@@ -16,6 +16,7 @@ Folder = Annotated[
 ]
 
 
+@settings_only("residency", "overlap")
 def resume(
     folder: Folder,
     *,
@@ -25,14 +26,10 @@ def resume(
     ray: batch.Ray = None,
     workers: batch.Workers = None,
     evaluator: compare.Evaluator = None,
-    residency: options.Residency = None,
-    overlap: options.Overlap = None,
-    trust_endpoint: options.TrustEndpoint = False,
-    offline: options.Offline = False,
-    yes: options.Yes = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    flags: Mapping[str, Any],
 ) -> None:
     """Go on with what is in FOLDER, with the prompts and settings it was begun with.
 
@@ -43,8 +40,6 @@ def resume(
     """
     from gcr.ui import logs  # it takes a while, which --help need not wait for
 
-    connections.set_up(forbid=offline)
-    consent.set_up(agreed=yes, quiet=quiet)
     logs.set_up(verbose=verbose, quiet=quiet)
     from gcr.comparison import comparing
     from gcr.comparison import folder as comparefolder
@@ -53,7 +48,8 @@ def resume(
 
     if evaluator and not (folder / comparefolder.NAME).exists():
         raise UsageError("--evaluator is for comparisons", f"gcr resume {folder} goes on with this")
-    here: dict[str, Any] = {"residency": residency, "trust_endpoint": trust_endpoint}
+    here = dict(flags)
+    overlap = here.pop("overlap")
     pace = batching.paced(wave, shard, max_failures, ray, workers)
     if (folder / batchfolder.NAME).exists():
         batch.work(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gcr.core.events import ArmStarted
 from gcr.core.records import Result, Round
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gcr.core.records import Critic, Generator
     from gcr.engine.parts import Parts
     from gcr.engine.plan import Pace, Plan
-    from gcr.settings.resolving import Settings
+    from gcr.settings.schema import Settings
 
 RAW = "raw"
 NAMES = (RAW, *STRATEGIES)
@@ -77,11 +77,11 @@ class Arm:
 
 def plan_of(name: str, plan: Plan) -> Plan:
     """The plan of an arm. plan: what all arms have in common, with their budget."""
-    own: dict[str, object] = {"strategy": name}
+    own: dict[str, Any] = {"strategy": name}
     if name == RAW:
         own = {"strategy": "best-of-n", "rounds": 1, "images": 1}
         own |= {"max_images": None, "max_seconds": None}
-    return plans.planned(plan.jobs, plan.files, plan.settings.model_copy(update=own))
+    return plans.planned(plan.jobs, plan.files, replace(plan.settings, **own))
 
 
 class Models:

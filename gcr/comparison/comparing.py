@@ -24,12 +24,15 @@ from gcr.engine.machine import ThisMachine
 from gcr.engine.plan import SIZE, Pace
 from gcr.engine.waves import never
 from gcr.errors import UsageError
-from gcr.settings.resolving import BUDGET_IS_LIMIT, MOST_ROUNDS, traced
+from gcr.settings.resolving import BUDGET_IS_LIMIT, traced
+from gcr.settings.schema import MOST_ROUNDS
 from gcr.storage import runfolder
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from gcr.engine.plan import Plan
-    from gcr.settings.resolving import Settings
+    from gcr.settings.schema import ResumeOptions, Settings
 
 IMAGES = 8
 """The budget of each arm for a prompt, where none is given."""
@@ -56,11 +59,11 @@ def shared(flags: Mapping[str, object], equal: str) -> Settings:
     if equal == "seconds" and settings.max_seconds is None:
         raise UsageError("--equal seconds needs to know how many", "add --max-seconds")
     nobodys = {key for key, origin in origins.items() if origin in ("default", BUDGET_IS_LIMIT)}
-    changes: dict[str, object] = {"strategy": "refine", "compare": False, other: None}
+    changes: dict[str, Any] = {"strategy": "refine", "compare": False, other: None}
     changes |= dict.fromkeys({"rounds", "patience"} & nobodys, MOST_ROUNDS)
     if equal == "images":
         changes |= dict.fromkeys({budget} & nobodys, IMAGES)
-    return settings.model_copy(update=changes)
+    return replace(settings, **changes)
 
 
 def prepare(  # noqa: PLR0913 - each for itself
@@ -144,7 +147,7 @@ def resume(
     evaluator: str | None = None,
     emit: Consumer = ignore,
     stop: Callable[[], bool] = never,
-    **here: Any,
+    **here: Unpack[ResumeOptions],
 ) -> Comparison:
     """Go on with the comparison of a folder, as it was begun. here: what `recalled` takes besides.
 

@@ -34,7 +34,10 @@ from gcr.storage.batchfolder import BatchFolder
 from gcr.storage.runfile import damaged
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from gcr.engine.plan import Plan
+    from gcr.settings.schema import ResumeOptions
 
 NAME = "arms.json"
 KEYS = ("id", "started", "versions", "files", "arms", "evaluator", "equal", "by", "settings")
@@ -113,7 +116,7 @@ def begin(path: Path, contest: Contest) -> dict[str, Any]:
     return story
 
 
-def found(path: Path, **here: Any) -> Contest:
+def found(path: Path, **here: Unpack[ResumeOptions]) -> Contest:
     """The contest of a folder. here: what `settings.recalled` takes besides.
 
     Raises UsageError where there is none, GcrError for damage.

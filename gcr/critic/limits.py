@@ -15,7 +15,7 @@ from gcr.settings import profiles
 
 if TYPE_CHECKING:
     from gcr.core.records import Request
-    from gcr.settings.resolving import Settings
+    from gcr.settings.schema import Settings
 
 EXAMPLE = "a red circle and a blue star"
 SHOWN = 60  # characters of a prompt in a message

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from gcr.device.weights import Weights
     from gcr.diagnose.overlap import Overlap
     from gcr.drawing.generator import DiffusersGenerator
-    from gcr.settings.resolving import Settings
+    from gcr.settings.schema import Settings
 
 REPEATS, ENOUGH = 3, 2.0
 """What is quickly done is measured so many times, or for so many seconds, and the fastest counts:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gcr.core.records import Critic, Generator
-    from gcr.settings.resolving import Settings
+    from gcr.settings.schema import Settings
 
 SHAPES = (
     "two red circles and a blue star above a green square",

@@ -24,6 +24,7 @@ from gcr.hub.checkpoints import first_line, quiet_libraries
 from gcr.hub.fetching import gigabytes
 from gcr.settings import address, profiles
 from gcr.settings import resolving as configuration
+from gcr.settings.schema import OPTIONS
 from gcr.settings.sources import from_file
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ def _configuration(flags: Mapping[str, object]) -> Iterator[Finding]:
     for path in (Path("gcr.yaml"), configuration.user_config(os.environ)):
         if path.exists():
             try:
-                keys = ", ".join(from_file(path, configuration.KEYS)) or "nothing"
+                keys = ", ".join(from_file(path, OPTIONS)) or "nothing"
                 yield Finding("configuration", "ok", f"{path} sets {keys}")
             except GcrError as error:
                 yield Finding("configuration", "broken", error.message, error.hint)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gcr.core.events import Loading, WorkFinished, WorkStarted, after_an_error, ignore
 from gcr.engine import cautions, parts
@@ -28,10 +28,13 @@ from gcr.storage.batchfolder import NAME, BatchFolder
 from gcr.storage.summary import Summary
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from gcr.core.events import Consumer
     from gcr.engine.parts import Parts
     from gcr.engine.plan import Plan
     from gcr.inputs.jobs import Job
+    from gcr.settings.schema import ResumeOptions
 
     Load = Callable[[Plan, Consumer], Parts]
 
@@ -53,7 +56,7 @@ def resume(
     *,
     emit: Consumer = ignore,
     stop: Callable[[], bool] = never,
-    **here: Any,
+    **here: Unpack[ResumeOptions],
 ) -> BatchOutcome:
     """Go on with the batch of a folder, with the prompts and settings it was begun with.
 

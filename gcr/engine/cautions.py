@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gcr.core.events import Consumer
     from gcr.core.records import Generator, Request
-    from gcr.settings.resolving import Settings
+    from gcr.settings.schema import Settings
 
 
 def of_pocket(request: Request, settings: Settings, emit: Consumer) -> None:

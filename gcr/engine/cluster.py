@@ -177,12 +177,12 @@ def _elsewhere(plan: Plan) -> Plan:
 
     settings = plan.settings
     models = {"generator": settings.generator, "critic": settings.critic}
-    update = {
+    update: dict[str, Any] = {
         role: str(path.absolute())
         for role, model in models.items()
         if (path := Path(model).expanduser()).exists()
     }
-    return replace(plan, settings=settings.model_copy(update=update))
+    return replace(plan, settings=replace(settings, **update))
 
 
 def _reason(error: Exception) -> str:

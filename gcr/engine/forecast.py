@@ -14,7 +14,8 @@ from gcr.settings.measurements import SPEEDS, on_device
 from gcr.storage import timings
 
 if TYPE_CHECKING:
-    from gcr.settings.resolving import Resolved, Settings
+    from gcr.settings.resolving import Resolved
+    from gcr.settings.schema import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Forecast:
     estimate: Estimate
 
     def as_json(self) -> dict[str, object]:
-        values = self.settings.model_dump(mode="json")
+        values = self.settings.as_json()
         return {
             "prompts": self.prompts,
             "settings": {

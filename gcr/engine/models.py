@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gcr.critic.critic import VisionLanguageCritic
     from gcr.device.memory import SharedDevice
     from gcr.drawing.generator import DiffusersGenerator
-    from gcr.settings.resolving import Settings
+    from gcr.settings.schema import Settings
 
 
 def load_models(

@@ -14,7 +14,7 @@ from gcr.critic import rubric
 from gcr.engine import models
 from gcr.engine.settling import compared, settled
 from gcr.settings.address import is_address
-from gcr.settings.resolving import Settings
+from gcr.settings.schema import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,9 +60,9 @@ def ruled(settings: Settings) -> tuple[Settings, rubric.Rubric]:
     """The settings as their rubric allows them, and the rubric."""
     questions = rubric.load(settings.rubric)
     if not questions.comparison:
-        settings = settings.model_copy(update={"compare": False})
+        settings = replace(settings, compare=False)
     if not (questions.history and strategies.STRATEGIES[settings.strategy].uses_history):
-        settings = settings.model_copy(update={"history": False})
+        settings = replace(settings, history=False)
     return settings, questions
 
 

@@ -17,7 +17,7 @@ from gcr.inputs import jobs
 from gcr.inputs.wildcards import Wildcards
 from gcr.settings.recorded import as_begun
 from gcr.settings.recorded import recorded as record
-from gcr.settings.resolving import Settings
+from gcr.settings.schema import Settings
 from gcr.storage import runfolder
 
 if TYPE_CHECKING:

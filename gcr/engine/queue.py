@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gcr.core.events import Consumer
     from gcr.engine.parts import Parts
     from gcr.inputs.jobs import Job
-    from gcr.settings.resolving import Settings
+    from gcr.settings.schema import Settings
     from gcr.storage.batchfolder import BatchFolder
     from gcr.storage.summary import Summary
 

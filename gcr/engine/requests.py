@@ -13,7 +13,7 @@ from gcr.inputs import source
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from gcr.settings.resolving import Settings
+    from gcr.settings.schema import Settings
 
 
 def checked(prompt: str) -> str:

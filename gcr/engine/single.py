@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gcr.core import ranking, stopping
 from gcr.core.events import Notice, RunFinished, WorkFinished, WorkStarted, ignore
@@ -17,17 +17,20 @@ from gcr.engine.requests import checked, requested
 from gcr.files.locks import claimed
 from gcr.inputs import source
 from gcr.settings.recorded import as_begun, recorded
-from gcr.settings.resolving import Settings, recalled
+from gcr.settings.resolving import recalled
+from gcr.settings.schema import Settings
 from gcr.storage import runfolder
 from gcr.storage.runfolder import RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Unpack
 
     from PIL.Image import Image
 
     from gcr.core.events import Consumer
     from gcr.core.records import Approve
+    from gcr.settings.schema import ResumeOptions
 
 
 def run(  # noqa: PLR0913 - each for itself
@@ -90,7 +93,7 @@ def resume(
     *,
     emit: Consumer = ignore,
     stop: Callable[[], bool] = waves.never,
-    **here: Any,
+    **here: Unpack[ResumeOptions],
 ) -> Outcome:
     """Go on with the run of a folder, under the settings it was begun with; `gcr resume FOLDER`.
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gcr.core.events import ignore
@@ -27,13 +27,15 @@ from gcr.drawing import pixels
 from gcr.engine.machine import ThisMachine
 from gcr.engine.models import load_critic
 from gcr.errors import GcrError, UsageError
-from gcr.settings import keys
-from gcr.settings.resolving import Settings, resolve
+from gcr.settings.resolving import resolve
+from gcr.settings.schema import CriticOptions, Settings
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from gcr.core.records import Critic
 
-FLAGS = ("profile", "critic", "rubric", "score", "judges", keys.TRUST)
+FLAGS = tuple(CriticOptions.__annotations__)
 
 
 class Reward:
@@ -50,7 +52,11 @@ class Reward:
     """
 
     def __init__(
-        self, *, unscored: float | None = None, device: str | None = None, **flags: object
+        self,
+        *,
+        unscored: float | None = None,
+        device: str | None = None,
+        **flags: Unpack[CriticOptions],
     ) -> None:
         settings = _resolved(flags)
         self.unscored = unscored
@@ -91,7 +97,11 @@ class Reward:
 
 
 def reward(
-    images: Any, prompts: Sequence[str], *, unscored: float | None = None, **flags: object
+    images: Any,
+    prompts: Sequence[str],
+    *,
+    unscored: float | None = None,
+    **flags: Unpack[CriticOptions],
 ) -> list[float]:
     """The rewards of images, by a critic that stays loaded until one of other settings is needed.
 
@@ -101,7 +111,7 @@ def reward(
     with _turn:
         if key not in _loaded:
             _loaded.clear()  # before the next one needs its room
-            _loaded[key] = Reward(**flags)  # type: ignore[arg-type]
+            _loaded[key] = Reward(**flags)
         held = _loaded[key]
     return _rewards(held.judge(images, prompts), unscored)
 
@@ -118,7 +128,7 @@ def _here() -> str:
     return f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
 
 
-def _resolved(flags: dict[str, object]) -> Settings:
+def _resolved(flags: Mapping[str, object]) -> Settings:
     for name in flags:
         if name not in FLAGS:
             raise UsageError(f"a reward has no setting {name!r}", f"known: {', '.join(FLAGS)}")

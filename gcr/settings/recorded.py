@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gcr.settings.resolving import Settings
+    from gcr.settings.schema import Settings
 
 MEASURED = ("spread", "draw_batch", "judge_batch")
 """Settings that gcr bench and gcr calibrate find, and nobody gives by hand."""
@@ -28,7 +29,8 @@ def as_begun(settings: Settings, before: Mapping[str, object]) -> Settings:
 
     before: what the folder keeps.
     """
-    return settings.model_copy(update={key: before[key] for key in MEASURED if key in before})
+    measured: dict[str, Any] = {key: before[key] for key in MEASURED if key in before}
+    return replace(settings, **measured)
 
 
 def lasting(settings: Mapping[str, object]) -> dict[str, object]:

@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from gcr import pocket
-from gcr.device.residency import Residency
 from gcr.errors import GcrError, UsageError
 from gcr.files import folders
 from gcr.files.validation import first_problem
 from gcr.settings import address, keys, measurements, profiles
 from gcr.settings.recorded import UNRECORDED
+from gcr.settings.schema import FIELDS, MOST_ROUNDS, OF_THE_MACHINE, OPTIONS, Settings
 from gcr.settings.sources import Given, from_environment, from_file, from_flags
 
 NOT_SETTINGS = frozenset({"GCR_DEBUG", "GCR_CACHE", "GCR_API_KEY", "GCR_OFFLINE", "GCR_YES"})
 FOR_GENERATOR = ("generator", "width", "height", "steps", "guidance", "call", "dtype", "draw_batch")
 FOR_CRITIC = ("critic", "rubric", "judge_batch")
-MOST_ROUNDS = 100
 GOOD_CHANCE = 0.95
 """The target of scores that come from probabilities, which never quite reach 1."""
 BUDGET_IS_LIMIT = "the budget is the limit"
@@ -36,92 +36,7 @@ EDITING = "editing"
 """The rubric for requests that edit an image: none of the profiles' own shows the critic both."""
 
 
-def _spelled(value: object) -> object:
-    """A folder given as a Path, as Python code does, is a name like any other."""
-    return str(value) if isinstance(value, os.PathLike) else value
-
-
-def _listed(value: object) -> object:
-    """One text, as the environment gives it, is a list of one."""
-    return (value,) if isinstance(value, str) else value
-
-
-Name = Annotated[str, BeforeValidator(_spelled), Field(min_length=1)]
-Words = Annotated[str, Field(min_length=1)]
-Pixels = Annotated[int, Field(ge=8, le=8192)]
-
-
-class Settings(BaseModel):
-    """Everything that decides what a run draws, and where it goes.
-
-    width, height, steps, guidance: None leaves the choice to the pipeline.
-    judges: how often each image is judged. spread: standard deviation of a score, as `gcr
-        calibrate` measured it; None: unknown.
-    strength: of the strategies that go on from an image; None leaves the choice to each.
-    max_images, max_seconds: budgets; None: no limit. With one, rounds is lifted, unless given too.
-    history: whether the critic, after each round, words a prompt with all in view that was tried.
-    residency: what stays on a GPU, as `gcr.device.residency` explains; it changes no image.
-    overlap: whether some prompts are drawn for while images of others are judged, which changes
-        none either; None: as `gcr bench` found, or else where the critic is on a server.
-    compile, step_cache: to draw faster, as in `gcr.drawing.faster`; they change images a little.
-    compare: whether the critic sees the best image beside the first at the end, without scores.
-    call, dtype, draw_batch, judge_batch: as in a profile, which alone can set them.
-    chosen: why `auto` took this profile; empty where a person chose.
-    trusted: whether the user named the server that the critic is on: see `gcr.settings.keys`.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    profile: str = profiles.EMBEDDED
-    generator: Name
-    critic: Name
-    rubric: Name = "text-to-image"
-    seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
-    width: Pixels | None = None
-    height: Pixels | None = None
-    steps: Annotated[int, Field(ge=1, le=1000)] | None = None
-    guidance: Annotated[float, Field(ge=0, le=100)] | None = None
-    negative: str = ""
-    keep: Annotated[tuple[Words, ...], BeforeValidator(_listed)] = ()
-    score: Literal["reply", "soft", "checklist"] = "reply"
-    judges: Annotated[int, Field(ge=1, le=64)] = 1
-    spread: Annotated[float, Field(ge=0, le=1)] | None = None
-    strategy: Literal["refine", "best-of-n", "rewrite", "reflect", "evolve"] = "refine"
-    strength: Annotated[float, Field(gt=0, le=1)] | None = None
-    rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] = 4
-    images: Annotated[int, Field(ge=1, le=64)] = 2
-    target: Annotated[float, Field(gt=0, le=1)] = 1.0
-    patience: Annotated[int, Field(ge=1)] = 2
-    min_gain: Annotated[float, Field(ge=0, le=1)] = 0.02
-    max_images: Annotated[int, Field(ge=1)] | None = None
-    max_seconds: Annotated[float, Field(gt=0)] | None = None
-    history: bool = True
-    compare: bool = True
-    residency: Residency = "auto"
-    overlap: bool | None = None
-    compile: bool = False
-    step_cache: bool = False
-    output: Path = Path("outputs")
-    call: dict[str, JsonValue] = Field(default_factory=dict)
-    dtype: str = "auto"
-    draw_batch: int = 1
-    judge_batch: int = 2
-    chosen: Annotated[str, Field(exclude=True)] = ""
-    trusted: Annotated[bool, Field(exclude=True)] = False
-
-    def recorded(self) -> dict[str, object]:
-        """The settings as JSON values, without those that change no image.
-
-        What draws faster is only there if it is on: a run without goes on from one that began
-        before there was such a thing.
-        """
-        off = {name for name in ("compile", "step_cache") if not getattr(self, name)}
-        return self.model_dump(mode="json", exclude={"output", *OF_THE_MACHINE, *off})
-
-
-OF_THE_MACHINE = ("residency", "overlap")
-NOT_GIVEN_BY_HAND = ("spread", "call", "dtype", "draw_batch", "judge_batch", "chosen", "trusted")
-KEYS = tuple(name for name in Settings.model_fields if name not in NOT_GIVEN_BY_HAND)
+_VALIDATOR = TypeAdapter(Settings)
 
 
 class Resolved(NamedTuple):
@@ -192,7 +107,7 @@ def traced(
     else:
         profile, chosen = profiles.load(str(named.value), environ), ""
     settled = {
-        **{key: Given(None, "default") for key in Settings.model_fields},
+        **{key: Given(None, "default") for key in FIELDS},
         **_from_profile(profile, given, by_user=not profiles.is_file(str(named.value))),
         **_implied(given, edit=edit),
         **given,
@@ -207,7 +122,8 @@ def traced(
     if given.keys() & {"width", "height"}:
         pocket.check_size(settings.generator, settings.width, settings.height)
     found = _measured(settings, given, machine, environ)
-    settings = settings.model_copy(update={key: item.value for key, item in found.items()})
+    measured: dict[str, Any] = {key: item.value for key, item in found.items()}
+    settings = replace(settings, **measured)
     origins = {key: item.origin for key, item in {**settled, **found}.items()}
     return Resolved(settings, origins, profile)
 
@@ -232,7 +148,7 @@ def recalled(
     values = {**UNRECORDED, **recorded}
     values.pop("rubric_sha256", None)
     try:
-        settings = Settings.model_validate(values)
+        settings = _VALIDATOR.validate_python(values)
     except ValidationError as error:
         problem = first_problem(error)
         what = f"the recorded settings: {problem.key} {problem.reason}"
@@ -242,7 +158,7 @@ def recalled(
     here = {name: given[name].value for name in OF_THE_MACHINE if name in given}
     here.setdefault("overlap", _overlap(settings, machine, os.environ))
     here["trusted"] = keys.trusts_record(settings.critic, given, os.environ, vouched=trust_endpoint)
-    return _validated({**settings.model_dump(), **here}, given)
+    return _validated({**asdict(settings), **here}, given)
 
 
 def _given(
@@ -250,16 +166,20 @@ def _given(
 ) -> dict[str, Given]:
     """What somebody set, wherever they did, where the strongest place has it."""
     return {
-        **from_file(user_config(environ), KEYS, by_user=True),
-        **from_file(folder / "gcr.yaml", KEYS),
-        **from_environment(environ, KEYS, besides=NOT_SETTINGS),
-        **from_flags({key: flags[key] for key in flags if key != keys.TRUST}, KEYS),
+        **from_file(user_config(environ), OPTIONS, by_user=True),
+        **from_file(folder / "gcr.yaml", OPTIONS),
+        **from_environment(environ, OPTIONS, besides=NOT_SETTINGS),
+        **from_flags({key: flags[key] for key in flags if key != keys.TRUST}, OPTIONS),
     }
 
 
 def _validated(values: Mapping[str, object], given: Mapping[str, Given]) -> Settings:
+    """The settings of these values. given: where somebody set one, for messages.
+
+    Raises UsageError for a value that its setting does not take.
+    """
     try:
-        settings = Settings.model_validate(values)
+        settings = _VALIDATOR.validate_python(_as_in_files(values))
     except ValidationError as error:
         raise _out_of_range(error, given) from error
     if settings.score == "checklist" and settings.judges > 1:
@@ -267,6 +187,19 @@ def _validated(values: Mapping[str, object], given: Mapping[str, Given]) -> Sett
             "--judges does nothing with --score checklist", "answers are probabilities already"
         )
     return settings
+
+
+def _as_in_files(values: Mapping[str, object]) -> dict[str, object]:
+    """Values as files spell them, also where Python code or the environment does otherwise: a path
+    as text, and the words to keep as a list.
+    """
+    plain = {
+        key: str(value) if isinstance(value, os.PathLike) else value
+        for key, value in values.items()
+    }
+    if isinstance(plain.get("keep"), str):
+        plain["keep"] = [plain["keep"]]
+    return plain
 
 
 def _implied(given: Mapping[str, Given], *, edit: bool) -> dict[str, Given]:

@@ -22,7 +22,7 @@ from gcr.engine import plan as plans
 from gcr.errors import GcrError, ModelError, UsageError
 from gcr.inputs import source
 from gcr.pocket import world
-from gcr.settings.resolving import MOST_ROUNDS
+from gcr.settings.schema import MOST_ROUNDS
 from gcr.storage import runfolder
 
 PROMPTS = ["a red circle", "two blue stars", "a green square"]

@@ -11,7 +11,8 @@ from gcr.__main__ import main
 from gcr.diagnose import doctor
 from gcr.engine.machine import ThisMachine
 from gcr.errors import UsageError
-from gcr.settings.resolving import Settings, recalled, resolve
+from gcr.settings.resolving import recalled, resolve
+from gcr.settings.schema import Settings
 
 KEY = "a-very-secret-key"
 

@@ -3,22 +3,37 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import get_args, get_origin, get_type_hints
 
 import pytest
 from fakes import FakeMachine
 
 from gcr import pocket
-from gcr.cli import options
 from gcr.cli.refine import refine
 from gcr.core.events import ignore
 from gcr.core.strategies import STRATEGIES, Evolve, Reflect
 from gcr.critic import rubric
 from gcr.engine import models
 from gcr.errors import UsageError
-from gcr.settings import profiles
+from gcr.settings import keys, profiles
 from gcr.settings.measurements import SPEEDS, Speed, device_key
-from gcr.settings.resolving import KEYS, MOST_ROUNDS, Settings, recalled, resolve, user_config
+from gcr.settings.resolving import recalled, resolve, user_config
+from gcr.settings.schema import (
+    FIELDS,
+    MOST_ROUNDS,
+    OF_THE_MACHINE,
+    OPTIONS,
+    TYPES,
+    ComparisonOptions,
+    CriticOptions,
+    NameOrPath,
+    ResumeOptions,
+    RunOptions,
+    Settings,
+)
 
 ROOT = Path(__file__).parents[2]
 POCKET = profiles.load("pocket")
@@ -217,6 +232,8 @@ def test_the_machine_is_asked_only_for_what_settings_need(place):
 
 RESOLVING = """
 import sys
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from fakes import FakeMachine
 from gcr.settings.resolving import resolve
 resolve({}, FakeMachine())
@@ -243,7 +260,7 @@ def test_what_is_recorded_decides_the_images(place):
     assert recorded == place().recorded()
     assert recorded != place(seed=1).recorded()
     off = {"output", "residency", "overlap", "chosen", "trusted", "compile", "step_cache"}
-    assert set(recorded) == set(Settings.model_fields) - off
+    assert set(recorded) == set(FIELDS) - off
     assert place(compile=True, step_cache=True).recorded().items() >= {
         ("compile", True),
         ("step_cache", True),
@@ -290,24 +307,45 @@ def test_every_option_is_a_setting():
         *("prompt", "image", "approve", "dry_run", "trust_endpoint", "offline", "yes"),
         *("as_json", "quiet", "verbose"),
     }
-    assert flags - others == set(KEYS) - {"overlap"}  # there is one run only
+    assert flags - others == set(OPTIONS) - {"overlap"}  # there is one run only
+
+
+def keyword_type(name):
+    """What Python code may give for a setting, by its type in the schema."""
+    declared = get_args(TYPES[name])[0]
+    if declared is Path or name in {"profile", "generator", "critic", "rubric"}:
+        return NameOrPath | None
+    return Sequence[str] | None if get_origin(declared) is tuple else declared | None
+
+
+def test_the_keyword_options_of_python_are_the_settings_own():
+    switch = {keys.TRUST: bool}
+    whole = {name: keyword_type(name) for name in OPTIONS} | switch
+    assert get_type_hints(RunOptions) == whole
+    for options, names in (
+        (ComparisonOptions, whole.keys() - {"strategy", "compare"}),
+        (CriticOptions, {"profile", "critic", "rubric", "score", "judges", *switch}),
+        (ResumeOptions, {*OF_THE_MACHINE, *switch}),
+    ):
+        assert get_type_hints(options) == {name: whole[name] for name in names}
+    taken = inspect.signature(recalled).parameters
+    assert get_type_hints(ResumeOptions).keys() == taken.keys() - {"recorded", "machine"}
 
 
 def test_the_helps_defaults_are_the_settings_own():
     shown = {}
-    for name, option in vars(options).items():
-        for extra in getattr(option, "__metadata__", ()):
-            if default := re.search(r"\(default: (.*)\)", extra.help):
-                key = re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower()
-                shown[key] = re.split("[,;]", default[1])[0]
+    for name, option in OPTIONS.items():
+        if default := re.search(r"\(default: (.*)\)", option.help):
+            shown[name] = re.split("[,;]", default[1])[0]
     del shown["overlap"]  # not of yes and no
     for switch in ("compare", "history", "compile", "step_cache"):
         shown[switch] = str(not shown[switch].startswith("no-"))
     assert len(shown) == 16
+    defaults = {setting.name: setting.default for setting in fields(Settings)}
     for key, default in shown.items():
-        assert default == str(Settings.model_fields[key].default), key
+        assert default == str(defaults[key]), key
     own = f"reflect: {Reflect(1, 0).strength}, evolve: {Evolve(1, 0).strength}"
-    assert own in options.Strength.__metadata__[0].help
+    assert own in OPTIONS["strength"].help
 
 
 @pytest.mark.parametrize("size", [{"width": 256, "height": 384}, {"height": 72}, {"width": 8}])
@@ -318,6 +356,6 @@ def test_a_size_that_the_embedded_generator_cannot_draw_is_refused(size, place):
     assert f"pocket:generator draws {side}×{side} pixels only" in caught.value.message
     assert place(**size, generator="a/b")
     with pytest.raises(UsageError, match="pixels only"):  # of a profile, which is not asked before
-        models.load_models(place().model_copy(update=size), rubric.load("pocket"), ignore)
+        models.load_models(replace(place(), **size), rubric.load("pocket"), ignore)
     same = place(width=side, height=side)
     assert (same.width, same.height) == (side, side)

@@ -19,9 +19,10 @@ from gcr.errors import UsageError
 from gcr.files import folders, structured, yamltext
 from gcr.files.structured import MalformedError
 from gcr.files.validation import first_problem
+from gcr.settings.schema import DEFAULT_PROFILE
 
 AUTO = "auto"
-EMBEDDED = "pocket"
+EMBEDDED = DEFAULT_PROFILE
 ENDINGS = (".yaml", ".yml")
 
 Text = Annotated[str, Field(min_length=1)]

@@ -1,0 +1,394 @@
+"""What can be set. Each setting is declared here once: its type, bounds, default and option.
+
+The command line, the settings' names in files and in the environment, and what is validated follow
+from `Settings`; a test holds the keyword options of Python to it. Nothing large is imported, as
+`--help` reads this; `gcr.settings.resolving` has the values validated by pydantic.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, TypedDict, get_type_hints
+
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+
+from gcr.device.residency import Residency
+
+MODELS = "Models"
+IMAGE = "Image (the profile's values, where none are given)"
+LOOP = "Loop"
+OUTPUT = "Output"
+
+DEFAULT_PROFILE = "pocket"
+MOST_ROUNDS = 100
+
+Score = Literal["reply", "soft", "checklist"]
+Strategy = Literal["refine", "best-of-n", "rewrite", "reflect", "evolve"]
+NameOrPath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """How a setting is given on the command line.
+
+    panel: the heading that `--help` lists it under.
+    metavar: what stands for its value; empty for a switch, which takes none.
+    help: what it does, and its default.
+    flags: as they are typed; by default `--` and the setting's name.
+    """
+
+    panel: str
+    metavar: str
+    help: str
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that decides what a run draws, and where it goes.
+
+    Constructing one checks nothing: `gcr.settings.resolving` validates what others give. What is
+    not said by the help of its option:
+
+    width, height, steps, guidance: None leaves the choice to the pipeline.
+    strength: of the strategies that go on from an image; None leaves the choice to each.
+    max_images, max_seconds: budgets; None: no limit. With one, rounds is lifted, unless given too.
+    residency, overlap: change no image. overlap: None: where the critic is on a server.
+    compile, step_cache: change images a little.
+    spread: standard deviation of a score, as `gcr calibrate` measured it; None: unknown.
+    call, dtype, draw_batch, judge_batch: as in a profile, which alone can set them.
+    chosen: why `auto` took this profile; empty where a person chose.
+    trusted: whether the critic's server may have the user's key: see `gcr.settings.keys`.
+    """
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = {
+        "extra": "forbid",
+        "allow_inf_nan": False,
+    }
+
+    profile: Annotated[
+        str,
+        Option(
+            MODELS,
+            "NAME|FILE",
+            "Two models and settings that suit them, as gcr profiles lists them; auto: what this "
+            "machine can run (default: pocket).",
+        ),
+    ] = DEFAULT_PROFILE
+    generator: Annotated[
+        str,
+        MinLen(1),
+        Option(
+            MODELS,
+            "ID|FOLDER",
+            "A diffusers pipeline, by hub id or folder.",
+            ("-m", "--generator"),
+        ),
+    ]
+    critic: Annotated[
+        str,
+        MinLen(1),
+        Option(
+            MODELS,
+            "ID|FOLDER|URL",
+            "An image-text-to-text model of transformers, by hub id or folder; or of an "
+            "OpenAI-compatible server, as http://host:8000/v1#model.",
+        ),
+    ]
+    rubric: Annotated[
+        str,
+        MinLen(1),
+        Option(MODELS, "NAME|FILE", "What the critic is asked, and how it answers."),
+    ] = "text-to-image"
+    seed: Annotated[
+        int,
+        Ge(0),
+        Lt(1 << 32),
+        Option(
+            IMAGE,
+            "N",
+            "Equal seeds and settings draw equal images; give another for others (default: 0).",
+            ("-s", "--seed"),
+        ),
+    ] = 0
+    width: Annotated[
+        int | None,
+        Ge(8),
+        Le(8192),
+        Option(IMAGE, "PIXELS", "Width of each image.", ("-W", "--width")),
+    ] = None
+    height: Annotated[
+        int | None,
+        Ge(8),
+        Le(8192),
+        Option(IMAGE, "PIXELS", "Height of each image.", ("-H", "--height")),
+    ] = None
+    steps: Annotated[int | None, Ge(1), Le(1000), Option(IMAGE, "N", "Inference steps.")] = None
+    guidance: Annotated[float | None, Ge(0), Le(100), Option(IMAGE, "X", "Guidance scale.")] = None
+    negative: Annotated[
+        str, Option(IMAGE, "TEXT", "What must not be in the image.", ("-n", "--negative"))
+    ] = ""
+    keep: Annotated[
+        tuple[Annotated[str, MinLen(1)], ...],
+        Option(
+            LOOP,
+            "TEXT",
+            "Words of the prompt that every rewrite must hold as they are; can be given again. "
+            "Quoted text and <lora:…> tags are always kept.",
+        ),
+    ] = ()
+    score: Annotated[
+        Score,
+        Option(
+            MODELS,
+            "NAME",
+            "Where scores come from. reply: the numbers the critic writes; soft: the numbers it "
+            "was expected to write; checklist: yes/no questions it takes the request apart into "
+            "(default: reply).",
+        ),
+    ] = "reply"
+    judges: Annotated[
+        int,
+        Ge(1),
+        Le(64),
+        Option(
+            MODELS,
+            "N",
+            "Judge each image so often; only a gain beyond the spread then counts "
+            "(default: 1, and the spread that gcr calibrate measured).",
+        ),
+    ] = 1
+    spread: Annotated[float | None, Ge(0), Le(1)] = None
+    strategy: Annotated[
+        Strategy,
+        Option(
+            LOOP,
+            "NAME",
+            "What each round draws. refine: rewritten prompts on fresh seeds; best-of-n: the "
+            "prompt as it is on fresh seeds; rewrite: rewritten prompts on one seed; reflect: the "
+            "best image, noised and drawn again; evolve: the best image's noise, changed a little "
+            "(default: refine).",
+        ),
+    ] = "refine"
+    strength: Annotated[
+        float | None,
+        Gt(0),
+        Le(1),
+        Option(
+            LOOP,
+            "X",
+            "How far reflect and evolve go from the best image, between 0 and 1: how much of it, "
+            "or of its noise, gives way to new noise (reflect: 0.8, evolve: 0.8, where none is "
+            "given).",
+        ),
+    ] = None
+    rounds: Annotated[
+        int,
+        Ge(1),
+        Le(MOST_ROUNDS),
+        Option(
+            LOOP,
+            "N",
+            "Rounds at most; round 0 draws the prompt as it is; a budget alone lifts this "
+            "(default: 4).",
+        ),
+    ] = 4
+    images: Annotated[
+        int,
+        Ge(1),
+        Le(64),
+        Option(LOOP, "N", "Images in each round (default: 2; 1 with a budget of 2 or 3)."),
+    ] = 2
+    target: Annotated[
+        float,
+        Gt(0),
+        Le(1),
+        Option(
+            LOOP,
+            "X",
+            "Stop at this score, between 0 and 1 (default: 1.0; 0.95 for soft and checklist).",
+        ),
+    ] = 1.0
+    patience: Annotated[
+        int,
+        Ge(1),
+        Option(LOOP, "N", "Stop after this many rounds without a gain (default: 2)."),
+    ] = 2
+    min_gain: Annotated[
+        float,
+        Ge(0),
+        Le(1),
+        Option(LOOP, "X", "A smaller rise of the best score is no gain (default: 0.02)."),
+    ] = 0.02
+    max_images: Annotated[
+        int | None, Ge(1), Option(LOOP, "N", "Budget: stop when so many images are drawn.")
+    ] = None
+    max_seconds: Annotated[
+        float | None,
+        Gt(0),
+        Option(LOOP, "X", "Budget: begin no round whose drawing and judging would not fit."),
+    ] = None
+    history: Annotated[
+        bool,
+        Option(
+            LOOP,
+            "",
+            "After each round tell the critic all that was tried and how it scored, and ask for "
+            "one more prompt, and a negative one for pipelines that heed it (default: history; the "
+            "embedded critic cannot be asked).",
+            ("--history/--no-history",),
+        ),
+    ] = True
+    compare: Annotated[
+        bool,
+        Option(
+            LOOP,
+            "",
+            "At the end show the critic the best image beside the first, in both orders and "
+            "without scores (default: compare).",
+            ("--compare/--no-compare",),
+        ),
+    ] = True
+    residency: Annotated[
+        Residency,
+        Option(
+            MODELS,
+            "NAME",
+            "What stays on a GPU. both: both models; swap: the one at work; offload: of the "
+            "generator only the part at work; auto: the first of these that fits (default: auto).",
+        ),
+    ] = "auto"
+    overlap: Annotated[
+        bool | None,
+        Option(
+            MODELS,
+            "",
+            "Draw for some prompts while images of others are judged, where the critic is on a "
+            "server or the GPU has room for both models at work (default: as gcr bench found, or "
+            "else where the critic is on a server).",
+            ("--overlap/--no-overlap",),
+        ),
+    ] = None
+    compile: Annotated[
+        bool,
+        Option(
+            MODELS,
+            "",
+            "Compile the generator's blocks: the first image takes longer, the others less "
+            "(default: no-compile).",
+            ("--compile/--no-compile",),
+        ),
+    ] = False
+    step_cache: Annotated[
+        bool,
+        Option(
+            MODELS,
+            "",
+            "Skip most of the generator in steps where little changes, which costs a little "
+            "likeness; one image at a time (default: no-step-cache).",
+            ("--step-cache/--no-step-cache",),
+        ),
+    ] = False
+    output: Annotated[
+        Path,
+        Option(
+            OUTPUT,
+            "FOLDER",
+            "Where the folder of the run is made (default: outputs).",
+            ("-o", "--output"),
+        ),
+    ] = Path("outputs")
+    call: dict[str, object] = field(default_factory=dict)
+    dtype: str = "auto"
+    draw_batch: int = 1
+    judge_batch: int = 2
+    chosen: str = ""
+    trusted: bool = False
+
+    def as_json(self) -> dict[str, object]:
+        """The settings as JSON values, without why they are so: `chosen` and `trusted`."""
+        values: dict[str, object] = {}
+        for name in FIELDS:
+            value = getattr(self, name)
+            if isinstance(value, tuple):
+                value = list(value)
+            values[name] = str(value) if isinstance(value, Path) else value
+        del values["chosen"], values["trusted"]
+        return values
+
+    def recorded(self) -> dict[str, object]:
+        """The settings that change images, as JSON values.
+
+        What draws faster is only there if it is on: a run without goes on from one that began
+        before there was such a thing.
+        """
+        off = {name for name in ("compile", "step_cache") if not getattr(self, name)}
+        left_out = {"output", *OF_THE_MACHINE, *off}
+        return {name: value for name, value in self.as_json().items() if name not in left_out}
+
+
+FIELDS = tuple(setting.name for setting in fields(Settings))
+OF_THE_MACHINE = ("residency", "overlap")
+"""Settings that no folder records: they are for the machine at hand to say."""
+TYPES: Mapping[str, type] = get_type_hints(Settings, include_extras=True)
+OPTIONS: Mapping[str, Option] = {
+    name: metadata
+    for name in FIELDS
+    for metadata in getattr(TYPES[name], "__metadata__", ())
+    if isinstance(metadata, Option)
+}
+"""The options of the settings that have one: those that users can set, everywhere."""
+
+
+class CriticOptions(TypedDict, total=False):
+    """Keyword options of what only judges. None: not given."""
+
+    profile: NameOrPath | None
+    critic: NameOrPath | None
+    rubric: NameOrPath | None
+    score: Score | None
+    judges: int | None
+    trust_endpoint: bool
+
+
+class ComparisonOptions(CriticOptions, total=False):
+    """Keyword options of comparisons, which have several strategies."""
+
+    generator: NameOrPath | None
+    seed: int | None
+    width: int | None
+    height: int | None
+    steps: int | None
+    guidance: float | None
+    negative: str | None
+    keep: Sequence[str] | None
+    strength: float | None
+    rounds: int | None
+    images: int | None
+    target: float | None
+    patience: int | None
+    min_gain: float | None
+    max_images: int | None
+    max_seconds: float | None
+    history: bool | None
+    residency: Residency | None
+    overlap: bool | None
+    compile: bool | None
+    step_cache: bool | None
+    output: NameOrPath | None
+
+
+class RunOptions(ComparisonOptions, total=False):
+    """Keyword options of runs and batches: every setting, and `trust_endpoint`."""
+
+    strategy: Strategy | None
+    compare: bool | None
+
+
+class ResumeOptions(TypedDict, total=False):
+    """Keyword options of what goes on with a folder: what it does not record."""
+
+    residency: Residency | None
+    overlap: bool | None
+    trust_endpoint: bool
