@@ -9,15 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
-import sys
 import tempfile
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gcr.files import folders
 from gcr.hub.checkpoints import WITHOUT_WEIGHTS
 
 if TYPE_CHECKING:
@@ -110,20 +109,7 @@ def copy_of(checkpoint_version: str, device: str, dtype: str) -> Path:
     libraries = [f"{name} {version(name)}" for name in ("bitsandbytes", "torch", "transformers")]
     made_of = [checkpoint_version, "nf4 double", device.partition(":")[0], dtype, *libraries]
     key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:32]
-    return cache_folder() / "critics" / key
-
-
-def cache_folder() -> Path:
-    """$GCR_CACHE, else `gcr` in the user's cache folder of this platform."""
-    if folder := os.environ.get("GCR_CACHE"):
-        return Path(folder).expanduser()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
-    elif sys.platform == "darwin":
-        base = "~/Library/Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "gcr"
+    return folders.cache() / "critics" / key
 
 
 def is_whole(copy: Path) -> bool:
@@ -143,7 +129,7 @@ def turn(copy: Path) -> Iterator[None]:
     """Have others that need the same copy wait until it is written: threads and processes."""
     from filelock import FileLock
 
-    place = cache_folder() / "locks" / f"{copy.name}.lock"
+    place = folders.cache() / "locks" / f"{copy.name}.lock"
     lock = FileLock(place)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)

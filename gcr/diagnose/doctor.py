@@ -15,10 +15,11 @@ from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from gcr.critic import endpoint, loading, quantized
+from gcr.critic import endpoint, loading
 from gcr.device.memory import SharedDevice
 from gcr.engine.machine import ThisMachine
 from gcr.errors import GcrError, UsageError
+from gcr.files import folders
 from gcr.hub import fetching, offline
 from gcr.hub.checkpoints import first_line, quiet_libraries
 from gcr.hub.fetching import gigabytes
@@ -198,7 +199,7 @@ def _torchvision() -> Iterator[Finding]:
 def _caches() -> Iterator[Finding]:
     for name, folder in (
         ("cache of the hub", fetching.cache()),
-        ("cache of gcr", quantized.cache_folder()),
+        ("cache of gcr", folders.cache()),
     ):
         free = gigabytes(fetching.free_bytes(folder))
         yield Finding(name, "ok", f"{folder}, {gigabytes(_size(folder))}; {free} free on its disk")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,24 @@ if TYPE_CHECKING:
 
 
 def config(environ: Mapping[str, str]) -> Path:
-    """The folder of configuration: $XDG_CONFIG_HOME/gcr, by default ~/.config/gcr."""
-    base = environ.get("XDG_CONFIG_HOME") or str(Path("~/.config").expanduser())
-    return Path(base) / "gcr"
+    """$XDG_CONFIG_HOME/gcr, else `gcr` where the platform has configuration: ~/.config on Linux.
+
+    Where a user has ~/.config/gcr on another platform, as versions up to 0.1 made it, it stays.
+    """
+    import platformdirs
+
+    if base := environ.get("XDG_CONFIG_HOME"):
+        return Path(base) / "gcr"
+    usual = Path("~/.config/gcr").expanduser()
+    if usual.is_dir():
+        return usual
+    return platformdirs.user_config_path("gcr", appauthor=False, roaming=True)
+
+
+def cache() -> Path:
+    """$GCR_CACHE, else `gcr` where the platform has caches: ~/.cache on Linux."""
+    import platformdirs
+
+    if chosen := os.environ.get("GCR_CACHE"):
+        return Path(chosen).expanduser()
+    return platformdirs.user_cache_path("gcr", appauthor=False, opinion=False)

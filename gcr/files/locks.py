@@ -2,14 +2,15 @@
 
 The lock is the operating system's, on a file in the folder, so that nothing has to be cleared up
 after a crash or `kill -9`. On network file systems it holds between machines where `flock` does,
-as NFS and Lustre have it. Windows has no such lock: there every claim is granted.
+as NFS and Lustre have it.
 """
 
 from __future__ import annotations
 
-import sys
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
+
+from filelock import lock_descriptor
 
 from gcr.errors import UsageError
 from gcr.files.atomic import opened, writing
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NAME = ".claim"
+PAUSE = 0.005  # seconds between looks at a lock that is waited for: it is held for a moment
 
 
 class Claim:
@@ -39,7 +41,7 @@ def take(folder: Path) -> Claim | None:
     path = folder / NAME
     with writing(path):
         file = opened(path)
-        if _locked(file, wait=False):
+        if lock_descriptor(file.fileno(), blocking=False):
             return Claim(file)
         file.close()
         return None
@@ -63,18 +65,6 @@ def turn(folder: Path) -> Iterator[None]:
     path = folder / ".turn"
     with writing(path):
         file = opened(path)
-        _locked(file, wait=True)
+        lock_descriptor(file.fileno(), poll_interval=PAUSE)
     with file:
         yield
-
-
-def _locked(file: IO[bytes], *, wait: bool) -> bool:
-    if sys.platform == "win32":
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    return True

@@ -477,15 +477,6 @@ def test_torchvision_that_does_not_import_is_done_without(monkeypatch, error):
     assert not loading.torchvision_imports()
 
 
-def test_the_cache_is_where_the_user_says_or_where_caches_are(monkeypatch, tmp_path):
-    monkeypatch.setenv("GCR_CACHE", "~/elsewhere")
-    assert quantized.cache_folder() == tmp_path.home() / "elsewhere"
-    monkeypatch.delenv("GCR_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("sys.platform", "linux")
-    assert quantized.cache_folder() == tmp_path / "gcr"
-
-
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_critic_answers_the_same_after_a_turn_outside_the_gpu(checkpoint):

@@ -18,6 +18,7 @@ from gcr.core.strategies import STRATEGIES, Evolve, Reflect
 from gcr.critic import rubric
 from gcr.engine import models
 from gcr.errors import UsageError
+from gcr.files import folders
 from gcr.settings import keys, profiles
 from gcr.settings.measurements import SPEEDS, Speed, device_key
 from gcr.settings.resolving import recalled, resolve, user_config
@@ -281,9 +282,9 @@ def test_where_a_folder_is_gone_on_with_residency_is_for_this_machine_to_say(pla
         recalled(before.recorded(), FakeMachine(), residency="all")
 
 
-def test_the_users_config_is_in_the_platforms_folder():
-    assert user_config({"XDG_CONFIG_HOME": "/x"}) == Path("/x/gcr/config.yaml")
-    assert user_config({}) == Path("~/.config/gcr/config.yaml").expanduser()
+def test_the_users_config_is_in_the_folder_of_configuration():
+    environ = {"XDG_CONFIG_HOME": "/x"}
+    assert user_config(environ) == folders.config(environ) / "config.yaml"
 
 
 def test_a_budget_lifts_the_limit_on_rounds_unless_that_is_given_too(place):
