@@ -31,13 +31,13 @@ def profiles(name: Name = None, *, as_json: options.Listed = False) -> None:
     if name is not None:
         _show(known.load(name), as_json=as_json)
         return
-    found, broken = known.everything()
+    loaded, errors = known.load_all()
     if as_json:
-        typer.echo(json.dumps([profile.model_dump(mode="json") for profile in found]))
+        typer.echo(json.dumps([profile.model_dump(mode="json") for profile in loaded]))
     else:
-        table.show(HEADINGS, [_row(profile) for profile in found])
-    if broken:
-        raise broken[0]
+        table.show(HEADINGS, [_row(profile) for profile in loaded])
+    if errors:
+        raise errors[0]
 
 
 def _show(profile: "Profile", *, as_json: bool) -> None:

@@ -103,7 +103,7 @@ def take_share(share: float) -> None:
 
 
 def device_name() -> str:
-    """The GPU as it calls itself, or `cpu`."""
+    """The name that the GPU gives itself, or `cpu`."""
     imported("torch")
     import torch
 

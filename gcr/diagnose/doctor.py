@@ -131,7 +131,7 @@ def _device() -> Iterator[Finding]:
     else:
         yield _no_gpu(f"torch {torch.__version__}", torch.version.cuda)
     yield _four_bit("cuda" if free else "cpu")
-    found, broken = profiles.everything()
+    found, broken = profiles.load_all()
     for profile in found:
         fits = profile.vram_gb <= free
         need = f"does not fit: it needs a GPU with {profile.vram_gb:g} GiB free"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,17 +12,17 @@ if TYPE_CHECKING:
 
 
 def config(environ: Mapping[str, str]) -> Path:
-    """$XDG_CONFIG_HOME/gcr, else `gcr` where the platform has configuration: ~/.config on Linux.
+    """$XDG_CONFIG_HOME/gcr; else ~/.config/gcr, or on macOS and Windows what is usual there.
 
-    Where a user has ~/.config/gcr on another platform, as versions up to 0.1 made it, it stays.
+    Where those have a ~/.config/gcr, which earlier versions used everywhere, it stays in use.
     """
     import platformdirs
 
     if base := environ.get("XDG_CONFIG_HOME"):
         return Path(base) / "gcr"
-    usual = Path("~/.config/gcr").expanduser()
-    if usual.is_dir():
-        return usual
+    folder = Path("~/.config/gcr").expanduser()
+    if platform.system() not in {"Darwin", "Windows"} or folder.is_dir():
+        return folder
     return platformdirs.user_config_path("gcr", appauthor=False, roaming=True)
 
 

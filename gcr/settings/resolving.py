@@ -35,7 +35,6 @@ FEW_IMAGES = 4
 EDITING = "editing"
 """The rubric for requests that edit an image: none of the profiles' own shows the critic both."""
 
-
 _VALIDATOR = TypeAdapter(Settings)
 
 
@@ -48,17 +47,17 @@ class Resolved(NamedTuple):
 
 
 class Machine(Protocol):
-    """What settings need to know of the machine they are for, and no file says.
+    """What settings may depend on beside files and the environment, which is all they read.
 
-    Resolving asks for what the settings at hand need, and otherwise reads files and the environment
-    alone. `gcr.engine.machine.ThisMachine` is the machine that gcr runs on.
+    It is asked only for what the settings at hand need. `gcr.engine.machine.ThisMachine` is the
+    machine that gcr runs on.
     """
 
     def free_gib(self) -> float:
         """Free memory of the GPU in GiB; 0 where there is none. `--profile auto` goes by it."""
 
     def device_name(self) -> str:
-        """The GPU as it calls itself, or `cpu`: whose measurements count."""
+        """The name that the GPU gives itself, or `cpu`; measurements are kept by it."""
 
     def model_at(self, server: address.Address, *, trusted: bool) -> str:
         """The model of a server that has exactly one, where the settings name none.
@@ -79,7 +78,7 @@ def resolve(
     """Settle every setting.
 
     flags: by the names of settings; None means "not given".
-    machine: asked what depends on it, where something does.
+    machine: that they are for.
     edit: whether an image is to be edited, which takes another rubric, unless one was given.
     folder: where gcr.yaml is looked for; by default the working folder.
     environ: by default that of the process.
@@ -100,32 +99,30 @@ def traced(
     """As `resolve`, and tell where each setting came from."""
     environ = os.environ if environ is None else environ
     given = _given(flags, folder or Path(), environ)
-    named = given.pop("profile", Given(profiles.EMBEDDED, "default"))
-    if str(named.value).casefold() == profiles.AUTO:
-        profile, chosen = profiles.largest(machine.free_gib())
-        named = Given(profile.name, f"auto: {chosen}")
+    name, origin, _ = given.pop("profile", Given(profiles.EMBEDDED, "default"))
+    if str(name).casefold() == profiles.AUTO:
+        profile, reason = profiles.largest(machine.free_gib())
+        origin = f"auto: {reason}"
     else:
-        profile, chosen = profiles.load(str(named.value), environ), ""
-    settled = {
+        profile, reason = profiles.load(str(name), environ), ""
+    sources = {
         **{key: Given(None, "default") for key in FIELDS},
-        **_from_profile(profile, given, by_user=not profiles.is_file(str(named.value))),
+        **_from_profile(profile, given, by_user=not profiles.is_file(str(name))),
         **_implied(given, edit=edit),
         **given,
-        "profile": Given(profile.name, named.origin),
-        "chosen": Given(chosen, named.origin),
+        "profile": Given(profile.name, origin),
+        "chosen": Given(reason, origin),
     }
-    if address.is_address(str(settled["critic"].value)):
-        settled |= _of_server(settled["critic"], flags, machine, environ)
-    values = {key: item.value for key, item in settled.items() if item.origin != "default"}
-    values["profile"] = profile.name
-    settings = _validated(values, given)
+    if address.is_address(str(sources["critic"].value)):
+        sources |= _of_server(sources["critic"], flags, machine, environ)
+    values = {key: source.value for key, source in sources.items() if source.origin != "default"}
+    settings = _validated({**values, "profile": profile.name}, given)
     if given.keys() & {"width", "height"}:
         pocket.check_size(settings.generator, settings.width, settings.height)
-    found = _measured(settings, given, machine, environ)
-    measured: dict[str, Any] = {key: item.value for key, item in found.items()}
-    settings = replace(settings, **measured)
-    origins = {key: item.origin for key, item in {**settled, **found}.items()}
-    return Resolved(settings, origins, profile)
+    measured = _measured(settings, given, machine, environ)
+    changes: dict[str, Any] = {key: source.value for key, source in measured.items()}
+    origins = {key: source.origin for key, source in {**sources, **measured}.items()}
+    return Resolved(replace(settings, **changes), origins, profile)
 
 
 def recalled(
@@ -139,8 +136,8 @@ def recalled(
     """The settings that `recorded` gave, as a folder keeps them.
 
     machine: as for `resolve`.
-    residency, overlap: which a folder does not keep, as they are for this machine to say; None: as
-        the environment and the config files have them, or as gcr bench found.
+    residency, overlap: which a folder does not keep, as they suit a machine; None: as the
+        environment and the config files have them, or as gcr bench measured.
     trust_endpoint: whether the server that the folder names may have the API key.
     Raises GcrError where they are not what this version can go on with, UsageError for a residency
     that there is not, and for a server that nobody vouches for.
@@ -164,7 +161,7 @@ def recalled(
 def _given(
     flags: Mapping[str, object], folder: Path, environ: Mapping[str, str]
 ) -> dict[str, Given]:
-    """What somebody set, wherever they did, where the strongest place has it."""
+    """What is set by flags, the environment and files; of several, what takes precedence."""
     return {
         **from_file(user_config(environ), OPTIONS, by_user=True),
         **from_file(folder / "gcr.yaml", OPTIONS),
@@ -204,17 +201,17 @@ def _as_in_files(values: Mapping[str, object]) -> dict[str, object]:
 
 def _implied(given: Mapping[str, Given], *, edit: bool) -> dict[str, Given]:
     """What follows from other settings, where it is not given itself."""
-    found = {}
+    implied = {}
     if given.get("score", Given("reply", "")).value != "reply":
-        found["target"] = Given(GOOD_CHANCE, "scores that are probabilities")
+        implied["target"] = Given(GOOD_CHANCE, "scores that are probabilities")
     if given.keys() & {"max_images", "max_seconds"}:
-        found["rounds"] = Given(MOST_ROUNDS, BUDGET_IS_LIMIT)
+        implied["rounds"] = Given(MOST_ROUNDS, BUDGET_IS_LIMIT)
     budget = given.get("max_images")
     if budget and str(budget.value).isdecimal() and int(str(budget.value)) < FEW_IMAGES:
-        found["images"] = Given(1, "so few images in all")
+        implied["images"] = Given(1, "so few images in all")
     if edit:
-        found["rubric"] = Given(EDITING, "an image is edited")
-    return found
+        implied["rubric"] = Given(EDITING, "an image is edited")
+    return implied
 
 
 def _of_server(
@@ -238,25 +235,25 @@ def _measured(
     machine: Machine,
     environ: Mapping[str, str],
 ) -> dict[str, Given]:
-    """What was measured on this machine and is not given, nor will be measured in the run."""
-    found = {}
+    """What was measured on this machine, where it is not given and will not be measured anew."""
+    measured = {}
     if "spread" not in given and settings.judges == 1:
         key = measurements.spread_key(settings.critic, settings.rubric, settings.score)
         spread = measurements.SPREADS.read(environ).get(key)
-        found["spread"] = Given(spread, "gcr calibrate")
+        measured["spread"] = Given(spread, "gcr calibrate")
     speeds = measurements.SPEEDS.read(environ)
     size, device = (settings.width, settings.height), machine.device_name
     if drawing := measurements.on_device(speeds, "draw", settings.generator, size, device):
-        found["draw_batch"] = Given(drawing.batch, "gcr bench")
+        measured["draw_batch"] = Given(drawing.batch, "gcr bench")
     if judging := measurements.on_device(speeds, "judge", settings.critic, size, device):
-        found["judge_batch"] = Given(judging.batch, "gcr bench")
+        measured["judge_batch"] = Given(judging.batch, "gcr bench")
     if settings.overlap is None:
-        found["overlap"] = Given(_overlap(settings, machine, environ), "gcr bench")
-    return {key: item for key, item in found.items() if item.value is not None}
+        measured["overlap"] = Given(_overlap(settings, machine, environ), "gcr bench")
+    return {key: source for key, source in measured.items() if source.value is not None}
 
 
 def _overlap(settings: Settings, machine: Machine, environ: Mapping[str, str]) -> bool | None:
-    """As it was measured on this machine; None where it was not."""
+    """Whether overlapping was measured to be faster on this machine; None where it was not."""
     models = measurements.pair(settings.generator, settings.critic)
     return measurements.on_device(
         measurements.OVERLAPS.read(environ),
@@ -268,25 +265,29 @@ def _overlap(settings: Settings, machine: Machine, environ: Mapping[str, str]) -
 
 
 def user_config(environ: Mapping[str, str]) -> Path:
-    """The user's own config file: $XDG_CONFIG_HOME/gcr/config.yaml, by default in ~/.config."""
+    """The user's own config file."""
     return folders.config(environ) / "config.yaml"
 
 
 def _from_profile(
     profile: profiles.Profile, given: Mapping[str, Given], *, by_user: bool
 ) -> dict[str, Given]:
-    keys = (
+    """The profile's settings for its models, where no others are given.
+
+    by_user: whether the user chose the profile's content, too.
+    """
+    names = (
         *(() if "generator" in given else FOR_GENERATOR),
         *(() if "critic" in given else FOR_CRITIC),
     )
     origin = f"profile {profile.name}"
-    return {key: Given(getattr(profile, key), origin, by_user) for key in keys}
+    return {name: Given(getattr(profile, name), origin, by_user) for name in names}
 
 
 def _out_of_range(error: ValidationError, given: Mapping[str, Given]) -> UsageError:
     problem = first_problem(error)
-    key = problem.path[0]
-    item = given.get(key, Given(problem.value, f"{key} of the profile"))
+    name = problem.path[0]
+    value, origin, _ = given.get(name, Given(problem.value, f"{name} of the profile"))
     return UsageError(
-        f"{item.origin} {problem.reason}, not {item.value!r}", "gcr refine --help lists the options"
+        f"{origin} {problem.reason}, not {value!r}", "gcr refine --help lists the options"
     )

@@ -141,7 +141,7 @@ def test_users_can_add_profiles_of_their_own(place):
     folder, environ = place
     (folder / "mine.yaml").write_text(spelled(steps=3, vram_gb=9))
     assert profiles.load("mine", environ).steps == 3
-    names = [profile.name for profile in profiles.everything(environ)[0]]
+    names = [profile.name for profile in profiles.load_all(environ)[0]]
     assert names == ["pocket", "8gb", "mine", "12gb", "16gb", "24gb", "80gb"]
     assert resolve({"profile": "mine"}, FakeMachine(), environ=environ, folder=folder).steps == 3
     with pytest.raises(UsageError) as caught:
@@ -171,7 +171,7 @@ def test_one_that_is_broken_hides_no_other(place, cli, monkeypatch):
     told = [one for one in doctor._device() if one.state == "broken"]
     assert [one.name for one in told] == ["profiles"]
     (folder / "24gb.yaml").write_text(spelled())
-    assert "has the name of a profile" in str(profiles.everything()[1][0])
+    assert "has the name of a profile" in str(profiles.load_all()[1][0])
 
 
 def test_a_profile_by_its_path(tmp_path):

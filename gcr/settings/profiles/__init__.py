@@ -1,7 +1,7 @@
 """Profiles: named pairs of generator and critic, with the settings that suit them.
 
-Each is a YAML file: in this folder, in the user's config folder under gcr/profiles/, or wherever
-its path says. `auto` is the largest of those in this folder that the machine has room for.
+Each is a YAML file: in this folder, in `profiles` of the user's config folder, or wherever its path
+says. `auto` is the largest of those in this folder that the machine has room for.
 """
 
 from __future__ import annotations
@@ -79,34 +79,21 @@ def known() -> list[str]:
     return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
 
 
-def own(environ: Mapping[str, str]) -> dict[str, Path]:
-    """The files of the user's own profiles, by name.
-
-    Raises UsageError for one that has the name of a profile that comes with gcr.
-    """
-    folder = folders.config(environ) / "profiles"
-    paths = folder.iterdir() if folder.is_dir() else ()
-    found = {path.stem: path for path in sorted(paths) if path.suffix in ENDINGS}
-    for name in {*known(), AUTO} & found.keys():
-        raise UsageError(f"{found[name]} has the name of a profile of gcr's own", "rename it")
-    return found
-
-
-def everything(
+def load_all(
     environ: Mapping[str, str] | None = None,
 ) -> tuple[list[Profile], list[UsageError]]:
-    """All profiles, the least demanding first, and what is wrong with others of the user's own."""
-    found, broken = [load(name, {}) for name in known()], []
+    """All profiles, the least demanding first, and what is wrong with some of the user's own."""
+    loaded, errors = [_shipped(name) for name in known()], []
     try:
-        files = own(os.environ if environ is None else environ)
+        files = _files(os.environ if environ is None else environ)
     except UsageError as error:
-        files, broken = {}, [error]
+        files, errors = {}, [error]
     for path in files.values():
         try:
-            found.append(_read(path))
+            loaded.append(_read(path))
         except UsageError as error:
-            broken.append(error)
-    return sorted(found, key=lambda one: (one.vram_gb, one.name)), broken
+            errors.append(error)
+    return sorted(loaded, key=lambda profile: (profile.vram_gb, profile.name)), errors
 
 
 def load(name: str, environ: Mapping[str, str] | None = None) -> Profile:
@@ -116,25 +103,40 @@ def load(name: str, environ: Mapping[str, str] | None = None) -> Profile:
     """
     if is_file(name):
         return _read(Path(name).expanduser())
-    files = own(os.environ if environ is None else environ)
-    if name in files:
-        return _read(files[name])
+    files = _files(os.environ if environ is None else environ)
     names = [*known(), *files]
-    same = next((one for one in names if one.casefold() == name.casefold()), None)
-    if same is None:
-        choices = f"known profiles: {', '.join([*names, AUTO])}"
-        near = nearest(name, [*names, AUTO])
-        hint = f"did you mean {near!r}? {choices}" if near else choices
-        raise UsageError(f"no profile named {name!r}", hint)
-    if same != name:
-        return load(same, environ)
-    text = resources.files(__package__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-    return parse(name, text)
+    if name not in names:
+        folded = {each.casefold(): each for each in names}
+        if name.casefold() not in folded:
+            near = nearest(name, [*names, AUTO])
+            choices = f"known profiles: {', '.join([*names, AUTO])}"
+            hint = f"did you mean {near!r}? {choices}" if near else choices
+            raise UsageError(f"no profile named {name!r}", hint)
+        name = folded[name.casefold()]
+    return _read(files[name]) if name in files else _shipped(name)
 
 
 def is_file(name: str) -> bool:
-    """Whether a profile is named by the path of its file, which anybody may have written."""
+    """Whether a profile is given by the path of its file, which anybody may have written."""
     return Path(name).suffix in ENDINGS
+
+
+def _files(environ: Mapping[str, str]) -> dict[str, Path]:
+    """The files of the user's own profiles, by name.
+
+    Raises UsageError for one that has the name of a profile that comes with gcr.
+    """
+    folder = folders.config(environ) / "profiles"
+    paths = folder.iterdir() if folder.is_dir() else ()
+    files = {path.stem: path for path in sorted(paths) if path.suffix in ENDINGS}
+    for name in {*known(), AUTO} & files.keys():
+        raise UsageError(f"{files[name]} has the name of a profile of gcr's own", "rename it")
+    return files
+
+
+def _shipped(name: str) -> Profile:
+    text = resources.files(__package__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    return parse(name, text)
 
 
 def _read(path: Path) -> Profile:
@@ -184,11 +186,11 @@ def _mistake(where: str, error: ValidationError) -> UsageError:
 def largest(free_gib: float) -> Choice:
     """The largest profile for so much free GPU memory; the embedded pair where there is none."""
     if not free_gib:
-        return Choice(load(EMBEDDED), "no GPU here, so the embedded pair, which runs on a CPU")
-    profiles = sorted((load(name) for name in known()), key=lambda profile: profile.vram_gb)
-    best = [profile for profile in profiles if profile.vram_gb <= free_gib][-1]
+        return Choice(_shipped(EMBEDDED), "no GPU here, so the embedded pair, which runs on a CPU")
+    by_size = sorted(map(_shipped, known()), key=lambda profile: profile.vram_gb)
+    best = [profile for profile in by_size if profile.vram_gb <= free_gib][-1]
     if best.name == EMBEDDED:
-        smallest = next(profile for profile in profiles if profile.vram_gb)
+        smallest = next(profile for profile in by_size if profile.vram_gb)
         return Choice(
             best,
             f"{free_gib:.1f} GiB of the GPU's memory are free and the smallest larger profile, "
@@ -198,6 +200,6 @@ def largest(free_gib: float) -> Choice:
 
 
 def advice(free_gib: float) -> str:
-    """Names the largest profile for so much free GPU memory; says nothing if that needs no GPU."""
+    """A hint at the largest profile for so much free GPU memory; empty if that needs no GPU."""
     profile = largest(free_gib).profile
     return f"--profile {profile.name} needs {profile.vram_gb:g} GiB" if profile.vram_gb else ""
