@@ -19,7 +19,6 @@ from gcr.critic import rubric
 from gcr.diagnose import doctor
 from gcr.drawing import pipelines
 from gcr.drawing.pipelines import Sampling
-from gcr.engine.machine import ThisMachine
 from gcr.errors import UsageError
 from gcr.settings import profiles
 from gcr.settings.resolving import resolve
@@ -262,13 +261,3 @@ def test_auto_takes_the_largest_that_fits_and_says_why(free, name, reason):
     choice = profiles.largest(free)
     assert choice.profile.name == name
     assert reason in choice.reason
-
-
-def test_auto_asks_the_gpu(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert resolve({"profile": "auto"}, ThisMachine()).profile == "pocket"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (23 * 1024**3, 24 * 1024**3))
-    assert resolve({"profile": "auto"}, ThisMachine()).profile == "24gb"
