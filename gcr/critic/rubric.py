@@ -6,6 +6,7 @@ in a wheel; a user's own is given by its path. `gcr.critic.reply` reads what a c
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import re
 from pathlib import Path
@@ -13,14 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from gcr.core.phrases import nearest
 from gcr.errors import UsageError
 from gcr.files import structured, yamltext
 from gcr.files.structured import MalformedError
 from gcr.settings.recorded import is_rubric_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from gcr.core.records import Request
 
@@ -241,7 +241,7 @@ def _find(name_or_path: str | Path) -> Path:
             raise UsageError(f"no rubric file {path}", _choices())
         return path
     if text not in known():
-        raise UsageError(f"no rubric named {text!r}", _did_you_mean(text, known()) + _choices())
+        raise UsageError(f"no rubric named {text!r}", _nearest(text, known()) + _choices())
     return _folder() / f"{text}.yaml"
 
 
@@ -267,7 +267,7 @@ def _explain(error: ValidationError, path: Path) -> UsageError:
     place = [str(part) for part in first["loc"]]
     if first["type"] == "extra_forbidden":
         keys = Headings.model_fields if place[0] == "headings" else RubricFile.model_fields
-        hint = f"{_did_you_mean(place[-1], keys)}known keys: {', '.join(keys)}"
+        hint = f"{_nearest(place[-1], list(keys))}known keys: {', '.join(keys)}"
         return UsageError(f"{path}: unknown key {'.'.join(place)!r}", hint)
     if first["type"] == "missing":
         return UsageError(
@@ -286,6 +286,6 @@ def _choices() -> str:
     return f"known rubrics: {', '.join(known())}; or give the path of a YAML file"
 
 
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
-    close = nearest(word, known)
-    return f"did you mean {close!r}? " if close else ""
+def _nearest(word: str, words: list[str]) -> str:
+    close = difflib.get_close_matches(word, words, n=1)
+    return f"did you mean {close[0]!r}? " if close else ""
