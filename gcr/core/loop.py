@@ -24,7 +24,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from gcr.core import guards
-from gcr.core.background import aside
+from gcr.core.background import in_background
 from gcr.core.records import (
     Attempt,
     Candidate,
@@ -111,7 +111,7 @@ def refine(  # noqa: PLR0913 - what takes part, each for itself
         judging = None
         if drawn is not None:
             finish = partial(_finish, drawn, critic, generator.excess, rule, history=history)
-            judging = aside(finish) if waiting and overlap() else finish
+            judging = in_background(finish) if waiting and overlap() else finish
 
 
 def _parts(runs: list[Run], *, halve: bool) -> Iterator[list[Run]]:
