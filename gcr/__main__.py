@@ -9,10 +9,10 @@ from typing import NoReturn
 
 def entry() -> NoReturn:
     """What the command `gcr` calls: run the command line, then end the process."""
-    from gcr.core.background import going_on
+    from gcr.core.background import is_busy
 
     code = main()
-    if going_on():
+    if is_busy():
         # A critic that nobody waits for, after Ctrl-C: Python cannot end a thread that is in
         # torch, and would abort.
         sys.stdout.flush()

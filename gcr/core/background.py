@@ -1,4 +1,4 @@
-"""Work done aside: it begins now, in a thread of its own, and its result is asked for later."""
+"""Work in a thread of its own, whose result is asked for later."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
-NAME = "gcr aside"
+NAME = "gcr background"
 
 
-def aside(work: Callable[[], Result]) -> Callable[[], Result]:
-    """Begin the work, and give what waits for its result, or raises what it raised.
+def in_background(work: Callable[[], Result]) -> Callable[[], Result]:
+    """Start the work at once. Returns what waits for its result, or raises what it raised.
 
-    The thread is of the kind that a process does not wait for: nor need Ctrl-C.
+    A process does not wait for the thread when it ends, and Ctrl-C does not either.
     """
     future: Future[Result] = Future()
 
@@ -29,6 +29,6 @@ def aside(work: Callable[[], Result]) -> Callable[[], Result]:
     return future.result
 
 
-def going_on() -> bool:
-    """Whether something is still done aside, though nobody may be waiting for it."""
+def is_busy() -> bool:
+    """Whether something still runs in the background, though nobody may be waiting for it."""
     return any(thread.name == NAME for thread in threading.enumerate())

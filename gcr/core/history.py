@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gcr.core.checklist import failed
 from gcr.core.ranking import ranked
+from gcr.core.requirements import failed
 
 if TYPE_CHECKING:
     from gcr.core.records import Attempt, Run

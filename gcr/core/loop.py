@@ -24,7 +24,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from gcr.core import guards
-from gcr.core.background import aside
+from gcr.core.background import in_background
 from gcr.core.records import (
     Attempt,
     Candidate,
@@ -96,7 +96,7 @@ def refine(  # noqa: PLR0913 - what takes part, each for itself
         drawn = None
         try:
             if waiting and not pause():
-                drawn = _drawn(waiting.popleft(), generator, strategy, rule, gallery)
+                drawn = _draw(waiting.popleft(), generator, strategy, rule, gallery)
         except Exception:
             if judging is not None:
                 yield from judging()  # the round of the other half is not lost
@@ -110,8 +110,8 @@ def refine(  # noqa: PLR0913 - what takes part, each for itself
             return
         judging = None
         if drawn is not None:
-            judge = partial(_judged, drawn, critic, generator.excess, rule, history=history)
-            judging = aside(judge) if waiting and overlap() else judge
+            finish = partial(_finish, drawn, critic, generator.excess, rule, history=history)
+            judging = in_background(finish) if waiting and overlap() else finish
 
 
 def _parts(runs: list[Run], *, halve: bool) -> Iterator[list[Run]]:
@@ -120,51 +120,56 @@ def _parts(runs: list[Run], *, halve: bool) -> Iterator[list[Run]]:
     return filter(None, (runs[:middle], runs[middle:]))
 
 
+class _Unjudged(NamedTuple):
+    """An image that was drawn and is not judged yet. source: the image that its request edits."""
+
+    candidate: Candidate
+    drawing: Drawing
+    source: Image | None
+
+
 class _Drawn(NamedTuple):
-    """The next round of some runs, before it is judged.
+    """The next round of some runs, drawn together. seconds: for each image."""
 
-    shares: candidates of each run. wave: all candidates with their runs, and for each one a
-    drawing, and a source or None. seconds: per image.
-    """
-
-    runs: list[Run]
-    shares: list[int]
-    wave: list[tuple[Run, Candidate]]
-    sources: list[Image | None]
-    drawings: list[Drawing]
+    rounds: list[tuple[Run, list[_Unjudged]]]
     seconds: float
 
 
-def _drawn(
+def _draw(
     runs: list[Run],
     generator: Generator,
     strategy: Strategy,
     rule: StopRule,
     gallery: Gallery | None,
 ) -> _Drawn:
+    """Draw the next round of all runs in one call.
+
+    What is edited is the source each time, round 0 by the user's own words and every later round
+    by a rewrite of them: an edit of an edit would keep the faults of the first.
+    """
     proposals = [_propose(strategy, run, rule.room(run)) for run in runs]
-    wave = [(run, c) for run, proposal in zip(runs, proposals, strict=True) for c in proposal]
-    sources = _sources(gallery, runs, proposals)
-    drawings, seconds = _draw(generator, wave, sources, gallery)
-    return _Drawn(runs, [len(own) for own in proposals], wave, sources, drawings, seconds)
-
-
-def _judged(
-    drawn: _Drawn, critic: Critic, excess: Excess, rule: StopRule, *, history: bool
-) -> list[Step]:
-    """The finished round of each run, with what the critic would draw next."""
-    critiques, seconds = _judge(critic, drawn, excess)
-    candidates = (candidate for _, candidate in drawn.wave)
-    tried = zip(candidates, drawn.drawings, critiques, strict=True)
-    steps = []
-    for run, count in zip(drawn.runs, drawn.shares, strict=True):
-        share = list(islice(tried, count))
-        new = _round(len(run.rounds), share, drawn.seconds, seconds)
-        longer = replace(run, rounds=(*run.rounds, new))
-        longer = replace(longer, stop=rule.reason(longer))
-        steps.append(Step(longer, tuple(drawing.image for _, drawing, _ in share)))
-    *before, last = _reworded(critic, steps, excess) if history else steps
-    return [*before, replace(last, last=True)]
+    sources = [_image(gallery, run, run.request.source) for run in runs]
+    wave = [
+        (run, candidate, source)
+        for run, proposal, source in zip(runs, proposals, sources, strict=True)
+        for candidate in proposal
+    ]
+    candidates = [candidate for _, candidate, _ in wave]
+    starts = [_image(gallery, run, candidate.start) for run, candidate, _ in wave]
+    start = time.perf_counter()
+    drawings = generator.draw(candidates, starts, [source for _, _, source in wave])
+    seconds = (time.perf_counter() - start) / len(wave)
+    if len(drawings) != len(wave):
+        raise ValueError(f"the generator drew {len(drawings)} images for {len(wave)} candidates")
+    images = (
+        _Unjudged(candidate, drawing, source)
+        for (_, candidate, source), drawing in zip(wave, drawings, strict=True)
+    )
+    rounds = [
+        (run, list(islice(images, len(proposal))))
+        for run, proposal in zip(runs, proposals, strict=True)
+    ]
+    return _Drawn(rounds, seconds)
 
 
 def _propose(strategy: Strategy, run: Run, room: int | None) -> tuple[Candidate, ...]:
@@ -172,37 +177,6 @@ def _propose(strategy: Strategy, run: Run, room: int | None) -> tuple[Candidate,
     if not proposal:
         raise ValueError(f"{type(strategy).__name__} proposed nothing to draw for run {run.id}")
     return proposal
-
-
-def _sources(
-    gallery: Gallery | None, live: Sequence[Run], proposals: Sequence[Sequence[Candidate]]
-) -> list[Image | None]:
-    """For each candidate of a wave the image it edits, which is one object for all of a run.
-
-    What is edited is the source each time, round 0 by the user's own words and every later round
-    by a rewrite of them: an edit of an edit would keep the faults of the first.
-    """
-    found = [_image(gallery, run, run.request.source) for run in live]
-    return [image for image, own in zip(found, proposals, strict=True) for _ in own]
-
-
-def _draw(
-    generator: Generator,
-    wave: Sequence[tuple[Run, Candidate]],
-    sources: Sequence[Image | None],
-    gallery: Gallery | None,
-) -> tuple[list[Drawing], float]:
-    """Draw a whole wave in one call. Also: seconds per image."""
-    candidates = [candidate for _, candidate in wave]
-    starts = [_image(gallery, run, candidate.start) for run, candidate in wave]
-    start = time.perf_counter()
-    drawings = generator.draw(candidates, starts, sources)
-    seconds = time.perf_counter() - start
-    if len(drawings) != len(candidates):
-        raise ValueError(
-            f"the generator drew {len(drawings)} images for {len(candidates)} candidates"
-        )
-    return drawings, seconds / len(candidates)
 
 
 def _image(gallery: Gallery | None, run: Run, name: str) -> Image | None:
@@ -213,15 +187,35 @@ def _image(gallery: Gallery | None, run: Run, name: str) -> Image | None:
     return gallery(run, name)
 
 
+def _finish(
+    drawn: _Drawn, critic: Critic, excess: Excess, rule: StopRule, *, history: bool
+) -> list[Step]:
+    """Judge what was drawn: each run's finished round, with what the critic would draw next."""
+    critiques, seconds = _judge(critic, drawn, excess)
+    remaining = iter(critiques)
+    steps = []
+    for run, images in drawn.rounds:
+        attempts = [
+            _attempt(len(run.rounds), i, image, next(remaining), drawn.seconds, seconds)
+            for i, image in enumerate(images)
+        ]
+        longer = replace(run, rounds=(*run.rounds, Round(len(run.rounds), tuple(attempts))))
+        longer = replace(longer, stop=rule.reason(longer))
+        steps.append(Step(longer, tuple(image.drawing.image for image in images)))
+    *before, last = _reworded(critic, steps, excess) if history else steps
+    return [*before, replace(last, last=True)]
+
+
 def _judge(critic: Critic, drawn: _Drawn, excess: Excess) -> tuple[list[Critique], float]:
-    """Judge a whole wave in one call, leaving out faulty images. Also: seconds per judged image."""
-    critiques = [Critique(problem=f"{drawing.fault} image") for drawing in drawn.drawings]
-    sound = [i for i, drawing in enumerate(drawn.drawings) if not drawing.fault]
+    """Judge all images but the faulty ones in one call. Also: seconds for each judged image."""
+    wave = [(run.request, image) for run, images in drawn.rounds for image in images]
+    critiques = [Critique(problem=f"{image.drawing.fault} image") for _, image in wave]
+    sound = [i for i, (_, image) in enumerate(wave) if not image.drawing.fault]
     if not sound:
         return critiques, 0.0  # asking the critic could mean bringing its weights to the device
-    requests = [drawn.wave[i][0].request for i in sound]
-    images = [drawn.drawings[i].image for i in sound]
-    sources = [drawn.sources[i] for i in sound]
+    requests = [wave[i][0] for i in sound]
+    images = [wave[i][1].drawing.image for i in sound]
+    sources = [wave[i][1].source for i in sound]
     start = time.perf_counter()
     judged = critic.judge(requests, images, sources)
     if len(judged) != len(sound):
@@ -231,6 +225,26 @@ def _judge(critic: Critic, drawn: _Drawn, excess: Excess) -> tuple[list[Critique
     for i, critique in zip(sound, judged, strict=True):
         critiques[i] = critique
     return critiques, seconds / len(sound)
+
+
+def _attempt(  # noqa: PLR0913, PLR0917 - what is known of it
+    round_index: int,
+    position: int,
+    image: _Unjudged,
+    critique: Critique,
+    draw_seconds: float,
+    judge_seconds: float,
+) -> Attempt:
+    drawing = image.drawing
+    return Attempt(
+        image.candidate,
+        critique,
+        image_name(round_index, position),
+        draw_seconds=draw_seconds,
+        judge_seconds=0.0 if drawing.fault else judge_seconds,
+        batch=drawing.batch,
+        sampler=drawing.sampler,
+    )
 
 
 def _reworded(critic: Critic, steps: Sequence[Step], excess: Excess) -> list[Step]:
@@ -250,24 +264,3 @@ def _worded(step: Step, wording: Wording | None, seconds: float) -> Step:
     *before, last = step.run.rounds
     last = replace(last, wording=replace(wording, seconds=seconds))
     return replace(step, run=replace(step.run, rounds=(*before, last)))
-
-
-def _round(
-    index: int,
-    tried: Iterable[tuple[Candidate, Drawing, Critique]],
-    draw_seconds: float,
-    judge_seconds: float,
-) -> Round:
-    attempts = (
-        Attempt(
-            candidate,
-            critique,
-            image_name(index, position),
-            draw_seconds=draw_seconds,
-            judge_seconds=0.0 if drawing.fault else judge_seconds,
-            batch=drawing.batch,
-            sampler=drawing.sampler,
-        )
-        for position, (candidate, drawing, critique) in enumerate(tried)
-    )
-    return Round(index, tuple(attempts))

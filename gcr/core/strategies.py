@@ -16,7 +16,7 @@ from gcr.core.records import Attempt, Candidate, Run, image_name
 
 
 @dataclass(frozen=True, slots=True)
-class _Drawing:
+class _Strategy:
     """What all strategies share.
 
     images: how many to draw each round. seed: of the first image.
@@ -46,7 +46,7 @@ class _Drawing:
 
 
 @dataclass(frozen=True, slots=True)
-class Refine(_Drawing):
+class Refine(_Strategy):
     """Refinement with several seeds a round: the critic's rewrites, each on noise of its own.
 
     Wording and luck both decide what an image shows, so a round varies both, as ReflectionFlow
@@ -77,7 +77,7 @@ class Refine(_Drawing):
         return [r for r in rewrites if r not in drawn] or rewrites or [attempts[0].candidate.prompt]
 
 
-class BestOfN(_Drawing):
+class BestOfN(_Strategy):
     """The request as it is on many seeds: what refinement has to beat.
 
     Sampling more and choosing with a judge is the simplest way to spend compute at inference
@@ -90,7 +90,7 @@ class BestOfN(_Drawing):
         return self._fresh(run, [run.request.prompt])
 
 
-class Rewrite(_Drawing):
+class Rewrite(_Strategy):
     """Each image's prompt rewritten again and again on a seed of its own.
 
     With one image a round this is the loop of RationalRewards: nothing but the wording moves.
@@ -115,7 +115,7 @@ class Rewrite(_Drawing):
 
 
 @dataclass(frozen=True, slots=True)
-class Reflect(_Drawing):
+class Reflect(_Strategy):
     """The best image so far, noised and denoised again under the prompt its critic asks for.
 
     What is right about it has a chance to stay. After the reflective denoising of SRRL (Pan et
@@ -140,7 +140,7 @@ class Reflect(_Drawing):
 
 
 @dataclass(frozen=True, slots=True)
-class Evolve(_Drawing):
+class Evolve(_Strategy):
     """The noise of the best image so far, mutated, under the prompt its critic asks for.
 
     Noise near to good noise is good, as EvoSearch finds (He et al., 2025), which also mutates

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gcr.core.records import Request
 
 MOST = 24
-"""Questions that are asked of a request at most; a list that goes on longer has lost its way."""
+"""Questions of a checklist, at most: a critic that writes more is repeating itself."""
 
 
 _LINE = re.compile(

@@ -2,9 +2,9 @@
 
     request and image ──rubric──▶ chat ──speaker──▶ reply ──reply, scoring──▶ critique
 
-`VisionLanguageCritic` holds the parts, and `load` makes it. What is asked is the rubric's matter,
-and how a model is talked to that of `local` and `endpoint`. What was answered is read by `reply`,
-`checklist` and `pairwise`, and what score it comes to is said in `scoring`.
+`VisionLanguageCritic` holds the parts, and `load` makes it. The rubric words what is asked, `local`
+and `endpoint` talk to a model, `reply`, `checklist` and `pairwise` read what it says, and `scoring`
+makes scores of that.
 """
 
 from __future__ import annotations
@@ -103,16 +103,16 @@ def _local(
 
 
 class VisionLanguageCritic:
-    """A model that is talked to, and the rubric that it judges by.
+    """A vision-language model, and the rubric that it judges by.
 
     speaker: the model, on this machine or behind an endpoint.
     rubric: what it is asked, and the form of its replies.
     score: where scores come from, as `scoring` has it.
-    judges: how often each image is judged, by the same model with luck of its own each time.
+    judges: how often each image is judged, each time with another seed.
     spread: standard deviation of one judgement's score, 0-1, as it was measured (`gcr calibrate`);
         None: unknown. Not used where several judges measure it anew for each image.
-    ignored: gives the phrases of a request that the model does not understand; None: it
-        understands everything.
+    ignored: returns the phrases of a request that the model does not understand; None: it
+        understands all of them.
     limit: tokens that the pipeline reads of a prompt; the model is told. None: it is not.
     avoid: whether to ask for negative prompts, which not all pipelines heed.
     """
@@ -266,7 +266,7 @@ class VisionLanguageCritic:
         ]
 
     def _critiques(self, chats: list[list[Message]]) -> list[Critique]:
-        """What each chat is replied to, as a critique: of one judge, or of several as one."""
+        """A critique from each chat: that of one judge, or the mean of several."""
         decoding = self._decoding()
         if self.judges == 1:
             return self._judged(chats, decoding)
@@ -278,7 +278,7 @@ class VisionLanguageCritic:
         return [scoring.mean_of_judges(critiques) for critiques in zip(*panel, strict=True)]
 
     def _judged(self, chats: list[list[Message]], decoding: Decoding) -> list[Critique]:
-        """What one judge says, who is asked once more where that has no score."""
+        """The critiques of one judge, who is asked once more where there is no score."""
         critiques = self._read(chats, decoding)
         unread = [i for i, critique in enumerate(critiques) if critique.overall is None]
         again = [self.rubric.again(chats[i], critiques[i].raw) for i in unread]

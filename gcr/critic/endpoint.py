@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from gcr.critic.speaker import Decoding
 
 LIKELIEST = 20
-"""Tokens whose probabilities are asked for: as many as vLLM and OpenAI tell."""
+"""Tokens whose probabilities are asked for: as many as vLLM and OpenAI give."""
 
 SLACK = 8
-"""Characters between two tokens of a reply that belong to neither: how spaces and letters of
-several tokens are spelled is told in many ways."""
+"""Characters between two tokens of a reply that may belong to neither: servers differ in how they
+spell spaces, and letters that take several tokens."""
 
 
 def settled(critic: str, *, trusted: bool = False) -> str:
@@ -78,10 +78,12 @@ def connect(  # noqa: PLR0913 - each for itself
 
 
 class EndpointSpeaker:
-    """A model behind a server. batch: requests on their way at once, at most.
+    """A model behind a server.
 
-    likeliest: tokens whose probabilities are asked for. takes_pairs: whether a question may show
-    two images.
+    batch: requests on their way at once, at most.
+
+    likeliest: tokens whose probabilities are asked for, in each place.
+    takes_pairs: whether a question may show two images to be compared.
     """
 
     def __init__(
@@ -120,7 +122,7 @@ class EndpointSpeaker:
         return [self._chance(self._tokens(choice)[0]) for choice in choices]
 
     def ask(self, chat: list[Message], *, limit: int = 1, likely: bool = False) -> Completion:
-        """What comes of one question, with so many tokens as its answer."""
+        """Ask one question. limit: tokens of the answer. likely: with their probabilities."""
         return self._complete(self._body(chat, limit, likely=likely), tries=2)
 
     def _reply(self, choice: Choice, decoding: Decoding) -> Reply:
@@ -143,7 +145,7 @@ class EndpointSpeaker:
             return []
         self._total += len(bodies)
         choices = []
-        # Threads of the kind that end with the process: Ctrl-C need not wait for the server.
+        # Daemon threads, so that Ctrl-C need not wait for the server.
         with ThreadPool(min(self._batch, len(bodies))) as pool:
             for completion in pool.imap(self._complete, bodies):
                 choices.append(completion.choices[0])

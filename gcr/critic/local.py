@@ -1,7 +1,7 @@
 """Talks with a vision-language model on this machine, in batches padded on the left.
 
-Knows models and processors by what transformers has in common for all of them. What is asked, and
-what an answer means, is the matter of others.
+Uses only what transformers' models and processors have in common. Knows nothing of rubrics and
+critiques.
 """
 
 from __future__ import annotations
@@ -38,14 +38,18 @@ Result = TypeVar("Result")
 YES = ("yes", "Yes", "YES", " yes", " Yes", " YES")
 NO = ("no", "No", "NO", " no", " No", " NO")
 _OPENED = re.compile(rf"(?:{OPENING.pattern})\s*\Z", OPENING.flags)
-_DICE = threading.Lock()
-"""Held while torch's random numbers, which all threads share, are those of one reply."""
+_SAMPLING = threading.Lock()
+"""Held while one reply is sampled: all threads share torch's random numbers."""
 
 
 class LocalSpeaker:
     """A loaded model and its processor.
 
     batch: chats answered at once, at most. threads: of torch on a CPU; None: as torch takes.
+
+    inside: measures the seconds spent in the model. written: tokens of all replies so far.
+    weights: the model's, as the device moves them. ladder: how many chats go at once, which
+        shrinks where memory is short.
     """
 
     takes_pairs = True
@@ -66,11 +70,11 @@ class LocalSpeaker:
         self.progress = progress
         self._device = device
         self._tokens_done = self._tokens_total = 0
-        self.inside = Stopwatch()  # the model
-        self.written = 0  # tokens of all replies
+        self.inside = Stopwatch()
+        self.written = 0
         self.weights = Weights([model])
         self._prefix = PrefixCache(model)
-        # Nothing here knows the speaker: in a circle its memory would outlive it.
+        # Without a reference to the speaker: a cycle would keep its memory until it is collected.
         relieve = partial(device.tighten, self.weights)
         self.ladder = Ladder(batch, "images judged", relieve, device.hint)
         device.join(self.weights, resident=True)
@@ -159,14 +163,14 @@ class LocalSpeaker:
 
     @contextmanager
     def _seeded(self, decoding: Decoding) -> Iterator[None]:
-        """What is sampled is sampled the same way each time, in one thread at a time."""
+        """Sample repeatably, in one thread at a time."""
         if not decoding.temperature:
             yield
             return
         import torch
 
         devices = [self._device.name] if self._device.limited else []
-        with _DICE, torch.random.fork_rng(devices):
+        with _SAMPLING, torch.random.fork_rng(devices):
             torch.manual_seed(decoding.seed)
             yield
 

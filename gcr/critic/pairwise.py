@@ -41,8 +41,8 @@ _SWAPPED = {
 def read(text: str) -> Preference | None:
     """Read the verdict of a reply that ends with `Better: first`, `second` or `neither`.
 
-    The last one counts: a critic may have weighed another before. What it only thought is none.
-    None where there is none.
+    The last one counts: a critic may have weighed another before. Thoughts do not count. None
+    where there is no verdict.
     """
     verdicts = [match["word"].lower() for match in _VERDICT.finditer(answer(text))]
     return _WORDS.get(verdicts[-1], Preference.TIE) if verdicts else None

@@ -1,4 +1,4 @@
-"""Reads what every chat begins with once: a rubric that stands before the image.
+"""Keeps the keys and values of what every chat begins with: the rubric, before the image.
 
 Causal attention makes the keys and values of the first tokens independent of all that follows.
 """
@@ -18,7 +18,7 @@ that the text before them attends to, could change them."""
 
 
 class PrefixCache:
-    """The last opening that was read by a model, with its keys and values."""
+    """The last opening that a model has read, with its keys and values."""
 
     def __init__(self, model: Any) -> None:
         self._model = model

@@ -31,10 +31,11 @@ THINKING = (
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Questions such as will be asked, with images as large as those will be.
+    """Questions such as a run will ask, with images as large as its own.
 
-    pair: one that shows two images at the end; None where none will be asked. limit: tokens of a
-    reply.
+    question: one about an image.
+    pair: one that shows two images; None where none will be asked.
+    limit: tokens of a reply, at most.
     """
 
     question: list[Message]
@@ -50,9 +51,11 @@ TYPICAL = 1024
 class Use:
     """What a server is to be used for, as far as it is known before anything is drawn.
 
-    size: width and height of the images; None: unknown. edit: whether each is judged beside the
-        one it edits. compare: whether two are compared. trusted: whether the user named the
-        server, so that it gets the key. warn: told what is doubtful, and what to do.
+    size: width and height of the images, in pixels; None: unknown.
+    edit: whether each image is judged beside the one it edits.
+    compare: whether two images are compared.
+    trusted: whether the user named the server, so that it gets the key.
+    warn: called with a message and a hint for what is doubtful.
     """
 
     size: tuple[int | None, int | None] = (None, None)
@@ -74,7 +77,7 @@ class Use:
 
 
 def small() -> Sample:
-    """For a server of which no more is known than that it must see."""
+    """The least that any critic's server must answer: a question about a small image."""
     return Sample([_user(picture((64, 64)), "What is this?")])
 
 
@@ -89,10 +92,12 @@ def picture(size: tuple[int, int]) -> Image:
 
 
 def check(speaker: EndpointSpeaker, sample: Sample, *, likely: bool) -> None:
-    """Ask what would be stumbled over later, and set what the speaker is to do without.
+    """Ask the sample's questions, so that what a server cannot do is found out before a run begins.
 
-    likely: whether probabilities are needed. Raises ModelError for a model that cannot see or is
-    asked too much, UsageError where it tells no probabilities; tells of all that is doubtful.
+    Sets `likeliest` and `takes_pairs` of the speaker to what the server allows, and warns of what
+    is doubtful. likely: whether probabilities are needed.
+    Raises ModelError for a model that cannot see or is asked too much, UsageError where it gives no
+    probabilities.
     """
     listed = _listed(speaker)
     seen = speaker.ask(sample.question)
@@ -111,13 +116,13 @@ def check(speaker: EndpointSpeaker, sample: Sample, *, likely: bool) -> None:
 
 
 def names(models: list[str]) -> str:
-    """Names for a message; not more than one can read."""
+    """Names for a message, the first few of many."""
     more = f" and {len(models) - SHOWN} more" if len(models) > SHOWN else ""
     return ", ".join(models[:SHOWN]) + more
 
 
 def _listed(speaker: EndpointSpeaker) -> Model | None:
-    """The model as the server lists it; None where it does not, of which is told."""
+    """The model as the server lists it; None, with a warning, where it is not in the list."""
     server = speaker.server
     try:
         models = server.get("/models", Models).data
@@ -136,7 +141,10 @@ def _listed(speaker: EndpointSpeaker) -> Model | None:
 
 
 def _check_sight(speaker: EndpointSpeaker, sample: Sample, seen: Completion) -> None:
-    """Some servers drop what their model cannot see, and then count as many tokens without it."""
+    """Make sure that the model sees: some servers drop images that it cannot see.
+
+    They then count as many tokens with an image as without it. Raises ModelError.
+    """
     unseen = speaker.ask(_without_images(sample.question))
     if seen.tokens_asked != unseen.tokens_asked:
         return
@@ -152,7 +160,7 @@ def _check_sight(speaker: EndpointSpeaker, sample: Sample, seen: Completion) -> 
 
 
 def _tells_colours(speaker: EndpointSpeaker) -> bool | None:
-    """Whether it says different things of a red and of a blue picture; None: it says nothing."""
+    """Whether it says different things of a red and of a blue picture; None: nothing at all."""
     from PIL import Image
 
     replies = []

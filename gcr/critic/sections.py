@@ -36,10 +36,13 @@ _FOREIGN = re.compile(r"#{1,6}\s+\S.*|\(?\d{1,2}[.)]\s.{1,60}[:：]\*{0,2}|\*\*[
 
 @dataclass(slots=True)
 class Section:
-    """kind: a field of `rubric.Headings`, or `aspect`, or `other`. aspect: the one it speaks of.
+    """A part of a reply under one heading.
 
-    lines: its words, as (line, where that stands in the reply). note: what stands in brackets
-    after its heading, the same way. empty: it has no words yet.
+    kind: a field of `rubric.Headings`, or `aspect`, or `other`.
+    aspect: the one it speaks of; empty where it speaks of none.
+    lines: its text, as (line, offset in the reply).
+    note: what stands in brackets after its heading, the same way.
+    empty: whether it has no words yet.
     """
 
     kind: str
@@ -67,10 +70,13 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class _Heading:
-    """A heading found at the start of a line. rest: what follows it on the line, and where.
+    """A heading at the start of a line.
 
-    note: what stands in brackets after its name, and where. marked: it has a `#`. scored: it is of
-    the form "Text Faithfulness Score: 3".
+    kind, aspect: as `Section` has them.
+    rest: what follows it on the line, and its offset there.
+    note: what stands in brackets after its name, and its offset.
+    marked: whether it has a `#`.
+    scored: whether it is of the form "Text Faithfulness Score: 3".
     """
 
     kind: str

@@ -1,12 +1,12 @@
 """Asks an OpenAI-compatible server: JSON out, JSON in. Knows nothing of chats and critiques.
 
-What passes by itself (a lost connection, half an answer, a server that is busy) is tried again; a
-server that had answered and is gone is waited for; what does not pass is said in the words of
-whoever has to mend it.
+Transient failures (a lost connection, half an answer, a busy server) are tried again, and a server
+that had answered and is gone is waited for. Any other failure is an error that says who has to mend
+what (`server_errors`).
 
-An exchange ends after so many seconds in all, and after so many bytes: a timeout of HTTP clients
-bounds the wait for the next byte, not for the last one, and a small body may unpack to a huge one.
-Redirects are not followed: whoever is asked gets the key, nobody else.
+Each exchange is bounded in seconds and in bytes as a whole: a timeout of HTTP clients bounds the
+wait for the next byte, not for the last one, and a small body may unpack to a huge one. Redirects
+are not followed, so that nobody but the server at the address gets the key.
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ class Server:
     """A server at an address.
 
     trusted: whether the user named it, so that GCR_API_KEY may be sent there.
-    warn: told, with a hint, when the server is waited for.
-    reply_seconds: how long one reply may take. return_seconds: how long a server that had
-        answered may be gone.
+    warn: called with a message and a hint when the server is waited for.
+    reply_seconds: how long one reply may take.
+    return_seconds: how long a server that had answered may be gone.
     """
 
     def __init__(  # noqa: PLR0913 - each for itself
@@ -104,7 +104,7 @@ class Server:
         self._answered = self._gone = False
 
     def get(self, path: str, kind: type[Kind]) -> Kind:
-        """What is there. Raises GcrError at once: whoever looks first wants to know."""
+        """The answer to a GET request. Raises GcrError at the first failure."""
         answer = self._try("GET", path, None, kind, min(LOOK_SECONDS, self._reply_seconds))
         if isinstance(answer, Trouble):
             raise answer.error
@@ -122,12 +122,12 @@ class Server:
             if not isinstance(answer, Trouble):
                 self._note_answer()
                 return answer
-            if answer.away and self._answered:
+            if answer.server_down and self._answered:
                 until = until or time.monotonic() + self._return_seconds
                 self._await(answer, until)
                 continue
             tries -= 1
-            if not tries or not answer.passes or (answer.wait or 0) > LONGEST_PAUSE:
+            if not tries or not answer.transient or (answer.wait or 0) > LONGEST_PAUSE:
                 raise self._last_error(answer)
             time.sleep(max(pause * random.uniform(0.75, 1.25), answer.wait or 0))
             pause *= 2
@@ -213,7 +213,7 @@ class Server:
     def _last_error(self, trouble: Trouble) -> Exception:
         """What ends the tries."""
         error = trouble.error
-        if trouble.for_nobody and self._answered:
+        if trouble.affects_all and self._answered:
             return UnavailableError(error.message, f"{error.hint}; gcr resume then goes on")
         return error
 
@@ -236,7 +236,7 @@ class Answer(NamedTuple):
 
 
 class Connection:
-    """A way to a server. key: the API key that goes with each question; empty for none."""
+    """An HTTP client for one server. key: the API key that each request carries; empty for none."""
 
     def __init__(self, address: Address, key: str) -> None:
         """Raises UsageError where the environment names certificates that cannot be read."""
@@ -247,14 +247,14 @@ class Connection:
             verify=_certificates(),
             trust_env=not address.is_loopback,  # no proxy leads back to this machine
             follow_redirects=False,
-            # Whoever asks says how much at once. A connection for each exchange, so that it can
-            # be cut without harm to another.
+            # The caller limits how many requests run at once. Each has a connection of its own,
+            # so that it can be cut without harm to another.
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
         )
         weakref.finalize(self, self._client.close)
 
     def ask(self, method: str, url: str, body: object, seconds: float) -> Answer:
-        """Ask once. seconds: for all of it.
+        """Send one request. seconds: for the whole exchange.
 
         Raises httpx2.HTTPError where the server cannot be reached or breaks off, SlowError and
         LargeError.
@@ -293,7 +293,7 @@ def _read(response: httpx2.Response) -> bytes:
 class _Deadline:
     """Cuts the connection of an exchange that is not over in time.
 
-    Another thread has to do it: the one that reads gets no turn while bytes drip in.
+    A timer does it from another thread: the reading one is blocked while bytes drip in.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -310,7 +310,7 @@ class _Deadline:
         self._timer.cancel()
 
     def watch(self, event: str, details: Mapping[str, Any]) -> None:
-        """Hear of the connection, as HTTP clients tell of what they do."""
+        """Take note of the connection: the client's `trace` extension calls this."""
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
             self._stream = details["return_value"]
             if self.passed:

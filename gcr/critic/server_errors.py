@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from gcr.critic.server import Answer
     from gcr.settings.address import Address
 
-PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-"""What a server answers when the same question may go well later."""
-AWAY = frozenset({502, 503})
-"""What stands in for a server that is down, or not up yet, answers."""
-FOR_NOBODY = frozenset({401, 402, 429})
-"""What no other question would fare better with, once nothing helped: key, credit, quota."""
+TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+"""Statuses after which the same question may succeed later."""
+SERVER_DOWN = frozenset({502, 503})
+"""What a proxy answers for a server that is down, or not up yet."""
+AFFECTS_ALL = frozenset({401, 402, 429})
+"""Statuses that any other question would get, too: key, credit, quota."""
 
 LONGEST = 300  # characters of a server's words
 LOG = "look at the server's log"
@@ -68,17 +68,19 @@ class ImagesError(ModelError):
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why a try came to nothing.
+    """Why a try failed.
 
-    passes: whether another may not. away: whether it is the server itself that is down.
-    for_nobody: whether no other question would fare better.
-    wait: seconds that the server wants to be left alone; None: it does not say.
+    error: for the user.
+    transient: whether the same question may succeed later.
+    server_down: whether it is the server itself that is gone.
+    affects_all: whether every other question would fail, too.
+    wait: seconds to wait before the next try, if the server says so.
     """
 
     error: GcrError
-    passes: bool = False
-    away: bool = False
-    for_nobody: bool = False
+    transient: bool = False
+    server_down: bool = False
+    affects_all: bool = False
     wait: float | None = None
 
 
@@ -101,10 +103,10 @@ def unreached(address: Address, error: Exception) -> Trouble:
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
         message = f"nothing answers at {url}: {_line(str(error)) or 'no answer'}"
         hint = "start the server, or check host and port"
-        return Trouble(ModelError(message, hint), passes=True, away=True)
+        return Trouble(ModelError(message, hint), transient=True, server_down=True)
     if isinstance(error, httpx2.TransportError | httpx2.DecodingError):
         message = f"the connection to {url} broke: {_line(str(error)) or type(error).__name__}"
-        return Trouble(ModelError(message, LOG), passes=True)
+        return Trouble(ModelError(message, LOG), transient=True)
     message = f"{url} cannot be asked: {_line(str(error))}"
     return Trouble(UsageError(message, "check the URL of the critic"))
 
@@ -131,13 +133,13 @@ def strange(address: Address, *, first: bool) -> Trouble:
     """What to say of a body that is not in OpenAI's form. first: nothing was understood before."""
     hint = "check the URL: its path is most often /v1" if first else LOG
     message = f"what answers at {address.url} does not speak as OpenAI's servers do"
-    return Trouble(ModelError(message, hint), passes=True)
+    return Trouble(ModelError(message, hint), transient=True)
 
 
 def failed(address: Address, reason: str) -> Trouble:
     """What to say of an answer that reports a failure of its own."""
     reason = _line(reason) or "it does not say why"
-    return Trouble(ModelError(f"{address.url} failed to answer: {reason}", LOG), passes=True)
+    return Trouble(ModelError(f"{address.url} failed to answer: {reason}", LOG), transient=True)
 
 
 def refused(
@@ -157,7 +159,7 @@ def refused(
             error = UsageError(
                 f"{url} wants an API key: {code}, {reason}", advice(address, environ)
             )
-        return Trouble(error, for_nobody=code in FOR_NOBODY)
+        return Trouble(error, affects_all=code in AFFECTS_ALL)
     if code == 413:
         return Trouble(
             ImagesError(
@@ -176,9 +178,9 @@ def refused(
         )
     return Trouble(
         ModelError(f"{url} answers {code}: {reason}", LOG),
-        passes=code in PASSING,
-        away=code in AWAY,
-        for_nobody=code in FOR_NOBODY,
+        transient=code in TRANSIENT,
+        server_down=code in SERVER_DOWN,
+        affects_all=code in AFFECTS_ALL,
         wait=_retry_after(answer.headers.get("retry-after", "")),
     )
 

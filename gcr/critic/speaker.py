@@ -1,4 +1,4 @@
-"""What a critic talks with: chats in, replies out, wherever the model behind them runs."""
+"""A vision-language model as a critic needs it: chats in, replies out, wherever it runs."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ SPACES = "\u0120\u2581 "  # how vocabularies spell the space before a word
 class Number:
     """A token of a reply that begins a number from 1 to 4.
 
-    at: where it stands in the reply's text. chances: of all such numbers in its place, summing
-    to 1; those of several tokens stand as their first.
+    at: its offset in the reply's text.
+    chances: of all such numbers in its place, summing to 1. A number of several tokens counts as
+        its first.
     """
 
     at: int
@@ -33,8 +34,10 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """cut_off: it hit the limit on tokens. numbers: only where they were asked for.
+    """What a model wrote.
 
+    cut_off: whether it hit the limit on tokens.
+    numbers: empty where the decoding did not ask for them.
     withheld: why there is no text, such as a filter of the server; empty where there is one.
     """
 
@@ -60,7 +63,7 @@ class Decoding:
 
 
 class Speaker(Protocol):
-    """A vision-language model that can be talked to.
+    """A vision-language model.
 
     The images of a chat are parts `{"type": "image", "image": Image}` of its messages.
     takes_pairs: whether a chat may show two images to be compared.
@@ -86,7 +89,7 @@ class Speaker(Protocol):
 
 
 def with_images(messages: list[Message], images: Sequence[Image]) -> list[Message]:
-    """The rubric's messages with the images, in order, where they leave room for them."""
+    """The rubric's messages with the images, in order, in the places of their image parts."""
     parts = [part for message in messages for part in message["content"]]
     places = [part for part in parts if part["type"] == "image"]
     filled = {id(place): image_part(image) for place, image in zip(places, images, strict=True)}

@@ -1,7 +1,7 @@
 """The answer in a reply: without the thoughts before it and without a chat model's control tokens.
 
-What is no answer is blanked, so that every character that stays keeps its place in the reply: the
-probabilities that a model tells of its tokens are found by it.
+Everything else is replaced by spaces, so that what stays keeps its offset in the reply, by which
+the probabilities of its tokens are found.
 """
 
 from __future__ import annotations
@@ -52,8 +52,10 @@ LONG_LINE = 200
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How the parts of a reply begin. A request can hold a mark of thinking, and a critic repeat
-    it, so that a mark which closes what nothing opened means little without them.
+    """How the parts of a reply in a rubric's form begin: its judgement, an aspect, the request.
+
+    A critic may repeat a mark of thinking that the user's request holds. So one that closes a
+    thought which nothing opened counts or not by where it stands among these parts.
     """
 
     judgement: re.Pattern[str]

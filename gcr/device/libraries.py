@@ -9,11 +9,11 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-from gcr.core.background import aside
+from gcr.core.background import in_background
 
 
 def imported(*names: str) -> None:
     """Have these modules imported, on a stack where there is nothing else."""
     missing = [name for name in names if name not in sys.modules]
     if missing:
-        aside(lambda: [import_module(name) for name in missing])()
+        in_background(lambda: [import_module(name) for name in missing])()

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gcr.core.background import aside
+from gcr.core.background import in_background
 from gcr.diagnose import tuning
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def tried(
     """Do both at the same time, and one after the other. clock: tells seconds."""
 
     def at_once() -> tuple[object, object]:
-        judging = aside(judge)
+        judging = in_background(judge)
         return draw(), judging()
 
     in_turn, usual = _fastest(lambda: (draw(), judge()), clock)

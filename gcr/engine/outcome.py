@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from gcr.core.checklist import never_met
 from gcr.core.ranking import margin, near
 from gcr.core.records import Attempt, Result, Run
+from gcr.core.requirements import never_met
 from gcr.errors import BatchError, GcrError, UnavailableError
 
 

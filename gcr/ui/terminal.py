@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from gcr.core.checklist import failed, never_met
 from gcr.core.events import (
     Event,
     Loading,
@@ -35,6 +34,7 @@ from gcr.core.phrases import (
     settlement,
 )
 from gcr.core.plaintext import changed, plain
+from gcr.core.requirements import failed, never_met
 from gcr.ui.livelines import LiveLines
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """What a model cannot draw, told from a whole run."""
 
-from gcr.core.checklist import never_met
 from gcr.core.records import Attempt, Candidate, Critique, Request, Requirement, Round, Run
+from gcr.core.requirements import never_met
 
 
 def run(*tried):

@@ -161,8 +161,8 @@ class Staged:
         self.now = 0.0
         self.count = 0
 
-    def aside(self, work):
-        """What is done aside begins now, and so does whatever comes next."""
+    def in_background(self, work):
+        """What runs in the background begins now, and so does whatever comes next."""
         self.beside = True
         began = self.now
         result = work()
@@ -188,7 +188,7 @@ class Staged:
         return "critique", self.disturbed and self.beside, self.fickle and self.count
 
     def tried(self, monkeypatch):
-        monkeypatch.setattr(overlap, "aside", self.aside)
+        monkeypatch.setattr(overlap, "in_background", self.in_background)
         return overlap.tried(self.draw, self.judge, lambda: self.now)
 
 

@@ -19,7 +19,7 @@ from rich.console import Console
 
 import gcr
 from gcr.__main__ import main
-from gcr.core.background import aside, going_on
+from gcr.core.background import in_background, is_busy
 from gcr.core.events import ignore
 from gcr.core.loop import refine
 from gcr.core.records import Candidate, Request, Run
@@ -192,9 +192,9 @@ def test_the_command_line_leaves_the_process_alone_though_something_is_at_work_a
     released = threading.Event()
     monkeypatch.setattr(os, "_exit", lambda code: pytest.fail(f"the process ends with {code}"))
     monkeypatch.setattr(sys, "argv", ["gcr", "--version"])
-    waiting = aside(lambda: released.wait(LONG))
+    waiting = in_background(lambda: released.wait(LONG))
     assert main() == 0
-    assert going_on()
+    assert is_busy()
     released.set()
     assert waiting()
 
@@ -216,7 +216,7 @@ def test_python_ends_though_torch_is_at_work_aside(tmp_path):
         import torch
         from gcr import __main__
         from gcr.cli import app
-        from gcr.core.background import aside
+        from gcr.core.background import in_background
 
         at_work = threading.Event()
 
@@ -227,7 +227,7 @@ def test_python_ends_though_torch_is_at_work_aside(tmp_path):
                 at_work.set()
 
         def run(_):
-            aside(work)
+            in_background(work)
             at_work.wait()
             print("saved")
             return 130
@@ -315,7 +315,7 @@ def test_prompts_can_be_measured_while_others_are_drawn(one_core):
         while not done.is_set():
             assert drawer.excess("a red circle and a blue star " * 3) == ""
 
-    measured = aside(measure)
+    measured = in_background(measure)
     try:
         for seed in range(6):
             drawer.draw([Candidate(f"a red circle {seed}", seed)])
@@ -376,10 +376,10 @@ def both_at_work(device, first, second, patience=LONG):
         began.set()
         done.wait(LONG)
 
-    waiting = aside(lambda: device.run(first, work))
+    waiting = in_background(lambda: device.run(first, work))
     assert began.wait(LONG)
     beside = threading.Event()
-    other = aside(lambda: device.run(second, beside.set))
+    other = in_background(lambda: device.run(second, beside.set))
     met = beside.wait(patience)
     done.set()
     waiting()
@@ -444,7 +444,7 @@ def test_where_two_run_out_of_memory_they_go_on_one_at_a_time(caplog):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return "judged"
 
-    drawn = aside(lambda: device.run(generator, draw))
+    drawn = in_background(lambda: device.run(generator, draw))
     assert began.wait(LONG)
     assert device.run(critic, judge) == "judged"
     assert drawn() == "drawn"

@@ -7,6 +7,16 @@ from gcr.critic.reply import read
 
 RUBRIC = rubric.load("text-to-image")
 EDITING = rubric.load("editing")
+SHORT = rubric.Rubric(
+    name="test",
+    description="",
+    aspects=("Text Faithfulness",),
+    system="be fair",
+    template="is there {request} ?",
+    complaint="again please",
+    max_new_tokens=6,
+)
+"""In words that the tokenizers of the tiny models have."""
 ASPECTS = RUBRIC.aspects
 
 REPLY = """\

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gcr.core import ranking
-from gcr.core.checklist import MET, never_met
 from gcr.core.phrases import (
     COMPARED,
     STOPPED,
@@ -21,6 +20,7 @@ from gcr.core.phrases import (
 )
 from gcr.core.ranking import best_scored, margin
 from gcr.core.records import Attempt, Round, Run, StopReason, Wording
+from gcr.core.requirements import MET, never_met
 from gcr.results.report import charts
 from gcr.results.report.diff import Piece, pieces
 from gcr.results.report.page import number, render

@@ -1,0 +1,194 @@
+"""Vision-language models of real families with random weights, as a critic talks with them."""
+
+import pytest
+import tiny
+import torch
+from PIL import Image
+from replies import SHORT
+
+from gcr.core.records import Request
+from gcr.critic import loading, local
+from gcr.critic.critic import VisionLanguageCritic
+from gcr.critic.critic import load as load_critic
+from gcr.critic.speaker import Decoding, with_images
+from gcr.critic.thoughts import answer
+from gcr.device.memory import SharedDevice
+from gcr.errors import ModelError
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+CPU = SharedDevice("cpu")
+RED, BLUE = Image.new("RGB", (64, 64), "red"), Image.new("RGB", (48, 64), "blue")
+CIRCLE = Request("a red circle")
+EDIT = Request("make it blue", source="source.png")
+
+
+@pytest.fixture(scope="module")
+def critics(checkpoint):
+    """Loaded critics in NF4, by family."""
+    loaded = {}
+
+    def load(family):
+        if family not in loaded:
+            loaded[family] = loading.load(checkpoint(family), CPU)
+        return VisionLanguageCritic(local.LocalSpeaker(*loaded[family], CPU, batch=2), SHORT)
+
+    return load
+
+
+@pytest.mark.parametrize("family", ["qwen3_vl", "llava"])
+def test_answers_are_probabilities_that_do_not_depend_on_the_batch(critics, family):
+    critic = critics(family)
+    questions = ["is there a red circle ?", "is there a blue square ? is there ?"]
+    together = critic.answer([RED, BLUE, RED], [*questions, questions[0]])
+    alone = [critic.answer([i], [q])[0] for i, q in zip([RED, BLUE], questions, strict=True)]
+    assert all(0 < probability < 1 for probability in together)
+    assert together == pytest.approx([*alone, alone[0]], abs=1e-5)
+    assert together[0] != pytest.approx(together[1], abs=1e-4)
+
+
+def test_an_answer_weighs_yes_against_no(critics, monkeypatch):
+    critic = critics("llava")
+    encode = critic.speaker.processor.tokenizer.convert_tokens_to_ids
+    logits = torch.zeros(2, 64)
+    logits[0, encode("yes")] = 3.0
+    logits[1, encode("no")] = 3.0
+    monkeypatch.setattr(critic.speaker, "_first_logits", lambda chats: logits)
+    sure = 1 / (1 + torch.exp(torch.tensor(-3.0))).item()
+    assert critic.answer([RED, RED], ["?", "?"]) == pytest.approx([sure, 1 - sure])
+
+
+THINKING = (
+    "{% if enable_thinking is defined and not enable_thinking %}<think></think>"
+    "{% else %}<think>\n{% endif %}"
+)
+
+
+@pytest.mark.parametrize(("ending", "thinks"), [("<think>\n", True), (THINKING, False)])
+def test_a_thought_that_the_template_opens_holds_no_answer(critics, monkeypatch, ending, thinks):
+    critic = critics("qwen3_vl")
+    processor = critic.speaker.processor
+    monkeypatch.setattr(processor, "chat_template", processor.chat_template + ending)
+    (said,) = critic.speaker.replies([SHORT.messages(CIRCLE)[:1]], Decoding(4, numbers=True))
+    assert said.text.startswith("<think>")
+    assert not answer(said.text).strip()
+    if thinks:
+        with pytest.raises(ModelError, match="begins to think where yes or no"):
+            critic.answer([RED], ["?"])
+    else:
+        (chance,) = critic.answer([RED], ["?"])
+        assert 0 < chance < 1
+
+
+def test_the_image_is_seen(critics):
+    critic = critics("llava")
+    question = "is there a red circle ?"
+    red, blue = critic.answer([RED, BLUE], [question, question])
+    assert red != pytest.approx(blue, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("family", "marks"), [("qwen3_vl", tiny.QWEN_TOKENS), ("llava", ["<image>"])]
+)
+def test_a_request_cannot_speak_in_control_tokens(critics, family, marks):
+    critic = critics(family)
+
+    def count(prompt):
+        chat = with_images(SHORT.messages(Request(prompt)), [RED])
+        tokens = critic.speaker._inputs([chat])["input_ids"][0].tolist()
+        ids = critic.speaker.processor.tokenizer.convert_tokens_to_ids(marks)
+        return [tokens.count(token) for token in ids]
+
+    assert count(" ".join(["a circle", *marks])) == count("a circle")
+    assert critic.judge([Request(" ".join(marks))], [RED])[0].overall is None
+
+
+@pytest.mark.parametrize("family", ["qwen3_vl", "llava"])
+def test_a_critic_sees_both_images_in_their_order(critics, family):
+    critic = critics(family)
+    chats = critic._chats([EDIT, CIRCLE, EDIT], [BLUE, RED, RED], [RED, None, BLUE])
+    pixels = critic.speaker._inputs(chats)["pixel_values"]
+    if family == "llava":
+        assert len(pixels) == 5
+    else:
+        assert len(critic.speaker._inputs(chats)["image_grid_thw"]) == 5
+    together = critic.speaker._first_logits(chats)
+    alone = torch.cat([critic.speaker._first_logits([chat]) for chat in chats])
+    assert torch.allclose(together, alone, atol=1e-4)
+    assert not torch.allclose(alone[0], alone[2], atol=1e-4)  # which one is the source matters
+    assert len(critic.judge([EDIT, CIRCLE], [BLUE, RED], [RED, None])) == 2
+
+
+def test_a_reply_at_the_limit_is_cut_off_and_one_that_ended_is_not(critics):
+    critic = critics("llava")
+    chat = with_images(SHORT.messages(CIRCLE), [RED])
+    config = critic.speaker.model.generation_config
+    config.eos_token_id = None
+    assert critic.speaker.replies([chat], Decoding(6))[0].cut_off is True
+    config.eos_token_id = list(range(64))
+    assert critic.speaker.replies([chat], Decoding(6))[0].cut_off is False
+
+
+def test_progress_counts_tokens_of_all_batches(critics):
+    told = []
+    critic = critics("llava")
+    critic.speaker.model.generation_config.eos_token_id = None
+    critic.speaker.progress = lambda *step: told.append(step)
+    critic.judge([CIRCLE] * 3, [RED] * 3)
+    told = list(dict.fromkeys(told))
+    assert told[:6] == [("judge", done, 18) for done in range(2, 14, 2)]
+    assert told[6] == ("judge", 13, 18)
+    assert told[-1] == ("judge", 36, 36)  # asked twice: random weights say nothing readable
+
+
+def test_sampling_is_the_same_each_time_and_greedy_is_the_default(critics):
+    critic = critics("qwen3_vl")
+    chat = with_images(SHORT.messages(CIRCLE), [RED])
+    greedy = critic.speaker.replies([chat], Decoding(6))
+    state = torch.random.get_rng_state()
+    sampled = critic.speaker.replies([chat], Decoding(6, temperature=2.0))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert sampled != greedy
+    torch.manual_seed(5)
+    assert critic.speaker.replies([chat], Decoding(6, temperature=2.0)) == sampled
+    assert critic.speaker.replies([chat], Decoding(6, temperature=2.0, seed=1)) != sampled
+
+
+def test_numbers_are_told_with_the_chances_of_others_in_their_places(critics, monkeypatch):
+    speaker = critics("llava").speaker
+    vocabulary = speaker.processor.tokenizer.get_vocab()
+    word = min(word for word in vocabulary if word.isalpha() and word != "is")
+    monkeypatch.setattr(type(speaker), "_numbers", {vocabulary[word]: 3.0, 0: 2.0})
+    tokens = torch.tensor([[vocabulary[word], vocabulary["is"], vocabulary[word]]])
+    seen = [torch.tensor([[0.6, 0.2]]), torch.tensor([[0.0, 0.0]]), torch.tensor([[0.1, 0.3]])]
+    (told,) = speaker._decoded(tokens, 9, seen)
+    assert [number.at for number in told.numbers] == [0, len(f"{word} is ")]
+    assert told.numbers[0].chances == pytest.approx({3.0: 0.6, 2.0: 0.2})
+
+
+def test_every_step_of_a_reply_is_watched_where_numbers_are_asked_for(critics):
+    critic = critics("qwen3_vl")
+    chat = with_images(SHORT.messages(CIRCLE), [RED])
+    plain = critic.speaker.replies([chat], Decoding(6))
+    watched = critic.speaker.replies([chat], Decoding(6, numbers=True))
+    assert [r.text for r in watched] == [r.text for r in plain]
+
+
+@pytest.mark.parametrize("family", ["qwen3_vl", "llava"])
+def test_a_model_can_be_shown_two_images_or_none(critics, family):
+    critic = critics(family)
+    critic.rubric = SHORT.model_copy(
+        update={"comparison": "is there {request} ?", "checklist": "is there {request} ?"}
+    )
+    assert critic.compare([CIRCLE], [RED], [BLUE]) == [None]  # random weights say nothing readable
+    assert critic.take_apart([CIRCLE]) == [()]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_critic_answers_the_same_after_a_turn_outside_the_gpu(checkpoint):
+    device = SharedDevice("cuda")
+    critic = load_critic(checkpoint("qwen3_vl"), SHORT, device)
+    before = critic.answer([RED], ["is there a red circle ?"])
+    device.clear()
+    assert critic.answer([RED], ["is there a red circle ?"]) == before
