@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gcr.core.records import Progress
     from gcr.critic.rubric import Message
     from gcr.critic.speaker import Decoding
+    from gcr.settings.address import Address
 
 LIKELIEST = 20
 """Tokens whose probabilities are asked for: as many as vLLM and OpenAI give."""
@@ -35,22 +36,21 @@ SLACK = 8
 spell spaces, and letters that take several tokens."""
 
 
-def settled(critic: str, *, trusted: bool = False) -> str:
+def with_model(address: Address, *, trusted: bool = False) -> Address:
     """The address with its model, which may be left out where the server has exactly one.
 
-    trusted: whether the user named the server. Raises UsageError for a bad URL and where there is
-    a choice, ModelError where nothing answers.
+    trusted: whether the user named the server. Raises UsageError where there is a choice, and
+    ModelError where nothing answers.
     """
-    address = addresses.parse(critic)
     if address.model:
-        return str(address)
+        return address
     models = _models(Server(address, trusted=trusted))
     if len(models) != 1:
         raise UsageError(
             f"{address} has {len(models) or 'no'} models: {probe.names(models)}".rstrip(": "),
             f"name one: --critic {address}#{models[0] if models else 'MODEL'}",
         )
-    return str(address._replace(model=models[0]))
+    return address._replace(model=models[0])
 
 
 def connect(  # noqa: PLR0913 - each for itself
@@ -71,7 +71,7 @@ def connect(  # noqa: PLR0913 - each for itself
     are too long or too large; UsageError for a key or a model that the server does not know, and
     where it tells no probabilities.
     """
-    address = addresses.parse(settled(critic, trusted=trusted))
+    address = with_model(addresses.parse(critic), trusted=trusted)
     speaker = EndpointSpeaker(Server(address, trusted=trusted, warn=warn), batch, progress)
     probe.check(speaker, sample or probe.small(), likely=likely)
     return speaker

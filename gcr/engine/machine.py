@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gcr.device import card
-from gcr.settings import address
 
 if TYPE_CHECKING:
     from gcr.settings.address import Address
@@ -24,4 +23,4 @@ class ThisMachine:
     def model_at(self, server: Address, *, trusted: bool) -> str:
         from gcr.critic import endpoint
 
-        return address.parse(endpoint.settled(str(server), trusted=trusted)).model
+        return endpoint.with_model(server, trusted=trusted).model

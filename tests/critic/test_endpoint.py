@@ -148,14 +148,16 @@ def test_a_model_that_a_real_server_does_not_have_is_named_with_those_it_has(ser
 
 
 def test_the_model_may_be_left_out_where_there_is_no_choice(stage):
-    assert endpoint.settled(f"{stage.url}/") == f"{stage.url}#staged"
+    bare = address.parse(f"{stage.url}/")
+    assert str(endpoint.with_model(bare)) == f"{stage.url}#staged"
     stage.models = ["one", "two"]
     with pytest.raises(UsageError, match="has 2 models: one, two"):
-        endpoint.settled(stage.url)
-    assert endpoint.settled(f"{stage.url}#two") == f"{stage.url}#two"
+        endpoint.with_model(bare)
+    chosen = address.parse(f"{stage.url}#two")
+    assert endpoint.with_model(chosen) == chosen
     stage.models = []
     with pytest.raises(UsageError, match=r"has no models$"):
-        endpoint.settled(stage.url)
+        endpoint.with_model(bare)
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_a_reply_without_bound_is_given_up_in_bounded_memory(stage, answer, paus
     with pytest.raises(ModelError, match="replied with more than 16 MB"):
         said(stage)
     with pytest.raises(ModelError, match="replied with more than 16 MB"):
-        endpoint.settled(stage.url)
+        endpoint.with_model(address.parse(stage.url))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 100 * 2**20  # unpacked it would be 256 MB, and without an end more
@@ -124,7 +124,7 @@ def test_a_list_of_models_has_a_deadline_of_its_own(stage, monkeypatch):
     monkeypatch.setattr(server, "LOOK_SECONDS", 0.3)
     stage.listing = lambda: drip
     with pytest.raises(ModelError, match=r"did not reply within 0\.3 seconds"):
-        endpoint.settled(stage.url)
+        endpoint.with_model(address.parse(stage.url))
 
 
 def test_the_body_of_an_error_is_bounded_too(stage, pauses):
@@ -293,7 +293,7 @@ def test_a_redirect_takes_no_key_to_another_host(stage, monkeypatch):
             said(stage, trusted=True)
         stage.listing = lambda: (302, {"Location": f"{other.url}/models"}, "")
         with pytest.raises(UsageError, match="redirects to"):
-            endpoint.settled(stage.url, trusted=True)
+            endpoint.with_model(address.parse(stage.url), trusted=True)
         assert stage.headers[0]["Authorization"] == f"Bearer {KEY}"
         assert other.asked == other.looked == []
     finally:
