@@ -15,7 +15,9 @@ FAILED = "error"
 
 
 class Model(BaseModel):
-    """max_model_len: tokens of a question and its reply together, where the server tells."""
+    """A model in a server's list. max_model_len: tokens of a question and its reply together, if
+    the server says so.
+    """
 
     id: str
     max_model_len: int | None = None
@@ -41,15 +43,18 @@ class Logprobs(BaseModel):
 
 
 class Part(BaseModel):
-    """A part of a reply that comes in parts: text, or thoughts, or what we did not ask for."""
+    """A part of a reply: text, thoughts, or anything else."""
 
     type: str = "text"
     text: object = None
 
 
 class Message(BaseModel):
-    """refusal: why the model will not reply. reasoning, reasoning_content: its thoughts, where the
-    server keeps them apart.
+    """A reply.
+
+    content: its text, or parts of it.
+    refusal: why the model will not reply.
+    reasoning, reasoning_content: its thoughts, where the server keeps them separate.
     """
 
     content: str | list[Part | str] | None = None
@@ -67,8 +72,8 @@ class Message(BaseModel):
     def thinks(self) -> bool:
         """Whether there are thoughts beside the text."""
         parts = self.content if isinstance(self.content, list) else []
-        apart = any(isinstance(part, Part) and part.type == "thinking" for part in parts)
-        return apart or bool(self.reasoning or self.reasoning_content)
+        has_part = any(isinstance(part, Part) and part.type == "thinking" for part in parts)
+        return has_part or bool(self.reasoning or self.reasoning_content)
 
 
 class Choice(BaseModel):

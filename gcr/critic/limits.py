@@ -1,8 +1,8 @@
-"""How far a score can be trusted: the embedded critic knows a small world, and scores all the same.
+"""What the embedded critic does not understand, and what follows from that.
 
-Asked for what is outside of its world it still writes a critique, and a score that nobody should
-believe. So a request of which it understands nothing is refused, and of one that it understands in
-part every score is marked.
+It knows a small world of coloured shapes. Asked about anything else it still writes a critique,
+with a score that nobody should believe. So a request of which it understands nothing is refused,
+and where it understands a part, every score is marked as untrusted.
 """
 
 from __future__ import annotations
