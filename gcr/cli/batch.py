@@ -165,16 +165,17 @@ def batch(
     from gcr.engine.machine import ThisMachine
     from gcr.inputs import jobs
     from gcr.results import layouts
-    from gcr.settings.resolving import resolve
+    from gcr.settings.resolving import traced
 
     pace = batching.paced(wave, shard, max_failures, ray, workers)
-    settings = resolve(flags, ThisMachine())
+    resolved = traced(flags, ThisMachine())
     reading = plans.Reading(column, wildcards, literal, skip_bad)
-    plan = plans.make(files, settings, reading)
+    plan = plans.make(files, resolved.settings, reading)
     if layout:
         layouts.check(layout, plan.jobs)
     if dry_run:
-        forecast.show(flags, len(jobs.shard(plan.jobs, *pace.shard)), edit=False, as_json=as_json)
+        prompts = len(jobs.shard(plan.jobs, *pace.shard))
+        forecast.show(resolved, prompts, as_json=as_json)
         return
     work(
         lambda emit, stop: batching.run(plan, into, pace, emit=emit, stop=stop),

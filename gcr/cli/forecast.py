@@ -1,7 +1,6 @@
 """`--dry-run`: what would be done, on stdout, with nothing loaded and nothing written."""
 
 import json
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import typer
@@ -10,17 +9,15 @@ from gcr.cli import table
 
 if TYPE_CHECKING:
     from gcr.engine.forecast import Estimate, Forecast
+    from gcr.settings.resolving import Resolved
 
 
-def show(flags: Mapping[str, object], prompts: int = 1, *, edit: bool, as_json: bool) -> None:
-    """Print what runs of so many prompts under these flags would do."""
+def show(resolved: "Resolved", prompts: int = 1, *, as_json: bool) -> None:
+    """Print what runs of so many prompts under these settings would do."""
     from gcr.engine.forecast import forecast
-    from gcr.engine.machine import ThisMachine
     from gcr.engine.parts import ruled
     from gcr.settings.recorded import recorded
-    from gcr.settings.resolving import traced
 
-    resolved = traced(flags, ThisMachine(), edit=edit)
     settings, questions = ruled(resolved.settings)
     found = forecast(
         resolved._replace(settings=settings), recorded(settings, questions.sha256), prompts

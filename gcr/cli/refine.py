@@ -44,13 +44,14 @@ def refine(
     from gcr.engine.machine import ThisMachine
     from gcr.engine.requests import checked, requested
     from gcr.inputs import source
-    from gcr.settings.resolving import resolve
+    from gcr.settings.resolving import traced
 
     request = checked(_read_stdin() if prompt == "-" else prompt)
-    settings = resolve(flags, ThisMachine(), edit=image is not None)
+    resolved = traced(flags, ThisMachine(), edit=image is not None)
+    settings = resolved.settings
     if dry_run:
         requested(request, settings, source.read(image) if image else None)
-        forecast.show(flags, edit=image is not None, as_json=as_json)
+        forecast.show(resolved, as_json=as_json)
         return
     work(
         lambda emit, stop, approve: single.run(

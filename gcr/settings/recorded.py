@@ -1,4 +1,4 @@
-"""Settings as folders keep them, and how they are taken up again."""
+"""Settings as folders of runs, batches and comparisons keep them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from gcr.settings.schema import Settings
 
 MEASURED = ("spread", "draw_batch", "judge_batch")
-"""Settings that gcr bench and gcr calibrate find, and nobody gives by hand."""
+"""Settings that gcr bench and gcr calibrate measure, and nobody gives by hand."""
 UNRECORDED = {"history": False}
-"""What older versions did, and did not record: settings of folders that say nothing of them."""
+"""How older versions ran without recording it: settings for folders that lack them."""
 
 
 def recorded(settings: Settings, rubric_sha256: str) -> dict[str, object]:
@@ -25,25 +25,25 @@ def recorded(settings: Settings, rubric_sha256: str) -> dict[str, object]:
 
 
 def as_begun(settings: Settings, before: Mapping[str, object]) -> Settings:
-    """Settings with what was measured when a folder was begun: what was since is for other runs.
+    """Settings with what had been measured when a folder was begun, whatever was measured since.
 
-    before: what the folder keeps.
+    before: the settings that the folder keeps.
     """
     measured: dict[str, Any] = {key: before[key] for key in MEASURED if key in before}
     return replace(settings, **measured)
 
 
 def lasting(settings: Mapping[str, object]) -> dict[str, object]:
-    """Settings in which models and rubric that are files are named from the root, so that a run can
-    be gone on with from any working folder.
+    """Settings with absolute paths of models and rubric, where these are files: a run can then be
+    resumed from any working folder.
     """
-    named = dict(settings)
+    values = dict(settings)
     for key in ("generator", "critic", "rubric"):
-        name = named.get(key)
+        name = values.get(key)
         if isinstance(name, str) and (key != "rubric" or is_rubric_path(name)):
             path = Path(name).expanduser()
-            named[key] = str(path.absolute()) if os.path.exists(path) else name  # noqa: PTH110 - never raises
-    return named
+            values[key] = str(path.absolute()) if os.path.exists(path) else name  # noqa: PTH110 - never raises
+    return values
 
 
 def is_rubric_path(text: str) -> bool:

@@ -54,7 +54,7 @@ class Settings:
     width, height, steps, guidance: None leaves the choice to the pipeline.
     strength: of the strategies that go on from an image; None leaves the choice to each.
     max_images, max_seconds: budgets; None: no limit. With one, rounds is lifted, unless given too.
-    residency, overlap: change no image. overlap: None: where the critic is on a server.
+    residency, overlap: change no image; an overlap of None is for the critic's kind to decide.
     compile, step_cache: change images a little.
     spread: standard deviation of a score, as `gcr calibrate` measured it; None: unknown.
     call, dtype, draw_batch, judge_batch: as in a profile, which alone can set them.

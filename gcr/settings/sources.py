@@ -13,13 +13,14 @@ from gcr.files.structured import MalformedError
 
 PREFIX = "GCR_"
 LIKENESS = 0.7
-"""Of a name to one of ours, at least, for it to be a misspelt one."""
+"""Of an unknown name to one of ours, at least, to be taken for a misspelt one."""
 
 
 class Given(NamedTuple):
-    """A value somebody set, and where: what an error message names.
+    """A value that was set, and where.
 
-    by_user: whether it is the user's own word, and not that of a file which came from elsewhere.
+    origin: as messages name it: a flag, a variable, a key of a file.
+    by_user: whether the user set it; a file in the working folder may be somebody else's.
     """
 
     value: object
@@ -28,7 +29,10 @@ class Given(NamedTuple):
 
 
 def from_flags(flags: Mapping[str, object], keys: Collection[str]) -> dict[str, Given]:
-    """keys: of what can be set. None means "not given". Raises UsageError for an unknown one."""
+    """Values of flags; None means "not given".
+
+    keys: of what can be set. Raises UsageError for a flag that is none of them.
+    """
     for key in flags:
         _check_known(key, keys, f"no setting {key!r}")
     return {
@@ -41,26 +45,30 @@ def from_flags(flags: Mapping[str, object], keys: Collection[str]) -> dict[str, 
 def from_environment(
     environ: Mapping[str, str], keys: Collection[str], besides: Collection[str] = ()
 ) -> dict[str, Given]:
-    """Values of GCR_*. A name that is close to none of ours is somebody else's.
+    """Values of GCR_*. A name that is close to none of ours is another program's.
 
+    keys: of what can be set.
     besides: names that are ours, but no settings.
+    Raises UsageError for a name that seems to be a misspelt one of ours.
     """
-    found = {}
+    given = {}
     for name, value in environ.items():
         if not name.startswith(PREFIX) or name in besides or not value:
             continue
         key = name.removeprefix(PREFIX).lower()
         if key in keys:
-            found[key] = Given(value, name, by_user=True)
+            given[key] = Given(value, name, by_user=True)
         elif nearest(key, keys, LIKENESS):
             _check_known(key, keys, f"unknown environment variable {name}", PREFIX)
-    return found
+    return given
 
 
 def from_file(path: Path, keys: Collection[str], *, by_user: bool = False) -> dict[str, Given]:
-    """Values of a YAML file; none where there is no file. by_user: whether the file is the user's.
+    """Values of a YAML file; none where there is no file.
 
-    Raises UsageError for what is no such file.
+    keys: of what can be set.
+    by_user: whether the file is in the user's own config folder.
+    Raises UsageError for a file that cannot be read, is no mapping, or has an unknown key.
     """
     try:
         content = yamltext.parse(structured.text(path))
@@ -76,12 +84,13 @@ def from_file(path: Path, keys: Collection[str], *, by_user: bool = False) -> di
         return {}
     if not isinstance(content, dict):
         raise UsageError(f"{path} holds no settings", "write one `name: value` on each line")
-    found = {}
-    for written, value in content.items():
-        key = str(written).replace("-", "_")
-        _check_known(key, keys, f"unknown setting {str(written)!r} in {path}")
-        found[key] = Given(value, f"{key} in {path}", by_user)
-    return {key: item for key, item in found.items() if item.value is not None}
+    given = {}
+    for spelling, value in content.items():
+        key = str(spelling).replace("-", "_")
+        _check_known(key, keys, f"unknown setting {str(spelling)!r} in {path}")
+        if value is not None:
+            given[key] = Given(value, f"{key} in {path}", by_user)
+    return given
 
 
 def _check_known(key: str, keys: Collection[str], message: str, prefix: str = "") -> None:
