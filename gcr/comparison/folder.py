@@ -11,7 +11,6 @@ outputs/2026-08-23/143205-shapes-7f3a/
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,14 +23,14 @@ from gcr.engine import plan as plans
 from gcr.engine.machine import ThisMachine
 from gcr.errors import UsageError
 from gcr.files import structured
-from gcr.files.atomic import sweep, write, writing
+from gcr.files.atomic import sweep, write_json, writing
 from gcr.files.locks import turn
 from gcr.inputs.jobs import Job
 from gcr.settings.resolving import recalled
 from gcr.storage import runfolder
 from gcr.storage.batchfolder import NAME as BATCH
 from gcr.storage.batchfolder import BatchFolder
-from gcr.storage.runfile import damaged
+from gcr.storage.runfolder import damaged
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -111,8 +110,7 @@ def begin(path: Path, contest: Contest) -> dict[str, Any]:
             "settings": plan.recorded,
             "entries": [job.as_json() for job in plan.jobs],
         }
-        content = json.dumps(record, ensure_ascii=False, allow_nan=False, indent=1)
-        write(path / NAME, content.encode() + b"\n")
+        write_json(path / NAME, record, indent=1)
     return story
 
 

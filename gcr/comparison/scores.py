@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gcr.errors import GcrError
 from gcr.files import imagefile, structured
-from gcr.files.atomic import append, cut
+from gcr.files.jsonlines import JsonLines
 from gcr.files.locks import turn
 from gcr.inputs import source
 
@@ -24,7 +24,13 @@ NAME = "scores.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What a score is of. evaluator: as it was asked for. image: sha256 of its pixels."""
+    """What a score is of.
+
+    Attributes:
+        evaluator: its name, as the command line gives it.
+        prompt: the words that the image was measured against.
+        image: sha256 of its pixels.
+    """
 
     evaluator: str
     prompt: str
@@ -32,17 +38,23 @@ class Key:
 
 
 class Scores:
-    """The scores in a folder. all: as they are on disk."""
+    """The scores in a folder.
+
+    Attributes:
+        all: those that are on disk.
+
+    Raises GcrError for a damaged line.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._path = folder / NAME
+        self._log = JsonLines(folder / NAME, "remove the line: its image is then measured again")
         self.all: dict[Key, float] = {}
         with turn(folder):
-            self._read()
+            self._log.read(self._take)
 
     def add(self, key: Key, score: float) -> None:
-        """Write one down. Raises GcrError for one that is no finite number."""
+        """Write a score down. Raises GcrError for one that is not a finite number."""
         if not math.isfinite(score):
             raise GcrError(
                 f"the evaluator {key.evaluator} scored an image {score}",
@@ -50,27 +62,15 @@ class Scores:
             )
         line = json.dumps({**asdict(key), "score": score}, ensure_ascii=False)
         with turn(self._folder):
-            append(self._path, line.encode() + b"\n")
+            self._log.append(line.encode())
         self.all[key] = score
 
-    def _read(self) -> None:
-        if not self._path.exists():
-            return
-        content = structured.content(self._path, structured.RECORD_BYTES)
-        whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):  # left by a process that died
-            cut(self._path, len(whole))
-        for number, line in enumerate(whole.splitlines(), start=1):
-            try:
-                record = structured.parse_record(line)
-                score = float(record.pop("score"))
-                if not math.isfinite(score):
-                    raise ValueError(f"a score of {score}")  # noqa: TRY301 - as for any other
-                self.all[Key(**record)] = score
-            except (AttributeError, KeyError, TypeError, ValueError) as error:
-                hint = "remove the line: its image is then measured again"
-                message = f"{self._path}, line {number}, is a damaged line: {error}"
-                raise GcrError(message, hint) from error
+    def _take(self, line: bytes, _number: int) -> None:
+        record = structured.parse_record(line)
+        score = float(record.pop("score"))
+        if not math.isfinite(score):
+            raise ValueError(f"a score of {score}")
+        self.all[Key(**record)] = score
 
 
 def pixels(path: Path) -> str:

@@ -256,15 +256,22 @@ class Run:
 class Result:
     """What came of one prompt of a batch.
 
-    seed: of the first image.
-    folder, best_image: from the batch's folder; best_image is empty where nothing was scored.
-    stop: why its run ended, as in run.json.
-    raw, best: scores (0-1) of the request as it is and of the best image; None: unscored.
-    rounds, images: how many were drawn. seconds: of drawing and judging them.
-    failure: why there is no good end; empty where there is.
-    noise: by how much one score must exceed another to be better and not lucky; 0: unknown.
-    untrusted: phrases of the prompt that the scores say nothing of; empty where they are trusted.
-    extra: the prompt file's other columns.
+    Attributes:
+        id: of the prompt, distinct in its batch.
+        prompt: the words of the request.
+        seed: of the first image.
+        folder: of its run, relative to the batch's folder.
+        stop: why its run ended, as in run.json.
+        raw: score (0-1) of the first image, drawn from the request as it is; None: unscored.
+        best: score (0-1) of the best image; None: unscored.
+        best_image: its path, relative to the batch's folder; empty where nothing was scored.
+        rounds: how many were drawn.
+        images: how many were drawn.
+        seconds: spent drawing and judging them.
+        failure: why the run did not end well; empty where it did.
+        noise: by how much one score must exceed another to be better and not lucky; 0: unknown.
+        untrusted: phrases of the prompt that the scores say nothing of; empty: all are covered.
+        extra: the prompt file's other columns.
     """
 
     id: str

@@ -8,6 +8,7 @@ device would be waited for.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import secrets
@@ -66,6 +67,12 @@ def write(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def write_json(path: Path, record: object, *, indent: int) -> None:
+    """A JSON file of ours, as `write` does it. Raises GcrError, and ValueError for NaN."""
+    content = json.dumps(record, ensure_ascii=False, allow_nan=False, indent=indent)
+    write(path, content.encode() + b"\n")
+
+
 @contextmanager
 def replacing(path: Path, *, near: Path | None = None, durable: bool = True) -> Iterator[IO[bytes]]:
     """A file to write to, which takes its place under `path` when all of it is on the disk.
@@ -109,20 +116,18 @@ def duplicate(source: Path, path: Path, *, near: Path) -> None:
         file.write(read(source))
 
 
-def append(path: Path, content: bytes, *, after: int | None = None) -> None:
+def append(path: Path, content: bytes) -> None:
     """Add to the end of a file; it is on the disk when this returns.
 
-    after: how many bytes of the file count; None: all. Raises GcrError, also for a link.
+    Raises GcrError, also for a link.
     """
     with writing(path), opened(path, os.O_WRONLY | os.O_APPEND) as file:
-        size = os.fstat(file.fileno()).st_size
-        if after is not None and after < size:
-            os.ftruncate(file.fileno(), after)
+        is_new = not os.fstat(file.fileno()).st_size
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-        if not size:
-            sync_folder(path.parent)  # it may be new
+        if is_new:
+            sync_folder(path.parent)
 
 
 def cut(path: Path, size: int) -> None:

@@ -52,6 +52,20 @@ class MalformedError(ValueError):
         return f"{name}, line {self.line}" if self.line else str(name)
 
 
+def damage(path: Path, error: Exception, line: int = 0) -> str:
+    """The message for a record of ours that cannot be read: which file, which line, and why.
+
+    line: from 1; 0: the one that the error names, if any.
+    """
+    problem = " ".join(str(error).split())
+    if isinstance(error, MalformedError):
+        line = line or error.line
+        problem = error.problem.removeprefix("not JSON: ")
+    elif isinstance(error, KeyError):
+        problem = f"it has no {error}"
+    return f"{path}{f', line {line}' if line else ''}, is damaged: {problem}"
+
+
 # Files and their text
 
 

@@ -1,11 +1,12 @@
-"""The folder of a batch: what was asked for, and where its runs are.
+"""The batch folder: what a batch leaves on disk, and how it is gone on with.
 
 outputs/2026-08-23/143205-shapes-7f3a/
-  batch.json      settings, versions, and every prompt with its id, seed and wildcards
-  runs/birds-1/   a run folder for each prompt
-  summary.jsonl   one line for each prompt that is done
+  batch.json      at the beginning: settings, versions, every prompt with its id, seed, wildcards
+  runs/birds-1/   a run folder for each prompt (gcr.storage.runfolder)
+  summary.jsonl   one line for each prompt, when it is done (gcr.storage.summary)
   summary.csv     the same as a table, when a process ends
   index.html      the same as a gallery, which gcr.results.report writes; and one for each run
+  .turn           locked for a moment by whoever writes batch.json or the summary
 """
 
 from __future__ import annotations
@@ -20,12 +21,11 @@ from typing import TYPE_CHECKING
 
 from gcr.errors import GcrError, UsageError
 from gcr.files import structured
-from gcr.files.atomic import check_inside, sync_folder, write, writing
+from gcr.files.atomic import check_inside, sync_folder, write_json, writing
 from gcr.files.locks import turn
 from gcr.inputs.jobs import Job
-from gcr.settings.recorded import UNRECORDED, lasting
 from gcr.storage import runfolder
-from gcr.storage.runfile import damaged
+from gcr.storage.runfolder import damaged, differences
 
 if TYPE_CHECKING:
     from gcr.core.records import Requirement
@@ -34,15 +34,18 @@ logger = logging.getLogger(__name__)
 
 NAME = "batch.json"
 RUNS = "runs"
-SHOWN = 8  # differences, at most
+SHOWN = 8  # differences in a message, at most
 
 
 class BatchFolder:
     """A batch on disk.
 
-    id: what the ids of its runs begin with. jobs: all of its prompts, in order.
-    settings: JSON values, fixed for the whole batch.
-    story: when it began, of which files, and with which versions.
+    Attributes:
+        path: the folder.
+        id: what the ids of its runs begin with.
+        jobs: all of its prompts, in order.
+        settings: JSON values, fixed for the whole batch.
+        story: what batch.json holds besides: when it began, its prompt files, versions, revisions.
     """
 
     def __init__(
@@ -72,7 +75,15 @@ class BatchFolder:
     ) -> BatchFolder:
         """Begin a batch in a folder, or go on with the one that another process began there.
 
-        Raises UsageError where that one is another batch.
+        Arguments:
+            path: the folder, which need not exist yet.
+            jobs: all prompts, in order.
+            settings: JSON values, fixed for the whole batch.
+            files: the prompt files, as messages name them.
+            revisions: of models from the hub, by the role they play.
+
+        Raises UsageError where another batch was begun there, GcrError where nothing can be
+        written.
         """
         now = datetime.now().astimezone()
         with writing(path):
@@ -88,8 +99,7 @@ class BatchFolder:
                 "revisions": dict(revisions),
             }
             record = {**story, "settings": settings, "entries": [job.as_json() for job in jobs]}
-            content = json.dumps(record, ensure_ascii=False, allow_nan=False, indent=1)
-            write(path / NAME, content.encode() + b"\n")
+            write_json(path / NAME, record, indent=1)
             sync_folder(path)
         return cls(path, jobs, settings, story)
 
@@ -107,16 +117,8 @@ class BatchFolder:
             raise damaged(path / NAME, error) from error
 
     def checked(self, jobs: Sequence[Job], settings: Mapping[str, object]) -> BatchFolder:
-        """Itself, unless it was begun with other prompts or settings: then UsageError says which
-        differ.
-        """
-        before, now = (
-            json.loads(json.dumps({**UNRECORDED, **lasting(known)}))
-            for known in (self.settings, settings)
-        )
-        keys = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
-        changes = [f"{key}: {before.get(key)!r} → {now.get(key)!r}" for key in keys]
-        changes += _differences(self.jobs, jobs)
+        """The batch itself. Raises UsageError where it was begun with other prompts or settings."""
+        changes = [*differences(self.settings, settings), *_job_differences(self.jobs, jobs)]
         if changes:
             more = len(changes) - SHOWN
             shown = ", ".join(changes[:SHOWN]) + (f", and {more} more" if more > 0 else "")
@@ -140,16 +142,16 @@ class BatchFolder:
         return path
 
     def checklist(self, job: Job) -> tuple[Requirement, ...]:
-        """What the critic took the words of a prompt apart into for another run of this batch, from
-        whichever process; empty where it did not yet.
+        """The checklist that the critic made of the same words for another run of this batch, in
+        whichever process; empty where there is none yet.
         """
-        for other in self._alike[job.prompt, job.negative]:
+        for other in self._same_words[job.prompt, job.negative]:
             path = self.run_path(other)
-            if other.id == job.id or not (path / "run.json").exists():
+            if other.id == job.id or not (path / runfolder.NAME).exists():
                 continue
             try:
                 run, _ = runfolder.begun(path)
-            except GcrError as error:  # which is that run's failure, and not this one's
+            except GcrError as error:  # that run will fail with it; this one need not
                 logger.info("no checklist from %s: %s", path, error.message)
                 continue
             if run.request.checklist:
@@ -157,25 +159,25 @@ class BatchFolder:
         return ()
 
     @cached_property
-    def _alike(self) -> Mapping[tuple[str, str], list[Job]]:
-        """The prompts by their words."""
-        alike: dict[tuple[str, str], list[Job]] = {}
+    def _same_words(self) -> Mapping[tuple[str, str], list[Job]]:
+        """The jobs by their prompt and negative prompt."""
+        jobs: dict[tuple[str, str], list[Job]] = {}
         for job in self.jobs:
-            alike.setdefault((job.prompt, job.negative), []).append(job)
-        return alike
+            jobs.setdefault((job.prompt, job.negative), []).append(job)
+        return jobs
 
 
-def _differences(before: Sequence[Job], now: Sequence[Job]) -> list[str]:
+def _job_differences(before: Sequence[Job], now: Sequence[Job]) -> list[str]:
     """How two lists of prompts differ, each difference in a few words."""
-    old, new = {job.id: job for job in before}, {job.id: job for job in now}
-    changes = [f"prompt {id_} is gone" for id_ in old if id_ not in new]
-    changes += [f"prompt {id_} is new" for id_ in new if id_ not in old]
-    for id_ in (id_ for id_ in old if id_ in new):
-        was, is_ = old[id_], new[id_]
-        if was.prompt != is_.prompt:
-            changes.append(f"prompt {id_}: {was.prompt!r} → {is_.prompt!r}")
-        elif was.seed != is_.seed:
-            changes.append(f"seed of prompt {id_}: {was.seed} → {is_.seed}")
-        elif json.loads(json.dumps(was.extra)) != json.loads(json.dumps(is_.extra)):
-            changes.append(f"columns of prompt {id_}: {was.extra!r} → {is_.extra!r}")
+    old_jobs, new_jobs = {job.id: job for job in before}, {job.id: job for job in now}
+    changes = [f"prompt {id_} is gone" for id_ in old_jobs if id_ not in new_jobs]
+    changes += [f"prompt {id_} is new" for id_ in new_jobs if id_ not in old_jobs]
+    for id_ in (id_ for id_ in old_jobs if id_ in new_jobs):
+        old, new = old_jobs[id_], new_jobs[id_]
+        if old.prompt != new.prompt:
+            changes.append(f"prompt {id_}: {old.prompt!r} → {new.prompt!r}")
+        elif old.seed != new.seed:
+            changes.append(f"seed of prompt {id_}: {old.seed} → {new.seed}")
+        elif json.loads(json.dumps(old.extra)) != json.loads(json.dumps(new.extra)):
+            changes.append(f"columns of prompt {id_}: {old.extra!r} → {new.extra!r}")
     return changes

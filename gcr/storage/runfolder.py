@@ -1,61 +1,86 @@
-"""The run folder: what a run leaves on disk, and how it is found again.
+"""The run folder: what a run leaves on disk and when, and how it is read again.
 
     outputs/2026-08-23/143205-a-red-cat-7f3a/
-      run.json        request, settings, versions, revisions; stop reason and best at the end
-      source.png      a copy of the image to edit, where there is one
-      rounds.jsonl    one line for each finished round
-      00-0.png        round 0, first image
-      best.png        a copy of the best image
+      run.json        at the beginning: request, settings, versions, revisions; again when the
+                      request's checklist is made; at the end with stop reason and best
+      source.png      before run.json: a copy of the image to edit, where there is one
+      00-0.png        round 0, first image: when the round was judged, before its line
+      rounds.jsonl    one line for each finished round, appended
+      best.png        at the end: a copy of the best image
       index.html      a page that shows all of it, which gcr.results.report writes
       .claim          locked by the process that is at work here
 
-Images are on disk before the line that names them: the line makes the round exist. Whatever
-a crash leaves behind beyond the last whole line belongs to no round, and is written again.
+Each file is there whole or not at all. The line makes the round exist: whatever a crash leaves
+beyond the last whole line belongs to no round, and is written again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import re
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from datetime import datetime
+from functools import cache
 from importlib import metadata as packages
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gcr.core.plaintext import slug
-from gcr.core.records import Attempt, Preference, Request, Run, StopReason
+from gcr.core.records import (
+    Attempt,
+    Critique,
+    Preference,
+    Request,
+    Round,
+    Run,
+    StopReason,
+    image_name,
+)
 from gcr.errors import GcrError, UsageError
-from gcr.files import imagefile
-from gcr.files.atomic import read, sweep, sync_folder, write, writing
+from gcr.files import imagefile, structured
+from gcr.files.atomic import read, sweep, sync_folder, write, write_json, writing
+from gcr.files.jsonlines import DamagedLineError, JsonLines
 from gcr.inputs import source
 from gcr.settings.recorded import UNRECORDED, lasting
-from gcr.storage import metadata, roundfile, runfile
+from gcr.storage import metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from PIL.Image import Image
+    from pydantic import TypeAdapter
 
-OWN_FILES = r"run\.json|source\.png|best\.png|\d+-\d+\.png"
+logger = logging.getLogger(__name__)
+
+NAME = "run.json"
+ROUNDS = "rounds.jsonl"
+WRITTEN_ALONE = r"run\.json|source\.png|best\.png|\d+-\d+\.png"
 """Names of what only the process that is at work in the folder writes."""
-RESULTS = ("stop", "best", "comparison", "kept", "settled", "untrusted")  # not while a run goes on
+BEGINNING = ("id", "request", "settings")
+"""What run.json holds of the run itself."""
+RESULTS = ("stop", "best", "comparison", "kept", "settled", "untrusted")
+"""What run.json holds of how the run ended, which is dropped when it goes on."""
 RECORDED_VERSIONS = ("gcr", "torch", "diffusers", "transformers", "bitsandbytes", "pillow")
+AS_IT_WAS = "put the file back as it was, or start a new run"
 
 
 class RunFolder:
     """One run on disk.
 
-    path: the folder.
-    run: the run as far as it is on disk.
-    story: what run.json holds beside the run itself: when it began, and with which versions.
+    Attributes:
+        path: the folder.
+        run: the run as far as it is on disk.
+        story: what run.json holds besides: when the run began, and with which versions.
     """
 
     def __init__(self, path: Path, run: Run, story: Mapping[str, object]) -> None:
         self.path = path
         self.run = run
         self.story = dict(story)
+        self._log = _log(path)
 
     @classmethod
     def create(
@@ -66,10 +91,16 @@ class RunFolder:
         revisions: Mapping[str, str | None] | None = None,
         edited: Image | None = None,
     ) -> RunFolder:
-        """Make a new folder under `output` for a run that has no rounds yet.
+        """Make a new folder for a run that has no rounds yet.
 
-        revisions: of models from the hub, by the role they play.
-        edited: the image that the request's `source` names.
+        Arguments:
+            output: the folder of all runs.
+            request: what to draw.
+            settings: JSON values, fixed for the whole run.
+            revisions: of models from the hub, by the role they play.
+            edited: the image that the request's `source` names.
+
+        Raises GcrError where nothing can be written.
         """
         now = datetime.now().astimezone()
         path = new_folder(output, request.prompt, now)
@@ -98,29 +129,31 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
-        """Find a run again, to go on with it.
+        """Read a run in order to go on with it, and clear up what a crash left.
 
-        Raises GcrError where the folder holds no run, or not the images that its lines name.
+        Raises UsageError where the folder holds no run, GcrError where run.json, a line or an
+        image is damaged or missing.
         """
         run, story = begun(path)
         kept = {key: value for key, value in story.items() if key not in RESULTS}
-        folder = cls(path, replace(run, rounds=roundfile.read(path)).listed(), kept)
+        folder = cls(path, run, kept)
+        folder.run = replace(run, rounds=folder._read_rounds()).listed()
         folder._check_images()
-        roundfile.mend(path)
-        sweep(path, OWN_FILES)
+        if line := folder._log.mend():
+            logger.warning("%s, line %d, has no end: its round is drawn again", path / ROUNDS, line)
+        sweep(path, WRITTEN_ALONE)
         return folder
 
     def check(self, request: Request, settings: Mapping[str, object]) -> None:
-        """Refuse to go on with another request or other settings than the run began with."""
-        before, now = (
-            json.loads(json.dumps({**asdict(asked), "checklist": (), **UNRECORDED, **lasting(how)}))
-            for asked, how in ((self.run.request, self.run.settings), (request, settings))
+        """Raise UsageError for another request or other settings than the run began with."""
+        # A request has no checklist yet where it comes from the command line.
+        changes = differences(
+            {**asdict(self.run.request), "checklist": (), **self.run.settings},
+            {**asdict(request), "checklist": (), **settings},
         )
-        keys = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
-        if keys:
-            changes = ", ".join(f"{key}: {before.get(key)!r} → {now.get(key)!r}" for key in keys)
+        if changes:
             raise UsageError(
-                f"{self.path} was begun with other settings ({changes})",
+                f"{self.path} was begun with other settings ({', '.join(changes)})",
                 "go on with those it was begun with, or start a new run",
             )
 
@@ -132,20 +165,20 @@ class RunFolder:
             for attempt, image in zip(finished.attempts, images, strict=True)
         )
         saved = replace(finished, attempts=attempts)
-        if run.request != self.run.request:  # it was taken apart, which is to be known from now on
+        if run.request != self.run.request:  # the critic has made its checklist
             self.run = replace(self.run, request=run.request)
             self._write_run(None)
-        roundfile.append(self.path, saved)
+        self._log.append(_round_adapter().dump_json(saved))
         self.run = replace(run, rounds=(*self.run.rounds, saved))
         return self.run
 
     def gallery(self, _run: Run, name: str) -> Image:
-        """An image of this folder's run, by its name in the records."""
+        """An image of this folder's run, by its name in the records; in RGB."""
         with imagefile.opened(self.path / name) as image:
             return image.convert("RGB")
 
     def keep(self, attempt: Attempt | None) -> None:
-        """Have a person's choice be the best image, from here on; None: they made none."""
+        """Take a person's choice as the best image from now on; None: they made none."""
         self.run = replace(self.run, kept=attempt.image if attempt else "")
 
     def finish(
@@ -175,24 +208,34 @@ class RunFolder:
             "untrusted": self.run.untrusted,
             "best": best and {"image": best.image, "sha256": best.sha256, "score": best.score},
         }
-        content = json.dumps(record, ensure_ascii=False, allow_nan=False, indent=2)
-        write(self.path / runfile.NAME, content.encode() + b"\n")
+        write_json(self.path / NAME, record, indent=2)
+
+    def _read_rounds(self) -> tuple[Round, ...]:
+        """The rounds whose lines are whole. Raises GcrError for damage."""
+        rounds: list[Round] = []
+        try:
+            self._log.read(lambda line, _: _take_round(line, rounds))
+        except DamagedLineError as error:
+            if whole := error.line - 1:
+                lines = "line" if whole == 1 else f"{whole} lines"
+                error.hint += f"; with its first {lines} alone this run goes on from there"
+            raise
+        return tuple(rounds)
 
     def _check_images(self) -> None:
         if self.run.request.source:
             source.check(self.path / self.run.request.source, self.run.request.source_sha256)
         for attempt in self.run.attempts:
             path = self.path / attempt.image
-            hint = "put the file back as it was, or start a new run"
             try:
                 content = read(path)
             except FileNotFoundError as error:
-                raise GcrError(f"{path} is missing", hint) from error
+                raise GcrError(f"{path} is missing", AS_IT_WAS) from error
             except OSError as error:
                 message = f"{path} cannot be read: {error.strerror or error}"
-                raise GcrError(message, hint) from error
+                raise GcrError(message, AS_IT_WAS) from error
             if hashlib.sha256(content).hexdigest() != attempt.sha256:
-                raise GcrError(f"{path} was changed since it was written", hint)
+                raise GcrError(f"{path} was changed since it was written", AS_IT_WAS)
 
 
 def begun(path: Path) -> tuple[Run, dict[str, Any]]:
@@ -200,7 +243,16 @@ def begun(path: Path) -> tuple[Run, dict[str, Any]]:
 
     Raises UsageError where there is none, GcrError where it cannot be read.
     """
-    return runfile.read(path)
+    file = path / NAME
+    try:
+        record = structured.record(file)
+        run = _run(record)
+    except OSError as error:
+        message = f"no run in {path}: {error.strerror or error}"
+        raise UsageError(message, "name a folder that `gcr refine` made") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise damaged(file, error) from error
+    return run, {key: value for key, value in record.items() if key not in BEGINNING}
 
 
 def load_run(folder: Path | str) -> Run:
@@ -215,13 +267,13 @@ def load_run(folder: Path | str) -> Run:
 
 def look(path: Path) -> tuple[Run, dict[str, Any]]:
     """As `load_run`, and all else that run.json holds."""
-    rounds = roundfile.readable(path)
+    rounds = _readable_rounds(path)
     try:
-        run, story = runfile.read(path)
+        run, story = begun(path)
     except UsageError:
         raise
     except GcrError as error:
-        run, story = runfile.recovered(path, rounds, error)
+        run, story = _run_from_images(path, rounds, error)
     try:
         stop, comparison = story["stop"], story["comparison"]
         run = replace(
@@ -233,8 +285,150 @@ def look(path: Path) -> tuple[Run, dict[str, Any]]:
             settled=str(story.get("settled") or ""),
         ).listed()
     except (KeyError, ValueError) as error:
-        raise runfile.damaged(path / runfile.NAME, error) from error
+        raise damaged(path / NAME, error) from error
     return run, story
+
+
+# run.json
+
+
+def _run_from_images(
+    folder: Path, rounds: tuple[Round, ...], error: GcrError
+) -> tuple[Run, dict[str, Any]]:
+    """As `begun`, from the text inside an image, where run.json itself is damaged.
+
+    error: what is raised where no image holds such a text.
+    """
+    for attempt in (attempt for finished in rounds for attempt in finished.attempts):
+        try:
+            text = metadata.read(folder / attempt.image)["gcr"]
+            record = structured.parse_record(text.encode())
+            run = _run({**record, "id": folder.absolute().name})
+        except (OSError, KeyError, TypeError, AttributeError, *imagefile.DAMAGE):
+            continue  # the next image may have it
+        logger.warning("%s; request and settings are those in %s", error.message, attempt.image)
+        return run, {"stop": None, "comparison": None}
+    raise error
+
+
+def _run(record: Any) -> Run:
+    """Raises AttributeError, KeyError, TypeError and ValueError for what is no run."""
+    values = dict(record["request"])
+    if unknown := values.keys() - {field.name for field in fields(Request)}:
+        raise ValueError(f"this version of gcr knows no {min(unknown)!r} of a request")
+    request = _request_adapter().validate_python(values)
+    if request.source not in ("", source.NAME):
+        raise ValueError(f"the image to edit is called {request.source!r}")
+    if not isinstance(record["settings"], dict):
+        raise TypeError("its settings are no object")
+    return Run(id=str(record["id"]), request=request, settings=record["settings"])
+
+
+def damaged(path: Path, error: Exception) -> GcrError:
+    """The error for a JSON file of a run, a batch or a comparison that cannot be read."""
+    hint = "put the file back as it was, or start anew"
+    if path.name == NAME:
+        hint += f"; gcr report {path.parent} shows what was drawn"
+    return GcrError(structured.damage(path, error), hint)
+
+
+def differences(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    """How settings differ from those that a folder was begun with, as in `steps: 4 → 5`."""
+    old, new = (
+        json.loads(json.dumps({**UNRECORDED, **lasting(settings)})) for settings in (before, now)
+    )
+    keys = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
+    return [f"{key}: {old.get(key)!r} → {new.get(key)!r}" for key in keys]
+
+
+@cache
+def _request_adapter() -> TypeAdapter[Request]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Request)
+
+
+# rounds.jsonl
+
+
+def _log(folder: Path) -> JsonLines:
+    return JsonLines(folder / ROUNDS, AS_IT_WAS)
+
+
+def _readable_rounds(folder: Path) -> tuple[Round, ...]:
+    """The rounds that can be read; damage is a warning. Raises GcrError where no round can be."""
+    rounds: list[Round] = []
+    errors = _log(folder).read(lambda line, _: _take_round(line, rounds), tolerant=True)
+    if errors and not rounds:
+        raise errors[0]
+    for error in errors:
+        logger.warning("%s", error.message)
+    return tuple(rounds)
+
+
+def _take_round(line: bytes, rounds: list[Round]) -> None:
+    """Add the round of a line to those before it. Raises ValueError for damage.
+
+    A round beyond a gap is added, too, unless the gap is at the beginning: it can be looked at.
+    """
+    from pydantic import ValidationError
+
+    try:
+        finished = _round_adapter().validate_json(line)
+    except ValidationError as error:
+        raise ValueError(error.errors()[0]["msg"]) from error
+    for problem in _problems(finished, rounds):
+        raise ValueError(problem)
+    expected = rounds[-1].index + 1 if rounds else 0
+    if finished.index == expected or (rounds and finished.index > expected):
+        rounds.append(finished)
+    if finished.index != expected:
+        raise ValueError(f"it holds round {finished.index}, where round {expected} belongs")
+
+
+def _problems(finished: Round, before: list[Round]) -> Iterator[str]:
+    """What is wrong with a round in itself, or cannot follow from the rounds before it."""
+    if not finished.attempts:
+        yield "its round has no images"
+    images = {attempt.image for earlier in before for attempt in earlier.attempts}
+    for position, attempt in enumerate(finished.attempts):
+        name = image_name(finished.index, position)
+        if attempt.image != name:
+            yield f"it names the image {attempt.image!r}, which has to be {name}"
+        if not re.fullmatch("[0-9a-f]{64}", attempt.sha256):
+            yield f"it has no sha256 of {name}"
+        if attempt.candidate.start and attempt.candidate.start not in images:
+            yield f"{name} starts from {attempt.candidate.start!r}, which is no earlier image"
+        yield from (f"{name} has {problem}" for problem in _out_of_range(attempt, attempt.critique))
+
+
+def _out_of_range(attempt: Attempt, critique: Critique) -> Iterator[str]:
+    """Numbers of an attempt that cannot be."""
+    numbers: list[tuple[str, float | None, float, float]] = [
+        ("a score", critique.overall, 0.0, 1.0),
+        ("a spread", critique.spread, 0.0, 1.0),
+        ("a strength", attempt.candidate.strength, 0.0, 1.0),
+        ("drawing seconds", attempt.draw_seconds, 0.0, float("inf")),
+        ("judging seconds", attempt.judge_seconds, 0.0, float("inf")),
+    ]
+    numbers += [(f"a score of {a.aspect}", a.score, 1.0, 4.0) for a in critique.aspects]
+    numbers += [("a probability", r.chance, 0.0, 1.0) for r in critique.requirements]
+    for name, value, low, high in numbers:
+        if value is not None and not low <= value <= high:  # so that NaN is out of range, too
+            yield f"{name} of {value:g}, which is not in {low:g}-{high:g}"
+    count = len(critique.requirements)
+    if any(not 0 <= needed < count for r in critique.requirements for needed in r.needs):
+        yield "a requirement that needs one that is not there"
+
+
+@cache
+def _round_adapter() -> TypeAdapter[Round]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Round)
+
+
+# Folders
 
 
 def check_writable(output: Path) -> None:
@@ -250,13 +444,13 @@ def check_writable(output: Path) -> None:
 
 def versions() -> dict[str, str]:
     """The versions that decide what a run draws; read from package metadata, nothing imported."""
-    found = {}
+    installed = {}
     for name in RECORDED_VERSIONS:
         try:
-            found[name] = packages.version(name)
+            installed[name] = packages.version(name)
         except packages.PackageNotFoundError:  # run from a bare checkout, or an optional one
             continue
-    return found
+    return installed
 
 
 def new_folder(output: Path, prompt: str, now: datetime) -> Path:

@@ -307,7 +307,7 @@ def test_a_torn_score_is_measured_again_and_a_damaged_one_is_an_error(tool):
     assert len(tool.evaluator.measured) == 7
     assert len(path.read_text().splitlines()) == 6
     path.write_text('{"score": "x"}\n')
-    with pytest.raises(GcrError, match="damaged line"):
+    with pytest.raises(GcrError, match="line 1, is damaged"):
         Scores(Path("c"))
 
 

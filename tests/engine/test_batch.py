@@ -488,7 +488,7 @@ def test_a_torn_line_of_the_summary_is_cut_off(tool):
 
 def test_a_damaged_line_of_the_summary_is_an_error(tmp_path):
     (tmp_path / "summary.jsonl").write_text('{"id": 1}\n')
-    with pytest.raises(GcrError, match="damaged line"):
+    with pytest.raises(GcrError, match="line 1, is damaged"):
         Summary(tmp_path).refresh()
 
 
@@ -643,10 +643,10 @@ def test_a_line_that_cannot_be_is_refused_by_its_number(tool, values, problem, c
     path = Path("b/summary.jsonl")
     first, second, third = path.read_text().splitlines()
     path.write_text("\n".join([first, json.dumps({**json.loads(second), **values}), third, ""]))
-    with pytest.raises(GcrError, match=f"line 2, is a damaged line: .*{problem}"):
+    with pytest.raises(GcrError, match=f"line 2, is damaged: .*{problem}"):
         tool(rounds=1)
     report(Path("b"))  # the rest can be looked at
-    assert "line 2, is a damaged line" in caplog.text
+    assert "line 2, is damaged" in caplog.text
 
 
 def test_spreadsheets_find_no_formula_in_a_table(tool, tmp_path):

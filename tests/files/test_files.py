@@ -146,16 +146,6 @@ def test_a_long_name_has_a_temporary_one(tmp_path):
     assert path.read_bytes() == b"x"
 
 
-def test_an_addition_takes_the_place_of_what_has_no_end(tmp_path):
-    path = tmp_path / "lines"
-    atomic.append(path, b"one\n")
-    atomic.append(path, b"tw")
-    atomic.append(path, b"two\n", after=4)
-    assert path.read_bytes() == b"one\ntwo\n"
-    atomic.cut(path, 4)
-    assert path.read_bytes() == b"one\n"
-
-
 def test_a_link_that_leads_out_is_refused_and_one_inside_is_not(tmp_path):
     batch, elsewhere = tmp_path / "batch", tmp_path / "elsewhere"
     (batch / "runs").mkdir(parents=True)
