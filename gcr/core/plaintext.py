@@ -1,14 +1,9 @@
-"""Words of users and models, made fit for wherever they are shown, and which of them are new."""
+"""Words of users and models, made fit for wherever they are shown."""
 
 from __future__ import annotations
 
-import difflib
 import re
 import unicodedata
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 ESCAPES = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
@@ -61,28 +56,6 @@ def cell(value: object) -> object:
     except ValueError:
         return f"'{value}"
     return value
-
-
-MOST_PAIRS = 1_000_000
-"""Pairs of words that are compared in order; of longer texts only which words are new is told."""
-
-
-def changed(before: str, after: str) -> list[tuple[str, bool]]:
-    """The words of `after`, each with whether it is new against `before`."""
-    old, new = before.split(), after.split()
-    if len(old) * len(new) > MOST_PAIRS:
-        known = set(_bare(old))
-        return [(word, bare not in known) for word, bare in zip(new, _bare(new), strict=True)]
-    flags = [True] * len(new)
-    matcher = difflib.SequenceMatcher(a=_bare(old), b=_bare(new), autojunk=False)
-    for block in matcher.get_matching_blocks():
-        flags[block.b : block.b + block.size] = [False] * block.size
-    return list(zip(new, flags, strict=True))
-
-
-def _bare(words: Sequence[str]) -> list[str]:
-    """Words as they are compared: a comma more or less is no new word."""
-    return [word.strip(".,;:!?\"'").lower() for word in words]
 
 
 SLUG_LENGTH = 40

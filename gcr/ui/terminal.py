@@ -33,8 +33,9 @@ from gcr.core.phrases import (
     origin,
     settlement,
 )
-from gcr.core.plaintext import changed, plain
+from gcr.core.plaintext import plain
 from gcr.core.requirements import failed, never_met
+from gcr.core.worddiff import changed
 from gcr.ui.livelines import LiveLines
 
 if TYPE_CHECKING:

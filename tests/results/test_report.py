@@ -27,9 +27,9 @@ from gcr.core.records import (
     Run,
     StopReason,
 )
+from gcr.core.worddiff import pieces
 from gcr.errors import GcrError, UsageError
 from gcr.results.report import charts, page, report
-from gcr.results.report.diff import pieces
 from gcr.storage.runfolder import RunFolder
 
 

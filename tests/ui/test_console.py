@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from gcr.core.plaintext import changed, plain
+from gcr.core.plaintext import plain
 from gcr.core.records import (
     AspectScore,
     Attempt,
@@ -22,6 +22,7 @@ from gcr.core.records import (
     StopReason,
     Wording,
 )
+from gcr.core.worddiff import changed
 from gcr.ui.terminal import STOPPED, Terminal, failure
 
 ASPECTS = (AspectScore("Text Faithfulness", 2.5), AspectScore("Text Rendering", None))

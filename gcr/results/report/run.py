@@ -21,8 +21,8 @@ from gcr.core.phrases import (
 from gcr.core.ranking import best_scored, margin
 from gcr.core.records import Attempt, Round, Run, StopReason, Wording
 from gcr.core.requirements import MET, never_met
+from gcr.core.worddiff import Piece, pieces
 from gcr.results.report import charts
-from gcr.results.report.diff import Piece, pieces
 from gcr.results.report.page import number, render
 from gcr.results.report.pictures import Picture, Pictures
 from gcr.storage import runfolder
