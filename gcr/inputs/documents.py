@@ -1,8 +1,14 @@
-"""Rows of JSON lines, JSON and YAML."""
+"""Rows of texts: plain lines, JSON lines, and JSON and YAML documents.
+
+A plain line that begins with a flag of A1111's is read as its "prompts from file" does:
+`--prompt "a dog" --seed 5`.
+"""
 
 from __future__ import annotations
 
+import logging
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 from gcr.errors import UsageError
@@ -10,13 +16,90 @@ from gcr.files import structured, yamltext
 from gcr.files.structured import MalformedError, first_flaw, lines_of
 from gcr.inputs.rows import UTF8, Row, column_of
 
+logger = logging.getLogger(__name__)
+
 FORM = "it holds a list of texts or objects, or one object of objects keyed by id"
 QUOTE = "quote texts that hold `: ` or start with a mark"
 
+HEEDED = ("prompt", "negative_prompt", "seed")
+"""Flags of A1111's that are heeded."""
+IGNORED = (
+    *("steps", "cfg_scale", "width", "height", "sampler_name", "sampler_index", "sd_model"),
+    *("batch_size", "n_iter", "styles", "subseed", "subseed_strength", "restore_faces", "tiling"),
+    *("seed_resize_from_h", "seed_resize_from_w", "outpath_samples", "outpath_grids"),
+    *("prompt_for_display", "do_not_save_samples", "do_not_save_grid"),
+)
+"""Flags of A1111's that are ignored: a batch has one setting for all of its prompts."""
+ANY_SEED = "-1"
+"""A1111's word for a random seed."""
+
+_FLAGS = re.compile(rf"--(?:{'|'.join((*HEEDED, *IGNORED))})(?:\s|$)")
 _GAP = re.compile(r"[\s,:]*")
 
 
-def json_lines(name: str, text: str, _known: Sequence[str]) -> Iterator[Row]:
+# Lines
+
+
+class _BadFlagsError(ValueError):
+    """A line of flags that cannot be read."""
+
+
+def plain_lines(name: str, text: str, prompt_names: Sequence[str]) -> Iterator[Row]:
+    ignored: dict[str, None] = {}
+    for number, line in enumerate(lines_of(text), 1):
+        _, flaw = first_flaw([line])
+        words = line.strip()
+        if flaw:
+            yield Row(name, number, fault=flaw, hint=UTF8)
+        elif _FLAGS.match(words):
+            try:
+                flags = _flags(words)
+            except _BadFlagsError as error:
+                yield Row(name, number, fault=str(error), hint='write --prompt "…" --seed 5')
+                continue
+            ignored |= dict.fromkeys(flag for flag in flags if flag in IGNORED)
+            prompt = flags.pop("prompt")
+            yield Row(name, number, {prompt_names[0]: prompt, **flags})
+        elif words:
+            yield Row(name, number, words)
+    if ignored:
+        listed = ", ".join(f"--{flag}" for flag in ignored)
+        logger.warning(
+            "%s: flags that are not heeded: %s; a batch has one setting for all of its prompts",
+            name,
+            listed,
+        )
+
+
+def _flags(line: str) -> dict[str, str]:
+    """The flags of a line and their values; those of a prompt may be several words."""
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise _BadFlagsError(f"malformed quotes: {error}") from error
+    flags: dict[str, list[str]] = {}
+    flag = ""
+    for word in words:
+        if not word.startswith("--"):
+            flags[flag].append(word)
+            continue
+        flag = word.removeprefix("--")
+        if flag not in (*HEEDED, *IGNORED):
+            raise _BadFlagsError(f"A1111 has no flag {word[:60]!r}")
+        if flag in flags:
+            raise _BadFlagsError(f"{word} stands twice")
+        flags[flag] = []
+    for flag, values in flags.items():
+        if not values or (len(values) > 1 and flag not in ("prompt", "negative_prompt")):
+            raise _BadFlagsError(f"--{flag} with {len(values)} values")
+    if "prompt" not in flags:
+        raise _BadFlagsError("no --prompt")
+    if flags.get("seed") == [ANY_SEED]:
+        del flags["seed"]
+    return {flag: " ".join(values) for flag, values in flags.items()}
+
+
+def json_lines(name: str, text: str, _names: Sequence[str]) -> Iterator[Row]:
     for number, line in enumerate(lines_of(text), 1):
         _, flaw = first_flaw([line])
         if flaw:
@@ -29,22 +112,25 @@ def json_lines(name: str, text: str, _known: Sequence[str]) -> Iterator[Row]:
                 yield Row(name, number, fault=error.problem, hint=hint)
 
 
-def json_document(name: str, text: str, known: Sequence[str]) -> Iterator[Row]:
+# Documents
+
+
+def json_document(name: str, text: str, prompt_names: Sequence[str]) -> Iterator[Row]:
     _check_text(name, text)
     try:
-        yield from _json_rows(name, text, known)
+        yield from _json_rows(name, text, prompt_names)
     except MalformedError as error:
         raise UsageError(f"{error.place(name)}: {error.problem}", FORM) from error
 
 
-def _json_rows(name: str, text: str, known: Sequence[str]) -> Iterator[Row]:
+def _json_rows(name: str, text: str, prompt_names: Sequence[str]) -> Iterator[Row]:
     document = structured.parse_json(text, strict=False)
     if isinstance(document, list):
         for line, item in _items(text):
             yield Row(name, line, item)
     elif not isinstance(document, dict):
         raise UsageError(f"{name}: no list and no object", FORM)
-    elif is_one_prompt(document, known):
+    elif is_one_prompt(document, prompt_names):
         yield Row(name, _line(text, len(text) - len(text.lstrip())), structured.parse_json(text))
     else:
         items = _items(text)
@@ -52,9 +138,9 @@ def _json_rows(name: str, text: str, known: Sequence[str]) -> Iterator[Row]:
             yield _keyed(name, line, str(key), next(items)[1])
 
 
-def is_one_prompt(document: Mapping[object, object], known: Sequence[str]) -> bool:
+def is_one_prompt(document: Mapping[object, object], prompt_names: Sequence[str]) -> bool:
     """Whether an object is itself a prompt with its columns, and no object of such objects."""
-    prompt = column_of([name for name in document if isinstance(name, str)], known)
+    prompt = column_of([name for name in document if isinstance(name, str)], prompt_names)
     if prompt is not None:
         return not isinstance(document[prompt], dict)
     return bool(document) and not any(isinstance(value, dict) for value in document.values())
@@ -99,15 +185,15 @@ def _keyed(name: str, line: int, key: str, value: object) -> Row:
     return Row(name, line, fault=f"{key[:60]!r} is no object with a prompt in it", hint=FORM)
 
 
-def yaml_document(name: str, text: str, known: Sequence[str]) -> Iterator[Row]:
+def yaml_document(name: str, text: str, prompt_names: Sequence[str]) -> Iterator[Row]:
     _check_text(name, text)
     try:
-        yield from _nodes(name, text, known)
+        yield from _nodes(name, text, prompt_names)
     except MalformedError as error:
         raise UsageError(f"{error.place(name)}: {error.problem}", QUOTE) from error
 
 
-def _nodes(name: str, text: str, known: Sequence[str]) -> Iterator[Row]:
+def _nodes(name: str, text: str, prompt_names: Sequence[str]) -> Iterator[Row]:
     import yaml
 
     root = yamltext.compose(text)
@@ -116,7 +202,7 @@ def _nodes(name: str, text: str, known: Sequence[str]) -> Iterator[Row]:
             yield Row(name, node.start_mark.line + 1, yamltext.construct(node))
     elif isinstance(root, yaml.MappingNode):
         document = yamltext.construct(root)
-        if is_one_prompt(document, known):
+        if is_one_prompt(document, prompt_names):
             yield Row(name, root.start_mark.line + 1, document)
             return
         for key, node in root.value:

@@ -1,6 +1,6 @@
 """The formats of prompt files: a file as rows, each with the line it stands on.
 
-    .txt            one prompt a line; blank lines are nothing. A line `--prompt "…" --seed 5` is
+    .txt            one prompt a line; blank lines are left out. A line `--prompt "…" --seed 5` is
                     read as A1111 reads it
     a folder        each of its .txt files is one prompt, and the file's name its id
     .csv            the first row names the columns; separated by commas, semicolons or tabs, or by
@@ -11,10 +11,9 @@
     .parquet        a table
     -               standard input: JSON lines, a JSON document, or plain lines
 
-All text is UTF-8, with or without a byte order mark. A file that is no such thing, or is larger
-than any real one, is an error. A row that cannot be read is a row with a fault: whoever asked
-decides whether to go on.
-`gcr.inputs.promptfile` makes prompts of the rows.
+All text is UTF-8, with or without a byte order mark. A file that is not of its format, or is larger
+than any real one, is an error. A row that cannot be read is a row with a fault: the caller decides
+whether to go on. `gcr.inputs.promptfile` makes prompts of the rows.
 """
 
 from __future__ import annotations
@@ -29,60 +28,64 @@ from gcr.errors import UsageError
 from gcr.files import structured
 from gcr.files.atomic import reading
 from gcr.files.structured import MalformedError, first_flaw, lines_of
-from gcr.inputs import documents, lines, tables
+from gcr.inputs import documents, tables
 from gcr.inputs.rows import MOST_ROWS, PROMPT, UTF8, Row
 
-__all__ = ["STDIN", "Row", "name", "read"]
+__all__ = ["STDIN", "Row", "name_of", "read"]
 
 STDIN = "-"
 
 MOST_LINES = 4 * MOST_ROWS
-"""A prompt may stand on several."""
+"""Of a file: a prompt may take several lines."""
 
 _JSON_KEY = re.compile(r'\s*\{\s*"(?:[^"\\]|\\.)*"\s*:')
 
 
-def name(source: str | Path) -> str:
+def name_of(source: str | Path) -> str:
     """What messages and records call a source."""
     return "stdin" if source == STDIN else str(source)
 
 
-def read(source: str | Path, known: Sequence[str] = PROMPT) -> Iterator[Row]:
+def read(source: str | Path, prompt_names: Sequence[str] = PROMPT) -> Iterator[Row]:
     """The rows of a file, of a folder, or of standard input.
 
-    known: names of the column of the prompts, in lower case; the first that is there is taken.
+    Arguments:
+        source: a path, or STDIN.
+        prompt_names: what the column of the prompts can be called, in lower case; the first that
+            is there is taken.
+
     Raises UsageError for a file that is not there, or that has no rows of its format.
     """
-    for number, row in enumerate(_rows(source, known), 1):
+    for number, row in enumerate(_rows(source, prompt_names), 1):
         if number > MOST_ROWS:
-            message = f"{name(source)}: more than {MOST_ROWS} rows"
+            message = f"{name_of(source)}: more than {MOST_ROWS} rows"
             raise UsageError(message, "split it into several files")
         yield row
 
 
-def _rows(source: str | Path, known: Sequence[str]) -> Iterable[Row]:
-    called = name(source)
+def _rows(source: str | Path, prompt_names: Sequence[str]) -> Iterable[Row]:
+    name = name_of(source)
     if source == STDIN:
-        return _stdin(called, known)
+        return _stdin(name, prompt_names)
     path = Path(source).expanduser()
     if path.is_dir():
-        return _folder(called, path, known)
+        return _folder(name, path, prompt_names)
     if not path.exists():
-        raise UsageError(f"no file {called!r}", "give prompt files, folders of .txt files, or -")
+        raise UsageError(f"no file {name!r}", "give prompt files, folders of .txt files, or -")
     suffix = path.suffix.lower()
     if suffix == ".parquet":
-        return _parquet(called, path, known)
+        return _parquet(name, path, prompt_names)
     if suffix not in _READERS:
         endings = ", ".join([*_READERS, ".parquet"])
-        raise UsageError(f"{called}: a prompt file is known by its ending", f"one of {endings}")
-    return _READERS[suffix](called, _text(called, path), known)
+        raise UsageError(f"{name}: a prompt file is known by its ending", f"one of {endings}")
+    return _READERS[suffix](name, _text(name, path), prompt_names)
 
 
-def _parquet(name: str, path: Path, known: Sequence[str]) -> Iterator[Row]:
+def _parquet(name: str, path: Path, prompt_names: Sequence[str]) -> Iterator[Row]:
     with ExitStack() as stack:
         with _opening(name):
             file = stack.enter_context(reading(path))
-        yield from tables.parquet(name, file, known)
+        yield from tables.parquet_rows(name, file, prompt_names)
 
 
 def _text(name: str, path: Path) -> str:
@@ -110,7 +113,7 @@ def _of_lines(text: str) -> str:
     return text
 
 
-def _folder(name: str, folder: Path, known: Sequence[str]) -> Iterator[Row]:
+def _folder(name: str, folder: Path, prompt_names: Sequence[str]) -> Iterator[Row]:
     paths = sorted(
         path
         for path in folder.iterdir()
@@ -121,11 +124,11 @@ def _folder(name: str, folder: Path, known: Sequence[str]) -> Iterator[Row]:
     for path in paths:
         text = _text(str(path), path)
         line, flaw = first_flaw(lines_of(text))
-        content = {"id": path.stem, known[0]: text.strip()}
+        content = {"id": path.stem, prompt_names[0]: text.strip()}
         yield Row(str(path), line, content, flaw, UTF8)
 
 
-def _stdin(name: str, known: Sequence[str]) -> Iterable[Row]:
+def _stdin(name: str, prompt_names: Sequence[str]) -> Iterable[Row]:
     with _opening(name):
         read = structured.up_to(sys.stdin.buffer, structured.MOST_BYTES)
         text = _of_lines(structured.decoded(read))
@@ -135,14 +138,15 @@ def _stdin(name: str, known: Sequence[str]) -> Iterable[Row]:
     except MalformedError:
         document = None  # not one document: lines, or plain text
     if isinstance(document, dict | list) or first in {"{", "["}:
-        return documents.json_document(name, text, known)
-    return (documents.json_lines if _JSON_KEY.match(first) else lines.plain)(name, text, known)
+        return documents.json_document(name, text, prompt_names)
+    reader = documents.json_lines if _JSON_KEY.match(first) else documents.plain_lines
+    return reader(name, text, prompt_names)
 
 
 _READERS: dict[str, Callable[[str, str, Sequence[str]], Iterable[Row]]] = {
-    ".txt": lines.plain,
-    ".csv": tables.with_commas,
-    ".tsv": tables.with_tabs,
+    ".txt": documents.plain_lines,
+    ".csv": tables.csv_rows,
+    ".tsv": tables.tsv_rows,
     ".jsonl": documents.json_lines,
     ".json": documents.json_document,
     ".yaml": documents.yaml_document,

@@ -1,4 +1,4 @@
-"""The prompts of a batch, as they are drawn: wildcards chosen, each with a folder of its own."""
+"""The jobs of a batch: its prompts with wildcards expanded, each with a seed and a folder."""
 
 from __future__ import annotations
 
@@ -21,19 +21,23 @@ logger = logging.getLogger(__name__)
 SHOWN = 60
 """Characters of a prompt in a message."""
 TEXTS = "prompts"
-"""What the source of texts that come from no file is called."""
+"""The source of texts that come from no file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """One prompt of a batch.
 
-    id: distinct in the batch. folder: of its run, below the batch's folder of runs.
-    prompt: the words to draw. seed: of the first image.
-    place: where it was read, as messages name it.
-    written: the words with their wildcards; empty where there are none. choices: what those became.
-    extra: the prompt file's other columns. For the log alone: a critic must not see them.
-    negative: what is not to be seen; empty: what the settings say.
+    Attributes:
+        id: distinct in the batch.
+        folder: name of its run folder, below the batch's folder of runs.
+        prompt: the words to draw.
+        seed: of the first image.
+        place: where it was read, as messages name it.
+        written: the words with their wildcards; empty where there are none.
+        choices: what the wildcards became.
+        extra: the prompt file's other columns. For the log alone: a critic must not see them.
+        negative: what is not to be seen; empty: what the settings say.
     """
 
     id: str
@@ -51,7 +55,7 @@ class Job:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Job:
-        """Raises TypeError, KeyError and ValueError for what is no job."""
+        """The job of `as_json`. Raises TypeError, KeyError and ValueError for anything else."""
         choices = (Choice(c["wildcard"], tuple(c["chosen"])) for c in values["choices"])
         job = cls(**{**values, "choices": tuple(choices)})
         if job.folder in ("", ".", "..") or Path(job.folder).name != job.folder:
@@ -65,24 +69,27 @@ def read(
     column: str | None = None,
     skip_bad: bool = False,
 ) -> list[Entry]:
-    """The entries of prompt files, which are given as Paths, or of texts, which are given as such.
+    """The entries of prompt files or of texts.
 
-    column: of the files, with the prompts in it; None: the first that has a usual name.
-    skip_bad: leave out, with a warning, the rows that cannot be read.
-    Raises UsageError for what cannot be read, and for files among texts.
+    Arguments:
+        prompts: Paths of prompt files, or texts.
+        column: of the files, with the prompts in it; None: the first that has a usual name.
+        skip_bad: leave out, with a warning, the rows that cannot be read.
+
+    Raises UsageError for what cannot be read, and for files and texts together.
     """
-    given = [prompts] if isinstance(prompts, Path | str) else list(prompts)
-    paths = [one for one in given if isinstance(one, Path)]
-    if paths and len(paths) < len(given):
+    items = [prompts] if isinstance(prompts, Path | str) else list(prompts)
+    paths = [item for item in items if isinstance(item, Path)]
+    if paths and len(paths) < len(items):
         raise UsageError("files and texts together", "give Paths of prompt files, or only texts")
     if not paths:
-        return _texts([str(text) for text in given])
-    # A Path cannot be told from standard input by its type.
+        return _texts([str(text) for text in items])
+    # Path("-") is how the command line names standard input.
     sources = [formats.STDIN if str(path) == formats.STDIN else path for path in paths]
-    found = promptfile.read(sources, column=column, skip_bad=skip_bad)
-    for row in found.skipped:
+    entries, skipped = promptfile.read(sources, column=column, skip_bad=skip_bad)
+    for row in skipped:
         logger.warning("%s is left out: %s", row.place, row.reason)
-    return found.entries
+    return entries
 
 
 def _texts(texts: Sequence[str]) -> list[Entry]:
@@ -95,10 +102,14 @@ def _texts(texts: Sequence[str]) -> list[Entry]:
 
 
 def of_entries(entries: Sequence[Entry], seed: int, wildcards: Wildcards | None) -> list[Job]:
-    """What is drawn for each entry.
+    """The job of each entry, in order.
 
-    seed: of entries that have none. wildcards: None leaves every text as it is.
-    Warns once of what became of wildcards. Raises UsageError, which names the entry's place.
+    Arguments:
+        entries: the prompts as written.
+        seed: of entries that have none.
+        wildcards: what to expand them with, which is a warning; None leaves every text as it is.
+
+    Raises UsageError, which names the entry's place.
     """
     jobs = [_job(entry, seed if entry.seed is None else entry.seed, wildcards) for entry in entries]
     changed = [job for job in jobs if job.written]
@@ -144,7 +155,7 @@ def _job(entry: Entry, seed: int, wildcards: Wildcards | None) -> Job:
 
 
 def _folder(id_: str) -> str:
-    """The id itself where every file system takes it; else what is left of it, and a hash."""
+    """The id itself where it is a safe name everywhere; else what is left of it, and a hash."""
     name = slug(id_)
     if name == id_:
         return name
@@ -154,10 +165,10 @@ def _folder(id_: str) -> str:
 
 def read_shard(text: str) -> tuple[int, int]:
     """`2/3` as numbers. Raises UsageError for what is no part of a whole."""
-    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text.strip())
-    if not found or not 1 <= int(found[1]) <= int(found[2]):
+    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text.strip())
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
         raise UsageError(f"--shard {text!r} is no part", "2/3 is the second of three parts")
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
 def shard(jobs: Sequence[Job], part: int, parts: int) -> list[Job]:

@@ -10,11 +10,11 @@ Columns are found by their names, ignoring case:
     seed     seed, random_seed; an empty one is none
     without  negative_prompt: what is not to be seen, as --negative has it
 
-All other columns ride along into the log. They often hold what a picture must show, question by
+All other columns are kept for the log. They often hold what a picture must show, question by
 question: never show them to a critic.
 
-Rows that have these four in common are one entry. Of its other columns, those that are the same
-in all rows stay what they are, and those that differ become the list of their values by row.
+Rows with the same id, prompt, seed and negative prompt are one entry. Of its other columns, those
+that are the same in all rows stay as they are, and those that differ become lists of their values.
 
 Ids become distinct. Where files have an id in common, all ids of those files get the file's name
 in front: `1` of `birds.txt` is `birds-1`. Where the same id stands before different prompts of
@@ -32,8 +32,7 @@ from typing import NamedTuple
 
 from gcr.errors import UsageError
 from gcr.inputs import formats
-from gcr.inputs.columns import BadRowError, columns_of, kind
-from gcr.inputs.rows import PROMPT, Row, column_of, no_prompt
+from gcr.inputs.rows import PROMPT, BadRowError, Row, column_of, columns_of, kind, no_prompt
 
 ID = ("id", "item_id", "prompt_id", "index", "key", "line_number", "no.")
 SEED = ("seed", "random_seed")
@@ -50,14 +49,15 @@ _WHOLE_NUMBER = re.compile(r"([+-]?[0-9]+)(?:\.0*)?")
 class Entry:
     """One prompt of a prompt file.
 
-    id: distinct among all that were read together.
-    prompt: the words as written; of a line, and of a whole text file, without space around them.
-    source: the file's name as given, or `stdin`.
-    row: its number in the file, or in the folder, from 1, blank lines and headers not counted.
-    line: where it starts, from 1; 0 in a format without lines.
-    seed: of the first image; None: the file says nothing.
-    extra: the other columns, as JSON values. For the log alone: a critic must not see them.
-    negative: what is not to be seen; empty: the file says nothing.
+    Attributes:
+        id: distinct among all that were read together.
+        prompt: the words as written; lines and whole text files without space around them.
+        source: the file's name, as the user gave it, or `stdin`.
+        row: its number in the file or folder, from 1, blank lines and headers not counted.
+        line: where it starts, from 1; 0 in a format without lines.
+        seed: of the first image; None: the file says nothing.
+        extra: the other columns, as JSON values. For the log alone: a critic must not see them.
+        negative: what is not to be seen; empty: the file says nothing.
     """
 
     id: str
@@ -71,7 +71,7 @@ class Entry:
 
     @property
     def place(self) -> str:
-        """Where it stands, as messages name it."""
+        """Where it was read, as messages name it."""
         return _place(self.source, self.line, self.row)
 
 
@@ -99,19 +99,21 @@ class Prompts(NamedTuple):
 def read(
     sources: Sequence[str | Path], *, column: str | None = None, skip_bad: bool = False
 ) -> Prompts:
-    """Read prompt files, folders of text files, and `-`, which is standard input.
+    """Read prompt files.
 
-    column: the name of the column of the prompts, whatever case it is in; None: those above.
-    skip_bad: leave out the rows that cannot be read; without it the first one is an error. A file
-    that as a whole is not what its name says is an error either way.
+    Arguments:
+        sources: files, folders of text files, and `-`, which is standard input.
+        column: the name of the column of the prompts, in any case; None: the usual names.
+        skip_bad: leave out the rows that cannot be read; without it the first one is an error. A
+            file that as a whole is not what its name says is an error either way.
 
     Raises UsageError, which names file and line.
     """
     _check_once(sources)
-    known = PROMPT if column is None else (column.strip().casefold(),)
+    prompt_names = PROMPT if column is None else (column.strip().casefold(),)
     skipped: list[Skipped] = []
     files = {
-        formats.name(source): _read_file(source, known, skipped, skip_bad=skip_bad)
+        formats.name_of(source): _read_file(source, prompt_names, skipped, skip_bad=skip_bad)
         for source in sources
     }
     entries = _distinct(files)
@@ -121,31 +123,31 @@ def read(
 
 
 def _check_once(sources: Sequence[str | Path]) -> None:
-    seen = set()
+    places = set()
     for source in map(str, sources):
-        same = source if source == formats.STDIN else Path(source).expanduser().resolve()
-        if same in seen:
+        place = source if source == formats.STDIN else Path(source).expanduser().resolve()
+        if place in places:
             raise UsageError(f"{source} is given more than once", "name each prompt file once")
-        seen.add(same)
+        places.add(place)
 
 
 def _read_file(
-    source: str | Path, known: Sequence[str], skipped: list[Skipped], *, skip_bad: bool
+    source: str | Path, prompt_names: Sequence[str], skipped: list[Skipped], *, skip_bad: bool
 ) -> list[Entry]:
     """The entries of one file; rows without an id of their own have an empty one."""
-    found = []
+    entries = []
     number = 0
-    for number, row in enumerate(formats.read(source, known), 1):
+    for number, row in enumerate(formats.read(source, prompt_names), 1):
         try:
-            found.append(_entry(row, number, known))
+            entries.append(_entry(row, number, prompt_names))
         except BadRowError as bad:
             if not skip_bad:
                 place = _place(row.source, row.line, number)
                 raise UsageError(f"{place}: {bad.reason}", f"{bad.hint}; {GO_ON}") from bad
             skipped.append(Skipped(row.source, number, row.line, bad.reason))
     if not number:
-        raise UsageError(f"{formats.name(source)} holds no prompts", "name another prompt file")
-    return _merged(found)
+        raise UsageError(f"{formats.name_of(source)} holds no prompts", "name another prompt file")
+    return _merged(entries)
 
 
 def _place(source: str, line: int, row: int) -> str:
@@ -155,14 +157,16 @@ def _place(source: str, line: int, row: int) -> str:
 # One row
 
 
-def _entry(row: Row, number: int, known: Sequence[str]) -> Entry:
+def _entry(row: Row, number: int, prompt_names: Sequence[str]) -> Entry:
     """The entry of a row. Raises BadRowError."""
     if row.fault:
         raise BadRowError(row.fault, row.hint)
-    columns = columns_of(row.content, known)
-    prompt, id_, seed, negative = (column_of(columns, n) for n in (known, ID, SEED, NEGATIVE))
+    columns = columns_of(row.content, prompt_names)
+    prompt, id_, seed, negative = (
+        column_of(columns, n) for n in (prompt_names, ID, SEED, NEGATIVE)
+    )
     if prompt is None:
-        raise BadRowError(*no_prompt(list(columns), known))
+        raise BadRowError(*no_prompt(list(columns), prompt_names))
     return Entry(
         id=_id(columns.get(id_ or "")),
         prompt=_prompt(columns[prompt]),
@@ -214,7 +218,7 @@ def _negative(value: object) -> str:
 
 
 def _merged(entries: Iterable[Entry]) -> list[Entry]:
-    """One entry for the rows that are of one, in the place of the first of them."""
+    """The entries of a file: rows with the same id, prompt, seed and negative prompt are one."""
     groups: dict[object, list[Entry]] = {}
     for entry in entries:
         same = (entry.id, entry.prompt, entry.seed, entry.negative)
@@ -243,17 +247,17 @@ def _distinct(files: Mapping[str, list[Entry]]) -> list[Entry]:
         shared = any(owners[entry.id] > 1 for entry in entries)
         prefix = f"{Path(source).absolute().stem}-" if shared else ""
         named += [replace(entry, id=prefix + entry.id) for entry in entries]
-    given = {entry.id for entry in named}
+    ids = {entry.id for entry in named}
     uses: Counter[str] = Counter()
-    return [replace(entry, id=_numbered(entry.id, given, uses)) for entry in named]
+    return [replace(entry, id=_numbered(entry.id, ids, uses)) for entry in named]
 
 
-def _numbered(id_: str, given: set[str], uses: Counter[str]) -> str:
-    """The id itself the first time, then with the next number that makes none of the given."""
+def _numbered(id_: str, ids: set[str], uses: Counter[str]) -> str:
+    """The id itself the first time; later with the next number that makes it distinct."""
     uses[id_] += 1
     if uses[id_] == 1:
         return id_
-    while (numbered := f"{id_}-{uses[id_]}") in given:
+    while (numbered := f"{id_}-{uses[id_]}") in ids:
         uses[id_] += 1
-    given.add(numbered)
+    ids.add(numbered)
     return numbered

@@ -1,4 +1,4 @@
-"""The image that a request edits: read from whatever file it is in, and known again later.
+"""The image that a request edits: read from whatever file it is in, and checked again later.
 
 A run keeps its own copy, so that it can go on when the user's file is gone or changed. The copy
 is what pipeline and critic see: upright, in RGB of 8 bits, without transparency, and not larger
@@ -34,13 +34,13 @@ scale the source to that themselves; a critic reads a token for every 28 or 32 p
 a photo of twelve megapixels would cost it more than 10,000."""
 
 MOST_RATIO = 64
-"""Of the longer side to the shorter: critics' processors fail beyond 200, and no picture is so."""
+"""Of the longer side to the shorter: critics' processors fail beyond 200."""
 
 LEAST_SIDE = 16  # pixels: less is not a picture, and some processors fail on it
 
 
-def read(given: Path | str | Image) -> Image:
-    """The image to edit, from the path of a file or as Pillow has it, ready for every pipeline.
+def read(image_or_path: Path | str | Image) -> Image:
+    """The image to edit, ready for every pipeline.
 
     Turned upright as its EXIF data say; transparency becomes white; 16 bits become 8; of an
     animation the first picture is taken; colour profiles are not applied. Nothing else changes a
@@ -50,27 +50,28 @@ def read(given: Path | str | Image) -> Image:
     """
     from PIL import Image
 
-    if isinstance(given, Image.Image):
+    if isinstance(image_or_path, Image.Image):
         name = "the image given"
         with _readable(name):
-            imagefile.check_size(given)
-            _check_shape(given, name)
-            image = _upright(given)
-    elif isinstance(given, str | Path):
-        path = Path(given).expanduser()
+            imagefile.check_size(image_or_path)
+            _check_shape(image_or_path, name)
+            image = _upright(image_or_path)
+    elif isinstance(image_or_path, str | Path):
+        path = Path(image_or_path).expanduser()
         name = str(path)
         with _readable(name), imagefile.opened(path) as opened:
             _check_shape(opened, name)
             image = _upright(opened)
     else:
         raise UsageError(
-            f"an image cannot be a {type(given).__name__}", "give a path or an image of Pillow"
+            f"an image cannot be a {type(image_or_path).__name__}",
+            "give a path or an image of Pillow",
         )
     return _bounded(_opaque(_in_8_bits(image, name)), name)
 
 
 def digest(image: Image) -> str:
-    """sha256 of the pixels, whatever file they are in: its size in ASCII, then RGB, row by row."""
+    """sha256 of the size in ASCII and the RGB pixels row by row: the same in any format."""
     sha256 = hashlib.sha256(f"{image.width}x{image.height} ".encode())
     sha256.update(image.tobytes())
     return sha256.hexdigest()
@@ -81,11 +82,11 @@ def check(path: Path, expected: str) -> None:
     hint = "put the file back, or start a new run"
     try:
         with imagefile.opened(path) as image:
-            found = digest(image.convert("RGB"))
+            actual = digest(image.convert("RGB"))
     except (OSError, *DAMAGE) as error:
         problem = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read"
         raise GcrError(f"{path} {problem}", hint) from error
-    if found != expected:
+    if actual != expected:
         raise GcrError(f"{path} was changed since it was written", hint)
 
 

@@ -22,8 +22,7 @@ from gcr.inputs.rows import (
 )
 
 HEADERLESS = ("seed", "category")
-"""What stands behind the prompt in a file with tabs whose first row names no column, as in
-DrawBench's."""
+"""The columns after the prompt in a .tsv whose first row names none, as in DrawBench's."""
 
 QUOTING = 'a cell that holds separators or quotes is put in quotes, and a quote in it is ""'
 
@@ -33,7 +32,14 @@ _WHOLE_NUMBER = re.compile(r"\s*[+-]?[0-9]+\s*")
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """The cells of one record, which starts on this line; or why there are none."""
+    """One record of a table.
+
+    Attributes:
+        line: where it starts, from 1.
+        cells: as text.
+        fault: why there are no cells; empty where there are.
+        hint: what to do about the fault.
+    """
 
     line: int
     cells: list[str]
@@ -41,40 +47,40 @@ class _Record:
     hint: str = ""
 
 
-def with_commas(name: str, text: str, known: Sequence[str]) -> Iterator[Row]:
+def csv_rows(name: str, text: str, prompt_names: Sequence[str]) -> Iterator[Row]:
     """Rows of a .csv: separated by commas, or as some spreadsheets do, by semicolons or tabs."""
-    lines, separator = _told_separator(lines_of(text))
+    lines, separator = _declared_separator(lines_of(text))
     if separator:
-        return _below_header(name, _records(lines, separator), known)
+        return _below_header(name, _records(lines, separator), prompt_names)
     tables = [_records(lines, ",")]
     for separator in ";\t":
-        if tables[0] and not column_of(tables[0][0].cells, known):
+        if tables[0] and not column_of(tables[0][0].cells, prompt_names):
             tables.append(_records(lines, separator))
-    named = (table for table in tables if table and column_of(table[0].cells, known))
-    return _below_header(name, next(named, tables[0]), known)
+    named = (table for table in tables if table and column_of(table[0].cells, prompt_names))
+    return _below_header(name, next(named, tables[0]), prompt_names)
 
 
-def with_tabs(name: str, text: str, known: Sequence[str]) -> Iterator[Row]:
+def tsv_rows(name: str, text: str, prompt_names: Sequence[str]) -> Iterator[Row]:
     """Rows of a .tsv. The first row names the columns unless its second cell is a seed."""
-    lines, separator = _told_separator(lines_of(text))
+    lines, separator = _declared_separator(lines_of(text))
     if separator:
-        return _below_header(name, _records(lines, separator), known)
+        return _below_header(name, _records(lines, separator), prompt_names)
     records = _records(lines, "\t", _quoting(lines))
     cells = records[0].cells if records else []
     headerless = len(cells) == 1 or (len(cells) > 1 and _WHOLE_NUMBER.fullmatch(cells[1]))
-    if column_of(cells, known) or not headerless:
-        return _below_header(name, records, known)
-    columns = [known[0], *HEADERLESS, *(_unnamed(n) for n in range(4, len(cells) + 1))]
+    if column_of(cells, prompt_names) or not headerless:
+        return _below_header(name, records, prompt_names)
+    columns = [prompt_names[0], *HEADERLESS, *(_unnamed(n) for n in range(4, len(cells) + 1))]
     return _rows(name, columns[: len(cells)], records)
 
 
-def _told_separator(lines: list[str]) -> tuple[list[str], str]:
-    """The lines, and what a first line such as `sep=;`, which Excel heeds, says of them."""
-    told = _SEPARATOR.fullmatch(lines[0]) if lines else None
-    return (["\n", *lines[1:]], told[1]) if told else (lines, "")
+def _declared_separator(lines: list[str]) -> tuple[list[str], str]:
+    """The lines, and the separator that the first of them names, as in Excel's `sep=;`; else ""."""
+    mark = _SEPARATOR.fullmatch(lines[0]) if lines else None
+    return (["\n", *lines[1:]], mark[1]) if mark else (lines, "")
 
 
-def parquet(name: str, content: IO[bytes], known: Sequence[str]) -> Iterator[Row]:
+def parquet_rows(name: str, content: IO[bytes], prompt_names: Sequence[str]) -> Iterator[Row]:
     """Rows of a Parquet file, without the columns that hold bytes: those are images."""
     try:
         import pyarrow as pa
@@ -84,7 +90,7 @@ def parquet(name: str, content: IO[bytes], known: Sequence[str]) -> Iterator[Row
     try:
         with parquet.ParquetFile(content) as file:
             schema = file.schema_arrow
-            _checked(name, schema.names, known)
+            _checked(name, schema.names, prompt_names)
             texts = [field.name for field in schema if not _holds_bytes(field.type)]
             at_once = _rows_at_once(name, file.metadata, texts)
             unpacked = 0
@@ -102,7 +108,7 @@ def parquet(name: str, content: IO[bytes], known: Sequence[str]) -> Iterator[Row
 def _rows_at_once(name: str, about: Any, texts: Sequence[str]) -> int:
     """How many rows to unpack together, so that they fit even if each has the largest cell.
 
-    Refuses what is too large by what the file says of itself, before any of it is unpacked.
+    about: the file's metadata. Raises UsageError where they say that the file is too large.
     """
     if about.num_rows > MOST_ROWS:
         message = f"{name}: {about.num_rows} rows, and {MOST_ROWS} are the most"
@@ -118,7 +124,7 @@ def _rows_at_once(name: str, about: Any, texts: Sequence[str]) -> int:
 
 
 def _size(value: object) -> int:
-    """Of a cell, or a row: characters, and one for all that is no text."""
+    """Of a cell, or a row: its characters, and 1 for each value that is not a text."""
     if isinstance(value, str | bytes):
         return len(value) + 1
     if isinstance(value, dict):
@@ -140,23 +146,23 @@ def _holds_bytes(kind: Any) -> bool:
 
 
 def _records(lines: list[str], separator: str, quoting: Any = csv.QUOTE_MINIMAL) -> list[_Record]:
-    """The records that are not blank. After one that cannot be read, the next line starts anew."""
-    found: list[_Record] = []
+    """The records that are not blank. After a malformed one, the next line starts a record."""
+    records: list[_Record] = []
     at = 0
     with _long_cells():
-        while at < len(lines) and len(found) <= MOST_ROWS + 1:  # more are refused anyway
+        while at < len(lines) and len(records) <= MOST_ROWS + 1:  # more are refused anyway
             rest = map(lines.__getitem__, range(at, len(lines)))
             reader = csv.reader(rest, delimiter=separator, quoting=quoting, strict=True)
             try:
-                cells, fault, taken = next(reader), "", reader.line_num
+                cells, fault, length = next(reader), "", reader.line_num
             except csv.Error as error:
-                cells, fault, taken = [], _unreadable(error), 1
-            line, flaw = first_flaw(lines[at : at + taken])
+                cells, fault, length = [], _unreadable(error), 1
+            line, flaw = first_flaw(lines[at : at + length])
             if fault or flaw or any(cell.strip() for cell in cells):
                 hint = UTF8 if flaw else QUOTING
-                found.append(_Record(at + line, cells, flaw or fault, hint))
-            at += taken
-    return found
+                records.append(_Record(at + line, cells, flaw or fault, hint))
+            at += length
+    return records
 
 
 def _unreadable(error: csv.Error) -> str:
@@ -188,16 +194,16 @@ def _quoting(lines: list[str]) -> Any:
     return csv.QUOTE_MINIMAL
 
 
-def _below_header(name: str, records: list[_Record], known: Sequence[str]) -> Iterator[Row]:
+def _below_header(name: str, records: list[_Record], prompt_names: Sequence[str]) -> Iterator[Row]:
     if not records:
         return iter(())
     header, *rest = records
     if header.fault:
         raise UsageError(f"{name}, line {header.line}: {header.fault}", header.hint)
-    return _rows(name, _checked(name, header.cells, known), rest)
+    return _rows(name, _checked(name, header.cells, prompt_names), rest)
 
 
-def _checked(name: str, names: Sequence[str], known: Sequence[str]) -> list[str]:
+def _checked(name: str, names: Sequence[str], prompt_names: Sequence[str]) -> list[str]:
     """Column names without spaces around them; one without a name is called by its number."""
     if len(names) > MOST_COLUMNS:
         message = f"{name}: {len(names)} columns, and {MOST_COLUMNS} are the most"
@@ -206,8 +212,8 @@ def _checked(name: str, names: Sequence[str], known: Sequence[str]) -> list[str]
     twice = next((c for c in columns if columns.count(c) > 1), None)
     if twice is not None:
         raise UsageError(f"{name}: two columns are called {twice[:60]!r}", "rename one of them")
-    if column_of(columns, known) is None:
-        message, hint = no_prompt(columns, known)
+    if column_of(columns, prompt_names) is None:
+        message, hint = no_prompt(columns, prompt_names)
         raise UsageError(f"{name}: {message}", hint)
     return columns
 
