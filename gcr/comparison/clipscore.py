@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gcr.core.phrases import count
-from gcr.device.gate import loading, working
+from gcr.device.loading import loading, working
 from gcr.device.memory import default_device
 from gcr.errors import ModelError
 from gcr.files import imagefile

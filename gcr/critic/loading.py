@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gcr.critic import quantized
-from gcr.device.gate import loading, working
-from gcr.device.shortage import is_out_of_memory
+from gcr.device.loading import loading, working
+from gcr.device.out_of_memory import is_out_of_memory
 from gcr.errors import ModelError
 from gcr.hub import checkpoints, templates
 from gcr.hub.checkpoints import named_errors

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gcr.critic.prefix_cache import PrefixCache
 from gcr.critic.speaker import NUMBER, SPACES, Decoding, Number, Reply
 from gcr.critic.thoughts import OPENING
-from gcr.device.ladder import Ladder
+from gcr.device.out_of_memory import Ladder
 from gcr.device.stopwatch import Stopwatch
 from gcr.device.threads import at_most
 from gcr.device.weights import Weights

@@ -1,11 +1,11 @@
-"""What a GPU says of its memory, and the queues that it takes work from."""
+"""A GPU: its memory, and the queues that it takes work from."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gcr.device.libraries import imported
+from gcr.device.loading import imported
 from gcr.device.residency import GIB
 
 if TYPE_CHECKING:
@@ -14,30 +14,30 @@ if TYPE_CHECKING:
 
 
 CONTEXT_BYTES = 512 * 1024**2
-"""What a process takes of a GPU beside what torch allocates (estimated)."""
+"""What a process takes of a GPU besides what torch allocates (estimated)."""
 
 
 class Card(Protocol):
     """A device's memory, in bytes, and its queues of work."""
 
     def room(self) -> int:
-        """What this process could have in all, with what it has already."""
+        """What this process can have in all, including what it has already."""
 
     def begin(self) -> None:
-        """Measure from here on."""
+        """Measure the peak from here on."""
 
     def peak(self) -> int:
-        """The most that this process had since then."""
+        """The most that this process had since `begin`."""
 
     def queue(self, number: int) -> AbstractContextManager[None]:
-        """What is done inside need not wait for what is done inside another number's."""
+        """A context whose work runs beside that of other numbers."""
 
     def has_bfloat16(self) -> bool:
-        """Whether it computes in bfloat16 by itself."""
+        """Whether it computes in bfloat16 in hardware."""
 
 
 class TorchCard:
-    """A GPU, as torch tells it."""
+    """A GPU, through torch."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -61,7 +61,7 @@ class TorchCard:
         return torch.cuda.max_memory_allocated(self._name)
 
     def has_bfloat16(self) -> bool:
-        """Not before Ampere: Turing's cards have it emulated, many times slower."""
+        """Not before Ampere: Turing cards emulate it, many times slower."""
         import torch
 
         with torch.cuda.device(self._name):
@@ -69,7 +69,7 @@ class TorchCard:
 
     @contextmanager
     def queue(self, number: int) -> Iterator[None]:
-        """The first is torch's default stream, on which weights are brought, too."""
+        """Queue 0 is torch's default stream, on which weights are moved, too."""
         if number == 0:
             yield
             return
@@ -83,12 +83,12 @@ class TorchCard:
             try:
                 yield
             finally:
-                # Also where work raised: what it began would go on beside whatever comes next.
+                # Also where work raised: its kernels would run beside whatever comes next.
                 stream.synchronize()
 
 
 def take_share(share: float) -> None:
-    """Have this process take no more than a part of each GPU's memory: others have the rest.
+    """Have this process take no more than a share of each GPU's memory.
 
     share: 0-1. Plans keep to it, and torch raises torch.OutOfMemoryError beyond it.
     """

@@ -1,12 +1,12 @@
 """Two models on one device: both stay there when they fit, else they take turns.
 
 On a GPU a model at work needs its weights there and room to work. Which weights stay is planned
-before each piece of work, by `residency`, from what is measured: the weights, the most that work
-took so far, and what is free. On any other device there is nothing to gain by moving, and
+by `residency` before each piece of work, from what was measured: the weights, the most that work
+needed so far, and what is free. On any other device there is nothing to gain by moving, and
 nothing moves.
 
-Models may be put to work from several threads. They work one at a time, unless all are there, it
-was measured what the work of each takes, and there is room for all of that.
+Models may be put to work from several threads. They work one at a time, unless all of them are on
+the device, the work of each was measured, and there is room for all of it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from gcr.device import residency
 from gcr.device.card import Card, TorchCard
-from gcr.device.gate import working
-from gcr.device.libraries import imported
+from gcr.device.loading import imported, working
+from gcr.device.out_of_memory import is_out_of_memory
 from gcr.device.residency import GIB, MODES, WORKING_BYTES, Footprint, Mode, Plan, Residency
-from gcr.device.shortage import is_out_of_memory
 from gcr.errors import ModelError
 
 if TYPE_CHECKING:
@@ -73,17 +72,17 @@ class SharedDevice:
         self.limited = name.partition(":")[0] == "cuda"
         self._card = card or TorchCard(name)
         self._models: list[Movable] = []
-        self._resident: dict[int, str] = {}  # how each model is there: in whole, or by parts
-        self._working: dict[int, int] = {}  # bytes, measured
-        self.peak_bytes = 0  # the most that was ever taken
+        self._resident: dict[int, str] = {}  # by id of a model: "whole" or "parts"
+        self._working: dict[int, int] = {}  # by id of a model: measured bytes
+        self.peak_bytes = 0  # the most that was ever allocated
         self._changed = Condition()
         self._at_work: list[_Turn] = []
-        self._told = False  # of a type that the device lacks
-        self._crowded = False  # two at work once had too little memory
+        self._warned = False  # that the device has no bfloat16
+        self._crowded = False  # two models at work once ran out of memory
 
     def join(self, model: Movable, *, resident: bool = False) -> None:
-        """Make a model known. resident: whether its weights are on the device already."""
-        if self.limited and not any(known is model for known in self._models):
+        """Register a model. resident: whether its weights are on the device already."""
+        if self.limited and not any(joined is model for joined in self._models):
             self._models.append(model)
             if resident:
                 self._resident[id(model)] = "whole"
@@ -91,8 +90,8 @@ class SharedDevice:
     def run(self, model: Movable, work: Callable[[], Result]) -> Result:
         """Call `work` with the model's weights on the device; it is over when this returns.
 
-        Raises ModelError when there is no room for the weights, and for the work what says that
-        there is none (`gcr.device.shortage`).
+        Raises ModelError when there is no room for the weights, and where there is none for the
+        work, the library's own error (`gcr.device.out_of_memory.is_out_of_memory`).
         """
         if not self.limited:
             with working():
@@ -112,19 +111,20 @@ class SharedDevice:
             torch.cuda.empty_cache()
 
     def dtype(self, wanted: str = "auto") -> Any:
-        """What models compute in here. wanted: as torch spells it; `auto` is bfloat16.
+        """The torch.dtype that models compute in on this device.
 
-        A CPU computes in float32 whatever is wanted: half precision is slower there, where it works
-        at all. A GPU that has no bfloat16 computes in float16 instead, and that is said.
+        wanted: as torch spells it; `auto` is bfloat16. A CPU computes in float32 in any case: half
+        precision is slower there, where it works at all. A GPU without bfloat16 computes in
+        float16 instead, with a warning.
         """
         import torch
 
         if self.name == "cpu":
             return torch.float32
         if wanted in ("auto", "bfloat16") and self.limited and not self._card.has_bfloat16():
-            if not self._told:
+            if not self._warned:
                 logger.warning("this GPU has no bfloat16: models compute in float16, not all well")
-            self._told = True
+            self._warned = True
             return torch.float16
         return torch.bfloat16 if wanted == "auto" else getattr(torch, wanted)
 
@@ -132,14 +132,15 @@ class SharedDevice:
         """Whether models can work at the same time from now on."""
         if not self.limited or self._crowded or self.plan().mode != "both":
             return False
-        there = all(self._resident.get(id(model)) == "whole" for model in self._models)
-        known = all(id(model) in self._working for model in self._models)
+        all_there = all(self._resident.get(id(model)) == "whole" for model in self._models)
+        all_measured = all(id(model) in self._working for model in self._models)
         models = [self.footprint(model) for model in self._models]
-        return there and known and residency.needs_at_once(models) <= self._card.room()
+        needs = residency.needs_at_once(models)
+        return all_there and all_measured and needs <= self._card.room()
 
     @contextmanager
     def _turn(self, model: Movable) -> Iterator[_Turn]:
-        """The time in which a model is at work: its weights are there, and so may others be."""
+        """A model's time at work, beside others where there is room for that."""
         with self._changed:
             self._changed.wait_for(lambda: self._may_work(model))
             turn = _Turn(model, shared=bool(self._at_work))
@@ -158,11 +159,11 @@ class SharedDevice:
                 self._changed.notify_all()
 
     def _may_work(self, model: Movable) -> bool:
-        """Now: alone, or beside others where none of them is itself."""
+        """Whether a model may work now: alone, or beside models other than itself."""
         if not self._at_work:
             return True
-        itself = any(turn.model is model for turn in self._at_work)
-        return not itself and self.side_by_side()
+        is_at_work = any(turn.model is model for turn in self._at_work)
+        return not is_at_work and self.side_by_side()
 
     def _measured(self, turn: _Turn, work: Callable[[], Result]) -> Result:
         with working(), self._card.queue(turn.queue):
@@ -170,20 +171,23 @@ class SharedDevice:
         peak = self._card.peak()
         self.peak_bytes = max(self.peak_bytes, peak)
         if not turn.shared:
-            here = (m.weight_bytes if how == "whole" else m.part_bytes for m, how in self._here())
-            taken = max(0, peak - sum(here), self._working.get(id(turn.model), 0))
-            self._working[id(turn.model)] = taken
+            weights = sum(
+                model.weight_bytes if how == "whole" else model.part_bytes
+                for model, how in self._on_device()
+            )
+            before = self._working.get(id(turn.model), 0)
+            self._working[id(turn.model)] = max(0, peak - weights, before)
         return result
 
     def _number(self, model: Movable) -> int:
-        return next(i for i, known in enumerate(self._models) if known is model)
+        return next(i for i, joined in enumerate(self._models) if joined is model)
 
     def clear(self) -> None:
-        """Move every model out: one that loads straight onto the device needs the room."""
+        """Move every model off the device: one that loads straight onto it needs the room."""
         self._clear(besides=None)
 
     def plan(self) -> Plan:
-        """What stays on the device, for the models that are known."""
+        """What stays on the device, for the models that joined."""
         models = [self.footprint(model) for model in self._models]
         return residency.plan(self._modes, models, self._card.room())
 
@@ -192,13 +196,13 @@ class SharedDevice:
         return Footprint(model.weight_bytes, model.part_bytes, working)
 
     def measure_anew(self, model: Movable) -> None:
-        """Forget what this model's work took so far."""
+        """Forget what this model's work needed so far."""
         self._working.pop(id(model), None)
 
     def tighten(self, model: Movable) -> str:
-        """Have less on the device, so that this model has more room to work; says what changes.
+        """Keep less on the device, so that this model has more room to work.
 
-        Says nothing where nothing can change, or where the user decided otherwise.
+        Returns what changes, for a message; empty where nothing can, or the user set the mode.
         """
         if not self.limited:
             return ""
@@ -211,7 +215,7 @@ class SharedDevice:
         return TURNS[mode]
 
     def hint(self) -> str:
-        """What would fit, for one who has no room."""
+        """What a user can do where memory is too small."""
         if not self.limited:
             return "draw smaller images (-W, -H)"
         smaller = self._smaller(self.plan().free / GIB)
@@ -225,15 +229,15 @@ class SharedDevice:
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                said = str(error).partition("\n")[0]
+                reason = str(error).partition("\n")[0]
             self.clear()
             if step := self.tighten(model):
                 logger.warning("out of memory: %s from here on", step)
             else:
-                raise ModelError(f"the GPU's memory is too small: {said}", self.hint())
+                raise ModelError(f"the GPU's memory is too small: {reason}", self.hint())
 
     def _settle(self, model: Movable) -> None:
-        """Have the weights where the plan wants them."""
+        """Put the weights where the plan has them."""
         mode = self.plan().mode
         if mode != "both":
             self._clear(besides=model)
@@ -247,7 +251,7 @@ class SharedDevice:
                 model.bring(self.name)
 
     def _clear(self, besides: Movable | None) -> None:
-        leaving = [model for model, _ in self._here() if model is not besides]
+        leaving = [model for model, _ in self._on_device() if model is not besides]
         for model in leaving:
             model.release()
             del self._resident[id(model)]
@@ -256,14 +260,20 @@ class SharedDevice:
 
             torch.cuda.empty_cache()
 
-    def _here(self) -> list[tuple[Movable, str]]:
+    def _on_device(self) -> list[tuple[Movable, str]]:
         """The models that are on the device, and how."""
         return [(m, self._resident[id(m)]) for m in self._models if id(m) in self._resident]
 
 
 @dataclass(eq=False, slots=True)
 class _Turn:
-    """shared: whether another model was at work for a part of it. queue: its number."""
+    """A model's time at work.
+
+    Attributes:
+        model: at work.
+        shared: whether another model was at work during a part of it.
+        queue: number of the device's queue that it uses.
+    """
 
     model: Movable
     shared: bool

@@ -1,10 +1,10 @@
-"""Which weights stay on a device, planned from what they weigh, what work takes, and what is free.
+"""Which weights stay on a device: planned from their bytes, what work needs, and what is free.
 
     both      the weights of both models stay there
     swap      the model at work is there, the other waits in the machine's memory
     offload   as swap, and of a pipeline only the part at work is there
 
-Each needs less memory than the one before, and more time.
+Each mode needs less memory and more time than the one before.
 """
 
 from __future__ import annotations
@@ -18,15 +18,17 @@ MODES: tuple[Mode, ...] = ("both", "swap", "offload")
 
 GIB = 1024**3
 WORKING_BYTES = 3 * GIB
-"""Room to work beside the weights, until it is measured: decoding a 1024 px image, or the KV cache
-of a batch of critiques (estimated)."""
+"""What work needs besides the weights, until that is measured (estimated): decoding a 1024 px
+image, or the KV cache of a batch of critiques."""
 
 
 class Footprint(NamedTuple):
-    """What one model takes, in bytes.
+    """What one model needs, in bytes.
 
-    weights: of all of it. part: of its largest part that can be there without the others.
-    working: what work needs beside the weights, at most.
+    Attributes:
+        weights: of the whole model.
+        part: weights of the largest part that can be on the device without the others.
+        working: what work needs besides the weights, at most.
     """
 
     weights: int
@@ -35,7 +37,14 @@ class Footprint(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """needs, free: bytes. fits: whether there is room for it."""
+    """How the models use the device.
+
+    Attributes:
+        mode: which weights stay there.
+        needs: bytes, at most.
+        free: bytes that there are.
+        fits: whether there is room.
+    """
 
     mode: Mode
     needs: int
@@ -65,9 +74,9 @@ def needs_at_once(models: Sequence[Footprint]) -> int:
 
 
 def plan(modes: Sequence[Mode], models: Sequence[Footprint], free: int) -> Plan:
-    """The first of the modes that fits, or failing that the last.
+    """The first of the modes that fits, else the last.
 
-    free: bytes on the device, were none of the models there.
+    free: bytes on the device when none of the models is there.
     """
     plans = [Plan(mode, needs(mode, models), free) for mode in modes]
-    return next((one for one in plans if one.fits), plans[-1])
+    return next((candidate for candidate in plans if candidate.fits), plans[-1])

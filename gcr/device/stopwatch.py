@@ -1,4 +1,4 @@
-"""A clock that runs for as long as a `with` block does, and adds up."""
+"""How long models were at work."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from typing import Self
 
 
 class Stopwatch:
-    """seconds: of all blocks so far."""
+    """A clock that runs inside `with` blocks.
+
+    Attributes:
+        seconds: of all blocks so far.
+    """
 
     def __init__(self) -> None:
         self.seconds = 0.0

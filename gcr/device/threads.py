@@ -8,34 +8,34 @@ from contextlib import contextmanager
 from threading import Lock
 
 CHOSEN_BY = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""Variables by which a user says how many. An empty one says nothing."""
+"""Environment variables by which a user sets how many; empty ones do not count."""
 
 _lock = Lock()
-_limits = 0  # that are in force
-_usual = 0  # threads without any
+_limits = 0  # how many are in force
+_unlimited = 0  # threads without any limit
 
 
 def unless_chosen(count: int, environ: Mapping[str, str] | None = None) -> int | None:
-    """So many threads; None where the user's environment says how many."""
+    """The count itself; None where the user's environment says how many threads."""
     environ = os.environ if environ is None else environ
     return None if any(environ.get(name) for name in CHOSEN_BY) else count
 
 
 @contextmanager
 def at_most(count: int | None) -> Iterator[None]:
-    """Have torch compute with so many threads inside, and with as many as before afterwards.
+    """Limit torch's threads inside, and restore their number afterwards.
 
-    None: as it is. torch keeps the number for each thread that calls it, and the one set last for
-    threads that are new to it; so what is put back is what was there before any limit.
+    count: of threads; None: no limit. torch keeps a number for each thread that calls it, and new
+    threads take the one that was set last; so the number from before any limit is restored.
     """
     if count is None:
         yield
         return
-    global _limits, _usual  # noqa: PLW0603 - torch has one number for the process, too
+    global _limits, _unlimited  # noqa: PLW0603 - torch has one number for the process, too
     import torch
 
     with _lock:
-        _usual = _usual if _limits else torch.get_num_threads()
+        _unlimited = _unlimited if _limits else torch.get_num_threads()
         _limits += 1
         torch.set_num_threads(count)
     try:
@@ -43,4 +43,4 @@ def at_most(count: int | None) -> Iterator[None]:
     finally:
         with _lock:
             _limits -= 1
-            torch.set_num_threads(_usual)
+            torch.set_num_threads(_unlimited)

@@ -1,24 +1,28 @@
-"""Weights that come to a device and go, without ever being copied back.
+"""Weights that are moved to a device and off it, without ever being copied back.
 
-Weights do not change. So once they had to leave, each tensor has one copy in the machine's memory,
-pinned where there is a GPU, and the tensors of the model point either to that copy or to one on the
-device: to bring is to copy there, to release is to point back. Of 4-bit weights the quantization
-state goes with them, which other ways of moving a model leave behind.
+Weights do not change. So from the first time that they leave the device, each tensor has one copy
+in the machine's memory, pinned where there is a GPU, and the tensors of the model point either to
+that copy or to one on the device: bringing copies to the device, releasing points back. 4-bit
+weights take their quantization state along, which other ways of moving a model leave behind.
 """
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-from gcr.device.pinned import Packed
+logger = logging.getLogger(__name__)
 
 Setter = Callable[[Any], None]
 
-CIRCLES = {"_hf_hook", "_diffusers_hook", "_old_forward", "forward", "_compiled_call_impl"}
-"""Names of what accelerate, diffusers and torch hang on a module."""
+HOOKS = {"_hf_hook", "_diffusers_hook", "_old_forward", "forward", "_compiled_call_impl"}
+"""Attributes that accelerate, diffusers and torch add to a module, each with a reference to it."""
+
+BLOCK_BYTES = 256 * 1024**2
+ALIGNMENT = 256  # bytes
 
 
 class Part:
@@ -26,22 +30,20 @@ class Part:
 
     def __init__(self, module: Any) -> None:
         self.module = module
-        self._host: list[tuple[Any, list[Setter]]] | None = None  # made when it has to leave
-        self._packed: list[bool] = []  # how the 4-bit weights were laid out then
+        self._host: list[tuple[Any, list[Setter]]] | None = None  # made when it is first released
+        self._packed: list[bool] = []  # the layout of the 4-bit weights then
 
     def bytes(self) -> int:
         return sum(tensor.nbytes for tensor, _ in _tensors(self.module))
 
     def bring(self, device: str) -> None:
-        """Copy the weights to a device, and have the module work with that copy."""
+        """Copy the weights to a device, and have the module use that copy."""
         self._forget_outdated()
         for host, setters in self._host or _tensors(self.module):
             _point(setters, host.data.to(device, non_blocking=True, copy=True))
 
     def release(self) -> None:
-        """Have the module point to the copies in the machine's memory, which are made the first
-        time. Later nothing is copied.
-        """
+        """Have the module use the copies in the machine's memory, which are made the first time."""
         self._forget_outdated()
         if self._host is None:
             self._host, self._packed = _hosted(_tensors(self.module)), _packed(self.module)
@@ -63,7 +65,7 @@ class Weights:
         self._parts = [Part(module) for module in modules]
         self._bytes: list[int] | None = None
         self._hooked = False
-        weakref.finalize(self, _part, [part.module for part in self._parts]).atexit = False
+        weakref.finalize(self, _unhook_all, [part.module for part in self._parts]).atexit = False
 
     @property
     def weight_bytes(self) -> int:
@@ -71,7 +73,7 @@ class Weights:
 
     @property
     def part_bytes(self) -> int:
-        """Of the largest part, which is all of a model that has no parts."""
+        """Of the largest part: of the whole model where it has only one."""
         return max(self._sizes(), default=0)
 
     @property
@@ -90,12 +92,12 @@ class Weights:
             part.release()
 
     def by_parts(self, device: str) -> None:
-        """From here on bring each part to the device when it is called, in place of the others."""
+        """From now on bring each part to the device when it is called, in place of the others."""
         self.release()
         from accelerate.hooks import add_hook_to_module
 
         for part in self._parts:
-            add_hook_to_module(part.module, _visit(part, self._parts, device))
+            add_hook_to_module(part.module, _bring_hook(part, self._parts, device))
         self._hooked = True
 
     def _unhook(self) -> None:
@@ -112,46 +114,46 @@ class Weights:
         return self._bytes
 
 
-def _part(modules: Iterable[Any]) -> None:
-    """Take off what libraries hung on modules that nobody needs any more: hooks, caches, compiled
-    calls. It refers back to its module, and such circles keep their memory until Python looks for
-    them.
+def _unhook_all(modules: Iterable[Any]) -> None:
+    """Remove what libraries added to modules that nobody needs any more: hooks, compiled calls.
+
+    They refer back to their modules: such cycles keep memory until the garbage collector runs.
     """
     for module in chain.from_iterable(module.modules() for module in modules):
         for hook in getattr(getattr(module, "_diffusers_hook", None), "hooks", {}).values():
-            hook.fn_ref = None  # a circle of its own, with the module in it
-        for name in CIRCLES & vars(module).keys():
+            hook.fn_ref = None  # another cycle
+        for name in HOOKS & vars(module).keys():
             delattr(module, name)
 
 
-def _visit(part: Part, parts: Sequence[Part], device: str) -> Any:
-    """A hook that runs before a part does.
+def _bring_hook(part: Part, parts: Sequence[Part], device: str) -> Any:
+    """A hook of accelerate that brings a part before it runs.
 
-    diffusers asks such hooks where a pipeline works, and calls them before a VAE decodes, too.
+    diffusers reads from such hooks where a pipeline runs, and calls them before a VAE decodes, too.
     """
     from accelerate.hooks import ModelHook
 
-    class Visit(ModelHook):  # type: ignore[misc]
-        # Nothing of the function around it: a class is a circle, which would keep that.
+    class BringPart(ModelHook):  # type: ignore[misc]
+        # No closure: a class is a reference cycle, and would keep what it closes over.
         def __init__(self, part: Part, parts: Sequence[Part], device: str) -> None:
             self.execution_device = device
-            self.here = False
+            self.is_here = False
             self.part, self.others = part, [other for other in parts if other is not part]
 
         def pre_forward(self, _module: Any, *args: Any, **kwargs: Any) -> Any:
-            if not self.here:
+            if not self.is_here:
                 for other in self.others:
                     other.release()
-                    other.module._hf_hook.here = False  # noqa: SLF001 - accelerate's own name
+                    other.module._hf_hook.is_here = False  # noqa: SLF001 - accelerate's own name
                 self.part.bring(self.execution_device)
-                self.here = True
+                self.is_here = True
             return args, kwargs
 
-    return Visit(part, parts, device)
+    return BringPart(part, parts, device)
 
 
 def _tensors(module: Any) -> Iterator[tuple[Any, list[Setter]]]:
-    """Every tensor of a module once, and what sets each place that it is used in."""
+    """Every tensor of a module once, with a setter for each place that refers to it."""
     places: dict[int, tuple[Any, list[Setter]]] = {}
     for tensor in chain(module.parameters(), module.buffers()):
         places[id(tensor)] = (tensor, [_data_of(tensor)])
@@ -200,3 +202,53 @@ def _hosted(tensors: Iterable[tuple[Any, list[Setter]]]) -> list[tuple[Any, list
         (packed.copy(tensor.data) if packed else tensor.data.cpu(), setters)
         for tensor, setters in tensors
     ]
+
+
+# The copies
+
+
+class Packed:
+    """Copies of tensors in blocks of pinned memory, from which a GPU copies fastest.
+
+    torch rounds each allocation there up to a power of two, which for weights could be twice as
+    much as they need. So small tensors share blocks of such a size.
+
+    Arguments:
+        allocate: returns so many bytes as a tensor; by default `pinned`.
+        block: bytes of a block.
+    """
+
+    def __init__(
+        self, allocate: Callable[[int], Any] | None = None, block: int = BLOCK_BYTES
+    ) -> None:
+        self._allocate = allocate or pinned
+        self._size = block
+        self._block: Any = None
+        self._used = block  # of the block in hand
+
+    def copy(self, tensor: Any) -> Any:
+        """A copy of the tensor's values, in its type and shape."""
+        room = self._room(tensor.nbytes)
+        return room.view(tensor.dtype).view(tensor.shape).copy_(tensor)
+
+    def _room(self, size: int) -> Any:
+        if size > self._size:
+            return self._allocate(size)
+        if self._used + size > self._size:
+            self._block, self._used = self._allocate(self._size), 0
+        start = self._used
+        self._used += -(-size // ALIGNMENT) * ALIGNMENT
+        return self._block[start : start + size]
+
+
+def pinned(size: int) -> Any:
+    """A tensor of so many bytes, in pinned memory if the system gives any more of that."""
+    import torch
+
+    try:
+        return torch.empty(size, dtype=torch.uint8, pin_memory=True)
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        message = "no more memory can be pinned, so models are swapped more slowly: %s"
+        logger.warning(message, reason)
+        return torch.empty(size, dtype=torch.uint8)

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from gcr.core.records import Critique
     from gcr.critic.critic import VisionLanguageCritic
     from gcr.critic.local import LocalSpeaker
-    from gcr.device.ladder import Ladder
     from gcr.device.memory import SharedDevice
+    from gcr.device.out_of_memory import Ladder
     from gcr.device.stopwatch import Stopwatch
     from gcr.device.weights import Weights
     from gcr.diagnose.overlap import Overlap

@@ -14,8 +14,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gcr.device.gate import loading
-from gcr.device.ladder import Ladder
+from gcr.device.loading import loading
+from gcr.device.out_of_memory import Ladder
 from gcr.device.stopwatch import Stopwatch
 from gcr.device.threads import at_most
 from gcr.device.weights import Weights
@@ -24,7 +24,7 @@ from gcr.drawing.pipelines import Sampling
 from gcr.drawing.pixels import drawing
 from gcr.errors import ModelError, UsageError
 from gcr.hub import checkpoints
-from gcr.hub.configs import PIPELINE
+from gcr.hub.vetting import PIPELINE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,7 +17,7 @@ from gcr.core.phrases import nearest
 from gcr.drawing import editing
 from gcr.errors import ModelError, UsageError
 from gcr.hub import templates
-from gcr.hub.configs import needs_code
+from gcr.hub.vetting import needs_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,7 @@
 """Where a checkpoint is, and what is wrong with one that cannot be loaded.
 
-Knows folders, hub ids, the hub's cache and the names of the embedded pair; what is in a checkpoint
-is looked at by `vetting`, before anything is loaded from a folder that this module hands out.
+Knows folders, hub ids, the hub's cache and the names of the embedded pair. Every folder that it
+returns was checked by `vetting` before.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gcr.device.gate import loading
-from gcr.device.libraries import imported
-from gcr.device.shortage import is_out_of_memory
+from gcr.device.loading import imported, loading
+from gcr.device.out_of_memory import is_out_of_memory
 from gcr.device.threads import unless_chosen
 from gcr.errors import GcrError, ModelError, UsageError
 from gcr.hub import offline, vetting
-from gcr.hub.configs import PIPELINE, needs_code
+from gcr.hub.vetting import PIPELINE, needs_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,8 +30,8 @@ SPELLING_HINT = "check the spelling; there is no such folder here, either"
 KIND_HINT = "is it complete, and of the right kind?"
 WITHOUT_WEIGHTS = ("*.json", "*.jinja", "*.txt", "*.model")
 LOADED = ("*.safetensors", *WITHOUT_WEIGHTS)
-"""What is read of a model of transformers."""
-LINE_MOST = 300  # characters of what a library says
+"""Files that are read of a model of transformers."""
+MOST_CHARACTERS = 300  # of a library's message
 
 
 def locate(model: str) -> str:
@@ -65,10 +64,10 @@ def locate(model: str) -> str:
 
 
 def threads(model: str) -> int | None:
-    """Of torch on a CPU, for this model; None: as many as torch takes.
+    """How many threads torch uses for this model on a CPU; None: as many as it likes.
 
-    The embedded pair is so small that a second one gains nothing on an idle machine, and on a busy
-    one each step waits for it.
+    The embedded pair is so small that a second thread gains nothing on an idle machine, and on a
+    busy one each step waits for it.
     """
     return unless_chosen(1) if model in EMBEDDED else None
 
@@ -78,8 +77,13 @@ def is_local(place: str) -> bool:
 
 
 def fetch(place: str, *, is_pipeline: bool = False) -> Path:
-    """The folder of a checkpoint that may be loaded: fetched where it is on the hub and not whole
-    in the cache, and vetted. Raises ModelError, or what the hub's library does.
+    """The folder of a checkpoint that may be loaded: fetched if it is not whole in the cache.
+
+    Arguments:
+        place: as `locate` returns it.
+        is_pipeline: whether diffusers is to load it, rather than transformers.
+
+    Raises ModelError for a checkpoint that is refused, and whatever the hub's library raises.
     """
     folder = Path(place) if is_local(place) else cached(place, is_pipeline=is_pipeline)
     if folder is None:
@@ -94,7 +98,7 @@ def download(place: str, *, is_pipeline: bool) -> Path:
 
 
 def cached(place: str, *, is_pipeline: bool) -> Path | None:
-    """The folder of a hub's model in the cache, if all that is loaded of it is there.
+    """The folder of a hub's model in the cache; None unless all that is loaded of it is there.
 
     Makes no connection: what is whole is used as it is, and `gcr pull` fetches newer versions.
     """
@@ -126,16 +130,19 @@ def _snapshot(place: str, *, is_pipeline: bool, local_files_only: bool) -> Path:
 
 
 def outlined(place: str, name: str) -> Path:
-    """A folder with at least this file of a checkpoint, by which its kind is known: the whole
-    checkpoint where it is on this machine, else only what was fetched of it.
+    """A folder that holds at least one named file of a checkpoint, which says of what kind it is.
+
+    It is the whole checkpoint where that is on this machine, else what was fetched of it.
     """
     if is_local(place):
         folder = Path(place)
     else:
         from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
-        known = try_to_load_from_cache(place, name)
-        folder = Path(known if isinstance(known, str) else hf_hub_download(place, name)).parent
+        cached_file = try_to_load_from_cache(place, name)
+        if not isinstance(cached_file, str):
+            cached_file = hf_hub_download(place, name)
+        folder = Path(cached_file).parent
     vetting.check(folder, place, is_pipeline=name == PIPELINE)
     return folder
 
@@ -152,10 +159,9 @@ def version(place: str) -> str:
 
 @contextmanager
 def named_errors(model: str) -> Iterator[None]:
-    """Turn what the loaders raise about a checkpoint into a ModelError that names it.
+    """Turn whatever the loaders raise about a checkpoint into a ModelError that names it.
 
-    Whatever they raise: of a config that makes no sense they make anything, from KeyError to
-    ZeroDivisionError.
+    For a config that makes no sense that is anything from KeyError to ZeroDivisionError.
     """
     try:
         yield
@@ -169,8 +175,11 @@ def named_errors(model: str) -> Iterator[None]:
 def reworded(what: str, hint: str) -> Iterator[None]:
     """Turn whatever a library raises while a model works into a ModelError.
 
-    what: that failed; the first line of what the library says follows it. Goes around a ladder,
-    which has to see errors as they are.
+    Goes around a Ladder, which has to see errors as they are.
+
+    Arguments:
+        what: failed; the first line of the library's message follows it.
+        hint: what a user can do.
     """
     try:
         yield
@@ -196,25 +205,25 @@ def _described(model: str, error: Exception) -> tuple[str, str]:
         return refused.message, refused.hint
     if is_out_of_memory(error):
         return f"{model} does not fit on the GPU", "take a smaller profile"
-    said = first_line(error)
+    problem = first_line(error)
     kinds: list[tuple[type[Exception], str, str]] = [
         (errors.GatedRepoError, "{} is given out under a licence", LICENCE_HINT),
         (errors.RepositoryNotFoundError, "the hub has no model {}", SPELLING_HINT),
         (errors.HFValidationError, "the hub has no model {}", SPELLING_HINT),
-        (errors.HfHubHTTPError, "the hub did not deliver {}: {said}", "try again later"),
-        (TransportError, "the hub cannot be reached for {}: {said}", HUB_HINT),
-        (SafetensorError, "the weights of {} are damaged: {said}", "download them again"),
+        (errors.HfHubHTTPError, "the hub did not deliver {}: {problem}", "try again later"),
+        (TransportError, "the hub cannot be reached for {}: {problem}", HUB_HINT),
+        (SafetensorError, "the weights of {} are damaged: {problem}", "download them again"),
         # Weights of other shapes than the config says, or a device that torch does not have.
-        (RuntimeError, "the weights of {} cannot be loaded: {said}", KIND_HINT),
-        (ImportError, "{} needs a library that is not here: {said}", "install it"),
+        (RuntimeError, "the weights of {} cannot be loaded: {problem}", KIND_HINT),
+        (ImportError, "{} needs a library that is not here: {problem}", "install it"),
     ]
     for kind, message, hint in kinds:
         if isinstance(error, kind):
-            return message.format(model, said=said), hint
+            return message.format(model, problem=problem), hint
     if is_local(model):
-        return f"cannot load {model}: {said}", KIND_HINT
+        return f"cannot load {model}: {problem}", KIND_HINT
     part = f"if only a part of it is in the cache: gcr pull {model}"
-    return f"cannot load {model}: {said}", part if offline.hub_forbidden() else HUB_HINT
+    return f"cannot load {model}: {problem}", part if offline.hub_forbidden() else HUB_HINT
 
 
 def _is_absent(error: BaseException | None) -> bool:
@@ -229,34 +238,34 @@ def _is_absent(error: BaseException | None) -> bool:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one line; with its type where that alone makes it readable."""
-    said = next(iter(str(error).strip().splitlines()), "").strip()
-    if len(said) > LINE_MOST:
-        said = f"{said[:LINE_MOST]}…"
-    if not said or isinstance(error, KeyError):  # which says no more than the key
-        return f"{type(error).__name__}: {said}".removesuffix(": ")
-    return said
+    """An error's message in one line; with its type where the message alone says too little."""
+    line = next(iter(str(error).strip().splitlines()), "").strip()
+    if len(line) > MOST_CHARACTERS:
+        line = f"{line[:MOST_CHARACTERS]}…"
+    if not line or isinstance(error, KeyError):  # whose message is only the key
+        return f"{type(error).__name__}: {line}".removesuffix(": ")
+    return line
 
 
 def quiet_libraries() -> None:
-    """Keep what the libraries log about themselves off the terminal, and their bars.
+    """Keep the libraries' logs, warnings and progress bars off the terminal.
 
-    Truncated prompts, missing optional kernels, "falling back to PIL", what one library finds
-    outdated in how another calls it: none is news to the user.
+    Truncated prompts, missing optional kernels, "falling back to PIL", deprecated calls from one
+    library to another: none is news to the user.
     """
     for library in LIBRARIES:
         warnings.filterwarnings("ignore", module=rf"{library}(\.|$)")
     # Before the import: it is while being imported that bitsandbytes logs.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    # That it is offline, and each of its retries: what came of them is said once, by us.
+    # It logs that it is offline, and each retry; gcr reports the outcome once.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     with loading():  # two threads that import them at once get halves of modules
         imported("torch", "transformers.utils.logging", "diffusers.utils.logging")
         from diffusers.utils import logging as diffusers_logging
         from transformers import dynamic_module_utils
         from transformers.utils import logging as transformers_logging
-    # It asks whether to run a checkpoint's code, in the terminal, wherever nobody told it not to.
+    # It would ask in the terminal whether to run a checkpoint's code.
     dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
-    for of_library in (diffusers_logging, transformers_logging):
-        of_library.set_verbosity_error()
-        of_library.disable_progress_bar()
+    for library_logging in (diffusers_logging, transformers_logging):
+        library_logging.set_verbosity_error()
+        library_logging.disable_progress_bar()

@@ -1,6 +1,6 @@
-"""Whether something large may be done: agreed to ahead, or asked of whoever is at the terminal.
+"""Whether something large may be fetched: agreed to ahead, or asked at the terminal.
 
-Only commands ask. In Python and in workers somebody agrees ahead, by GCR_YES=1, or it is refused.
+Only commands ask. Python callers and workers agree ahead with GCR_YES=1, or are refused.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gcr.core.plaintext import plain
 from gcr.errors import UsageError
+from gcr.hub.offline import is_set
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,30 +20,38 @@ if TYPE_CHECKING:
 VARIABLE = "GCR_YES"
 
 _may_speak: ContextVar[bool] = ContextVar("may_speak", default=False)
-"""Whether this is a command that a person gave, and not with --quiet."""
+"""Whether this is a command without --quiet, which may print and ask."""
 
 
 def set_up(*, agreed: bool, quiet: bool) -> None:
-    """What a command says at its start. agreed: to all that will be asked, in this process and in
-    those it starts. quiet: ask nothing, and say nothing.
+    """Called by a command at its start.
+
+    Arguments:
+        agreed: to everything that would be asked, in this process and in those it starts.
+        quiet: print and ask nothing.
     """
     if agreed:
         os.environ[VARIABLE] = "1"
     _may_speak.set(not quiet)
 
 
-def obtain(what: Iterable[str], question: str, refusal: UsageError) -> None:
-    """Tell what is going to be done, and return if somebody agrees to it.
+def obtain(lines: Iterable[str], question: str, refusal: UsageError) -> None:
+    """Return if the user agrees.
 
-    Raises UsageError where the answer is no, and `refusal` where nobody can be asked.
+    Arguments:
+        lines: what is going to be done, printed before the question.
+        question: to be answered with y or n.
+        refusal: raised where nobody can be asked.
+
+    Raises UsageError where the answer is no.
     """
-    speaks = _may_speak.get()
-    if speaks:
-        for line in what:
+    may_speak = _may_speak.get()
+    if may_speak:
+        for line in lines:
             sys.stderr.write(f"{plain(line)}\n")
-    if os.environ.get(VARIABLE, "").casefold() not in ("", "0", "false", "no", "off"):
+    if is_set(VARIABLE):
         return
-    if not (speaks and _is_terminal(sys.stdin) and _is_terminal(sys.stderr)):
+    if not (may_speak and _is_terminal(sys.stdin) and _is_terminal(sys.stderr)):
         raise refusal
     sys.stderr.write(f"{plain(question)} [y/N] ")
     sys.stderr.flush()

@@ -1,5 +1,5 @@
-"""Fetches models from the hub, ahead of a run or before it loads them: of each only the files that
-are loaded, and nothing that nobody agreed to.
+"""Fetches models from the hub, ahead of a run or at its start: of each only the files that are
+loaded, and only after the user has agreed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gcr.device import card
 from gcr.errors import GcrError, ModelError, UsageError
 from gcr.hub import checkpoints, consent, offline
-from gcr.hub.configs import PIPELINE
+from gcr.hub.vetting import PIPELINE
 from gcr.settings import profiles
 from gcr.settings.address import is_address
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 NOT_LOADED = (
     *("*.bin", "*.ckpt", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.onnx", "*.onnx_data", "*.xml"),
-    # Weights in another precision, beside those that are loaded.
+    # Weights in another precision, besides those that are loaded.
     *("*.fp16.*", "*.fp16-*", "*.bf16.*", "*.bf16-*", "*.non_ema.*", "*.ema.*"),
 )
 
@@ -33,7 +33,12 @@ NOT_LOADED = (
 class Shipment:
     """What there is to fetch of a model.
 
-    size, missing: bytes of all files that are loaded, and of those that are not in the cache.
+    Attributes:
+        model: its hub id.
+        is_pipeline: whether diffusers loads it, rather than transformers.
+        files: how many are loaded.
+        size: bytes of these files.
+        missing: bytes of those that are not in the cache.
     """
 
     model: str
@@ -44,13 +49,14 @@ class Shipment:
 
 
 def provide(models: Mapping[str, bool], profile: str = "") -> None:
-    """Have models in the cache before they are loaded: fetch what is missing, once the machine is
-    seen to suit it and somebody agrees to the size.
+    """Fetch what the cache lacks of models, if the machine is large enough and the user agrees.
 
-    models: hub ids, folders or servers, and whether each is a pipeline. profile: that they may
-        come from.
+    Arguments:
+        models: hub ids, folders or servers, and whether each is a pipeline.
+        profile: the name of the one that they may come from.
+
     Raises ModelError for a model that cannot be had, GcrError where the disk is too small, and
-    UsageError where the machine is, or where nobody agrees.
+    UsageError where the machine is, or where the user does not agree.
     """
     offline.obey()
     checkpoints.quiet_libraries()
@@ -100,7 +106,7 @@ def _is_missing(model: str, is_pipeline: bool) -> bool:
 
 
 def _check_kind(shipment: Shipment, is_pipeline: bool) -> None:
-    """Raise ModelError for a model of the other kind, before it is fetched in vain."""
+    """Raise ModelError for a model of the wrong kind, before it is fetched for nothing."""
     if is_pipeline and not shipment.is_pipeline:
         raise ModelError(
             f"{shipment.model} is not a diffusers pipeline: it has no {PIPELINE}",
@@ -114,10 +120,10 @@ def _check_kind(shipment: Shipment, is_pipeline: bool) -> None:
 
 
 def _of_profile(name: str, models: Iterable[str]) -> profiles.Profile | None:
-    """The profile of this name, if all of the models are its own."""
+    """The profile of this name, if it has all of the models."""
     try:
         profile = profiles.load(name)
-    except UsageError:  # a run that is gone on with may name a profile of another machine
+    except UsageError:  # a resumed run may name a profile of another machine
         return None
     return profile if {*models} <= {profile.generator, profile.critic} else None
 
@@ -134,15 +140,15 @@ def _check_gpu(profile: profiles.Profile, pull: str) -> None:
 
 
 def check_memory(shipments: Iterable[Shipment]) -> None:
-    """Raise UsageError where weights are larger than the machine's memory, which they pass."""
-    if not hasattr(os, "sysconf"):  # Windows does not tell it
+    """Raise UsageError where weights are larger than the machine's memory."""
+    if not hasattr(os, "sysconf"):  # Windows
         return
-    here = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for shipment in shipments:
-        if shipment.size > here:
+        if shipment.size > memory:
             raise UsageError(
                 f"{shipment.model} has {gigabytes(shipment.size)}, and this machine "
-                f"{gigabytes(here)} of memory",
+                f"{gigabytes(memory)} of memory",
                 "take a smaller profile: gcr profiles lists them",
             )
 
@@ -171,13 +177,18 @@ def _profile(name: str) -> profiles.Profile:
 
 
 def is_here(model: str) -> bool:
-    """Whether a model is none of the hub's. Raises ModelError for one that can be nowhere."""
+    """Whether a model need not be fetched: it is a server, a folder or embedded.
+
+    Raises UsageError for a name that cannot be a model.
+    """
     return is_address(model) or checkpoints.is_local(checkpoints.locate(model))
 
 
 def look(model: str) -> Shipment:
-    """What there is to fetch of a model of the hub. Raises ModelError for one that it lacks, or
-    gives out under a licence that was not accepted.
+    """What there is to fetch of a model on the hub.
+
+    Raises UsageError offline, and ModelError for a model that the hub lacks, or for whose licence
+    this machine has no access.
     """
     if offline.hub_forbidden():
         raise UsageError(
@@ -191,13 +202,13 @@ def look(model: str) -> Shipment:
         if info.gated:
             HfApi().auth_check(model)
         is_pipeline = any(file.rfilename == PIPELINE for file in info.siblings or ())
-        found = snapshot_download(
+        files = snapshot_download(
             model,
             allow_patterns=_parts(model) if is_pipeline else list(checkpoints.LOADED),
             ignore_patterns=list(NOT_LOADED) if is_pipeline else None,
             dry_run=True,
         )
-    if not any(file.filename.endswith(".safetensors") for file in found):
+    if not any(file.filename.endswith(".safetensors") for file in files):
         raise ModelError(
             f"{model} has no weights in safetensors, and gcr loads no others",
             "take another checkpoint",
@@ -205,15 +216,15 @@ def look(model: str) -> Shipment:
     return Shipment(
         model,
         is_pipeline,
-        len(found),
-        sum(file.file_size or 0 for file in found),
-        sum(file.file_size or 0 for file in found if file.will_download),
+        len(files),
+        sum(file.file_size or 0 for file in files),
+        sum(file.file_size or 0 for file in files if file.will_download),
     )
 
 
 @contextmanager
 def _without_bars() -> Iterator[None]:
-    """Looking takes a moment, fetching hours: only that has bars."""
+    """Hide the hub's progress bars: looking takes only a moment."""
     from huggingface_hub.utils.tqdm import (
         are_progress_bars_disabled,
         disable_progress_bars,
@@ -230,7 +241,7 @@ def _without_bars() -> Iterator[None]:
 
 
 def _parts(model: str) -> list[str]:
-    """Patterns for the files of a pipeline's parts: each part has a folder of its own."""
+    """Patterns for the files of a pipeline's parts, each of which has a folder."""
     from huggingface_hub import hf_hub_download
 
     index = json.loads(Path(hf_hub_download(model, PIPELINE)).read_text(encoding="utf-8"))
@@ -239,12 +250,12 @@ def _parts(model: str) -> list[str]:
 
 def described(shipment: Shipment) -> str:
     """A shipment in one line."""
-    here = ""
+    cached = ""
     if not shipment.missing:
-        here = ", all of it here"
+        cached = ", all of it here"
     elif shipment.missing < shipment.size:
-        here = f", of which {gigabytes(shipment.size - shipment.missing)} are here"
-    return f"{shipment.model}: {shipment.files} files, {gigabytes(shipment.size)}{here}"
+        cached = f", of which {gigabytes(shipment.size - shipment.missing)} are here"
+    return f"{shipment.model}: {shipment.files} files, {gigabytes(shipment.size)}{cached}"
 
 
 def cache() -> Path:
@@ -272,14 +283,14 @@ def fetch(shipment: Shipment) -> Path:
 
 
 def free_bytes(folder: Path) -> int:
-    """Free on the disk that a folder is on, or would be."""
+    """Free bytes on the disk that a folder is on, or would be."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
 
 
 def gigabytes(size: int) -> str:
-    """Bytes as a person reads them, in decimal units as shops and hubs count."""
+    """Bytes for a person to read, in decimal units as the hub counts."""
     for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if size >= factor:
             return f"{size / factor:.1f} {unit}"

@@ -1,8 +1,7 @@
 """Chat templates: programs that come with a checkpoint, kept within bounds.
 
-transformers runs them in a sandbox that lets them do nothing but compute. How long and how much it
-does not bound: two loops inside each other can go on for years, and a text can double until memory
-is full.
+transformers runs them in a sandbox in which they can do nothing but compute, with no bound on time
+or memory: two nested loops can go on for years, and a text can double until memory is full.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-LINES_MOST = 1_000_000
-BYTES_MOST = 1 << 30
+MOST_LINES = 1_000_000
+MOST_BYTES = 1 << 30
 COMPILED = "<template>"
 """What Jinja calls the file of compiled templates."""
 
@@ -27,8 +26,8 @@ HINT = "take another checkpoint"
 
 
 def check(template: object, model: str) -> None:
-    """Raise ModelError for what cannot be a template, and for powers: Jinja would compute them
-    while it compiles, and no template has a use for them.
+    """Raise ModelError for what cannot be a template, and for one that computes powers: Jinja would
+    do so while it compiles, and no template needs them.
 
     template: a text, or several by their names.
     """
@@ -50,16 +49,16 @@ def check(template: object, model: str) -> None:
 
 @contextmanager
 def bounded() -> Iterator[None]:
-    """End a template that runs in this block of this thread once it is out of all bounds.
+    """End a template that runs in this block, in this thread, once it is beyond the bounds.
 
     Raises ModelError.
     """
-    lines, most = 0, _peak() + BYTES_MOST
+    lines, most = 0, _peak() + MOST_BYTES
 
     def on_line(_: FrameType, event: str, __: Any) -> Any:
         nonlocal lines
         lines += event == "line"
-        if lines > LINES_MOST or _peak() > most:
+        if lines > MOST_LINES or _peak() > most:
             raise ModelError("a chat template does not come to an end", HINT)
         return on_line
 
@@ -75,7 +74,7 @@ def bounded() -> Iterator[None]:
 
 
 def _peak() -> int:
-    """The most memory that this process ever had, in bytes; 0 where nothing tells it."""
+    """The most memory that this process ever had, in bytes; 0 where the system has no count."""
     try:
         from resource import RUSAGE_SELF, getrusage
     except ImportError:  # Windows

@@ -1,9 +1,9 @@
 """What is refused of a checkpoint, before any library reads it.
 
-A checkpoint may come from anybody. Of its files gcr reads weights in safetensors, and JSON and text
-that describe them; it runs no code, unpickles nothing, and follows no link to somewhere else. The
-libraries would ask, in the terminal, whether to run code, and believe every name in an index of
-weights. So one place looks first. It imports nothing heavy and opens only plain files.
+A checkpoint may come from anybody. Of its files gcr reads weights in safetensors, and the JSON and
+text that describe them; it runs no code, unpickles nothing, and follows no link out of the folder.
+The libraries would ask in the terminal whether to run code, and trust every name in an index of
+weights. So this module looks first. It imports nothing heavy and opens only plain files.
 """
 
 from __future__ import annotations
@@ -12,39 +12,56 @@ import json
 import re
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gcr.errors import ModelError
-from gcr.hub import configs
-from gcr.hub.configs import DAMAGED_HINT, PIPELINE, Json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    Json = Mapping[str, Any]
 
 READ = (".json", ".jinja", ".txt", ".model", ".safetensors")
-"""Endings of all that is read of a checkpoint."""
+"""Endings of the files that are read of a checkpoint."""
 
 OTHER_WEIGHTS = frozenset(
     (".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".npz", ".onnx", ".pickle", ".pkl", ".pt", ".pth")
 )
 UNPICKLED = "spk_dict.pt"
-"""What transformers unpickles of a Qwen2.5-Omni, whatever its weights are in."""
+"""The file of a Qwen2.5-Omni that transformers unpickles, whatever its weights are in."""
 
 TEMPLATES = "additional_chat_templates"
 DISTRIBUTED = re.compile(r"shard-\d{5}-model-")
-ENTRIES_MOST = 10_000
-TEXT_MOST = 64 * 1024**2  # bytes; the largest tokenizers have half of that
-CONFIG_MOST = 8 * 1024**2
+MOST_ENTRIES = 10_000
+MOST_TEXT_BYTES = 64 * 1024**2  # bytes; the largest tokenizers have half of that
+MOST_CONFIG_BYTES = 8 * 1024**2
 SAFE_HINT = "only safetensors are read: save it again in that format, or take another checkpoint"
 LINK_HINT = "copy the file itself into the folder"
 
+PIPELINE = "model_index.json"
+DAMAGED_HINT = "download it again"
+CODE_HINT = "take a checkpoint that transformers or diffusers have the code for"
+MOST_DEPTH = 64
+
+MOST_NUMBER = 1 << 31
+MOST_COUNT = 2048
+MOST_EDGE = 8192  # pixels
+MOST_AREA = 1 << 28  # pixels; Qwen-VL names areas where others name edges
+COUNTS = re.compile(r"(layers|blocks|depths?|stages|layers_per_block)$|num_(layers|blocks|stages)")
+EDGES = frozenset(("height", "width", "size", "image_size", "crop_size"))
+MOST_SAMPLES = 2048  # pixels of latents, for each of which a transformer makes a place
+AREAS = frozenset(("shortest_edge", "longest_edge", "min_pixels", "max_pixels"))
+UNLIMITED = "model_max_length"  # 10 ** 30 in many a tokenizer_config.json
+
 
 def check(folder: Path, model: str, *, is_pipeline: bool) -> None:
-    """Raise ModelError for a checkpoint that needs code of its own, that has other weights than
-    safetensors, or whose files are not what they should be.
+    """Raise ModelError for a checkpoint that needs code of its own, that has weights other than
+    safetensors, or whose files are damaged.
 
-    is_pipeline: whether diffusers is to load it, rather than transformers. model: its name, for
-        messages.
+    Arguments:
+        folder: of the checkpoint.
+        model: its name, for messages.
+        is_pipeline: whether diffusers is to load it, rather than transformers.
     """
     checkpoint = _Checkpoint(folder, model)
     if is_pipeline:
@@ -63,7 +80,7 @@ def has_weights(folder: Path) -> bool:
 
 
 class _Checkpoint:
-    """A folder whose links may lead to files of the folder, or to the hub's own store of them."""
+    """A folder, in which links may lead to files of the folder or of the hub's cache."""
 
     def __init__(self, folder: Path, model: str) -> None:
         self.folder = folder
@@ -81,18 +98,18 @@ class _Checkpoint:
                 f"{self.model} is not a diffusers pipeline: it has no {PIPELINE}",
                 "give the folder that save_pretrained wrote",
             )
-        parts = configs.parts(self.config(files[PIPELINE]), self.model)
+        parts = _pipeline_parts(self.config(files[PIPELINE]), self.model)
         self.check_weights(files)
         for name, kind in parts.items():
             place = self.folder / name
             place = place if place.is_dir() else self.folder  # as diffusers looks for it
             self.check_within(place)
-            # Of these, which class is taken is left to the part's own files.
+            # For these kinds the part's own files decide which class is made.
             automatic = bool(re.match(r"Auto[A-Z]", kind)) or kind.endswith("Processor")
             self.check_part(place, automatic=automatic)
 
     def check_part(self, folder: Path, *, automatic: bool) -> None:
-        """Check the files of one model. automatic: whether they say of which class it is."""
+        """Check the files of one model. automatic: whether they decide which class it has."""
         files = self.files(folder)
         named = {name: self.config(folder / name) for name in files if _is_config(name)}
         if "adapter_config.json" in files:
@@ -109,8 +126,8 @@ class _Checkpoint:
 
     def check_config(self, name: str, config: Json, *, automatic: bool) -> None:
         if automatic and config.get("auto_map"):
-            raise configs.needs_code(self.model, f"{name} names it in auto_map")
-        configs.check(config, name, self.model)
+            raise needs_code(self.model, f"{name} names it in auto_map")
+        check_config(config, name, self.model)
         weights = config.get("transformers_weights")
         if weights is not None and not _is_plain(str(weights).removesuffix(".index.json")):
             raise self._other_weights(f"{name} names {weights}")
@@ -152,20 +169,20 @@ class _Checkpoint:
                 raise self._other_weights(f"{self._shown(path)} names {name}")
 
     def files(self, folder: Path) -> dict[str, Path]:
-        """The files of one folder by their names, after a look at each that would be read."""
-        found = {}
+        """The files of one folder by their names. Raises ModelError for an unsafe one."""
+        files = {}
         try:
             for number, path in enumerate(folder.iterdir()):
-                if number >= ENTRIES_MOST:
+                if number >= MOST_ENTRIES:
                     raise ModelError(
-                        f"{self._shown(folder)} of {self.model} has more than {ENTRIES_MOST} files",
+                        f"{self._shown(folder)} of {self.model} has more than {MOST_ENTRIES} files",
                         "give the folder of one checkpoint",
                     )
                 if self._is_file(path):
-                    found[path.name] = path
+                    files[path.name] = path
         except OSError as error:
             raise self._damaged(folder, f"cannot be listed: {error.strerror}") from error
-        return dict(sorted(found.items()))
+        return dict(sorted(files.items()))
 
     def _is_file(self, path: Path) -> bool:
         is_read = path.suffix in READ
@@ -181,7 +198,7 @@ class _Checkpoint:
             return False
         if is_read:
             self.check_within(path)
-            if path.suffix != ".safetensors" and about.st_size > TEXT_MOST:
+            if path.suffix != ".safetensors" and about.st_size > MOST_TEXT_BYTES:
                 raise self._damaged(path, f"has {about.st_size} bytes, and no such file has")
         return True
 
@@ -196,7 +213,7 @@ class _Checkpoint:
 
     def config(self, path: Path) -> Json:
         """The object in a JSON file."""
-        most = TEXT_MOST if ".index" in path.name else CONFIG_MOST
+        most = MOST_TEXT_BYTES if ".index" in path.name else MOST_CONFIG_BYTES
         if path.stat().st_size > most:
             raise self._damaged(path, f"has {path.stat().st_size} bytes, and no such file has")
         try:
@@ -205,7 +222,7 @@ class _Checkpoint:
             raise self._damaged(path, f"is no JSON that can be read: {error}") from error
         if not isinstance(config, dict):
             raise self._damaged(path, "is no object of JSON")
-        if configs.is_too_deep(config):
+        if _is_too_deep(config):
             raise self._damaged(path, "is nested too deep to mean anything")
         return config
 
@@ -223,10 +240,110 @@ class _Checkpoint:
 
 
 def _is_config(name: str) -> bool:
-    """Whether a file says how a model is made, rather than which words there are."""
+    """Whether a file describes a model, rather than its vocabulary."""
     return name in {"config.json", "chat_template.json"} or name.endswith("_config.json")
 
 
 def _is_plain(name: str) -> bool:
-    """Whether this is the name of a file of safetensors in the same folder."""
+    """Whether this is the name of a safetensors file in the same folder."""
     return name.endswith(".safetensors") and re.fullmatch(r"\w[\w.+-]*", name) is not None
+
+
+# What configs may say: classes of the two libraries, and sizes of something real
+
+
+def _pipeline_parts(index: Json, model: str) -> dict[str, str]:
+    """The parts that the index of a pipeline names, and the class of each.
+
+    Raises ModelError for a class that neither diffusers nor transformers has.
+    """
+    if not isinstance(index.get("_class_name"), str) or "custom_pipeline" in index:
+        raise needs_code(model, f"{PIPELINE} names a pipeline of its own")
+    named = {}
+    for name, value in index.items():
+        if name.startswith("_") or not isinstance(value, list):
+            continue
+        if len(value) != 2 or not name.isidentifier():
+            raise ModelError(f"{PIPELINE} of {model} has a part that is none: {name}", DAMAGED_HINT)
+        library, kind = value
+        if library is None:
+            continue
+        if not isinstance(library, str) or not isinstance(kind, str):
+            raise ModelError(f"{PIPELINE} of {model} has a part that is none: {name}", DAMAGED_HINT)
+        if not _is_known(library):
+            raise needs_code(model, f"{PIPELINE} takes {name} from {library}")
+        if kind.endswith("Pipeline") or "Onnx" in kind:
+            raise ModelError(
+                f"{PIPELINE} of {model} has a part that cannot be checked: {name}, a {kind}",
+                "take a pipeline whose parts are models",
+            )
+        named[name] = kind
+    return named
+
+
+def needs_code(model: str, where: str) -> ModelError:
+    """The error for a model that comes with code. where: which file names it, and how."""
+    return ModelError(f"{model} needs code of its own, and gcr runs none: {where}", CODE_HINT)
+
+
+def _is_known(library: str) -> bool:
+    """Whether a library is diffusers, transformers, or a package of diffusers for one pipeline."""
+    if library in {"diffusers", "transformers"}:
+        return True
+    if not library.isidentifier():
+        return False
+    from importlib.util import find_spec
+
+    return find_spec(f"diffusers.pipelines.{library}") is not None
+
+
+def check_config(config: Json, name: str, model: str) -> None:
+    """Raise ModelError for a config that names a kernel to be fetched, or impossible sizes.
+
+    Arguments:
+        config: the values.
+        name: of the file, for messages.
+        model: its name, for messages.
+    """
+    for path, value in _leaves(config):
+        key = next((step for step in reversed(path) if isinstance(step, str)), "")
+        if key.endswith(("_implementation", "_implementation_internal")) and "/" in str(value):
+            raise needs_code(model, f"{name} names a kernel, {value}")
+        if excess := _excess(key, value):
+            raise ModelError(
+                f"{name} of {model} has {'.'.join(map(str, path))}: {value}, {excess}",
+                "take another checkpoint: nothing real is that large",
+            )
+
+
+def _is_too_deep(config: Json) -> bool:
+    return any(len(path) > MOST_DEPTH for path, _ in _leaves(config))
+
+
+def _leaves(value: object) -> Iterator[tuple[tuple[str | int, ...], object]]:
+    """The values in JSON that are neither lists nor objects, each after its path."""
+    waiting: list[tuple[tuple[str | int, ...], object]] = [((), value)]
+    while waiting:
+        path, item = waiting.pop()
+        if len(path) > MOST_DEPTH or not isinstance(item, dict | list):
+            yield path, item
+            continue
+        steps = item.items() if isinstance(item, dict) else enumerate(item)
+        waiting += [((*path, step), inner) for step, inner in steps]
+
+
+def _excess(key: str, value: object) -> str:
+    """Why a number of a config makes no sense; empty if it does."""
+    if isinstance(value, bool) or not isinstance(value, int) or key == UNLIMITED:
+        return ""
+    if abs(value) >= MOST_NUMBER:
+        return "which is no size of anything"
+    if COUNTS.search(key):
+        most = MOST_COUNT
+    elif key == "sample_size":
+        most = MOST_SAMPLES
+    elif key in EDGES:
+        most = MOST_EDGE
+    else:
+        most = MOST_AREA if key in AREAS else MOST_NUMBER
+    return f"over {most}" if value > most else ""

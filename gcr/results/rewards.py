@@ -22,7 +22,7 @@ from gcr.core.events import ignore
 from gcr.core.phrases import count
 from gcr.core.records import Critique, Request
 from gcr.critic import limits, rubric
-from gcr.device.libraries import imported
+from gcr.device.loading import imported
 from gcr.drawing import pixels
 from gcr.engine.machine import ThisMachine
 from gcr.engine.models import load_critic

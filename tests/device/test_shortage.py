@@ -8,10 +8,9 @@ import torch
 
 from gcr.device import card
 from gcr.device.card import TorchCard
-from gcr.device.ladder import Ladder
 from gcr.device.memory import SharedDevice
+from gcr.device.out_of_memory import Ladder, is_out_of_memory
 from gcr.device.residency import GIB
-from gcr.device.shortage import is_out_of_memory
 from gcr.engine import cluster
 from gcr.errors import ModelError
 from gcr.hub.checkpoints import named_errors

@@ -12,7 +12,7 @@ from fakes import SCORES, FakeCritic, FakeGenerator
 import gcr
 from gcr.critic import loading, local, quantized
 from gcr.critic.speaker import Decoding
-from gcr.device.gate import Gate
+from gcr.device.loading import Gate
 from gcr.device.memory import SharedDevice
 from gcr.drawing import generator
 from gcr.drawing.generator import Sampling

@@ -10,8 +10,7 @@ import torch
 from gcr.core.records import Candidate
 from gcr.critic import loading
 from gcr.device.memory import SharedDevice
-from gcr.device.pinned import Packed
-from gcr.device.weights import Part, Weights, _tensors
+from gcr.device.weights import Packed, Part, Weights, _tensors
 from gcr.drawing import generator
 from gcr.drawing.generator import Sampling
 from gcr.drawing.pipelines import modules

@@ -13,7 +13,7 @@ import yaml
 
 from gcr.cli.app import run
 from gcr.device import card
-from gcr.device.ladder import Ladder
+from gcr.device.out_of_memory import Ladder
 from gcr.diagnose import overlap, tuning
 from gcr.diagnose.bench import timed
 from gcr.diagnose.tuning import Curve, Point

@@ -162,8 +162,8 @@ def test_the_prompts_of_a_dead_worker_go_on_from_their_saved_rounds(tool):
 def test_what_workers_log_as_a_warning_is_told_once(tool):
     class Full(Deadly):
         def draw(self, candidates, starts=(), sources=()):
-            logging.getLogger("gcr.device.ladder").warning("out of memory: 1 image at once")
-            logging.getLogger("gcr.device.ladder").info("a detail")
+            logging.getLogger("gcr.device.out_of_memory").warning("out of memory: 1 image at once")
+            logging.getLogger("gcr.device.out_of_memory").info("a detail")
             return super().draw(candidates, starts, sources)
 
     tool.generator = Full()

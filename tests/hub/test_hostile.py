@@ -12,7 +12,7 @@ import hostile
 import pytest
 
 from gcr.errors import ModelError
-from gcr.hub import configs, templates, vetting
+from gcr.hub import templates, vetting
 
 CODE = "needs code of its own, and gcr runs none"
 SAFE = "only safetensors are read"
@@ -147,7 +147,7 @@ def test_files_of_the_hubs_own_store_are_in_the_folder(bases, tmp_path):
     ],
 )
 def test_what_real_configs_say_is_not_refused(config):
-    configs.check(config, "config.json", "theirs")
+    vetting.check_config(config, "config.json", "theirs")
 
 
 def test_templates_may_pass_arguments_on_and_be_several():

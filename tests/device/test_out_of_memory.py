@@ -10,8 +10,8 @@ import torch
 
 from gcr.core.records import Candidate
 from gcr.critic import loading, local
-from gcr.device.ladder import Ladder
 from gcr.device.memory import SharedDevice
+from gcr.device.out_of_memory import Ladder
 from gcr.drawing import generator
 from gcr.drawing.generator import Sampling
 from gcr.errors import ModelError

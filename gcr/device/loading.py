@@ -1,16 +1,21 @@
-"""Loading a model has the process to itself; work goes on before and after it.
+"""Importing libraries and building models, which has the process to itself.
 
 While they build a model, transformers and diffusers change what all threads share: torch's default
 dtype, the functions that make and fill weights. A second model that is built meanwhile comes out
-with weights that are not there, and a model at work would compute in the wrong precision.
+without weights, and a model at work would compute in the wrong precision. So threads that work pass
+a gate, which threads that load close.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import Counter
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING
+
+from gcr.core.background import in_background
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,16 +23,16 @@ if TYPE_CHECKING:
 
 
 class Gate:
-    """Passed by many threads that work, or by one that loads, which goes first.
+    """A lock that many threads share to work, or one thread has alone to load, which goes first.
 
-    A thread that is inside may pass again in the same way, and to work while it loads.
+    A thread that is inside may enter again in the same way, and may work while it loads.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._working: Counter[int] = Counter()  # by thread
         self._waiting = 0  # to load
-        self._loading = 0  # how often the thread that loads has passed
+        self._loading = 0  # how often the thread that loads has entered
         self._loader: int | None = None
 
     @contextmanager
@@ -97,3 +102,14 @@ def loading() -> Iterator[None]:
         finally:
             # diffusers leaves its own where a model could not be built.
             torch.set_default_dtype(dtype)
+
+
+def imported(*names: str) -> None:
+    """Have modules imported on a stack of their own.
+
+    torch.fx, which torch, transformers and diffusers import, keeps the stack on which it is first
+    imported until Python's garbage collector runs, and with it our callers and their models.
+    """
+    missing = [name for name in names if name not in sys.modules]
+    if missing:
+        in_background(lambda: [import_module(name) for name in missing])()
