@@ -164,7 +164,7 @@ def batch(
     from gcr.engine import plan as plans
     from gcr.engine.machine import ThisMachine
     from gcr.inputs import jobs
-    from gcr.results import layouts
+    from gcr.results import benchmarks
     from gcr.settings.resolving import traced
 
     pace = batching.paced(wave, shard, max_failures, ray, workers)
@@ -172,7 +172,7 @@ def batch(
     reading = plans.Reading(column, wildcards, literal, skip_bad)
     plan = plans.make(files, resolved.settings, reading)
     if layout:
-        layouts.check(layout, plan.jobs)
+        benchmarks.check(layout, plan.jobs)
     if dry_run:
         prompts = len(jobs.shard(plan.jobs, *pace.shard))
         forecast.show(resolved, prompts, as_json=as_json)
@@ -261,12 +261,12 @@ def show(folder: Path, what: str, terminal: "BatchTerminal | CompareTerminal | N
 def _lay_out(outcome: "BatchOutcome", layout: str | None, *, quiet: bool) -> None:
     """Write the layout, if one is wanted, of what is done, here or elsewhere; of nothing, none."""
     from gcr.cli.export import say
-    from gcr.results import exporting
+    from gcr.results import benchmarks
 
     if layout is None or len(outcome.failures) == len(outcome.results):
         return
-    written = exporting.export([outcome.folder], layout)
-    say([*written.said(), f"its scorer's folders are in {written.folder}"], quiet=quiet)
+    written = benchmarks.export([outcome.folder], layout)
+    say([*written.summary(), f"its scorer's folders are in {written.folder}"], quiet=quiet)
 
 
 def said(outcome: "BatchOutcome") -> str:

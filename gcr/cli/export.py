@@ -75,19 +75,19 @@ def export(
     from gcr.ui import logs  # it takes a while, which --help need not wait for
 
     logs.set_up(verbose=False, quiet=quiet)
-    from gcr.results import exporting, pairfiles
-    from gcr.results.layouts import LAYOUTS
+    from gcr.results import benchmarks, pairs
+    from gcr.results.benchmarks import LAYOUTS
 
-    if form not in (known := (*LAYOUTS, *pairfiles.SUFFIXES)):
+    if form not in (known := (*LAYOUTS, *pairs.SUFFIXES)):
         raise UsageError(f"no format {form!r}", f"known: {', '.join(known)}")
     if form in LAYOUTS:
         if all_pairs or min_gap:
             raise UsageError(f"--all-pairs and --min-gap are not for {form}", "leave them out")
-        layout = exporting.export(folders, form, output)
-        said, told, path = layout.said(), layout.as_json(), layout.folder
+        layout = benchmarks.export(folders, form, output)
+        said, told, path = layout.summary(), layout.as_json(), layout.folder
     else:
-        file = pairfiles.export(folders, form, output, every=all_pairs, min_gap=min_gap)
-        said, told, path = [file.found.said()], file.as_json(), file.path
+        file = pairs.export(folders, form, output, every=all_pairs, min_gap=min_gap)
+        said, told, path = [file.preferences.summary()], file.as_json(), file.path
     say(said, quiet=quiet)
     typer.echo(json.dumps(told) if as_json else path)
 

@@ -144,7 +144,7 @@ def test_all_arms_of_a_comparison_have_one_checklist(cli, critic, monkeypatch):
 
 
 def test_pairs_of_images_that_were_held_against_different_checklists_are_left_out(cli, critic):
-    from gcr.results.preferences import gather
+    from gcr.results.pairs import gather
 
     folder = begun()
     lines = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]

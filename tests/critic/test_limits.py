@@ -175,7 +175,7 @@ def test_a_comparison_marks_what_it_was_steered_by(cli, tmp_path, monkeypatch):
 
 
 def test_pairs_for_training_rest_on_scores_that_are_trusted(cli):
-    from gcr.results.preferences import gather
+    from gcr.results.pairs import gather
 
     critiques = {i: Critique(overall=i / 10, raw="x") for i in range(4)}
     cli.models["critic"] = marked(FakeCritic(critiques))

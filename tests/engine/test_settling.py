@@ -166,7 +166,7 @@ def test_a_gain_within_the_noise_is_claimed_nowhere(cli, tmp_path):
 
 
 def test_what_was_settled_is_what_is_exported(cli):
-    from gcr.results.preferences import gather
+    from gcr.results.pairs import gather
 
     _, told = refined(cli, {4: 0.2, 5: 0.9, 6: 0.99}, [5])
     (pair,) = gather([Path(told["folder"])]).pairs

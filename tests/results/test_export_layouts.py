@@ -11,7 +11,7 @@ from PIL import Image
 
 from gcr.engine import models
 from gcr.errors import GcrError, UsageError
-from gcr.results import exporting
+from gcr.results import benchmarks
 from gcr.storage.metadata import read
 
 GENEVAL = (
@@ -218,7 +218,7 @@ def test_without_hard_links_images_are_copied(cli, monkeypatch):
         raise OSError(18, "Invalid cross-device link")
 
     monkeypatch.setattr(os, "link", refuse)
-    exporting.export([Path("b")], "geneval", Path("copied"))
+    benchmarks.export([Path("b")], "geneval", Path("copied"))
     image = Path("copied/raw/00000/samples/0000.png")
     assert image.read_bytes() == Path("b/runs/1/00-0.png").read_bytes()
     assert not image.samefile("b/runs/1/00-0.png")
@@ -257,11 +257,11 @@ def test_a_missing_image_is_named(cli):
     cli("batch", "g.jsonl", "--into", "b", "--rounds", "1")
     Path("b/runs/2/best.png").unlink()
     with pytest.raises(GcrError, match=r"cannot read b/runs/2/best\.png"):
-        exporting.export([Path("b")], "geneval")
+        benchmarks.export([Path("b")], "geneval")
 
 
 def test_geneval2_takes_one_batch(cli):
     cli("batch", "g.jsonl", "--into", "b", "--rounds", "1")
     cli("batch", "g.jsonl", "--into", "c", "--rounds", "1", "--seed", "5")
     with pytest.raises(UsageError, match="one image of each prompt"):
-        exporting.export([Path("b"), Path("c")], "geneval2", Path("o"))
+        benchmarks.export([Path("b"), Path("c")], "geneval2", Path("o"))

@@ -13,7 +13,7 @@ import gcr
 from gcr.core.records import AspectScore, Critique, Preference
 from gcr.engine import models
 from gcr.errors import GcrError, UsageError
-from gcr.results.preferences import gather
+from gcr.results.pairs import gather
 
 SCORES = {0: 0.2, 1: 0.4, 2: None, 3: 0.8}
 
