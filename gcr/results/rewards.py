@@ -6,8 +6,8 @@
 This is the call of DDPO (`trl`, ddpo-pytorch) and of the score functions of flow_grpo. Only the
 critic is loaded, once. A reward is the score of an image, 0-1, against its own prompt.
 
-An image without a score has no reward: that is an error, unless the trainer says what such an
-image is to have. Any number would teach something that nobody judged, and NaN spreads through the
+An image without a score has no reward: that is an error, unless the trainer says which reward such
+an image gets. Any number would teach something that was not judged, and NaN spreads through the
 mean of its whole batch.
 """
 
@@ -41,12 +41,13 @@ FLAGS = tuple(CriticOptions.__annotations__)
 class Reward:
     """A critic that is loaded, as a function of images and prompts.
 
-    unscored: the reward of an image that has no score, because it is blank or not finite or the
-        critic's reply could not be read twice; None: it is an error.
-    device: as torch spells it, such as `cuda:1`; None: the GPU that this process is set to, where
-        there is one.
-    flags: settings by the names of their options: profile, critic, rubric, score, judges,
-        trust_endpoint.
+    Arguments:
+        unscored: the reward of an image that has no score, because it is blank or not finite or
+            the critic's reply could not be read twice; None: it is an error.
+        device: as torch spells it, such as `cuda:1`; None: the current GPU of this process, where
+            there is one.
+        flags: settings by the names of their options: profile, critic, rubric, score, judges,
+            trust_endpoint.
 
     May be called from several threads, which take turns. Raises GcrError.
     """
@@ -73,24 +74,28 @@ class Reward:
     ) -> tuple[list[float], dict[str, object]]:
         """The rewards, and {"critiques": a gcr.core.records.Critique for each image}.
 
-        images: (batch, 3, height, width) in 0-1, or as `gcr.drawing.pixels.drawings` takes them.
-        metadata: what the trainer knows of the prompts; never shown to the critic.
+        Arguments:
+            images: (batch, 3, height, width) in 0-1, or as `gcr.drawing.pixels.drawings` has it.
+            prompts: one for each image.
+            metadata: what the trainer knows of the prompts; never shown to the critic.
         """
         critiques = self.judge(images, prompts)
         return _rewards(critiques, self.unscored), {"critiques": critiques}
 
     def judge(self, images: Any, prompts: Sequence[str]) -> list[Critique]:
-        """What the critic says of each image. One that is faulty is not shown to it."""
-        drawn = pixels.drawings(images)
-        requests = [Request(prompt) for prompt in _checked(prompts, len(drawn))]
+        """The critique of each image; a faulty image has one without a score."""
+        drawings = pixels.drawings(images)
+        requests = [Request(prompt) for prompt in _checked(prompts, len(drawings))]
         for request in requests:
             limits.check(request.prompt, self._settings)
-        critiques = [Critique(problem=f"{one.fault} image") for one in drawn]
-        fit = [i for i, one in enumerate(drawn) if not one.fault]
+        critiques = [Critique(problem=f"{drawing.fault} image") for drawing in drawings]
+        fit = [i for i, drawing in enumerate(drawings) if not drawing.fault]
         if not fit:
             return critiques
         with self._turn:
-            judged = self._critic.judge([requests[i] for i in fit], [drawn[i].image for i in fit])
+            judged = self._critic.judge(
+                [requests[i] for i in fit], [drawings[i].image for i in fit]
+            )
         for i, critique in zip(fit, judged, strict=True):
             critiques[i] = critique
         return critiques
@@ -103,17 +108,17 @@ def reward(
     unscored: float | None = None,
     **flags: Unpack[CriticOptions],
 ) -> list[float]:
-    """The rewards of images, by a critic that stays loaded until one of other settings is needed.
+    """The rewards of images, as `Reward(unscored=…, **flags)(images, prompts)[0]`.
 
-    The first of what `Reward(...)` gives.
+    The critic stays loaded until a call has other settings.
     """
     key = json.dumps(_resolved(flags).recorded(), sort_keys=True)
     with _turn:
         if key not in _loaded:
-            _loaded.clear()  # before the next one needs its room
+            _loaded.clear()  # frees memory before the next critic is loaded
             _loaded[key] = Reward(**flags)
-        held = _loaded[key]
-    return _rewards(held.judge(images, prompts), unscored)
+        loaded = _loaded[key]
+    return _rewards(loaded.judge(images, prompts), unscored)
 
 
 _loaded: dict[str, Reward] = {}
@@ -121,7 +126,7 @@ _turn = threading.Lock()
 
 
 def _here() -> str:
-    """The device of this process, with its number: in other threads `cuda` alone is the first."""
+    """The current device with its number: in other threads `cuda` alone means the first GPU."""
     imported("torch")
     import torch
 
@@ -138,8 +143,8 @@ def _resolved(flags: Mapping[str, object]) -> Settings:
 def _checked(prompts: Sequence[str], images: int) -> list[str]:
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
     if len(texts) != images:
-        given = f"{count(images, 'image')} and {count(len(texts), 'prompt')}"
-        raise UsageError(given, "give one prompt for each")
+        counts = f"{count(images, 'image')} and {count(len(texts), 'prompt')}"
+        raise UsageError(counts, "give one prompt for each")
     for number, text in enumerate(texts):
         if not isinstance(text, str) or not text.strip():
             raise UsageError(f"prompt {number} says nothing: {text!r}", "give the words of it")
@@ -147,7 +152,7 @@ def _checked(prompts: Sequence[str], images: int) -> list[str]:
 
 
 def _rewards(critiques: Sequence[Critique], unscored: float | None) -> list[float]:
-    """Raises GcrError for an image without a score, where nothing stands in for it."""
+    """The scores. Raises GcrError for an image without one, where `unscored` is None."""
     missing = [f"image {i}: {c.problem}" for i, c in enumerate(critiques) if c.overall is None]
     if missing and unscored is None:
         more = f"; and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -155,5 +160,5 @@ def _rewards(critiques: Sequence[Critique], unscored: float | None) -> list[floa
             f"{len(missing)} of {count(len(critiques), 'image')} unscored ({missing[0]}{more})",
             "give unscored=, the reward that such an image is to have, or another rubric",
         )
-    stand_in = float("nan") if unscored is None else float(unscored)
-    return [stand_in if c.overall is None else c.overall for c in critiques]
+    substitute = float("nan") if unscored is None else float(unscored)
+    return [substitute if c.overall is None else c.overall for c in critiques]

@@ -1,7 +1,7 @@
 """Pages to look at: of one run, of a batch, and of a comparison.
 
 A page is one HTML file that loads nothing but the images beside it, or not even those. Folders are
-read as they are, also while somebody works in them; nothing is written but pages and thumbnails.
+read as they are, also while a process works in them; only pages and thumbnails are written.
 """
 
 from __future__ import annotations
@@ -33,10 +33,13 @@ logger = logging.getLogger(__name__)
 def report(folder: Path, output: Path | None = None, *, standalone: bool = False) -> Path:
     """Write the page of a run, a batch or a comparison; returns where it is.
 
-    output: the file; None: index.html in the folder, with a page for each run that it links to.
-    standalone: embed all images, and link to no other file.
+    Arguments:
+        folder: of the run, batch or comparison, which may be in progress.
+        output: the file; None: index.html in the folder, with a page for each run that it links to.
+        standalone: embed all images, and link to no other file.
+
     Raises UsageError where the folder holds none of them, GcrError for what cannot be read or
-    written; of a gallery's runs, one that cannot be read is a warning.
+    written. A run of a gallery that cannot be read is a warning.
     """
     page = output or folder / NAME
     if page.is_dir():
@@ -45,7 +48,7 @@ def report(folder: Path, output: Path | None = None, *, standalone: bool = False
     if (folder / "run.json").exists():
         write(page, run.page(folder, pictures))
     elif (folder / "batch.json").exists():
-        # Several processes may be at the end of their share of one batch.
+        # Several processes may finish their shares of one batch at the same time.
         with nullcontext() if output else turn(folder / RUNS):
             if output is None and not standalone:
                 _write_runs(batch.runs(folder), folder)
@@ -104,7 +107,7 @@ def _write_runs(folders: list[Path], gallery: Path) -> None:
         pictures = Pictures(page, embed=False)
         try:
             content = run.page(folder, pictures, back=pictures.link(gallery / NAME))
-        except GcrError as error:  # one damaged run leaves the others to be looked at
+        except GcrError as error:  # one damaged run must not hide the others
             logger.warning("%s has no page: %s", folder, error.message)
             continue
         write(page, content)

@@ -11,6 +11,7 @@ from gcr.core.phrases import STOPPED, described
 from gcr.core.records import Result, StopReason, image_name
 from gcr.results.report.page import NAME, names, render
 from gcr.results.report.pictures import Picture, Pictures
+from gcr.storage import runfolder
 from gcr.storage.batchfolder import BatchFolder
 from gcr.storage.summary import Summary
 
@@ -22,9 +23,13 @@ GAIN = 0.005
 class Card:
     """A prompt as the gallery shows it.
 
-    best, raw: raw is None where it is the best, or where there is none.
-    gain: of the score; None where one of the two has none. kind: `gained`, `same` or `failed`.
-    link: to the page of its run; empty where there is none.
+    Attributes:
+        result: its line of the summary.
+        best: its best image, or failing that the first.
+        raw: the first image; None where it is shown as `best`, or there is none.
+        gain: of the score; None where one of the two has none.
+        kind: `gained`, `same` or `failed`.
+        link: to the page of its run; empty where there is none.
     """
 
     result: Result
@@ -39,7 +44,15 @@ class Card:
 class Figures:
     """A batch in numbers.
 
-    raw, best: mean scores, and scored, how many prompts they are of: those that have both.
+    Attributes:
+        raw: mean score of the first images; None: no prompt has both scores.
+        best: mean score of the best images; None: no prompt has both scores.
+        scored: how many prompts the means are of, which have both scores.
+        gained: how many prompts have a better best image than chance explains.
+        failed: how many prompts failed.
+        images: drawn in all.
+        seconds: spent drawing and judging.
+        untrusted: how many prompts the critic does not understand completely.
     """
 
     raw: float | None
@@ -81,12 +94,12 @@ def page(folder: Path, pictures: Pictures) -> bytes:
 def runs(folder: Path) -> list[Path]:
     """The folders of a batch's runs that have begun."""
     batch = BatchFolder.open(folder)
-    found = (batch.run_path(job) for job in batch.jobs)
-    return [path for path in found if (path / "run.json").exists()]
+    paths = (batch.run_path(job) for job in batch.jobs)
+    return [path for path in paths if (path / runfolder.NAME).exists()]
 
 
 def _results(batch: BatchFolder) -> list[Result]:
-    """What came of the prompts that are done, in order."""
+    """The results of the prompts that are done, in order."""
     summary = Summary(batch.path, tolerant=True)
     summary.refresh()
     return [summary.results[job.id] for job in batch.jobs if job.id in summary.results]
@@ -94,8 +107,8 @@ def _results(batch: BatchFolder) -> list[Result]:
 
 def _cards(folder: Path, results: Sequence[Result], pictures: Pictures) -> list[Card]:
     paths = [path for result in results for path in _images(folder, result) if path]
-    made = pictures.small(paths)
-    return [_card(folder, result, made, pictures) for result in results]
+    thumbnails = pictures.small(paths)
+    return [_card(folder, result, thumbnails, pictures) for result in results]
 
 
 def _images(folder: Path, result: Result) -> tuple[Path | None, Path | None]:
@@ -104,19 +117,21 @@ def _images(folder: Path, result: Result) -> tuple[Path | None, Path | None]:
     return best, folder / result.folder / image_name(0, 0) if result.images else None
 
 
-def _card(folder: Path, result: Result, made: Mapping[Path, Picture], pictures: Pictures) -> Card:
+def _card(
+    folder: Path, result: Result, thumbnails: Mapping[Path, Picture], pictures: Pictures
+) -> Card:
     best, raw = _images(folder, result)
     shown = best or raw
     gain = None if result.raw is None or result.best is None else result.best - result.raw
     kind = "failed" if result.failure else "gained" if _is_gain(gain, result) else "same"
-    own = folder / result.folder / NAME
+    run_page = folder / result.folder / NAME
     return Card(
         result,
-        made[shown] if shown else Picture(problem="no image"),
-        made[raw] if raw and best else None,
+        thumbnails[shown] if shown else Picture(problem="no image"),
+        thumbnails[raw] if raw and best else None,
         gain,
         kind,
-        pictures.link(own) if own.exists() else "",
+        pictures.link(run_page) if run_page.exists() else "",
     )
 
 
@@ -136,5 +151,5 @@ def _figures(cards: Sequence[Card]) -> Figures:
 
 
 def _is_gain(gain: float | None, result: Result) -> bool:
-    """Whether a gain is more than chance, where that is known, and than what is shown as none."""
+    """Whether a gain is more than chance, where that is known, and than GAIN."""
     return gain is not None and gain > max(GAIN, result.noise)

@@ -1,6 +1,6 @@
-"""Where the marks of the charts stand; the templates draw them.
+"""The geometry of the charts, which the templates draw.
 
-Horizontal places are percentages, so that a chart is as wide as its page and its text is never
+Horizontal places are percentages, so that a chart is as wide as its page and its text is not
 scaled; vertical ones are pixels.
 """
 
@@ -24,7 +24,15 @@ def _y(score: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """One attempt. x: in %. y: in px. score: None for an unscored one, which stands at the foot."""
+    """An attempt in the chart of scores.
+
+    Attributes:
+        x: in %.
+        y: in px; of an unscored attempt that of the score 0.
+        score: 0-1; None: unscored.
+        image: its name.
+        round: its index.
+    """
 
     x: float
     y: float
@@ -47,10 +55,14 @@ class Segment:
 class Scores:
     """The scores of a run over its rounds.
 
-    line: the best so far, a step for each round that has one.
-    ticks: (x, round) of the axis below; grid: (y, score) of the lines across. height: in px.
-    target: the y of the score at which the run stops; None: there is none below 1.
-    band: from which y to which scores are within chance of the best; None: nothing is known of it.
+    Attributes:
+        dots: the attempts.
+        line: the best score so far, a step for each round that has one.
+        ticks: (x, round) of the axis below.
+        target: the y of the score at which the run stops; None: there is none below 1.
+        band: between which y scores differ from the best only by chance; None: unknown.
+        grid: (y, score) of the lines across.
+        height: in px.
     """
 
     dots: tuple[Dot, ...]
@@ -65,9 +77,13 @@ class Scores:
 def scores(
     run: Run, bests: Sequence[float | None], best: float | None = None, noise: float = 0.0
 ) -> Scores:
-    """bests: the score of the best image after each round; None: nothing was scored yet.
+    """The chart of a run's scores.
 
-    best: of the best image at the end. noise: how far scores may be apart by chance; 0: unknown.
+    Arguments:
+        run: the run.
+        bests: the score of the best image after each round; None: nothing was scored yet.
+        best: the score of the best image at the end.
+        noise: how far scores may differ by chance; 0: unknown.
     """
     width = 100 / max(1, len(run.rounds))
     dots = []
@@ -97,7 +113,13 @@ def _steps(bests: Sequence[float | None], width: float) -> list[Segment]:
 
 @dataclass(frozen=True, slots=True)
 class Whisker:
-    """A mean difference with its interval. x, low, high: in %; low and high None: no interval."""
+    """A mean difference with its interval.
+
+    Attributes:
+        x: in %.
+        low: the interval's lower end, in %; None: there is no interval.
+        high: its upper end, in %; None: there is no interval.
+    """
 
     x: float
     low: float | None
@@ -106,13 +128,17 @@ class Whisker:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """A scale of differences, the same on both sides of 0. reach: the largest it shows."""
+    """A scale of differences, the same on both sides of 0.
+
+    Attributes:
+        reach: the largest difference that it shows.
+    """
 
     reach: float
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Scale:
-        """The scale that shows all of the values, to a twentieth."""
+        """The smallest scale that shows all of the values, its reach a multiple of 0.05."""
         largest = max((abs(value) for value in values), default=0.0)
         return cls(max(1, math.ceil(round(largest / 0.05, 6))) * 0.05)
 

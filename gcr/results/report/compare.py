@@ -1,4 +1,4 @@
-"""The page of a comparison: what was shown, and every prompt with its arms side by side."""
+"""The page of a comparison: the result, and every prompt with its arms side by side."""
 
 from __future__ import annotations
 
@@ -22,7 +22,21 @@ VERDICTS = {"better": "better", "worse": "worse"}  # those that have a colour
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What one arm made of a prompt. won: whether no other arm has as high a score."""
+    """What one arm made of a prompt.
+
+    Attributes:
+        name: of the arm.
+        picture: its best image.
+        link: to the page of its run; empty where there is none.
+        score: the evaluator's; None: unscored.
+        critic: the critic's score, 0-1; None: unscored.
+        images: how many were drawn.
+        seconds: spent drawing and judging.
+        failure: why the run did not end well; empty where it did.
+        won: whether no other arm has as high a score.
+        suspect: whether the critic prefers it and the evaluator does not.
+        untrusted: phrases of the prompt that the critic does not understand.
+    """
 
     name: str
     picture: Picture
@@ -41,8 +55,15 @@ class Shown:
 class Prompt:
     """A prompt as the gallery shows it.
 
-    category: its number among the page's categories. gain: of the arms that the page contrasts.
-    score: the highest. kinds: what the gallery can be filtered by.
+    Attributes:
+        id: of the prompt.
+        anchor: its place in the page.
+        prompt: the words.
+        category: its number among the page's categories; None: it has none.
+        arms: what each arm made of it.
+        gain: the difference of the two arms that the page contrasts.
+        score: the highest of the evaluator's.
+        kinds: what the gallery can be filtered by.
     """
 
     id: str
@@ -57,9 +78,9 @@ class Prompt:
 
 def page(folder: Path, pictures: Pictures) -> bytes:
     """The page of the comparison in a folder. Raises GcrError where it cannot be read."""
-    told = _read(folder)
+    record = _read(folder)
     try:
-        values = _values(told, folder, pictures)
+        values = _values(record, folder, pictures)
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise _damaged(folder, error) from error
     return render("compare.html", ["gallery.js"], values)
@@ -69,17 +90,17 @@ def runs(folder: Path) -> list[Path]:
     """The folders of a comparison's runs that are there."""
     prompts = _read(folder)["prompts"]
     try:
-        found = [folder / arm["run"] for prompt in prompts for arm in prompt["arms"].values()]
+        paths = [folder / arm["run"] for prompt in prompts for arm in prompt["arms"].values()]
     except (KeyError, TypeError, AttributeError) as error:
         raise _damaged(folder, error) from error
-    return [path for path in dict.fromkeys(found) if (path / "run.json").exists()]
+    return [path for path in dict.fromkeys(paths) if (path / "run.json").exists()]
 
 
 def _read(folder: Path) -> dict[str, Any]:
     path = folder / "compare.json"
     try:
-        told = structured.record(path)
-        return {**told, "prompts": list(told["prompts"])}
+        record = structured.record(path)
+        return {**record, "prompts": list(record["prompts"])}
     except OSError as error:
         raise GcrError(f"cannot read {path}: {error.strerror or error}", "compare again") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -91,36 +112,38 @@ def _damaged(folder: Path, error: Exception) -> GcrError:
     return GcrError(message, "compare again, or name a folder that gcr compare made")
 
 
-def _values(told: dict[str, Any], folder: Path, pictures: Pictures) -> dict[str, Any]:
-    pairs = told["pairs"]
+def _values(record: dict[str, Any], folder: Path, pictures: Pictures) -> dict[str, Any]:
+    pairs = record["pairs"]
     ends = [end for pair in pairs for end in (pair["difference"], *(pair["interval"] or ()))]
     scale = Scale.of([end for end in ends if end is not None])
-    contrast = _contrast(told["arms"])
-    gallery = _Gallery(told, folder, pictures, contrast)
-    known = {p["id"]: (_anchor(place), p["prompt"]) for place, p in enumerate(told["prompts"])}
-    evaluator = told["evaluator"]
+    contrast = _contrast(record["arms"])
+    gallery = _Gallery(record, folder, pictures, contrast)
+    prompts = {
+        p["id"]: {"anchor": _anchor(place), "prompt": p["prompt"]}
+        for place, p in enumerate(record["prompts"])
+    }
+    evaluator = record["evaluator"]
     return {
-        "id": told["id"],
-        "started": told["started"],
-        "seconds": told["seconds"],
-        "files": names(told["files"]),
+        "id": record["id"],
+        "started": record["started"],
+        "seconds": record["seconds"],
+        "files": names(record["files"]),
         "evaluator": " ".join(filter(None, (evaluator["name"], evaluator["model"]))),
-        "critic": told["critic"],
-        "budget": _budget(told["equal"], told["budget"]),
-        "arms": [{**arm, "link": _link(folder / arm["folder"], pictures)} for arm in told["arms"]],
+        "critic": record["critic"],
+        "budget": _budget(record["equal"], record["budget"]),
+        "arms": [
+            {**arm, "link": _link(folder / arm["folder"], pictures)} for arm in record["arms"]
+        ],
         "answer": _answer(pairs, contrast),
         "pairs": [_pair(pair, scale) for pair in pairs if not pair["category"]],
         "categories": _by_category([_pair(pair, scale) for pair in pairs if pair["category"]]),
         "scale": scale,
-        "suspicions": _suspicions(told),
-        "suspects": [
-            {**one, "anchor": known[one["id"]][0], "prompt": known[one["id"]][1]}
-            for one in told["suspects"]
-        ],
+        "suspicions": _suspicions(record),
+        "suspects": [{**suspect, **prompts[suspect["id"]]} for suspect in record["suspects"]],
         "choices": gallery.categories,
         "contrast": " against ".join(contrast) if contrast else "",
         "prompts": gallery.prompts(),
-        "groups": {"Settings": told["settings"], "Versions": told["versions"]},
+        "groups": {"Settings": record["settings"], "Versions": record["versions"]},
     }
 
 
@@ -130,7 +153,7 @@ def _budget(equal: str, budget: float) -> str:
 
 
 def _pair(pair: dict[str, Any], scale: Scale) -> dict[str, Any]:
-    """A pair of arms as the page shows it. p: after correction for all that was tested together."""
+    """A pair of arms as the page shows it; its p is corrected for all pairs tested together."""
     difference, interval = pair["difference"], pair["interval"]
     corrected = pair.get("adjusted")
     between = f", from {signed(interval[0])} to {signed(interval[1])}" if interval else ""
@@ -144,16 +167,17 @@ def _pair(pair: dict[str, Any], scale: Scale) -> dict[str, Any]:
 
 
 def _by_category(pairs: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """What there is of each pair of arms, by the name of the pair."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    """The results by category of each pair of arms, by the name of the pair."""
+    by_name: dict[str, list[dict[str, Any]]] = {}
     for pair in pairs:
-        found.setdefault(f"{pair['arm']} against {pair['against']}", []).append(pair)
-    return found
+        by_name.setdefault(f"{pair['arm']} against {pair['against']}", []).append(pair)
+    return by_name
 
 
 def _contrast(arms: Sequence[dict[str, Any]]) -> tuple[str, str] | None:
-    """The two arms that matter: the first that refines, or else the last, against the raw one, or
-    else the first. None where there are no two.
+    """The two arms whose difference matters most; None where there are no two.
+
+    The first that refines, or else the last, against the raw one, or else the first.
     """
     against = next((arm for arm in arms if arm["strategy"] == RAW), arms[0])
     others = [arm for arm in arms if arm is not against]
@@ -163,7 +187,7 @@ def _contrast(arms: Sequence[dict[str, Any]]) -> tuple[str, str] | None:
 
 
 def _answer(pairs: Sequence[dict[str, Any]], contrast: tuple[str, str] | None) -> str:
-    """What may be said of the two arms that matter, in one line."""
+    """The result for the two arms that matter most, in one line."""
     for pair in pairs:
         names = pair["arm"], pair["against"]
         if pair["category"] or contrast is None or set(names) != set(contrast):
@@ -177,40 +201,41 @@ def _answer(pairs: Sequence[dict[str, Any]], contrast: tuple[str, str] | None) -
     return ""
 
 
-def _suspicions(told: dict[str, Any]) -> list[dict[str, Any]]:
-    """The pairs of arms whose suspects are more than chance; none in what older versions wrote,
-    where suspects were not counted both ways.
+def _suspicions(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The pairs of arms with more suspects than chance explains.
+
+    Older versions did not count suspects both ways, and recorded no such pairs.
     """
-    return [one for one in told.get("suspicions", ()) if one["founded"]]
+    return [pair for pair in record.get("suspicions", ()) if pair["founded"]]
 
 
 class _Gallery:
-    """The prompts of a comparison, and what they are shown with.
+    """The prompts of a comparison, as the page shows them.
 
-    contrast: the two arms whose difference is shown of each prompt.
+    contrast: the two arms whose difference is shown for each prompt.
     """
 
     def __init__(
         self,
-        told: dict[str, Any],
+        record: dict[str, Any],
         folder: Path,
         pictures: Pictures,
         contrast: tuple[str, str] | None,
     ) -> None:
         self._contrast = contrast
-        self._told = told
+        self._record = record
         self._folder = folder
         self._pictures = pictures
-        arms = [arm for prompt in told["prompts"] for arm in prompt["arms"].values()]
-        self._made = pictures.small(folder / arm["image"] for arm in arms if arm["image"])
-        self._suspects = {(one["id"], one["arm"]) for one in told["suspects"]}
-        self._names = [arm["name"] for arm in told["arms"]]
+        arms = [arm for prompt in record["prompts"] for arm in prompt["arms"].values()]
+        self._thumbnails = pictures.small(folder / arm["image"] for arm in arms if arm["image"])
+        self._suspects = {(suspect["id"], suspect["arm"]) for suspect in record["suspects"]}
+        self._names = [arm["name"] for arm in record["arms"]]
         self.categories = list(
-            dict.fromkeys(p["category"] for p in told["prompts"] if p["category"])
+            dict.fromkeys(p["category"] for p in record["prompts"] if p["category"])
         )
 
     def prompts(self) -> list[Prompt]:
-        return [self._prompt(place, one) for place, one in enumerate(self._told["prompts"])]
+        return [self._prompt(*item) for item in enumerate(self._record["prompts"])]
 
     def _prompt(self, place: int, prompt: dict[str, Any]) -> Prompt:
         arms = self._arms(prompt)
@@ -250,10 +275,10 @@ class _Gallery:
         ]
 
     def _picture(self, name: str) -> Picture:
-        return self._made[self._folder / name] if name else Picture(problem="no image")
+        return self._thumbnails[self._folder / name] if name else Picture(problem="no image")
 
     def _gain(self, scores: Mapping[str, float | None]) -> float | None:
-        """By how much the arm that matters is ahead of the one it is held against."""
+        """By how much the first of the two contrasted arms is ahead of the second."""
         arm, against = map(scores.get, self._contrast or ("", ""))
         return None if arm is None or against is None else arm - against
 
@@ -269,5 +294,5 @@ def _kinds(arms: Sequence[Shown], names: Sequence[str]) -> list[str]:
 
 
 def _link(folder: Path, pictures: Pictures) -> str:
-    """To a folder's own page, if there is one."""
+    """To the page in a folder, if there is one."""
     return pictures.link(folder / NAME) if (folder / NAME).exists() else ""

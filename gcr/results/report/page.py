@@ -1,7 +1,7 @@
 """A page: a template, its style and its scripts, in one HTML file that loads nothing.
 
-What users and models wrote is text to be shown. Jinja escapes it, and the page's own policy lets
-the browser run no script but those that are named here by their digest.
+What users and models wrote is escaped by Jinja, and the page's content security policy lets the
+browser run only the scripts whose digests are named here.
 """
 
 from __future__ import annotations
@@ -25,17 +25,23 @@ NAME = "index.html"
 
 
 def render(template: str, scripts: Sequence[str], values: Mapping[str, Any]) -> bytes:
-    """The page. scripts: names of files that it runs, in order, once it is there."""
+    """The HTML of a page, in UTF-8.
+
+    Arguments:
+        template: its file's name.
+        scripts: names of the files that the page runs, in order, after it was loaded.
+        values: what the template shows.
+    """
     from markupsafe import Markup
 
-    # Before anything is seen, so that a page that is to be dark does not flash.
+    # The theme comes first, so that a dark page does not flash white.
     early, late = _read("theme.js"), "\n".join(_read(name) for name in scripts)
     digests = " ".join(f"'sha256-{_digest(script)}'" for script in (early, late) if script)
     html = (
         _environment()
         .get_template(template)
         .render(
-            # Our own files, which are not escaped.
+            # Files of ours, not to be escaped.
             style=Markup(_read("style.css")),  # noqa: S704
             early=Markup(early),  # noqa: S704
             late=Markup(late),  # noqa: S704
@@ -50,12 +56,12 @@ def render(template: str, scripts: Sequence[str], values: Mapping[str, Any]) -> 
 
 
 def number(value: float | None) -> str:
-    """A score."""
+    """A score with two decimals."""
     return "–" if value is None else f"{value:.2f}"
 
 
 def signed(value: float | None) -> str:
-    """A difference of scores."""
+    """A difference of scores with two decimals and a sign."""
     if value is None:
         return "–"
     shown = f"{abs(value):.2f}"
@@ -63,18 +69,18 @@ def signed(value: float | None) -> str:
 
 
 def written(value: object) -> str:
-    """A setting, as a person writes it."""
+    """A setting for a person to read."""
     if isinstance(value, list | tuple):
         return ", ".join(map(written, value)) or "–"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {written(one)}" for key, one in value.items()) or "–"
+        return ", ".join(f"{key}: {written(item)}" for key, item in value.items()) or "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "–" if value is None or value == "" else str(value)
 
 
 def names(files: object) -> str:
-    """Files without their folders, which say more of a machine than of a batch."""
+    """Files without their folders, which concern only the machine."""
     return ", ".join(Path(str(file)).name for file in files) if isinstance(files, list) else ""
 
 
@@ -84,7 +90,7 @@ def moment(iso: object) -> str:
 
 
 def _shown(value: object) -> object:
-    """What stands in a page for a value: of a text, nothing acts unseen. Markup is ours."""
+    """A value as a page shows it: no invisible characters in a text, unless it is our markup."""
     return value if not isinstance(value, str) or hasattr(value, "__html__") else visible(value)
 
 
@@ -101,7 +107,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     filters = (number, signed, written, moment, duration, count, chance)
-    environment.filters.update({one.__name__: one for one in filters})
+    environment.filters.update({filter_.__name__: filter_ for filter_ in filters})
     return environment
 
 

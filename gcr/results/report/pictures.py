@@ -27,9 +27,12 @@ THREADS = min(4, os.cpu_count() or 1)
 class Picture:
     """An image as a page shows it.
 
-    src: of the img element; empty where there is nothing to show, and `problem` says why.
-    link: where the whole file is; empty in a page that stands alone.
-    width, height: in pixels.
+    Attributes:
+        src: of the img element; empty where there is nothing to show.
+        link: to the whole file; empty in a page that stands alone.
+        width: of the whole image, in pixels.
+        height: of the whole image, in pixels.
+        problem: why there is nothing to show; else empty.
     """
 
     src: str = ""
@@ -46,7 +49,9 @@ class Picture:
 class Pictures:
     """The pictures of one page.
 
-    page: where the page will be. embed: whether it has to stand alone.
+    Arguments:
+        page: where the page will be.
+        embed: whether it has to stand alone.
     """
 
     def __init__(self, page: Path, *, embed: bool) -> None:
@@ -64,15 +69,14 @@ class Pictures:
         return Picture(src, self.link(path), *size)
 
     def small(self, paths: Iterable[Path]) -> dict[Path, Picture]:
-        """The images, each no larger than a thumbnail has to be.
+        """The images by their paths, as thumbnails where they are larger.
 
-        Thumbnails are made once, in a folder beside the page, unless the page stands alone. An
-        image that is as small already is shown itself.
+        Thumbnails are made once, in a folder beside the page, unless the page stands alone.
         """
-        wanted = list(dict.fromkeys(paths))
-        # Pillow decodes outside of the interpreter's lock.
+        distinct = list(dict.fromkeys(paths))
+        # Pillow decodes without the interpreter's lock.
         with ThreadPoolExecutor(THREADS) as pool:
-            return dict(zip(wanted, pool.map(self._small, wanted), strict=True))
+            return dict(zip(distinct, pool.map(self._small, distinct), strict=True))
 
     def link(self, path: Path) -> str:
         """A file as the page links to it; a page that stands alone links to none."""
@@ -93,23 +97,23 @@ class Pictures:
                     return self.whole(path)
                 if self._embed:
                     return Picture(_embedded(_thumbnail(path)), "", *size)
-                made = self._made(path)
+                thumbnail = self._thumbnail(path)
         except (*DAMAGE, OSError) as error:
             return Picture(problem=_problem(path, error))
-        return Picture(self.link(made), self.link(path), *size)
+        return Picture(self.link(thumbnail), self.link(path), *size)
 
-    def _made(self, path: Path) -> Path:
-        """The thumbnail of an image, made now unless there is one that is not older."""
+    def _thumbnail(self, path: Path) -> Path:
+        """The thumbnail of an image, made now unless there is a newer one."""
         name = hashlib.sha256(self.link(path).encode()).hexdigest()[:20]
-        made = self._folder / FOLDER / f"{name}.jpg"
-        if not made.exists() or made.stat().st_mtime < path.stat().st_mtime:
+        thumbnail = self._folder / FOLDER / f"{name}.jpg"
+        if not thumbnail.exists() or thumbnail.stat().st_mtime < path.stat().st_mtime:
             content = _thumbnail(path)
-            check_inside(self._folder, made)
-            with writing(made):
-                made.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(made, durable=False) as file:
+            check_inside(self._folder, thumbnail)
+            with writing(thumbnail):
+                thumbnail.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(thumbnail, durable=False) as file:
                 file.write(content)
-        return made
+        return thumbnail
 
 
 def _thumbnail(path: Path) -> bytes:

@@ -32,8 +32,14 @@ from gcr.storage import runfolder
 class Shown:
     """An attempt as the page shows it.
 
-    diff: from the request to its prompt; empty where they are one. rewrite: from the request to
-    the prompt that its critique proposes, if any. won: whether it is the best.
+    Attributes:
+        attempt: the attempt.
+        picture: its image.
+        diff: from the request to its prompt; empty where they are equal.
+        rewrite: from the request to the prompt that its critique proposes; empty: to none.
+        origin: how its image was started.
+        won: whether it is the best.
+        name: its caption beside the other images at the top.
     """
 
     attempt: Attempt
@@ -47,7 +53,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """What can be seen beside the best image."""
+    """An image that the best one can be compared with."""
 
     name: str
     picture: Picture
@@ -55,7 +61,16 @@ class Before:
 
 @dataclass(frozen=True, slots=True)
 class ShownRound:
-    """drawing, judging: seconds. rewrite: from the request to what `wording` proposes, if that."""
+    """A round as the page shows it.
+
+    Attributes:
+        index: of the round.
+        attempts: the images.
+        drawing: seconds.
+        judging: seconds.
+        wording: how the critic wrote the next prompt with all images in view, if it did.
+        rewrite: from the request to that prompt; empty where there is none.
+    """
 
     index: int
     attempts: Sequence[Shown]
@@ -70,8 +85,8 @@ def page(folder: Path, pictures: Pictures, back: str = "") -> bytes:
     run, story = runfolder.look(folder)
     best, raw = best_scored(run), ranking.raw(run) if run.rounds else None
     first = best or ranking.best(run)  # to look at, scored or not
-    rounds = [_round(run, one, folder, pictures, best) for one in run.rounds]
-    shown = {one.attempt.image: one for round_ in rounds for one in round_.attempts}
+    rounds = [_round(run, finished, folder, pictures, best) for finished in run.rounds]
+    shown = {item.attempt.image: item for round_ in rounds for item in round_.attempts}
     source = pictures.whole(folder / run.request.source) if run.request.source else None
     bests, noise = _bests(run), margin(run.attempts)
     values = {
@@ -147,12 +162,12 @@ def _bests(run: Run) -> list[float | None]:
 def _befores(
     run: Run, first: Attempt | None, source: Picture | None, shown: dict[str, Shown]
 ) -> list[Before]:
-    """What the best image can be held against: the source, and the first image."""
-    found = [Before("the source", source)] if source else []
+    """The images that the best one can be compared with: the source, and the first image."""
+    befores = [Before("the source", source)] if source else []
     if first is not None and first.image != (raw := ranking.raw(run)).image:
         name = "the request as it is" + (f", {number(raw.score)}" if raw.score is not None else "")
-        found.append(Before(name, shown[raw.image].picture))
-    return [before for before in found if before.picture.src]
+        befores.append(Before(name, shown[raw.image].picture))
+    return [before for before in befores if before.picture.src]
 
 
 def _name(run: Run, first: Attempt, best: Attempt | None) -> str:
@@ -172,9 +187,7 @@ def _verdict(run: Run, best: Attempt | None, raw: Attempt | None) -> str:
 
 
 def _reservations(run: Run, best: Attempt | None) -> dict[str, str]:
-    """What is to be known before anything is made of the best score, in words; empty where nothing
-    is.
-    """
+    """What limits the meaning of the best score, in words; empty texts where nothing does."""
     return {
         "close": closeness(run, best) if best else "",
         "settled": settlement(run),
