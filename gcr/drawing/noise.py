@@ -1,7 +1,7 @@
-"""Initial noise as a recipe of seeds: the noise of one seed, mutated by the noise of further ones.
+"""Initial noise from seeds: the noise of one seed, mutated by the noise of further seeds.
 
-Nothing has to be known of a pipeline's shapes, packing or scales: whatever it does to noise while
-it prepares its latents is linear, so latents prepared from several seeds can be mixed as the noise
+A pipeline's shapes, packing and scales need not be known: all that it does to noise while it
+prepares its latents is linear, so latents prepared from several seeds can be mixed as the noise
 itself could. Latents are never stored: a run is resumed, and an image drawn again, from seeds.
 """
 
@@ -11,7 +11,7 @@ import inspect
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from gcr.drawing.pipelines import standing_in
+from gcr.drawing.pipelines import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def seeded(seed: int) -> torch.Generator:
-    """A generator on the CPU, so that a seed means the same noise on every machine."""
+    """A generator on the CPU, so that a seed gives the same noise on every machine."""
     import torch
 
     return torch.Generator().manual_seed(seed)
@@ -37,14 +37,14 @@ def obstacle(pipeline: Any) -> str:
 
 
 def mutated(pipeline: Any, batch: Sequence[Candidate]) -> AbstractContextManager[None]:
-    """While this lasts, the pipeline draws from the batch's noise with its mutations.
+    """Inside this block the pipeline draws from the batch's noise with its mutations.
 
     A mutation of strength s turns noise x into sqrt(1 - s²) x + s y, where y is the noise of its
     seed: standard normal again (EvoSearch; He et al., 2025).
     """
     if not any(candidate.mutations for candidate in batch):
         return nullcontext()
-    return standing_in(pipeline, "prepare_latents", _mutating(pipeline.prepare_latents, batch))
+    return replaced(pipeline, "prepare_latents", _mutating(pipeline.prepare_latents, batch))
 
 
 def _mutating(prepare: Callable[..., Any], batch: Sequence[Candidate]) -> Callable[..., Any]:
@@ -74,6 +74,6 @@ def _mixed(prepared: Any, other: Any, strengths: Sequence[float]) -> Any:
         return (_mixed(prepared[0], other[0], strengths), *prepared[1:])
     rows = (-1, *(1 for _ in prepared.shape[1:]))
     # In float32: rounding to half precision once is enough.
-    take = torch.tensor(strengths, device=prepared.device).reshape(rows)
-    keep = (1 - take.square()).sqrt()
-    return (keep * prepared.float() + take * other.float()).to(prepared.dtype)
+    weight = torch.tensor(strengths, device=prepared.device).reshape(rows)
+    rest = (1 - weight.square()).sqrt()
+    return (rest * prepared.float() + weight * other.float()).to(prepared.dtype)

@@ -1,7 +1,7 @@
-"""What a pipeline of diffusers takes, as its `__call__` signature says.
+"""What a pipeline of diffusers takes, as the signature of its `__call__` says.
 
-Nothing here is about one pipeline by name: a class that diffusers gets tomorrow is read the same
-way. What a pipeline does not take is an error before anything is drawn.
+Nothing here depends on the name of a pipeline: new classes of diffusers are read the same way. An
+argument that a pipeline does not take is an error before anything is drawn.
 """
 
 from __future__ import annotations
@@ -24,9 +24,43 @@ if TYPE_CHECKING:
 
     from gcr.core.records import Progress
 
-Takes = Mapping[str, inspect.Parameter]
+Parameters = Mapping[str, inspect.Parameter]
 
 CLIP_TOKENS = 77
+
+SAMPLERS = {
+    "DDIMScheduler": "DDIM",
+    "DDPMScheduler": "DDPM",
+    "DEISMultistepScheduler": "DEIS",
+    "DPMSolverSDEScheduler": "DPM++ SDE",
+    "EulerAncestralDiscreteScheduler": "Euler a",
+    "EulerDiscreteScheduler": "Euler",
+    "FlowMatchEulerDiscreteScheduler": "Euler",
+    "FlowMatchHeunDiscreteScheduler": "Heun",
+    "HeunDiscreteScheduler": "Heun",
+    "KDPM2AncestralDiscreteScheduler": "DPM2 a",
+    "KDPM2DiscreteScheduler": "DPM2",
+    "LCMScheduler": "LCM",
+    "LMSDiscreteScheduler": "LMS",
+    "PNDMScheduler": "PLMS",
+    "UniPCMultistepScheduler": "UniPC",
+}
+"""A1111's names of the schedulers of diffusers."""
+
+MULTISTEP: dict[tuple[object, object], str] = {
+    ("dpmsolver++", 2): "DPM++ 2M",
+    ("sde-dpmsolver++", 2): "DPM++ 2M SDE",
+    ("sde-dpmsolver++", 3): "DPM++ 3M SDE",
+}
+"""The same for DPMSolverMultistepScheduler, by its algorithm and order."""
+
+SCHEDULES = {
+    "use_karras_sigmas": "Karras",
+    "use_exponential_sigmas": "Exponential",
+    "use_beta_sigmas": "Beta",
+}
+"""A1111's names of noise schedules, by the setting that chooses them."""
+
 OURS = frozenset(
     {
         "self",
@@ -43,19 +77,24 @@ OURS = frozenset(
         "image",
     }
 )
-"""What is passed to a pipeline by `gcr.drawing.generator`, so `Sampling.call` must not name it."""
+"""Arguments that `gcr.drawing.generator` passes itself, so `Sampling.call` must not name them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to draw.
+    """How to draw. None leaves a value to the pipeline.
 
-    width, height: pixels; steps, guidance: None leaves each to the pipeline.
-    call: further arguments of the pipeline's `__call__`.
-    batch: images drawn in one call, at most.
-    dtype: of the weights, as torch spells it; `auto` is bfloat16 on a GPU. A CPU computes in
-        float32 whatever is asked for: half precision is slower there, where it works at all.
-    compile: the denoiser's blocks. step_cache: reuse what little changes between steps.
+    Attributes:
+        width: in pixels.
+        height: in pixels.
+        steps: inference steps.
+        guidance: guidance scale.
+        call: further arguments of the pipeline's `__call__`.
+        batch: images drawn in one call, at most.
+        dtype: of the weights, as torch spells it; `auto` is bfloat16 on a GPU. A CPU computes in
+            float32 in any case: half precision is slower there, where it works at all.
+        compile: compile the denoiser's blocks.
+        step_cache: skip steps in which little changes.
     """
 
     width: int | None = None
@@ -69,13 +108,17 @@ class Sampling:
     step_cache: bool = False
 
 
-def takes(pipeline_class: Any) -> Takes:
+def parameters_of(pipeline_class: Any) -> Parameters:
     return inspect.signature(pipeline_class.__call__).parameters
 
 
 def check_kind(model: str, config: Mapping[str, object], *, edit: bool = False) -> None:
-    """Raise ModelError unless the pipeline class that a checkpoint names draws from text alone,
-    or, to edit, from an image and text.
+    """Raise ModelError unless the pipeline class that a checkpoint names is of the right kind.
+
+    Arguments:
+        model: its name, for messages.
+        config: its model_index.json.
+        edit: whether it has to edit an image, rather than draw from text alone.
     """
     import diffusers
 
@@ -89,13 +132,13 @@ def check_kind(model: str, config: Mapping[str, object], *, edit: bool = False) 
             "install a newer diffusers",
         )
     if getattr(pipeline_class, "_load_connected_pipes", False):
-        # Which would be fetched and loaded unseen, from wherever its README.md says.
+        # The other one would be fetched and loaded unchecked, from wherever its README.md says.
         raise ModelError(
             f"{model} is a {name}, which is made of two checkpoints",
             "take a pipeline that is in one folder",
         )
-    taken = takes(pipeline_class)
-    edits = editing.edits(name, taken)
+    parameters = parameters_of(pipeline_class)
+    edits = editing.edits(name, parameters)
     if edit and not edits:
         raise ModelError(
             f"{model} is a {name}, which does not edit images",
@@ -103,9 +146,11 @@ def check_kind(model: str, config: Mapping[str, object], *, edit: bool = False) 
         )
     if edit:
         return
-    # A pipeline that can also take an image is welcome; one that has to is not.
-    needs_image = editing.needs_image(name, taken) or ("image" in taken and "controlnet" in config)
-    if "prompt" not in taken or "num_frames" in taken or needs_image:
+    # A pipeline may take an image, but must not need one.
+    needs_image = editing.needs_image(name, parameters) or (
+        "image" in parameters and "controlnet" in config
+    )
+    if "prompt" not in parameters or "num_frames" in parameters or needs_image:
         raise ModelError(
             f"{model} is a {name}, which does not draw an image from text alone",
             "give it an image to edit with --image" if edits else "give a text-to-image pipeline",
@@ -119,63 +164,63 @@ def modules(pipeline: Any) -> list[Any]:
     return [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
 
 
-def guidance_name(taken: Takes) -> str:
+def guidance_name(parameters: Parameters) -> str:
     """The argument that sets the guidance: Qwen-Image's `guidance_scale` does nothing."""
-    inert = "guidance_scale" in taken and taken["guidance_scale"].default is None
-    return "true_cfg_scale" if inert and "true_cfg_scale" in taken else "guidance_scale"
+    inert = "guidance_scale" in parameters and parameters["guidance_scale"].default is None
+    return "true_cfg_scale" if inert and "true_cfg_scale" in parameters else "guidance_scale"
 
 
-def is_unguided(taken: Takes, given: Mapping[str, object]) -> bool:
-    """Whether a scale of at most 1 switches the guidance off, so that negative prompts are mute."""
-    name = "true_cfg_scale" if "true_cfg_scale" in taken else "guidance_scale"
-    scale = given.get(name, taken[name].default)
+def is_unguided(parameters: Parameters, arguments: Mapping[str, object]) -> bool:
+    """Whether a scale of at most 1 switches guidance off, and negative prompts with it."""
+    name = "true_cfg_scale" if "true_cfg_scale" in parameters else "guidance_scale"
+    scale = arguments.get(name, parameters[name].default)
     return isinstance(scale, int | float) and scale <= 1
 
 
 def arguments(pipeline: Any, sampling: Sampling, *, edit: bool = False) -> dict[str, object]:
-    """What every call of the pipeline is given; what is edited is not among it.
+    """The arguments of every call of the pipeline, but for the image to edit.
 
     Raises UsageError for what the pipeline does not take, and for a size it cannot draw.
     """
-    name, taken = type(pipeline).__name__, takes(type(pipeline))
+    name, parameters = type(pipeline).__name__, parameters_of(type(pipeline))
     _check_size(pipeline, sampling)
-    known = [argument for argument in taken if argument not in OURS]
+    allowed = [argument for argument in parameters if argument not in OURS]
     for argument in sampling.call:
-        if argument not in known:
-            near = nearest(argument, known)
+        if argument not in allowed:
+            similar = nearest(argument, allowed)
             raise UsageError(
                 f"{name} takes no argument {argument!r}",
-                f"did you mean {near!r}?" if near else f"it takes {', '.join(known)}",
+                f"did you mean {similar!r}?" if similar else f"it takes {', '.join(allowed)}",
             )
-    wanted = {
+    settings = {
         "height": sampling.height,
         "width": sampling.width,
         "num_inference_steps": sampling.steps,
-        guidance_name(taken): sampling.guidance,
+        guidance_name(parameters): sampling.guidance,
     }
-    if edit and "height" not in taken:
-        wanted |= {"height": None, "width": None}  # `gcr.drawing.editing` sizes the source instead
-    given = {argument: value for argument, value in wanted.items() if value is not None}
-    for argument in given:
-        if argument not in taken:
+    if edit and "height" not in parameters:
+        settings |= {"height": None, "width": None}  # `gcr.drawing.editing` resizes the source
+    call = {argument: value for argument, value in settings.items() if value is not None}
+    for argument in call:
+        if argument not in parameters:
             raise UsageError(f"{name} takes no {argument}", "leave it to the pipeline")
-    if "max_area" in taken and sampling.width and sampling.height:
-        # Of a size, Kontext would only take the shape.
-        given["max_area"] = sampling.width * sampling.height
-    return {**given, **sampling.call}
+    if "max_area" in parameters and sampling.width and sampling.height:
+        # Of width and height alone Kontext would only take the shape.
+        call["max_area"] = sampling.width * sampling.height
+    return {**call, **sampling.call}
 
 
 def reading_limits(pipeline: Any, call: Mapping[str, object]) -> list[tuple[str, Any, int]]:
-    """Every tokenizer that reads the prompt: its name in the pipeline, itself, and its limit.
+    """Every tokenizer that reads the prompt: its name in the pipeline, itself, and its token limit.
 
     The limit is the tokenizer's own or the pipeline's `max_sequence_length`, whichever is less;
     the latter does not reach a CLIP, whose 77 tokens are its architecture.
     """
     from transformers import PreTrainedTokenizerBase
 
-    parameter = takes(type(pipeline)).get("max_sequence_length")
+    parameter = parameters_of(type(pipeline)).get("max_sequence_length")
     most = call.get("max_sequence_length", parameter.default if parameter else None)
-    found = []
+    limits = []
     for name, part in pipeline.components.items():
         if isinstance(part, PreTrainedTokenizerBase):
             if template := getattr(part, "chat_template", None):
@@ -183,8 +228,8 @@ def reading_limits(pipeline: Any, call: Mapping[str, object]) -> list[tuple[str,
             limit = part.model_max_length
             if isinstance(most, int) and limit > CLIP_TOKENS:
                 limit = min(limit, most)
-            found.append((name, part, limit))
-    return found
+            limits.append((name, part, limit))
+    return limits
 
 
 def _check_size(pipeline: Any, sampling: Sampling) -> None:
@@ -205,31 +250,51 @@ def size_factor(pipeline: Any) -> int:
     transformer = getattr(pipeline, "transformer", None)
     patch = getattr(getattr(transformer, "config", None), "patch_size", 1)
     processor = getattr(pipeline, "image_processor", None)
-    # Pipelines that pack latents themselves tell the whole factor to their image processor.
+    # Pipelines that pack latents themselves give the whole factor to their image processor.
     packed = getattr(getattr(processor, "config", None), "vae_scale_factor", 1)
     return math.lcm(vae * (patch if isinstance(patch, int) else 1), int(packed))
 
 
+def sampler_name(pipeline: Any) -> str:
+    """A1111's name of a pipeline's sampler, as in `DPM++ 2M Karras`.
+
+    The schedule is named where it is not the default. Where A1111 has no name it is that of
+    diffusers; empty where there is no scheduler.
+    """
+    scheduler = getattr(pipeline, "scheduler", None)
+    if scheduler is None:
+        return ""
+    kind = type(scheduler).__name__
+    config = getattr(scheduler, "config", {})
+    sampler = SAMPLERS.get(kind, kind.removesuffix("Scheduler"))
+    if kind == "DPMSolverMultistepScheduler":
+        variant = config.get("algorithm_type"), config.get("solver_order")
+        sampler = MULTISTEP.get(variant, sampler)
+    schedule = next((word for key, word in SCHEDULES.items() if config.get(key)), "")
+    return f"{sampler} {schedule}".strip()
+
+
 @contextmanager
-def standing_in(owner: Any, name: str, value: object) -> Iterator[None]:
-    """Give an object another attribute of this name, for as long as this lasts."""
-    own = vars(owner)
+def replaced(owner: Any, name: str, value: object) -> Iterator[None]:
+    """Replace an attribute of an object inside this block."""
+    attributes = vars(owner)
     missing = object()
-    before = own.get(name, missing)
-    own[name] = value
+    before = attributes.get(name, missing)
+    attributes[name] = value
     try:
         yield
     finally:
         if before is missing:
-            del own[name]
+            del attributes[name]
         else:
-            own[name] = before
+            attributes[name] = before
 
 
 class Steps:
-    """Gives a pipeline progress bars, and tells how far it is with all images.
+    """Makes a pipeline's progress bars, and reports the progress of all images.
 
-    now: images that are drawn, being drawn, and to draw in all.
+    Attributes:
+        now: how many images are drawn, being drawn, and to draw in all.
     """
 
     def __init__(self, progress: Progress | None) -> None:
@@ -240,23 +305,23 @@ class Steps:
         steps = len(iterable) if total is None else total
         drawn, drawing, to_draw = self.now
 
-        def tell(done: int) -> None:
+        def report(done: int) -> None:
             if self._progress is not None:
                 self._progress("draw", drawn * steps + drawing * done, to_draw * steps)
 
-        return StepBar(tell, iterable)
+        return StepBar(report, iterable)
 
 
 class StepBar:
-    """Stands where a pipeline expects its progress bar, and passes each step on."""
+    """Takes the place of a pipeline's progress bar, and reports each step."""
 
-    def __init__(self, tell: Callable[[int], None], iterable: Sequence[object]) -> None:
-        self._tell = tell
+    def __init__(self, report: Callable[[int], None], iterable: Sequence[object]) -> None:
+        self._report = report
         self._iterable = iterable
         self._done = 0
 
     def __enter__(self) -> Self:
-        self._tell(0)
+        self._report(0)
         return self
 
     def __exit__(self, *exception: object) -> None: ...
@@ -268,4 +333,4 @@ class StepBar:
 
     def update(self, steps: int = 1) -> None:
         self._done += steps
-        self._tell(self._done)
+        self._report(self._done)

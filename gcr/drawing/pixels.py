@@ -1,4 +1,4 @@
-"""Pixels as pipelines and trainers hold them, as images that a critic can be shown.
+"""Images for a critic, made of the pixels that pipelines and trainers have.
 
 Tensors of torch are (channels, height, width), arrays of NumPy (height, width, channels), where
 their shape allows both; floating point numbers are 0-1, bytes 0-255.
@@ -21,13 +21,15 @@ BLANK_RANGE = 2 / 255
 ROUNDING = 1e-3
 """By how much a value may be outside 0-1."""
 
-COLOURS = (1, 3)  # channels of an image; four are those of latents, or hide transparency
+CHANNELS = (1, 3)  # of an image; four would be latents or transparency
 
 
 def drawing(pixels: np.ndarray, batch: int = 1) -> Drawing:
-    """pixels: (height, width, 3), float, 0-1; NaN where the pipeline computed nonsense.
+    """A drawing, marked where it is blank or not finite.
 
-    batch: images drawn in the same call.
+    Arguments:
+        pixels: (height, width, 3), float, 0-1; NaN where the pipeline computed nonsense.
+        batch: images drawn in the same call.
     """
     import numpy as np
     from PIL import Image
@@ -40,42 +42,44 @@ def drawing(pixels: np.ndarray, batch: int = 1) -> Drawing:
     return Drawing(image, fault="blank" if bool((ranges <= BLANK_RANGE).all()) else "", batch=batch)
 
 
-def drawings(given: Any) -> list[Drawing]:
-    """The images of a batch: a tensor or an array of four dimensions, or a list of single images.
+def drawings(images: Any) -> list[Drawing]:
+    """The images of a batch.
 
-    A single image is one of Pillow, a path, or a tensor or an array of three dimensions.
-    Raises UsageError for what is no such thing, for values out of range, and for a tensor that
-    expects a gradient: nothing that a critic says has one.
+    images: a tensor or an array of four dimensions, or a list of single images, each of Pillow, a
+        path, or a tensor or an array of three dimensions.
+
+    Raises UsageError for anything else, for values out of range, and for a tensor that requires a
+    gradient, which a critic's score does not have.
     """
     import numpy as np
     import torch
     from PIL import Image
 
-    if isinstance(given, torch.Tensor | np.ndarray):
-        if given.ndim != 4:
-            raise UsageError(f"images of shape {tuple(given.shape)}", "give a batch of them")
-    elif isinstance(given, str | Image.Image) or not hasattr(given, "__iter__"):
-        raise UsageError(f"images cannot be one {type(given).__name__}", "give a list of images")
-    return [drawing(_pixels(one, number)) for number, one in enumerate(given)]
+    if isinstance(images, torch.Tensor | np.ndarray):
+        if images.ndim != 4:
+            raise UsageError(f"images of shape {tuple(images.shape)}", "give a batch of them")
+    elif isinstance(images, str | Image.Image) or not hasattr(images, "__iter__"):
+        raise UsageError(f"images cannot be one {type(images).__name__}", "give a list of images")
+    return [drawing(_pixels(image, number)) for number, image in enumerate(images)]
 
 
-def _pixels(given: Any, number: int) -> np.ndarray:
+def _pixels(image: Any, number: int) -> np.ndarray:
     """(height, width, 3), float, 0-1. number: of the image, for messages."""
     import numpy as np
     import torch
 
     name = f"image {number}"
-    if isinstance(given, torch.Tensor):
-        if given.requires_grad:
+    if isinstance(image, torch.Tensor):
+        if image.requires_grad:
             raise UsageError(
                 f"{name} expects a gradient, and a critic's reward has none",
                 "train with policy gradients (DDPO, GRPO), or detach the images",
             )
-        plain = given.float() if given.is_floating_point() else given
-        return _scaled(_channels_last(plain.cpu().numpy(), name, first=True), name)
-    if isinstance(given, np.ndarray):
-        return _scaled(_channels_last(given, name, first=False), name)
-    return np.asarray(source.read(given)) / np.float32(255)
+        tensor = image.float() if image.is_floating_point() else image
+        return _scaled(_channels_last(tensor.cpu().numpy(), name, first=True), name)
+    if isinstance(image, np.ndarray):
+        return _scaled(_channels_last(image, name, first=False), name)
+    return np.asarray(source.read(image)) / np.float32(255)
 
 
 def _channels_last(pixels: np.ndarray, name: str, *, first: bool) -> np.ndarray:
@@ -83,7 +87,7 @@ def _channels_last(pixels: np.ndarray, name: str, *, first: bool) -> np.ndarray:
     import numpy as np
 
     places = (0, 2) if first else (2, 0)
-    fitting = [p for p in places if pixels.ndim == 3 and pixels.shape[p] in COLOURS]
+    fitting = [p for p in places if pixels.ndim == 3 and pixels.shape[p] in CHANNELS]
     if not fitting:
         raise UsageError(
             f"{name} has the shape {pixels.shape}, which is no picture",

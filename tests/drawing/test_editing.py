@@ -160,7 +160,7 @@ def test_what_edits_and_draws_from_text_is_taken_for_both():
 
 def test_names_of_classes_are_those_of_diffusers():
     for name in editing.ONE_EACH:
-        assert editing.edits(name, pipelines.takes(getattr(diffusers, name)))
+        assert editing.edits(name, pipelines.parameters_of(getattr(diffusers, name)))
 
 
 @pytest.mark.parametrize("argument", ["image", "width"])

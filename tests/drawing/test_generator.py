@@ -262,7 +262,7 @@ def test_which_argument_sets_the_guidance():
     import diffusers
 
     names = {
-        name: pipelines.guidance_name(pipelines.takes(getattr(diffusers, name)))
+        name: pipelines.guidance_name(pipelines.parameters_of(getattr(diffusers, name)))
         for name in ("QwenImagePipeline", "FluxPipeline", "StableDiffusionPipeline")
     }
     assert names == {
@@ -274,7 +274,7 @@ def test_which_argument_sets_the_guidance():
 
 def test_a_negative_prompt_that_the_pipeline_cannot_take(checkpoint):
     drawer = generator.load(str(checkpoint("flux")), SMALL, CPU)
-    drawer._takes = {"prompt": drawer._takes["prompt"]}
+    drawer._parameters = {"prompt": drawer._parameters["prompt"]}
     assert not drawer.takes_negative
     for refused in (drawer.check_negative, lambda: drawer.draw([Candidate("a", 0, negative="b")])):
         with pytest.raises(UsageError, match="takes no negative prompt"):

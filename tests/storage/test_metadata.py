@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from gcr.core.records import AspectScore, Attempt, Candidate, Critique, Request, Round, Run
-from gcr.drawing import samplers
+from gcr.drawing import pipelines
 from gcr.storage import metadata
 
 SETTINGS = {"steps": 20, "guidance": 2.0, "generator": "pocket:generator", "rubric_sha256": "ab"}
@@ -110,8 +110,8 @@ def test_schedulers_of_diffusers(kind, config, name):
     import diffusers
 
     pipeline = SimpleNamespace(scheduler=getattr(diffusers, kind)(**config))
-    assert samplers.name(pipeline) == name
-    assert samplers.name(SimpleNamespace()) == ""
+    assert pipelines.sampler_name(pipeline) == name
+    assert pipelines.sampler_name(SimpleNamespace()) == ""
 
 
 def test_what_an_image_was_started_from_is_told(tmp_path):

@@ -1,4 +1,4 @@
-"""Ways to have a pipeline of diffusers draw the same, or nearly the same, in less time."""
+"""Ways for a pipeline of diffusers to draw the same, or nearly the same, in less time."""
 
 from __future__ import annotations
 
@@ -12,52 +12,52 @@ from gcr.hub.templates import bounded
 
 logger = logging.getLogger(__name__)
 
-CALLS, BYTES = 16, 256 * 1024**2
-"""Encoded batches of prompts that are kept, and how large they are together, at most. They wait in
-the machine's memory: that of a GPU is planned for the weights and the work."""
+MOST_CALLS, MOST_BYTES = 16, 256 * 1024**2
+"""Encoded batches of prompts that are kept, at most, and their size together. They are kept in the
+machine's memory: that of a GPU is planned for the weights and the work."""
 
 STEPS_CAN_BE_REUSED = frozenset({"FluxPipeline", "QwenImagePipeline"})
-"""Families that were seen to draw so. A cache on the denoiser does not say that they do: that of
-FLUX.2 fails in its first step, and Kontext does not tell it which call is which."""
+"""Families that were tested. That a denoiser has a cache is not enough: that of FLUX.2 fails in its
+first step, and Kontext does not tell it which call is which."""
 
 
 def encode_once(pipeline: Any) -> None:
     """Have a pipeline encode a prompt once, however many seeds it is drawn from.
 
-    The pipeline still calls its own `encode_prompt`; a call with arguments that it had before gets
-    what came of it then. So images are the same to the bit, and no family's names are needed.
+    The pipeline still calls its `encode_prompt`; a call with arguments that it had before returns
+    the result of then. So images are the same to the bit, for every family.
     """
     family = type(pipeline)
     method = inspect.getattr_static(family, "encode_prompt", None)
     if method is None:
         return
-    # Weakly: a pipeline that held itself would keep its memory when nobody needs it any more.
-    itself, known = weakref.ref(pipeline), _Encodings()
+    # A weak reference: in a cycle with itself the pipeline would keep its memory.
+    reference, encodings = weakref.ref(pipeline), _Encodings()
 
     def encode_prompt(*args: object, **kwargs: object) -> object:
-        encode = method.__get__(itself(), family)
+        encode = method.__get__(reference(), family)
         try:
             key = _key((args, kwargs))
         except TypeError:
             return encode(*args, **kwargs)
-        found = known.get(key)
-        if found is None:
+        encoded = encodings.get(key)
+        if encoded is None:
             with bounded():  # some tokenizers have a chat template
-                found = encode(*args, **kwargs)
-            known.keep(key, found)
-        return found
+                encoded = encode(*args, **kwargs)
+            encodings.keep(key, encoded)
+        return encoded
 
     pipeline.encode_prompt = encode_prompt
 
 
 class _Encodings:
-    """What came of the last calls of a text encoder, in the machine's memory."""
+    """The results of the last calls of a text encoder, in the machine's memory."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[object, _Parked] = OrderedDict()
 
     def get(self, key: object) -> object:
-        """A copy, on the device where it was: what the pipeline does with it is its own affair."""
+        """A copy for the pipeline to change, on the device where it was; None: there is none."""
         if key not in self._kept:
             return None
         self._kept.move_to_end(key)
@@ -65,12 +65,20 @@ class _Encodings:
 
     def keep(self, key: object, encoded: object) -> None:
         self._kept[key] = _Parked(encoded)
-        while len(self._kept) > CALLS or sum(one.bytes for one in self._kept.values()) > BYTES:
+        while self._is_full():
             self._kept.popitem(last=False)
+
+    def _is_full(self) -> bool:
+        size = sum(encoding.bytes for encoding in self._kept.values())
+        return len(self._kept) > MOST_CALLS or size > MOST_BYTES
 
 
 class _Parked:
-    """A copy of tensors, in whatever they are nested, in the machine's memory."""
+    """A copy of nested tensors in the machine's memory.
+
+    Attributes:
+        bytes: of all of them.
+    """
 
     def __init__(self, nested: object) -> None:
         from accelerate.utils import recursively_apply
@@ -94,23 +102,24 @@ class _Parked:
 def compile_blocks(pipeline: Any) -> None:
     """Have torch compile the blocks that the denoiser repeats: the first image takes longer.
 
-    Says so and does nothing where diffusers names no such blocks.
+    Warns and does nothing where diffusers names no such blocks.
     """
     denoiser: Any = getattr(pipeline, "transformer", None) or getattr(pipeline, "unet", None)
     if not getattr(denoiser, "_repeated_blocks", None):
         _warn(pipeline, "diffusers names no blocks of it to compile", "--compile")
         return
-    # For all sizes at once: kernels made for the first prompt's length would round differently
-    # from those made later, and the same candidate drawn first or second would not be the same.
+    # With dynamic shapes: kernels made for the length of the first prompt would round differently
+    # from later ones, and a candidate would look different when it is drawn first or second.
     denoiser.compile_repeated_blocks(dynamic=True)
 
 
 def reuse_steps(pipeline: Any) -> bool:
-    """Have the denoiser skip all blocks but the first in steps where that one changes little, and
-    add what the others added before: First Block Cache, with diffusers' own threshold.
+    """Have the denoiser skip steps in which little changes: First Block Cache.
 
-    What is skipped is decided for all images of a call. Says so and does nothing where this is not
-    known to work; returns whether it is.
+    Where the first block changes little, the others are skipped, and what they added in the step
+    before is added again, with diffusers' default threshold. What is skipped is decided for all
+    images of a call. Returns whether the family is known to draw so; else this warns and does
+    nothing.
     """
     from diffusers import FirstBlockCacheConfig
 
@@ -122,18 +131,18 @@ def reuse_steps(pipeline: Any) -> bool:
 
 
 def forget_steps(pipeline: Any) -> None:
-    """Begin a drawing with nothing to reuse: one that failed leaves what it had."""
+    """Begin a drawing with an empty cache: a drawing that failed leaves its own."""
     from diffusers.hooks import HookRegistry
 
     HookRegistry.check_if_exists_or_initialize(pipeline.transformer).reset_stateful_hooks()
 
 
-def _warn(pipeline: Any, why: str, option: str) -> None:
-    logger.warning("%s: %s, so %s does nothing", type(pipeline).__name__, why, option)
+def _warn(pipeline: Any, reason: str, option: str) -> None:
+    logger.warning("%s: %s, so %s does nothing", type(pipeline).__name__, reason, option)
 
 
 def _key(argument: object) -> object:
-    """What equal arguments have in common. Raises TypeError for images and tensors."""
+    """A hashable value, equal for equal arguments. Raises TypeError for images and tensors."""
     import torch
 
     if isinstance(argument, dict):

@@ -12,7 +12,7 @@ from tiny import FAMILIES
 
 from gcr.core.records import Candidate
 from gcr.device.memory import SharedDevice
-from gcr.drawing import faster, generator
+from gcr.drawing import acceleration, generator
 from gcr.drawing.generator import Sampling
 from gcr.errors import ModelError, UsageError
 
@@ -72,7 +72,7 @@ def test_a_prompt_is_encoded_once_and_its_images_are_the_same_to_the_bit(
     assert drawn(drawer, [*OTHERS, *CIRCLES[:1]]) == [*images[3:], images[0]]
     assert len(calls) == after
 
-    monkeypatch.setattr(faster, "encode_once", lambda _: None)
+    monkeypatch.setattr(acceleration, "encode_once", lambda _: None)
     plain = drawer_of(checkpoint, family)
     again = encodings(plain)
     assert drawn(plain, [*CIRCLES, *OTHERS]) == images
@@ -108,11 +108,11 @@ def test_few_encoded_prompts_are_kept_and_images_are_none_of_them():
             return torch.zeros(1), None
 
     pipeline = Encoding()
-    faster.encode_once(pipeline)
+    acceleration.encode_once(pipeline)
     pipeline.encode_prompt(["a"])[0].add_(1)
     assert pipeline.encode_prompt(["a"])[0] == 0
     assert pipeline.asked == [["a"]]
-    for number in range(faster.CALLS):
+    for number in range(acceleration.MOST_CALLS):
         pipeline.encode_prompt([str(number)])
     pipeline.encode_prompt(["a"])
     assert pipeline.asked[-1] == ["a"]
@@ -131,9 +131,9 @@ def test_large_encodings_are_not_all_kept(monkeypatch):
             self.asked += 1
             return torch.zeros(1000), None
 
-    monkeypatch.setattr(faster, "BYTES", 9000)
+    monkeypatch.setattr(acceleration, "MOST_BYTES", 9000)
     pipeline = Encoding()
-    faster.encode_once(pipeline)
+    acceleration.encode_once(pipeline)
     for prompt in "abcb":
         pipeline.encode_prompt(prompt)
     assert pipeline.asked == 3
@@ -150,7 +150,7 @@ def test_encodings_wait_in_the_machines_memory_and_come_back_to_their_device():
             Elsewhere.moves += (str(device),)
             return self
 
-    parked = faster._Parked([Elsewhere(), {"mask": None}])
+    parked = acceleration._Parked([Elsewhere(), {"mask": None}])
     assert Elsewhere.moves == ("cpu",)
     assert parked.back()[1] == {"mask": None}
     assert Elsewhere.moves == ("cpu", "cuda:1")

@@ -2,11 +2,11 @@
 
 After SDEdit (Meng et al., 2022): of the steps of a drawing from noise only the last
 int(steps x strength) are run, from the image with as much noise as the first of them expects. So
-a step is as long as in any other drawing, and a low strength is fast.
+a step takes as long as in any other drawing, and a low strength is fast.
 
-Where diffusers has an image-to-image pipeline for the family, that one draws, made of the very
-parts of the text-to-image pipeline. For families that have none, but plain latents, the
-text-to-image pipeline is begun at a later step.
+Where diffusers has an image-to-image pipeline for the family, it is made of the parts of the
+text-to-image pipeline. For families without one that have plain latents, the text-to-image
+pipeline begins at a later step.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gcr.drawing import faster, pipelines
-from gcr.drawing.pipelines import Sampling, standing_in
+from gcr.drawing import acceleration, pipelines
+from gcr.drawing.pipelines import Sampling, replaced
 from gcr.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 LATENTS_ARE_ENCODINGS = frozenset({"PixArtAlphaPipeline", "PixArtSigmaPipeline", "SanaPipeline"})
-"""Families whose latents are what their VAE encodes, times its scaling factor: neither shifted
-nor packed nor normalized. diffusers has no image-to-image pipeline for them."""
+"""Families whose latents are the VAE's encoding times its scaling factor: not shifted, packed or
+normalized. diffusers has no image-to-image pipeline for them."""
 
 
 class Start(Protocol):
@@ -38,12 +38,18 @@ class Start(Protocol):
     """Inference steps of a drawing from noise."""
 
     def __call__(self, images: Sequence[Image], strength: float, **call: object) -> Any:
-        """images: of one size, one for each prompt in `call`, which the pipeline is called with."""
+        """Draw from images.
+
+        Arguments:
+            images: of one size, one for each prompt in `call`.
+            strength: share of the steps that are run, 0-1.
+            call: arguments of the pipeline's call.
+        """
         ...
 
 
 def load(pipeline: Any, sampling: Sampling) -> Start:
-    """Draw from images with the parts of a text-to-image pipeline; nothing is loaded or copied.
+    """A pipeline that draws from images, made of a text-to-image pipeline's parts without copying.
 
     Raises ModelError where the family cannot, UsageError for settings that only drawing from
     noise takes.
@@ -73,40 +79,42 @@ class ImageToImage:
         try:
             self._pipeline = AutoPipelineForImage2Image.from_pipe(pipeline)
         except ValueError as error:
-            why = "diffusers makes no image-to-image pipeline of its parts"
-            raise _cannot(name, why) from error
-        self._takes = pipelines.takes(type(self._pipeline))
-        if "strength" not in self._takes:  # for editing: it looks at images and starts from noise
+            reason = "diffusers makes no image-to-image pipeline of its parts"
+            raise _cannot(name, reason) from error
+        self._parameters = pipelines.parameters_of(type(self._pipeline))
+        if (
+            "strength" not in self._parameters
+        ):  # for editing: it looks at images and starts from noise
             raise _cannot(name, f"{type(self._pipeline).__name__} takes no strength")
         self._pipeline.progress_bar = pipeline.progress_bar
-        faster.encode_once(self._pipeline)
-        # Where the two have defaults of their own, as Flux has, those of drawing from noise count.
+        acceleration.encode_once(self._pipeline)
+        # Where the two have different defaults, as in Flux, those of drawing from noise hold.
         defaults = {
             argument: parameter.default
-            for argument, parameter in pipelines.takes(type(pipeline)).items()
-            if argument in self._takes and isinstance(parameter.default, int | float)
+            for argument, parameter in pipelines.parameters_of(type(pipeline)).items()
+            if argument in self._parameters and isinstance(parameter.default, int | float)
         }
-        given = pipelines.arguments(self._pipeline, replace(sampling, width=None, height=None))
-        self._arguments = {**defaults, **given}
+        arguments = pipelines.arguments(self._pipeline, replace(sampling, width=None, height=None))
+        self._arguments = {**defaults, **arguments}
         self.steps = _steps(self._arguments)
 
     def __call__(self, images: Sequence[Image], strength: float, **call: object) -> Any:
         size = {"width": images[0].width, "height": images[0].height}
-        taken = {side: pixels for side, pixels in size.items() if side in self._takes}
-        arguments = {**self._arguments, **taken, **call}
+        size = {side: pixels for side, pixels in size.items() if side in self._parameters}
+        arguments = {**self._arguments, **size, **call}
         return self._pipeline(image=list(images), strength=strength, **arguments)
 
 
 class LateStart:
-    """A text-to-image pipeline whose schedule has lost its first steps.
+    """A text-to-image pipeline that begins at a later step of its schedule.
 
-    Its VAE encodes the images; its scheduler noises them as the first step left expects.
+    Its VAE encodes the images; its scheduler adds the noise that this step expects.
     """
 
     def __init__(self, pipeline: Any, sampling: Sampling) -> None:
         self._pipeline = pipeline
         self._arguments = pipelines.arguments(pipeline, sampling)
-        default = pipelines.takes(type(pipeline))["num_inference_steps"].default
+        default = pipelines.parameters_of(type(pipeline))["num_inference_steps"].default
         self.steps = _steps({"num_inference_steps": default, **self._arguments})
 
     def __call__(self, images: Sequence[Image], strength: float, **call: object) -> Any:
@@ -123,7 +131,7 @@ class LateStart:
         def prepare_latents(*args: object, **kwargs: object) -> Any:
             noise = prepare(*args, **kwargs) / getattr(scheduler, "init_noise_sigma", 1.0)
             encoded, first = self._encoded(images, noise), scheduler.timesteps[:1]
-            if hasattr(scheduler, "scale_noise"):  # a flow has no schedule of alphas to add by
+            if hasattr(scheduler, "scale_noise"):  # flow matching has no alphas
                 return scheduler.scale_noise(encoded, first.repeat(len(noise)), noise)
             return scheduler.add_noise(encoded, noise, first.repeat(len(noise)))
 
@@ -132,13 +140,13 @@ class LateStart:
 
         whole = scheduler.set_timesteps
         with ExitStack() as stack:
-            stack.enter_context(standing_in(scheduler, "set_timesteps", set_timesteps))
-            stack.enter_context(standing_in(pipeline, "prepare_latents", prepare_latents))
-            stack.enter_context(standing_in(pipeline, "progress_bar", progress_bar))
+            stack.enter_context(replaced(scheduler, "set_timesteps", set_timesteps))
+            stack.enter_context(replaced(pipeline, "prepare_latents", prepare_latents))
+            stack.enter_context(replaced(pipeline, "progress_bar", progress_bar))
             return pipeline(**self._arguments, **call)
 
     def _encoded(self, images: Sequence[Image], like: torch.Tensor) -> Any:
-        """like: (batch, channels, height, width), latents of the size that is drawn."""
+        """The images as latents, (batch, channels, height, width), like those in `like`."""
         pipeline, vae = self._pipeline, self._pipeline.vae
         height, width = (int(side) * pipeline.vae_scale_factor for side in like.shape[-2:])
         pixels = pipeline.image_processor.preprocess(list(images), height, width)
@@ -150,15 +158,15 @@ class LateStart:
 
 
 def _steps(arguments: Mapping[str, Any]) -> int:
-    """Inference steps of a call: of a schedule given in full, or by their number."""
+    """Inference steps of a call: the length of its schedule, or the number that it names."""
     for schedule in ("sigmas", "timesteps"):
         if arguments.get(schedule):
             return len(arguments[schedule])
     return int(arguments["num_inference_steps"])
 
 
-def _cannot(name: str, why: str) -> ModelError:
+def _cannot(name: str, reason: str) -> ModelError:
     return ModelError(
-        f"{name} cannot start from an image: {why}",
+        f"{name} cannot start from an image: {reason}",
         "take a strategy that starts from noise, or another generator",
     )
