@@ -12,9 +12,7 @@ from gcr.cli import options, table
 from gcr.cli.flags import settings_but
 
 if TYPE_CHECKING:
-    from gcr.diagnose.bench import Bench
-    from gcr.diagnose.overlap import Overlap
-    from gcr.diagnose.tuning import Curve
+    from gcr.diagnose.bench import Bench, Curve, Overlap
     from gcr.settings.schema import Settings
     from gcr.ui.terminal import Terminal
 

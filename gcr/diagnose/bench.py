@@ -12,16 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gcr.core import guards, loop, strategies
+from gcr.core.background import in_background
 from gcr.core.records import Candidate, Request
 from gcr.core.stopping import StopRule
 from gcr.device import card
 from gcr.device.residency import GIB
-from gcr.diagnose import tuning
-from gcr.diagnose.overlap import tried
-from gcr.diagnose.tuning import Curve
 from gcr.settings import measurements
 from gcr.settings.measurements import Speed
 from gcr.storage import runfolder
@@ -36,17 +34,20 @@ if TYPE_CHECKING:
     from gcr.device.out_of_memory import Ladder
     from gcr.device.stopwatch import Stopwatch
     from gcr.device.weights import Weights
-    from gcr.diagnose.overlap import Overlap
     from gcr.drawing.generator import DiffusersGenerator
     from gcr.settings.schema import Settings
 
 REPEATS, ENOUGH = 3, 2.0
-"""What is quickly done is measured so many times, or for so many seconds, and the fastest counts:
-whatever else the machine does can only make it slower."""
+"""Work is measured so many times, or for so many seconds, and the fastest time counts: whatever
+else the machine does can only make it slower."""
+GAIN = 0.1
+"""A larger batch must be faster by this share, else the smaller one is kept, which needs less
+memory. So must drawing and judging at the same time."""
+MOST_BATCH = 64
 
 
 class Timed(Protocol):
-    """A model that knows how long it worked, and what it weighs: generator and critic do."""
+    """A model that keeps its time at work and its weights: generator and local critic do."""
 
     inside: Stopwatch
     ladder: Ladder
@@ -55,7 +56,13 @@ class Timed(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """Seconds to bring a model's weights to the GPU, and to release them."""
+    """Seconds to move a model's weights.
+
+    Attributes:
+        gib: their size.
+        bring: seconds to bring them to the GPU.
+        release: seconds to release them.
+    """
 
     gib: float
     bring: float
@@ -64,14 +71,20 @@ class Swap:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """device: the GPU as it calls itself, or `cpu`. size: of the images, width and height.
+    """What a pair of models takes on this machine.
 
-    draw, judge: seconds for one image, by batch; judge: None of a critic on another machine.
-    tokens: that the critic wrote in a second, all chats of a batch together.
-    overlap: None where both models cannot work at once.
-    overhead: seconds for each image of a round, outside of both models: pixels, prompts, files.
-    peak_gib: memory at most: of the GPU, or of the whole process where there is none.
-    swap: of each model; empty where there is no GPU to swap on.
+    Attributes:
+        device: the GPU as it calls itself, or `cpu`.
+        generator: its name.
+        critic: its name.
+        size: of the images, (width, height) in pixels.
+        draw: seconds for one image, by batch.
+        judge: seconds for one image, by batch; None for a critic on a server.
+        tokens: that the critic writes in a second, in all chats of a batch together.
+        overlap: drawing and judging at the same time; None where both cannot work at once.
+        overhead: seconds for each image of a round outside of both models: pixels, prompts, files.
+        peak_gib: most memory used, of the GPU, or of the whole process where there is none.
+        swap: by model; empty where there is no GPU.
     """
 
     device: str
@@ -96,7 +109,7 @@ def measure(
     drawer: DiffusersGenerator,
     critic: VisionLanguageCritic,
     settings: Settings,
-    most: int = tuning.MOST,
+    most: int = MOST_BATCH,
 ) -> Bench:
     """Draw and judge one prompt in larger and larger batches. most: at once."""
     request = Request(prompt, settings.negative)
@@ -111,9 +124,9 @@ def measure(
     judge(1)  # the first time is slower
     judged, tokens = _judging(judge, drawer.device, speaker, most) if speaker else (None, None)
     models: dict[str, Timed] = {"generator": drawer, **({"critic": speaker} if speaker else {})}
-    asked = _seeds(request, settings, len(images))
-    both = (lambda: drawer.draw(asked)), (lambda: judge(len(images)))
-    overlap = tried(*both) if critic.can_overlap() else None
+    candidates = _seeds(request, settings, len(images))
+    both = (lambda: drawer.draw(candidates)), (lambda: judge(len(images)))
+    overlap = measure_overlap(*both) if critic.can_overlap() else None
     return Bench(
         device=card.device_name(),
         generator=settings.generator,
@@ -138,22 +151,22 @@ def _drawing(
         return [drawing.image for drawing in drawer.draw(_seeds(request, settings, count))]
 
     draw(1)  # the first time is slower
-    found = tuning.curve(timed(draw, drawer.ladder), most)
-    drawer.ladder.size = found.best.batch
-    drawer.device.measure_anew(drawer.weights)  # larger batches took more
-    return found, draw(found.best.batch)
+    curve = measure_curve(timed(draw, drawer.ladder), most)
+    drawer.ladder.size = curve.best.batch
+    drawer.device.measure_anew(drawer.weights)  # larger batches needed more memory
+    return curve, draw(curve.best.batch)
 
 
 def _judging(
     judge: Callable[[int], object], device: SharedDevice, speaker: LocalSpeaker, most: int
 ) -> tuple[Curve, float]:
     """The critic's curve, and the tokens it writes in a second at its best."""
-    found = tuning.curve(timed(judge, speaker.ladder), most)
-    speaker.ladder.size = found.best.batch
+    curve = measure_curve(timed(judge, speaker.ladder), most)
+    speaker.ladder.size = curve.best.batch
     device.measure_anew(speaker.weights)
     before = speaker.written, speaker.inside.seconds
-    judge(found.best.batch)
-    return found, (speaker.written - before[0]) / (speaker.inside.seconds - before[1])
+    judge(curve.best.batch)
+    return curve, (speaker.written - before[0]) / (speaker.inside.seconds - before[1])
 
 
 def notes(
@@ -192,18 +205,18 @@ def _seeds(request: Request, settings: Settings, count: int) -> list[Candidate]:
 
 
 def timed(work: Callable[[int], object], ladder: Ladder) -> Callable[[int], float | None]:
-    """The least seconds that so many at once take; None where the ladder had to take fewer."""
+    """Measure the seconds of a batch; None where the ladder had to make it smaller."""
 
     def take(count: int) -> float | None:
         ladder.size = count
-        took: list[float] = []
-        while len(took) < REPEATS and sum(took) < ENOUGH:
+        seconds: list[float] = []
+        while len(seconds) < REPEATS and sum(seconds) < ENOUGH:
             started = time.perf_counter()
             work(count)
-            took.append(time.perf_counter() - started)
+            seconds.append(time.perf_counter() - started)
             if ladder.size != count:
                 return None
-        return min(took)
+        return min(seconds)
 
     return take
 
@@ -229,7 +242,7 @@ def _overhead(
 
 
 def swaps(device: SharedDevice, weights: dict[str, Weights]) -> dict[str, Swap]:
-    """What it takes to swap each model by its name; nothing where there is no GPU."""
+    """The time to swap each model, by its name; empty where there is no GPU."""
     if not device.limited:
         return {}
     import torch
@@ -242,12 +255,12 @@ def swaps(device: SharedDevice, weights: dict[str, Weights]) -> dict[str, Swap]:
         return time.perf_counter() - started
 
     device.clear()
-    found = {}
+    times = {}
     for name, model in weights.items():
         model.release()  # makes the copies in the machine's memory, once
         bring = seconds(lambda model=model: model.bring(device.name))  # type: ignore[misc]
-        found[name] = Swap(model.weight_bytes / GIB, bring, seconds(model.release))
-    return found
+        times[name] = Swap(model.weight_bytes / GIB, bring, seconds(model.release))
+    return times
 
 
 def _peak(device: SharedDevice) -> int:
@@ -267,3 +280,110 @@ def _spelled(curve: Curve) -> dict[str, object]:
         "points": [point._asdict() for point in curve.points],
         "full": curve.full or None,
     }
+
+
+# How many at once are fastest
+
+
+class Point(NamedTuple):
+    """The time that a batch takes.
+
+    Attributes:
+        batch: items in it.
+        seconds: for each item.
+    """
+
+    batch: int
+    seconds: float
+
+
+class Curve(NamedTuple):
+    """The time by batch size.
+
+    Attributes:
+        points: in the order in which they were measured.
+        full: the batch that memory had no room for; 0: there was none.
+    """
+
+    points: tuple[Point, ...]
+    full: int = 0
+
+    @property
+    def best(self) -> Point:
+        """The largest batch that was faster by GAIN than the best smaller one."""
+        best = self.points[0]
+        for point in self.points[1:]:
+            if point.seconds <= best.seconds / (1 + GAIN):
+                best = point
+        return best
+
+
+def measure_curve(work: Callable[[int], float | None], most: int = MOST_BATCH) -> Curve:
+    """Try batches of 1, 2, 4, 8, … until the gain is too small or memory runs out.
+
+    Arguments:
+        work: does a batch of this size, and returns the seconds it took; None: memory ran out.
+        most: the largest batch.
+    """
+    points: list[Point] = []
+    size = 1
+    while size <= most:
+        seconds = work(size)
+        if seconds is None:
+            return Curve(tuple(points), full=size)
+        points.append(Point(size, seconds / size))
+        if Curve(tuple(points)).best.batch != size:
+            break
+        size *= 2
+    return Curve(tuple(points))
+
+
+# Whether it pays to draw and judge at the same time
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Drawing and judging at the same time.
+
+    Attributes:
+        ratio: seconds for both at the same time, divided by those for one after the other.
+        same: whether the results were the same.
+    """
+
+    ratio: float
+    same: bool
+
+    @property
+    def pays(self) -> bool:
+        """Whether it is faster by GAIN, and changes nothing."""
+        return self.same and self.ratio <= 1 / (1 + GAIN)
+
+
+def measure_overlap(
+    draw: Callable[[], object],
+    judge: Callable[[], object],
+    clock: Callable[[], float] = time.perf_counter,
+) -> Overlap:
+    """Draw and judge at the same time, and one after the other. clock: returns seconds."""
+
+    def at_once() -> tuple[object, object]:
+        judging = in_background(judge)
+        return draw(), judging()
+
+    in_turn, expected = _fastest(lambda: (draw(), judge()), clock)
+    together, results = _fastest(at_once, clock)
+    # Some models never give the same result twice: then overlapping is not to blame.
+    is_steady = all(result == expected[0] for result in expected)
+    same = not is_steady or all(result == expected[0] for result in results)
+    return Overlap(together / in_turn, same)
+
+
+def _fastest(work: Callable[[], object], clock: Callable[[], float]) -> tuple[float, list[object]]:
+    """The least seconds that work takes, and the result of each time."""
+    seconds: list[float] = []
+    results: list[object] = []
+    while len(seconds) < REPEATS:
+        started = clock()
+        results.append(work())
+        seconds.append(clock() - started)
+    return min(seconds), results

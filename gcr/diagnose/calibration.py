@@ -1,7 +1,7 @@
 """Measures how much of a critic's score is chance.
 
-A few images are drawn and each is judged several times. The spread of the judgements of one image,
-pooled over the images, is the critic's own noise: differences within it say nothing.
+A few images are drawn and each is judged several times. The spread of the scores of one image,
+pooled over the images, is the critic's noise: differences within it mean nothing.
 """
 
 from __future__ import annotations
@@ -37,7 +37,13 @@ SCENES = (
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """spread: standard deviation of one judgement's score, 0-1. images: that were judged."""
+    """A critic's noise.
+
+    Attributes:
+        spread: standard deviation of the score of one judgement, 0-1.
+        images: how many were judged.
+        judges: how many judgements each had.
+    """
 
     spread: float
     images: int
@@ -45,20 +51,27 @@ class Calibration:
 
 
 def prompts(settings: Settings) -> tuple[str, ...]:
-    """What is drawn where nothing is asked for."""
+    """The prompts that are drawn by default."""
     return SHAPES if any(map(limits.is_limited, (settings.generator, settings.critic))) else SCENES
 
 
 def measure(
-    wanted: Sequence[str], images: int, generator: Generator, critic: Critic, settings: Settings
+    texts: Sequence[str], images: int, generator: Generator, critic: Critic, settings: Settings
 ) -> Calibration:
-    """Draw each prompt on so many seeds and see how far the judges of one image disagree.
+    """Draw each prompt with several seeds and measure how far the judges of one image disagree.
 
-    Raises GcrError when hardly any image could be judged twice.
+    Arguments:
+        texts: the prompts.
+        images: of each prompt.
+        generator: draws.
+        critic: judges.
+        settings: seed, negative prompt and number of judges.
+
+    Raises GcrError when fewer than two images could be judged twice.
     """
     wave = [
         Candidate(prompt, settings.seed + i, settings.negative)
-        for prompt in wanted
+        for prompt in texts
         for i in range(images)
     ]
     drawn = [
@@ -73,5 +86,5 @@ def measure(
             "the critic's replies could not be read often enough to compare them",
             "gcr refine -v shows what it replies; another --rubric may be read better",
         )
-    # What a panel reports is the error of its mean.
+    # A panel reports the error of its mean.
     return Calibration(pooled(errors) * math.sqrt(settings.judges), len(errors), settings.judges)

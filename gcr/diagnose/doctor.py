@@ -1,6 +1,6 @@
-"""Looks at what gcr stands on: libraries, GPU, 4-bit kernels, caches, configuration, endpoint.
+"""Checks what gcr needs: libraries, GPU, 4-bit kernels, caches, configuration, endpoint.
 
-Nothing is changed and no model is loaded. What is wrong comes with what to do about it.
+Nothing is changed and no model is loaded. Each problem comes with what to do about it.
 """
 
 from __future__ import annotations
@@ -39,18 +39,22 @@ SAFE = {
     "transformers": ("5.3", "CVE-2026-4372"),
     "diffusers": ("0.38", "CVE-2026-44513"),
 }
-"""The first versions without a known hole through which a checkpoint can run code."""
+"""The first versions in which no checkpoint is known to be able to run code."""
 
 DRIVER = Path("/proc/driver/nvidia/version")
 MOST_ERROR = 0.2
-"""Of a product with 4-bit weights against the unquantized one, relative. NF4 is about 0.1 off."""
+"""Relative error of a product with 4-bit weights, at most; that of NF4 is about 0.1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at. hint: what to do; empty where there is nothing to do.
+    """The state of one thing.
 
-    state: `note` for what is as it should be, though it limits what can be done.
+    Attributes:
+        name: of the thing.
+        state: `note` is for something in order that limits what can be done.
+        said: the state, in words.
+        hint: what to do; empty where there is nothing to do.
     """
 
     name: str
@@ -60,9 +64,9 @@ class Finding:
 
 
 def examine(flags: Mapping[str, object] | None = None) -> Iterator[Finding]:
-    """Look at everything. flags: settings given by hand, as for `gcr refine`."""
+    """Check everything. flags: settings as `gcr refine` takes them."""
     yield from libraries()
-    # Where a library is broken, what does not need it is looked at all the same.
+    # A broken library must not keep the rest from being checked.
     for name, look in (
         ("GPU", _device),
         ("torchvision", _torchvision),
@@ -73,27 +77,29 @@ def examine(flags: Mapping[str, object] | None = None) -> Iterator[Finding]:
         try:
             yield from look()
         except (ImportError, RuntimeError, OSError) as error:
-            said = f"could not be looked at: {first_line(error)}"
-            yield Finding(name, "broken", said, "install gcr and its libraries again")
+            text = f"could not be looked at: {first_line(error)}"
+            yield Finding(name, "broken", text, "install gcr and its libraries again")
 
 
 def libraries() -> Iterator[Finding]:
-    """Python and the libraries, against what gcr's own metadata and known holes ask for."""
+    """Python and the libraries, compared with gcr's requirements and known holes."""
     from packaging.requirements import Requirement
     from packaging.specifiers import SpecifierSet
 
     try:
-        asked = [Requirement(line) for line in requires("gcr") or ()]
+        requirements = [Requirement(line) for line in requires("gcr") or ()]
         python = SpecifierSet(metadata("gcr")["Requires-Python"] or "")
     except PackageNotFoundError:
         yield Finding("gcr", "note", "not installed, so the versions it needs are not known")
-        asked, python = [Requirement(name) for name in SHOWN], SpecifierSet()
-    here = platform.python_version()
-    if python.contains(here, prereleases=True):
-        yield Finding("Python", "ok", here)
+        requirements, python = [Requirement(name) for name in SHOWN], SpecifierSet()
+    running = platform.python_version()
+    if python.contains(running, prereleases=True):
+        yield Finding("Python", "ok", running)
     else:
-        yield Finding("Python", "broken", f"{here}, and gcr needs {python}", "take a newer Python")
-    for requirement in asked:
+        yield Finding(
+            "Python", "broken", f"{running}, and gcr needs {python}", "take a newer Python"
+        )
+    for requirement in requirements:
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         finding = _library(requirement)
@@ -101,21 +107,23 @@ def libraries() -> Iterator[Finding]:
             yield finding
 
 
-def _library(asked: Requirement) -> Finding:
+def _library(requirement: Requirement) -> Finding:
     from packaging.version import Version
 
-    name = asked.name
-    install = f"pip install -U '{name}{asked.specifier}'"
+    name = requirement.name
+    install = f"pip install -U '{name}{requirement.specifier}'"
     try:
-        here = version(name)
+        installed = version(name)
     except PackageNotFoundError:
         return Finding(name, "broken", "is not installed", install)
     floor, hole = SAFE.get(name, ("0", ""))
-    if Version(here) < Version(floor):
-        return Finding(name, "broken", f"{here} has a known hole ({hole})", install)
-    if not asked.specifier.contains(here, prereleases=True):
-        return Finding(name, "broken", f"{here}, and gcr needs {asked.specifier}", install)
-    return Finding(name, "ok", here)
+    if Version(installed) < Version(floor):
+        return Finding(name, "broken", f"{installed} has a known hole ({hole})", install)
+    if not requirement.specifier.contains(installed, prereleases=True):
+        return Finding(
+            name, "broken", f"{installed}, and gcr needs {requirement.specifier}", install
+        )
+    return Finding(name, "ok", installed)
 
 
 def _device() -> Iterator[Finding]:
@@ -126,17 +134,17 @@ def _device() -> Iterator[Finding]:
     if torch.cuda.is_available():
         free_bytes, total = torch.cuda.mem_get_info()
         free = free_bytes / 1024**3
-        said = f"{torch.cuda.get_device_name()}, {free:.1f} of {total / 1024**3:.1f} GiB free"
-        yield Finding("GPU", "ok", f"{said}, CUDA {torch.version.cuda}{_driver(', driver ')}")
+        text = f"{torch.cuda.get_device_name()}, {free:.1f} of {total / 1024**3:.1f} GiB free"
+        yield Finding("GPU", "ok", f"{text}, CUDA {torch.version.cuda}{_driver(', driver ')}")
     else:
         yield _no_gpu(f"torch {torch.__version__}", torch.version.cuda)
     yield _four_bit("cuda" if free else "cpu")
-    found, broken = profiles.load_all()
-    for profile in found:
+    valid, broken = profiles.load_all()
+    for profile in valid:
         fits = profile.vram_gb <= free
         need = f"does not fit: it needs a GPU with {profile.vram_gb:g} GiB free"
-        said = f"fits: {profile.description}" if fits else need
-        yield Finding(f"profile {profile.name}", "ok" if fits else "note", said)
+        text = f"fits: {profile.description}" if fits else need
+        yield Finding(f"profile {profile.name}", "ok" if fits else "note", text)
     for error in broken:
         yield Finding("profiles", "broken", error.message, error.hint)
 
@@ -153,28 +161,28 @@ def _no_gpu(torch: str, cuda: str | None) -> Finding:
 
 
 def _driver(before: str) -> str:
-    """The version of NVIDIA's driver, where Linux tells it; empty elsewhere."""
+    """The version of NVIDIA's driver after some words; empty where Linux does not list one."""
     if not DRIVER.is_file():
         return ""
-    found = re.search(r"\b\d+\.\d+(\.\d+)?\b", DRIVER.read_text(encoding="utf-8"))
-    return f"{before}{found[0]}" if found else ""
+    match = re.search(r"\b\d+\.\d+(\.\d+)?\b", DRIVER.read_text(encoding="utf-8"))
+    return f"{before}{match[0]}" if match else ""
 
 
 def _four_bit(device: str) -> Finding:
     try:
         quiet_libraries()
-        off = product_error(device)
+        error_share = product_error(device)
     except (ImportError, RuntimeError, OSError, AttributeError) as error:
-        said = f"4-bit weights do not work on {device}: {first_line(error)}"
-        return Finding("4-bit", "broken", said, "pip install -U bitsandbytes")
-    said = f"a product on {device} is {off:.0%} off the unquantized one"
-    if off > MOST_ERROR:
-        return Finding("4-bit", "broken", said, "pip install -U bitsandbytes")
-    return Finding("4-bit", "ok", f"{said}, as it should be")
+        text = f"4-bit weights do not work on {device}: {first_line(error)}"
+        return Finding("4-bit", "broken", text, "pip install -U bitsandbytes")
+    text = f"a product on {device} is {error_share:.0%} off the unquantized one"
+    if error_share > MOST_ERROR:
+        return Finding("4-bit", "broken", text, "pip install -U bitsandbytes")
+    return Finding("4-bit", "ok", f"{text}, as it should be")
 
 
 def product_error(device: str) -> float:
-    """How far a product with NF4 weights is off the same with unquantized ones, relative."""
+    """The relative error of a product with NF4 weights, compared with unquantized ones."""
     import bitsandbytes
     import torch
 
@@ -192,8 +200,8 @@ def _torchvision() -> Iterator[Finding]:
     if loading.torchvision_imports():
         yield Finding("torchvision", "ok", version("torchvision"))
     else:
-        said = "does not import; only a few models need it, such as Qwen-Image-Edit"
-        yield Finding("torchvision", "note", said)
+        text = "does not import; only a few models need it, such as Qwen-Image-Edit"
+        yield Finding("torchvision", "note", text)
 
 
 def _caches() -> Iterator[Finding]:
@@ -223,7 +231,7 @@ def _connections() -> Iterator[Finding]:
 
 
 def _configuration(flags: Mapping[str, object]) -> Iterator[Finding]:
-    """Config files, what all settings come to, and the server if the critic is one."""
+    """Config files, the resolved models, and the server if the critic is on one."""
     for path in (Path("gcr.yaml"), configuration.user_config(os.environ)):
         if path.exists():
             try:
@@ -234,8 +242,8 @@ def _configuration(flags: Mapping[str, object]) -> Iterator[Finding]:
     try:
         settings = configuration.resolve(flags, ThisMachine())
         critic = settings.critic
-        said = f"{settings.generator}, judged by {critic}"
-        yield Finding("settings", "ok", said)
+        text = f"{settings.generator}, judged by {critic}"
+        yield Finding("settings", "ok", text)
     except GcrError as error:
         yield Finding("settings", "broken", error.message, error.hint)
         return
@@ -244,19 +252,19 @@ def _configuration(flags: Mapping[str, object]) -> Iterator[Finding]:
 
 
 def _endpoint(critic: str, *, trusted: bool) -> Iterator[Finding]:
-    """Whether a server does what a critic needs, and what is doubtful about it."""
-    doubts: dict[str, str] = {}  # with what to do
-    connect = partial(endpoint.connect, critic, trusted=trusted, warn=doubts.__setitem__)
+    """Whether a server does what a critic needs, and warnings about it."""
+    warnings: dict[str, str] = {}  # with their hints
+    connect = partial(endpoint.connect, critic, trusted=trusted, warn=warnings.__setitem__)
     try:
         try:
             connect(likely=True)
         except UsageError:
             connect()
-            said = "sees images; tells no probabilities: no soft scores and no checklists"
-            finding = Finding("endpoint", "note", said)
+            text = "sees images; tells no probabilities: no soft scores and no checklists"
+            finding = Finding("endpoint", "note", text)
         else:
             finding = Finding("endpoint", "ok", "sees images, and tells probabilities")
     except GcrError as error:
         finding = Finding("endpoint", "broken", error.message, error.hint)
-    yield from (Finding("endpoint", "note", said, hint) for said, hint in doubts.items())
+    yield from (Finding("endpoint", "note", text, hint) for text, hint in warnings.items())
     yield finding

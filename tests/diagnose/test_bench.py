@@ -14,9 +14,15 @@ import yaml
 from gcr.cli.app import run
 from gcr.device import card
 from gcr.device.out_of_memory import Ladder
-from gcr.diagnose import overlap, tuning
-from gcr.diagnose.bench import timed
-from gcr.diagnose.tuning import Curve, Point
+from gcr.diagnose import bench
+from gcr.diagnose.bench import (
+    Curve,
+    Overlap,
+    Point,
+    measure_curve,
+    measure_overlap,
+    timed,
+)
 from gcr.engine.machine import ThisMachine
 from gcr.settings import profiles, resolving
 from gcr.settings.measurements import OVERLAPS, SPEEDS, Speed, device_key, on_device, pair
@@ -39,21 +45,21 @@ def of_speed(**seconds):
 
 def test_larger_batches_are_tried_until_the_gain_is_too_small():
     work = of_speed(at1=1.0, at2=0.6, at4=0.5, at8=0.47, at16=0.1)
-    found = tuning.curve(work)
+    found = measure_curve(work)
     assert work.tried == [1, 2, 4, 8]
     assert found.best == Point(4, 0.5)
     assert found.full == 0
 
 
 def test_or_until_memory_runs_out():
-    found = tuning.curve(of_speed(at1=1.0, at2=0.5))
+    found = measure_curve(of_speed(at1=1.0, at2=0.5))
     assert (found.best, found.full) == (Point(2, 0.5), 4)
     assert [point.batch for point in found.points] == [1, 2]
 
 
 def test_or_until_it_was_told_to_stop():
     work = of_speed(at1=1.0, at2=0.5, at4=0.25, at8=0.1)
-    assert tuning.curve(work, most=5).best.batch == 4
+    assert measure_curve(work, most=5).best.batch == 4
     assert work.tried == [1, 2, 4]
 
 
@@ -188,16 +194,16 @@ class Staged:
         return "critique", self.disturbed and self.beside, self.fickle and self.count
 
     def tried(self, monkeypatch):
-        monkeypatch.setattr(overlap, "in_background", self.in_background)
-        return overlap.tried(self.draw, self.judge, lambda: self.now)
+        monkeypatch.setattr(bench, "in_background", self.in_background)
+        return measure_overlap(self.draw, self.judge, lambda: self.now)
 
 
 def test_drawing_and_judging_at_once_pays_where_it_saves_time(monkeypatch):
-    assert Staged().tried(monkeypatch) == overlap.Overlap(5 / 8, same=True)
+    assert Staged().tried(monkeypatch) == Overlap(5 / 8, same=True)
     assert Staged(slower=2).tried(monkeypatch).ratio == 10 / 8
-    assert overlap.Overlap(5 / 8, same=True).pays
-    assert not overlap.Overlap(0.95, same=True).pays
-    assert not overlap.Overlap(10 / 8, same=True).pays
+    assert Overlap(5 / 8, same=True).pays
+    assert not Overlap(0.95, same=True).pays
+    assert not Overlap(10 / 8, same=True).pays
 
 
 def test_nor_does_it_pay_where_results_differ_that_are_the_same_in_turn(monkeypatch):
@@ -220,7 +226,7 @@ def test_both_are_really_at_work_at_once():
             assert drawing.wait(20), "nothing is drawn beside it"
         return "critique"
 
-    assert overlap.tried(draw, judge).same
+    assert measure_overlap(draw, judge).same
 
 
 def test_runs_overlap_as_bench_found(place):
