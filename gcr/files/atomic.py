@@ -1,8 +1,7 @@
 """Files that are there whole or not at all, whatever happens while they are written.
 
-A folder may come from elsewhere, with whatever its sender put into it. So nothing is written
-through a link, temporary names cannot be guessed, and only regular files are read: a pipe or a
-device would be waited for.
+A folder may come from elsewhere, with anything in it. So nothing is written through a link,
+temporary names cannot be guessed, and only regular files are read: reading a pipe could block.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ SAFELY = (
 def writing(
     path: Path, hint: str = "free space or name another folder with --output"
 ) -> Iterator[None]:
-    """Turn the system's "no" while writing into a message with a hint."""
+    """Turn an OSError while writing into a GcrError with a hint."""
     try:
         yield
     except OSError as error:
@@ -48,7 +47,7 @@ def writing(
 
 
 def read(path: Path) -> bytes:
-    """All of a regular file. Raises OSError for any other kind, rather than wait for it."""
+    """All of a regular file. Raises OSError for any other kind."""
     with reading(path) as file:
         return file.read()
 
@@ -75,11 +74,16 @@ def write_json(path: Path, record: object, *, indent: int) -> None:
 
 @contextmanager
 def replacing(path: Path, *, near: Path | None = None, durable: bool = True) -> Iterator[IO[bytes]]:
-    """A file to write to, which takes its place under `path` when all of it is on the disk.
+    """A file to write to, which takes its place at `path` when all of it is on the disk.
 
-    near: the folder of the temporary file, on the same file system; None: beside `path`.
-    durable: whether it must outlive a crash of the machine, which takes a while.
-    What is at `path` is replaced; a link is, too, and not what it names. Raises GcrError.
+    A file at `path` is replaced; so is a link, and not the file that it names.
+
+    Arguments:
+        path: where the file will be.
+        near: folder of the temporary file, on the same file system; None: that of `path`.
+        durable: whether it must outlive a crash of the machine, which takes longer.
+
+    Raises GcrError.
     """
     temporary = _temporary(path, near or path.parent)
     with writing(path):
@@ -103,7 +107,7 @@ def duplicate(source: Path, path: Path, *, near: Path) -> None:
     near: as in `replacing`. Raises GcrError.
     """
     temporary = _temporary(path, near)
-    if not source.is_symlink():  # of which a hard link would be another link
+    if not source.is_symlink():  # a hard link to a link would be a link
         try:
             os.link(source, temporary)
         except OSError:  # another file system, or one without links
@@ -145,14 +149,14 @@ def opened(path: Path, flags: int = os.O_WRONLY) -> IO[bytes]:
 
 
 def sweep(folder: Path, names: str) -> None:
-    """Remove what writers left that died before a file was whole.
+    """Remove the temporary files of writers that died.
 
-    names: a pattern of the files they were to become, which nobody else may be writing now.
+    names: a pattern of the files that they wrote, which no other process may be writing now.
     """
-    left = re.compile(rf"\.(?:{names})\.(?:[0-9a-f]{{16}}\.)?tmp")
+    temporary = re.compile(rf"\.(?:{names})\.(?:[0-9a-f]{{16}}\.)?tmp")
     with writing(folder):
         for path in folder.iterdir():
-            if left.fullmatch(path.name) and not path.is_dir():
+            if temporary.fullmatch(path.name) and not path.is_dir():
                 path.unlink(missing_ok=True)
 
 
@@ -166,7 +170,7 @@ def check_inside(folder: Path, path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Make the names in a folder last; a no-op where folders cannot be opened (Windows).
+    """Flush the names in a folder to the disk; does nothing on Windows, which cannot.
 
     Raises GcrError.
     """
@@ -187,7 +191,7 @@ def _temporary(path: Path, folder: Path) -> Path:
 
 @contextmanager
 def _removed(temporary: Path) -> Iterator[None]:
-    """Remove a temporary file where it did not get its place."""
+    """Remove a temporary file where an error kept it from its place."""
     try:
         yield
     except BaseException:
@@ -200,7 +204,7 @@ def _regular(path: Path, flags: int) -> int:
     try:
         handle = os.open(path, flags, 0o666)
     except OSError as error:
-        if error.errno == errno.ENXIO:  # a pipe that nobody reads
+        if error.errno == errno.ENXIO:  # a pipe without a reader
             raise OSError(errno.EINVAL, IRREGULAR, str(path)) from error
         raise
     mode = os.fstat(handle).st_mode

@@ -1,7 +1,7 @@
-"""Image files, opened so that none of them can do harm: whoever made them may be a stranger.
+"""Image files, opened so that none of them can do harm: they may come from anywhere.
 
-Only regular files are opened, of formats whose readers run no other program, and the size that
-they claim is checked before a pixel is decoded.
+Only regular files are opened, in formats whose readers run no other program, and the size in the
+header is checked before a pixel is decoded.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 MOST_PIXELS = 89_478_485
 """Pillow's own limit: 256 MiB in RGB."""
 
-# What Pillow's readers raise about damaged files, beside OSError.
+# What Pillow's readers raise about damaged files, besides OSError.
 DAMAGE = (EOFError, IndexError, SyntaxError, ValueError, struct.error)
 
-# EPS and WMF, which Pillow hands to other programs, are left out, and so are formats of no picture.
+# Without EPS and WMF, for which Pillow runs other programs, and formats that are not pictures.
 FORMATS = (
     *("PNG", "JPEG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "DIB", "JPEG2000", "PPM", "TGA"),
     *("QOI", "PSD", "ICO", "PCX", "SGI", "HEIF"),
@@ -39,8 +39,8 @@ class TooLargeError(ValueError):
 def opened(path: Path) -> Iterator[Image]:
     """The image in a file, as Pillow opens it: not decoded yet.
 
-    Raises OSError for what is no image in a regular file, TooLargeError, and what is in DAMAGE,
-    here or while it is decoded.
+    Raises OSError for anything but an image in a regular file, TooLargeError, and the errors in
+    DAMAGE, here or while the image is decoded.
     """
     from PIL import Image
 
@@ -57,6 +57,6 @@ def opened(path: Path) -> Iterator[Image]:
 
 
 def check_size(image: Image) -> None:
-    """Raise TooLargeError for an image that is not to be decoded."""
+    """Raise TooLargeError for an image with more than MOST_PIXELS."""
     if image.width * image.height > MOST_PIXELS:
         raise TooLargeError(f"more than {MOST_PIXELS / 1e6:.0f} megapixels")

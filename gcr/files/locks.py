@@ -1,8 +1,8 @@
-"""Folders in use: a lock that only one process holds, and that dies with it.
+"""Folders in use: locks that one process holds at a time, and that end with it.
 
-The lock is the operating system's, on a file in the folder, so that nothing has to be cleared up
-after a crash or `kill -9`. On network file systems it holds between machines where `flock` does,
-as NFS and Lustre have it.
+They are the operating system's, on files in the folder, so that nothing has to be cleared up after
+a crash or `kill -9`. On network file systems it holds between machines where `flock` does,
+as on NFS and Lustre.
 """
 
 from __future__ import annotations

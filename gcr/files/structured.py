@@ -1,8 +1,8 @@
 """Text and JSON that others wrote, read within bounds; `gcr.files.yamltext` does it for YAML.
 
-What is larger or deeper than any real file of its kind is refused before it takes the machine's
-memory or the interpreter's stack. A name that stands twice in one object is an error, for one of
-the two values would be lost.
+A file that is larger or deeper than any real one of its kind is refused before it takes the
+machine's memory or the interpreter's stack. A name that stands twice in one object is an error,
+because one of the two values would be lost.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ MOST_BYTES = 64 << 20
 CONFIG_BYTES = 1 << 20
 """Of a file that a person wrote to set something."""
 RECORD_BYTES = 1 << 29
-"""Of a record of ours: that of a batch holds all of its prompts and their columns."""
+"""Of a file that gcr wrote: that of a batch holds all of its prompts and their columns."""
 MOST_VALUES = 1_000_000
-"""In one document, aliases counted as what they stand for; of JSON, lists and objects alone."""
+"""In one document, aliases counted as what they stand for; in JSON only lists and objects."""
 MOST_DEPTH = 64
 """Lists and objects inside each other."""
 RECORD_DEPTH = 2 * MOST_DEPTH
-"""In a record of ours, which holds the columns of prompt files deep inside."""
+"""In a file that gcr wrote, which has the columns of prompt files inside."""
 MOST_DIGITS = 1000
 """Of one number."""
 
@@ -40,7 +40,12 @@ _NO_CHARACTER = re.compile("[\0\ud800-\udfff]")
 
 
 class MalformedError(ValueError):
-    """A text that is not of its kind, or is beyond a bound. line: where, from 1; 0: unknown."""
+    """A text that is not of its format, or is beyond a bound.
+
+    Attributes:
+        problem: what is wrong.
+        line: where, from 1; 0: unknown.
+    """
 
     def __init__(self, problem: str, line: int = 0) -> None:
         super().__init__(f"line {line}: {problem}" if line else problem)
@@ -113,16 +118,16 @@ def lines_of(text: str) -> list[str]:
 
 
 def first_flaw(lines: Iterable[str]) -> tuple[int, str]:
-    """The line, from 1, of the first byte that no text has, and what it is; else 1 and nothing."""
+    """The line, from 1, of the first byte that is not text, and what it is; else 1 and ""."""
     for number, line in enumerate(lines, 1):
-        if found := _FLAW.search(line):
-            byte = ord(found[0]) & 0xFF
+        if match := _FLAW.search(line):
+            byte = ord(match[0]) & 0xFF
             return number, f"byte 0x{byte:02x} is not UTF-8" if byte else "a NUL byte"
     return 1, ""
 
 
 def is_text(value: str) -> bool:
-    """Whether all of it can be written down: no NUL, and no half of a character."""
+    """Whether it has neither NUL nor lone surrogates."""
     return not _NO_CHARACTER.search(value)
 
 
@@ -140,7 +145,7 @@ def parse_record(written: bytes) -> Any:
 
 
 def parse_json(text: str, *, strict: bool = True) -> Any:
-    """A JSON document. strict: without it, no name and no number is looked at.
+    """A JSON document. strict: refuse repeated names and very long numbers.
 
     Raises MalformedError.
     """
@@ -185,11 +190,11 @@ def _whole_number(digits: str) -> int:
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
         ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
         raise MalformedError(stands_twice(name))
-    return made
+    return values
 
 
 def stands_twice(name: str) -> str:

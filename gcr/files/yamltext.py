@@ -1,8 +1,7 @@
 """YAML within the bounds of `gcr.files.structured`.
 
-yaml's own composer recurses, and in C without any bound; aliases of aliases grow to any size when
-somebody walks through them. This one makes the same nodes without recursion, and counts what
-aliases stand for.
+yaml's own composer recurses, in C without any bound, and aliases of aliases can stand for values of
+any size. This one makes the same nodes without recursion, and counts what aliases stand for.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     import yaml
 
 LENGTH_OF_VALUE = 64
-"""Characters of a text that count as one value: long ones, repeated by aliases, are large, too."""
+"""Characters of a text that count as one value: long texts repeated by aliases are large, too."""
 
 _STANDARD = "tag:yaml.org,2002:"
 _NUMBERS = (f"{_STANDARD}int", f"{_STANDARD}float")
@@ -51,7 +50,7 @@ def construct(node: Any) -> Any:
         return SafeConstructor().construct_document(node)
     except YAMLError as error:
         raise _malformed(error, node.end_mark.line + 1) from error
-    # SafeConstructor lets these through for a value that is not of the type it is tagged with.
+    # SafeConstructor raises these for a value that is not of the type of its tag.
     except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError) as error:
         raise MalformedError("not YAML: a value that is not of its type", line) from error
     except RecursionError as error:
@@ -71,7 +70,7 @@ def compose(text: str) -> Any:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """So many nodes, none of them garbage: looking for it takes four times as long as the rest."""
+    """No garbage collection: with so many nodes it would take four times as long as the rest."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -82,7 +81,7 @@ def _no_collection() -> Iterator[None]:
 
 
 def _malformed(error: yaml.YAMLError, lines: int) -> MalformedError:
-    """lines: of the text, behind which libyaml finds what is not closed in it."""
+    """lines: how many the text has; libyaml places what is not closed behind the last one."""
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or "a character that it does not allow"
     return MalformedError(f"not YAML: {problem}", min(mark.line + 1, lines) if mark else 0)

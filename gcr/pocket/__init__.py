@@ -1,7 +1,7 @@
 """pocket: the embedded pair, a small real generator and critic for a world of coloured shapes.
 
-`world`, `language` and `truth` define the world; `train` made the weights. Importing this module
-loads none of them.
+`world`, `language` and `truth` define the world; `pocket_training`, which is not in the wheel, made
+the weights. Importing this module loads nothing of it.
 """
 
 import json
@@ -15,7 +15,7 @@ CRITIC = WEIGHTS / "critic"
 
 
 def side() -> int:
-    """Pixels of the only size that the embedded generator draws, as its checkpoint has it."""
+    """Width and height in pixels of the images that the embedded generator draws, its only size."""
     transformer, vae = (
         json.loads((GENERATOR / part / "config.json").read_text(encoding="utf-8"))
         for part in ("transformer", "vae")
@@ -35,14 +35,14 @@ def check_size(model: str, width: int | None, height: int | None) -> None:
 
 
 def unknown_words(prompt: str) -> list[str]:
-    """The words of a prompt that the embedded pair was never taught, in order, each once."""
+    """The words of a prompt that the embedded pair does not know, in order, each once."""
     from gcr.pocket import language
 
     return language.unknown_words(prompt)
 
 
 def not_understood(prompt: str) -> str:
-    """Where a prompt leaves the language of the embedded pair; empty for one that it can read."""
+    """What the embedded pair cannot read of a prompt; empty where it reads all of it."""
     from gcr.pocket import language
 
     try:

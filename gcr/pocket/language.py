@@ -3,9 +3,9 @@
     [a picture of] SIDE [RELATION SIDE] [on a CANVAS canvas]
     SIDE     = GROUP {, GROUP} [and GROUP]
     GROUP    = COUNT [SIZE] COLOUR SHAPE [at the PLACE | : one at the PLACE, one at the PLACE …]
-    RELATION = above | below | left of | right of: all before it stand so to all after it
+    RELATION = above | below | left of | right of: holds for all groups before and after it
 
-A short caption names groups; a detailed one gives every thing its own phrase and place.
+A short caption names groups; a detailed one has a phrase and a place for every thing.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ WORDS = frozenset(
 
 
 class OutsideLanguageError(ValueError):
-    """A text that the language of the world cannot say."""
+    """A text that is not of the language."""
 
 
 def split(text: str) -> list[str]:
@@ -68,7 +68,7 @@ def unknown_words(text: str) -> list[str]:
 
 
 def parse(text: str) -> Spec:
-    """Read a caption or request. Raises OutsideLanguageError when it is not one."""
+    """Read a caption or request. Raises OutsideLanguageError for any other text."""
     return _Reader(split(text)).spec()
 
 
@@ -168,7 +168,12 @@ class _Reader:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word of a caption. names: what it names, for a shape word or the "one" of a list."""
+    """A word of a caption.
+
+    Attributes:
+        text: the word or mark.
+        names: the thing that it names: shape words do, and "one" in a list of places.
+    """
 
     text: str
     names: Wanted | None = None
@@ -181,7 +186,7 @@ def join(words: list[str] | list[Word]) -> str:
 
 
 def say(spec: Spec, rng: random.Random | None = None) -> str:
-    """A caption for a spec. Without `rng` the plainest wording."""
+    """A caption for a spec. rng: varies the words; None: the plainest ones."""
     return join(phrase(spec, rng))
 
 
@@ -206,7 +211,7 @@ def _plain(text: str) -> list[Word]:
 
 
 def _say_and(rng: random.Random | None) -> str:
-    """What stands before the last group of a side."""
+    """The words before the last group of a side."""
     return rng.choices(("and", ", and", ","), (0.75, 0.15, 0.1))[0] if rng else "and"
 
 

@@ -1,6 +1,6 @@
-"""What a caption or request says: a `Spec`, apart from its words (`language`).
+"""The meaning of a caption or request, without its words (`language`).
 
-A request means what it says and nothing else: things that it does not name must not be there.
+A request is complete: things that it does not name must not be in the picture.
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ RELATIONS = ("above", "below", "left of", "right of")
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Like things. size: empty when unsaid. places: none, or one for each thing."""
+    """Things that are alike.
+
+    Attributes:
+        count: how many.
+        colour: of each.
+        shape: of each.
+        size: of each; empty: any.
+        places: one for each thing, or none.
+    """
 
     count: int
     colour: str
@@ -28,7 +36,13 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """Every thing of the groups `first` stands so to every thing of the groups `second`."""
+    """How every thing of some groups is placed to every thing of others.
+
+    Attributes:
+        name: one of RELATIONS.
+        first: indices of the groups that are above, below, left of or right of the others.
+        second: indices of those others.
+    """
 
     name: str
     first: tuple[int, ...]
@@ -37,7 +51,15 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One thing a request asks for. group: index of the group it comes from."""
+    """One thing that a request asks for.
+
+    Attributes:
+        colour: of it.
+        shape: of it.
+        size: of it; empty: any.
+        place: of it; empty: any.
+        group: index of its group.
+    """
 
     colour: str
     shape: str
@@ -48,20 +70,27 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What a caption says. canvas: empty when unsaid."""
+    """What a caption or request says.
+
+    Attributes:
+        groups: the things.
+        relation: between groups; None: none is named.
+        canvas: its colour; empty: any.
+    """
 
     groups: tuple[Group, ...]
     relation: Relation | None = None
     canvas: str = ""
 
     def wanted(self) -> Iterator[Wanted]:
+        """Every single thing that is asked for."""
         for index, g in enumerate(self.groups):
             for place in g.places or ("",) * g.count:
                 yield Wanted(g.colour, g.shape, g.size, place, index)
 
 
 def describe(scene: world.Scene, *, sizes: bool = False, canvas: bool = False) -> Spec:
-    """The short spec of a scene: like things in groups, in order of appearance."""
+    """The short spec of a scene: things that are alike in groups, in order of appearance."""
     kinds = Counter((t.colour, t.shape, t.size if sizes else "") for t in scene.things)
     groups = tuple(Group(n, *kind) for kind, n in kinds.items())
     return Spec(groups, None, scene.canvas if canvas else "")
@@ -76,7 +105,7 @@ def detail(scene: world.Scene, *, sizes: bool = False, canvas: bool = False) -> 
 
 
 def gather(spec: Spec) -> Spec:
-    """Like things with places told as lists: "two red stars: one at the top, one at the left"."""
+    """Things that are alike as one group with places: "two red stars: one at the top, …"."""
     places: dict[tuple[str, str, str], list[str]] = {}
     for w in spec.wanted():
         places.setdefault((w.colour, w.shape, w.size), []).append(w.place)
@@ -85,7 +114,7 @@ def gather(spec: Spec) -> Spec:
 
 
 def relate(spec: Spec, scene: world.Scene, rng: random.Random) -> Spec:
-    """Put a relation that holds in the scene into its short spec, if there is one to find."""
+    """Add a relation that holds in the scene to its short spec, if a few tries find one."""
     if len(spec.groups) < 2:
         return spec
     things = [

@@ -1,7 +1,7 @@
 """Truth: what an image of the world shows, read from its pixels alone.
 
-The evaluator of pocket. It measures results and writes training replies; the loop and the critic
-never see it at run time.
+This is the evaluator of pocket: it measures results, and the training writes replies with it. The
+loop and the critic never use it.
 
 Foreground is what differs from the canvas; connected pieces of one colour are things; a thing's
 shape is the template that overlaps it best (intersection over union).
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-SPECK = 56  # pixels; a smaller piece is dirt, not a thing
+SPECK = 56  # pixels; a smaller piece is not a thing
 RIM = 2  # pixels in which a thing blends into the canvas
 CONTRAST = 70.0  # RGB distance from the canvas at which a pixel is foreground
-MISSING = 2.5  # cost of a wanted thing for which there is none
-NONE = math.inf  # in the place of a seen thing; behind all of them in order
-CLEAR = 0.62  # overlap with its template under which a thing is an unclear blob
+MISSING = 2.5  # cost of a wanted thing that is not there
+NONE = math.inf  # instead of the index of a seen thing; sorts after all of them
+CLEAR = 0.62  # overlap with its template; a thing with less is an unclear blob
 
 _CANVAS_RGB = np.array(list(world.CANVASES.values()), dtype=np.float32)
 _COLOUR_RGB = np.array(list(world.COLOURS.values()), dtype=np.float32)
@@ -42,7 +42,11 @@ _AROUND = np.ones((3, 3))
 
 @dataclass(frozen=True, slots=True)
 class Seen(world.Thing):
-    """A thing read from pixels. clarity: overlap with its template, 0-1."""
+    """A thing read from pixels.
+
+    Attributes:
+        clarity: overlap with its template, 0-1.
+    """
 
     clarity: float = 1.0
 
@@ -53,7 +57,13 @@ class Seen(world.Thing):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """All that an image shows. specks: number of stray pieces too small to be things."""
+    """All that an image shows.
+
+    Attributes:
+        canvas: its colour.
+        things: in reading order of their places.
+        specks: how many pieces are too small to be things.
+    """
 
     canvas: str
     things: tuple[Seen, ...]
@@ -61,7 +71,7 @@ class View:
 
 
 def look(image: Image) -> View:
-    """Read an RGB image of SIDE × SIDE pixels. Things come in reading order (by place)."""
+    """Read an RGB image of SIDE × SIDE pixels. Raises ValueError for another size."""
     pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
     if pixels.shape != (world.SIDE, world.SIDE, 3):
         raise ValueError(f"truth reads {world.SIDE}×{world.SIDE} images, not {pixels.shape[:2]}")
@@ -105,7 +115,7 @@ def _pieces(foreground: NDArray[np.bool_], nearest: NDArray[np.intp]) -> list[ND
 def _read(
     piece: NDArray[np.bool_], pixels: NDArray[np.float32], canvas: NDArray[np.float32]
 ) -> Seen:
-    """The thing one piece is. piece: (SIDE, SIDE); pixels: (SIDE, SIDE, 3); canvas: (3,)."""
+    """The thing that a piece is. piece: (SIDE, SIDE); pixels: (SIDE, SIDE, 3); canvas: (3,)."""
     inside = ndimage.binary_erosion(piece, iterations=RIM)
     paint = np.median(pixels[inside if inside.sum() >= 6 else piece], axis=0)
     colour = int(((_COLOUR_RGB - paint) ** 2).sum(-1).argmin())
@@ -155,11 +165,14 @@ def _coverage(shape: str, x: float, y: float, r: float) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """How an image and a request fit together.
+    """How an image fits a request.
 
-    matched: pairs of (what was wanted, what was seen for it, what is wrong with it).
-    missing: wanted things for which nothing was left; extra: seen things nobody asked for.
-    relation, canvas: whether the request's relation and canvas hold; None where it has none.
+    Attributes:
+        matched: (the wanted thing, the seen thing that fits it best, its wrong attributes).
+        missing: wanted things that are not there.
+        extra: seen things that are not wanted.
+        relation: whether the request's relation holds; None: it has none.
+        canvas: whether the canvas is right; None: the request names none.
     """
 
     matched: tuple[tuple[Wanted, Seen, tuple[str, ...]], ...]
@@ -181,12 +194,12 @@ class Finding:
 
     @property
     def right(self) -> bool:
-        """Whether the image shows what was asked, all of it and nothing else."""
+        """Whether the image shows all of the request and nothing else."""
         return self.flaws == 0
 
 
 def compare(spec: Spec, view: View) -> Finding:
-    """Fit the things seen to the things wanted so that the least is wrong."""
+    """Match seen things to wanted things so that the least is wrong."""
     wanted, seen = list(spec.wanted()), list(view.things)
     wrongs = [[_wrong(w, s) for s in seen] for w in wanted]
     costs = [[_cost(wrong) for wrong in row] for row in wrongs]
@@ -212,32 +225,33 @@ def compare(spec: Spec, view: View) -> Finding:
 
 
 def _fits(costs: list[list[float]], spare: int) -> Iterator[tuple[float, tuple[float, ...]]]:
-    """Every way to give each wanted thing a seen one of its own, or NONE to `spare` of them, after
-    its cost; the cheapest first.
+    """Every way to match wanted things to seen things, with its cost, the cheapest first.
+
+    Each wanted thing has the index of another seen thing; `spare` of them have NONE.
     """
     queue: list[tuple[float, tuple[float, ...], int]] = [(0.0, (), spare)]
     while queue:
-        cost, taken, left = heapq.heappop(queue)
-        if len(taken) == len(costs):
-            yield cost, taken
+        cost, matches, left = heapq.heappop(queue)
+        if len(matches) == len(costs):
+            yield cost, matches
             continue
-        row = costs[len(taken)]
-        for j in set(range(len(row))).difference(map(int, filter(math.isfinite, taken))):
-            heapq.heappush(queue, (cost + row[j], (*taken, j), left))
+        row = costs[len(matches)]
+        for j in set(range(len(row))).difference(map(int, filter(math.isfinite, matches))):
+            heapq.heappush(queue, (cost + row[j], (*matches, j), left))
         if left:
-            heapq.heappush(queue, (cost + MISSING, (*taken, NONE), left - 1))
+            heapq.heappush(queue, (cost + MISSING, (*matches, NONE), left - 1))
 
 
 def _wrong(wanted: Wanted, seen: Seen) -> tuple[str, ...]:
     return tuple(
         name
-        for name, ask, have in (
+        for name, expected, actual in (
             ("colour", wanted.colour, seen.colour),
             ("shape", wanted.shape, seen.shape if seen.clear else "blob"),
             ("size", wanted.size, seen.size),
             ("place", wanted.place, seen.place),
         )
-        if ask and ask != have
+        if expected and expected != actual
     )
 
 
@@ -247,7 +261,7 @@ def _cost(wrong: tuple[str, ...]) -> float:
 
 
 def _holds(spec: Spec, wanted: list[Wanted], seen: list[Seen | None]) -> bool | None:
-    """Whether every thing of the first side stands in the relation to every thing of the second."""
+    """Whether the relation holds between all things of both sides; None: there is none."""
     if spec.relation is None:
         return None
     first = [s for w, s in zip(wanted, seen, strict=True) if w.group in spec.relation.first]
@@ -260,5 +274,5 @@ def _holds(spec: Spec, wanted: list[Wanted], seen: list[Seen | None]) -> bool | 
 
 
 def shows(image: Image, spec: Spec) -> bool:
-    """Whether the image shows what the request asks, all of it and nothing else."""
+    """Whether an image shows all of a request and nothing else."""
     return compare(spec, look(image)).right

@@ -1,7 +1,7 @@
-"""The world of coloured shapes: what a scene is, how one is sampled, how one is drawn.
+"""The world of coloured shapes: what a scene is, how it is sampled and drawn.
 
-A scene is a canvas with one to five things on it, each in a place of its own on a 3 × 3 grid.
-The world knows nothing of words (`language`), of reading pixels (`truth`) or of models.
+A scene is a canvas with one to five things on it, each in another cell of a 3 × 3 grid. This module
+knows nothing of words (`language`), of reading pixels (`truth`) or of models.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ HELD_OUT = frozenset(
         ("yellow", "circle"),
     }
 )
-"""Colour-shape pairs no model is trained on: in no scene, caption, reply or question."""
+"""Colour-shape pairs that no model is trained on, in no scene, caption, reply or question."""
 
 PAIRS = tuple((c, s) for c in COLOURS for s in SHAPES)
 TRAINING_PAIRS = tuple(pair for pair in PAIRS if pair not in HELD_OUT)
@@ -57,7 +57,15 @@ TRAINING_PAIRS = tuple(pair for pair in PAIRS if pair not in HELD_OUT)
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One shape. x, y: its centre, radius: half its extent, all in pixels; y grows downwards."""
+    """One shape.
+
+    Attributes:
+        shape: one of SHAPES.
+        colour: one of COLOURS.
+        x: of its centre, in pixels.
+        y: of its centre, in pixels, growing downwards.
+        radius: half its extent, in pixels.
+    """
 
     shape: str
     colour: str
@@ -76,6 +84,13 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
+    """A picture.
+
+    Attributes:
+        canvas: one of CANVASES.
+        things: on it.
+    """
+
     canvas: str
     things: tuple[Thing, ...]
 
@@ -102,7 +117,7 @@ def stands(a: Thing, relation: str, b: Thing) -> bool:
 
 
 def put(rng: random.Random, kinds: list[tuple[str, str, str]], places: list[str]) -> list[Thing]:
-    """Things of the given (colour, shape, size) in the given places, jittered, not touching."""
+    """Things of these kinds (colour, shape, size) in these places, jittered, not touching."""
     while True:  # rejection sampling: a layout without touching things is found in a few tries
         things: list[Thing] = []
         for (colour, shape, size), place in zip(kinds, places, strict=True):
@@ -118,7 +133,7 @@ def put(rng: random.Random, kinds: list[tuple[str, str, str]], places: list[str]
 
 
 def sample(rng: random.Random, pairs: tuple[tuple[str, str], ...] = TRAINING_PAIRS) -> Scene:
-    """A random scene: one to five things, in groups of like ones about half the time."""
+    """A random scene: one to five things, about half the time in groups that are alike."""
     total = rng.choices(range(1, MOST + 1), (15, 22, 24, 21, 18))[0]
     kinds: list[tuple[str, str, str]] = []
     while len(kinds) < total:
@@ -172,7 +187,7 @@ def _angles(n: int) -> list[float]:
 
 
 def draw(scene: Scene, scale: int = 4) -> Image:
-    """The scene as an RGB image of SIDE × SIDE pixels, drawn `scale` times as wide and averaged."""
+    """The scene as an RGB image of SIDE × SIDE pixels, drawn `scale` times larger and averaged."""
     from PIL import Image, ImageDraw
 
     big = Image.new("RGB", (SIDE * scale, SIDE * scale), CANVASES[scene.canvas])

@@ -1,11 +1,11 @@
-"""What an image file says about itself: text chunks inside the PNG.
+"""The text chunks inside a PNG, which say how the image was made.
 
     gcr                  JSON: the whole story of this image
     parameters           the form that A1111, Forge and Fooocus read
     invokeai_metadata    JSON that InvokeAI reads
 
-Only what is known is written: a value that the pipeline chose by itself is left out, because a
-guess in an image file outlives everybody who could correct it.
+Only known values are written: one that the pipeline chose by itself is left out, because a guess in
+an image file cannot be corrected later.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from gcr.core.records import Attempt, Candidate, Run
 
-CHUNK_LIMIT = 1 << 20  # bytes: larger text chunks are refused by Pillow, ours and other readers'
+MOST_CHUNK_BYTES = 1 << 20  # Pillow refuses larger text chunks, here and in other readers
 SCHEDULES = ("Karras", "Exponential", "Beta")
 INVOKEAI = {
     "DDIM": "ddim",
@@ -69,25 +69,32 @@ def read(path: Path) -> dict[str, str]:
 
 
 def texts(run: Run, round_index: int, attempt: Attempt, size: tuple[int, int]) -> dict[str, str]:
-    """The three texts of one attempt. size: (width, height) of the image in pixels."""
+    """The three texts of one attempt.
+
+    Arguments:
+        run: with its request and settings.
+        round_index: of the attempt's round.
+        attempt: what was drawn and judged.
+        size: (width, height) of the image in pixels.
+    """
     written = {
         "parameters": parameters(run, attempt, size),
         "invokeai_metadata": _json(_invokeai(run, attempt, size)),
         "gcr": _json(_story(run, round_index, attempt)),
     }
-    return {key: text for key, text in written.items() if len(text.encode()) < CHUNK_LIMIT}
+    return {key: text for key, text in written.items() if len(text.encode()) < MOST_CHUNK_BYTES}
 
 
 def parameters(run: Run, attempt: Attempt, size: tuple[int, int]) -> str:
     """A1111's form: the prompt, the negative prompt if there is one, then a line of settings.
 
-    A1111 has no words for mutated noise; without them the seed would promise another image.
+    A1111 has no names for mutated noise, but without it the seed would be that of another image.
     """
     candidate = attempt.candidate
     lines = [candidate.prompt]
     if candidate.negative:
         lines.append(f"Negative prompt: {candidate.negative}")
-    known = {
+    values = {
         "Steps": run.settings.get("steps"),
         **_sampler(attempt.sampler),
         "CFG scale": run.settings.get("guidance"),
@@ -100,13 +107,13 @@ def parameters(run: Run, attempt: Attempt, size: tuple[int, int]) -> str:
         "Mutation strength": candidate.strength if candidate.mutations else None,
     }
     lines.append(
-        ", ".join(f"{key}: {_value(value)}" for key, value in known.items() if value is not None)
+        ", ".join(f"{key}: {_value(value)}" for key, value in values.items() if value is not None)
     )
     return "\n".join(lines)
 
 
 def _sampler(name: str) -> dict[str, str | None]:
-    """A sampler and its schedule, as A1111 names them since it has names for both."""
+    """A sampler and its schedule, as newer versions of A1111 name them."""
     words, _, last = name.rpartition(" ")
     if last in SCHEDULES:
         return {"Sampler": words, "Schedule type": last}
@@ -114,7 +121,7 @@ def _sampler(name: str) -> dict[str, str | None]:
 
 
 def _scheduler(name: str) -> str | None:
-    """The same in InvokeAI's one word, where it has one."""
+    """The same as InvokeAI's name, if it has one."""
     sampler = name.removesuffix(" Karras")
     if sampler not in INVOKEAI:
         return name or None
@@ -128,7 +135,7 @@ def _value(value: object) -> str:
 
 
 def _invokeai(run: Run, attempt: Attempt, size: tuple[int, int]) -> dict[str, object]:
-    known: dict[str, object] = {
+    values: dict[str, object] = {
         "positive_prompt": attempt.candidate.prompt,
         "negative_prompt": attempt.candidate.negative,
         "width": size[0],
@@ -139,20 +146,22 @@ def _invokeai(run: Run, attempt: Attempt, size: tuple[int, int]) -> dict[str, ob
         "scheduler": _scheduler(attempt.sampler),
         "strength": attempt.candidate.strength if attempt.candidate.start else None,
     }
-    return {key: value for key, value in known.items() if value is not None}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _story(run: Run, round_index: int, attempt: Attempt) -> dict[str, object]:
-    """Everything that made this image and what was said of it, but for times and the run's id:
-    so that equal settings give equal files, and a resumed run those of an uninterrupted one.
+    """All that made this image, and its critique.
+
+    Times and the run's id are left out, so that equal settings give equal files, and a resumed run
+    the same files as an uninterrupted one.
     """
     critique = asdict(attempt.critique)
-    del critique["raw"]  # the reply as it came is in rounds.jsonl
+    del critique["raw"]  # it is in rounds.jsonl
     return {
         "request": asdict(run.request),
         "round": round_index,
         "image": attempt.image,
-        "candidate": _told(attempt.candidate),
+        "candidate": _shown(attempt.candidate),
         "score": attempt.score,
         "critique": critique,
         "settings": _shared(run.settings),
@@ -160,7 +169,7 @@ def _story(run: Run, round_index: int, attempt: Attempt) -> dict[str, object]:
 
 
 def _shared(settings: Mapping[str, object]) -> dict[str, object]:
-    """Settings without the folders of this machine, which nobody else need know of."""
+    """Settings without the folders of this machine, which are private."""
     names = ("generator", "critic", "rubric")
     return {
         key: Path(value).name
@@ -170,11 +179,11 @@ def _shared(settings: Mapping[str, object]) -> dict[str, object]:
     }
 
 
-def _told(candidate: Candidate) -> dict[str, object]:
+def _shown(candidate: Candidate) -> dict[str, object]:
     """A candidate; a start image and mutations only where it has them."""
-    told = asdict(candidate)
-    absent = [key for key in ("start", "mutations", "strength") if not told[key]]
-    return {key: value for key, value in told.items() if key not in absent}
+    optional = ("start", "mutations", "strength")
+    values = asdict(candidate)
+    return {key: value for key, value in values.items() if value or key not in optional}
 
 
 def _json(value: object) -> str:

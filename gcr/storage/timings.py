@@ -1,4 +1,4 @@
-"""What earlier runs on this machine say of how long a run takes, and how many images it draws."""
+"""How long earlier runs on this machine took, and how many images they drew."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from gcr.files import structured
 
-MOST = 200
+MOST_RUNS = 200
 """Runs that are looked at, the latest first."""
 
 FOR_SECONDS = (
@@ -26,15 +26,18 @@ FOR_IMAGES = (
 )
 """Settings on which it depends how many images a run draws."""
 
-UNENDED = {None, "interrupted", "failed", "chosen"}
-"""Why a run stopped that says nothing of how long it would have been."""
+CUT_SHORT = {None, "interrupted", "failed", "chosen"}
+"""Stop reasons of runs that did not go on as long as their settings let them."""
 
 
 class History(NamedTuple):
-    """draw, judge: seconds for one image; judging holds its share of what it took to word prompts
-    with all in view. images: of a run that came to its end.
+    """Means over earlier runs; None: there was no run with these settings.
 
-    runs: that the seconds were measured in. None: no run like this one was found.
+    Attributes:
+        draw: seconds for one image.
+        judge: seconds for one image, with its share of writing the next prompt.
+        images: drawn in a run that came to its end.
+        runs: how many runs the seconds are from.
     """
 
     draw: float | None = None
@@ -44,9 +47,13 @@ class History(NamedTuple):
 
 
 def look(output: Path, settings: Mapping[str, object]) -> History:
-    """What the runs and batches below a folder took that had the same models and settings.
+    """The means of the runs below a folder that had the same models and settings.
 
-    settings: as a run folder records them. Damaged records are passed over: they are no evidence.
+    Arguments:
+        output: the folder of all runs, batches and comparisons.
+        settings: as a run folder records them.
+
+    Damaged records are passed over.
     """
     seconds: list[tuple[float, float]] = []
     counts: list[int] = []
@@ -57,7 +64,7 @@ def look(output: Path, settings: Mapping[str, object]) -> History:
             continue
         runs += 1
         seconds += [(a["draw_seconds"], a["judge_seconds"]) for a in attempts]
-        if story.get("stop") not in UNENDED and not _differ(before, settings, FOR_IMAGES):
+        if story.get("stop") not in CUT_SHORT and not _differ(before, settings, FOR_IMAGES):
             counts.append(len(attempts))
     if not seconds:
         return History()
@@ -70,10 +77,10 @@ def _differ(before: Mapping[str, object], now: Mapping[str, object], keys: tuple
 
 
 def _runs(output: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """Of each run what run.json holds, and its attempts: runs alone, of batches, of comparisons."""
+    """What run.json holds, and the attempts, of runs alone, in batches and in comparisons."""
     places = ("*/*/run.json", "*/*/runs/*/run.json", "*/*/*/runs/*/run.json")
-    found = [path for place in places for path in output.glob(place)]
-    for path in sorted(found, reverse=True)[:MOST]:
+    paths = [path for place in places for path in output.glob(place)]
+    for path in sorted(paths, reverse=True)[:MOST_RUNS]:
         try:
             story = structured.record(path)
             rounds = structured.content(path.with_name("rounds.jsonl"), structured.RECORD_BYTES)

@@ -156,7 +156,7 @@ def test_any_prompt_comes_back_as_it_was(tmp_path, prompt):
 
 
 def test_a_text_over_the_limit_of_readers_is_left_out(tmp_path):
-    texts = written(tmp_path, *run_of("red " * (metadata.CHUNK_LIMIT // 4)))
+    texts = written(tmp_path, *run_of("red " * (metadata.MOST_CHUNK_BYTES // 4)))
     assert texts == {}
 
 
