@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, time
 
+from gcr.core.phrases import nearest
 from gcr.files.structured import MOST_DEPTH, is_text, too_deep
 
 PROMPT = (
@@ -85,9 +85,8 @@ def no_prompt(columns: Sequence[str], prompt_names: Sequence[str] = PROMPT) -> t
     message = f"no column {prompt_names[0]!r}" if by_hand else "no column of prompts"
     hint = "" if by_hand else f"it can be called {', '.join(PROMPT)}; --column names any other"
     for name in columns[:MOST_COLUMNS]:
-        nearest = difflib.get_close_matches(name[:60].strip().casefold(), prompt_names, n=1)
-        if nearest:
-            hint = f"is {name[:60]!r} meant to be {nearest[0]!r}? {hint}".strip()
+        if similar := nearest(name[:60].strip(), prompt_names):
+            hint = f"is {name[:60]!r} meant to be {similar!r}? {hint}".strip()
             break
     hint = hint or "--column takes the name of a column, as the file has it"
     return f"{message}; there is {shown or 'none at all'}", hint

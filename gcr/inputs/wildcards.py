@@ -27,7 +27,6 @@ Equal text, seed and files give equal words on every machine and with every Pyth
 
 from __future__ import annotations
 
-import difflib
 import random
 import re
 import unicodedata
@@ -39,6 +38,7 @@ from functools import cached_property
 from itertools import accumulate, islice
 from pathlib import Path
 
+from gcr.core.phrases import nearest
 from gcr.errors import UsageError
 from gcr.files import structured
 from gcr.files.structured import MalformedError, first_flaw, lines_of
@@ -258,18 +258,14 @@ class Wildcards:
         if "*" in name and matches:
             return matches
         listed = ", ".join(f"__{other}__" for other in list(self._names)[:12])
-        nearest = self._nearest(name)
+        similar = nearest(name, self._names)
         raise UsageError(
             f"no wildcard file {self.folder / part.name}.txt",
-            f"did you mean __{nearest[0]}__?" if nearest else f"there is {listed or 'none at all'}",
+            f"did you mean __{similar}__?" if similar else f"there is {listed or 'none at all'}",
         )
 
     def _is_file(self, name: str) -> bool:
-        return _spelled(name) in self._names or bool(self._nearest(name))
-
-    def _nearest(self, name: str) -> list[str]:
-        """The file name that is most like this one, if any is."""
-        return difflib.get_close_matches(_spelled(name), self._names, n=1)
+        return _spelled(name) in self._names or bool(nearest(_spelled(name), self._names))
 
 
 def _spelled(name: str) -> str:
