@@ -30,7 +30,7 @@ class Card(Protocol):
         """The most that this process had since `begin`."""
 
     def queue(self, number: int) -> AbstractContextManager[None]:
-        """A context whose work runs beside that of other numbers."""
+        """A context whose work runs at the same time as that of other numbers."""
 
     def has_bfloat16(self) -> bool:
         """Whether it computes in bfloat16 in hardware."""
@@ -83,7 +83,7 @@ class TorchCard:
             try:
                 yield
             finally:
-                # Also where work raised: its kernels would run beside whatever comes next.
+                # Also where work raised: its kernels would run on into what comes next.
                 stream.synchronize()
 
 

@@ -37,7 +37,7 @@ class Gate:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Wait while somebody loads, or waits to; then keep loaders out."""
+        """Wait while a thread loads or waits to; then keep threads from loading."""
         me = threading.get_ident()
         with self._changed:
             self._changed.wait_for(lambda: self._may_work(me))
@@ -53,7 +53,7 @@ class Gate:
 
     @contextmanager
     def loading(self) -> Iterator[None]:
-        """Wait until nobody is inside; then keep everybody out."""
+        """Wait until no thread is inside; then keep all others out."""
         me = threading.get_ident()
         with self._changed:
             self._waiting += 1
@@ -86,13 +86,13 @@ _GATE = Gate()
 
 
 def working() -> AbstractContextManager[None]:
-    """Use models while nobody in this process loads any."""
+    """Use models while no thread of this process loads any."""
     return _GATE.working()
 
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Import or build models while nobody in this process works or does the same."""
+    """Import or build models while no other thread of this process does so or works."""
     with _GATE.loading():
         import torch
 

@@ -192,6 +192,7 @@ class SharedDevice:
         return residency.plan(self._modes, models, self._card.room())
 
     def footprint(self, model: Movable) -> Footprint:
+        """What a model needs, as far as it was measured."""
         working = self._working.get(id(model), WORKING_BYTES)
         return Footprint(model.weight_bytes, model.part_bytes, working)
 

@@ -34,6 +34,7 @@ class Part:
         self._packed: list[bool] = []  # the layout of the 4-bit weights then
 
     def bytes(self) -> int:
+        """Of its weights."""
         return sum(tensor.nbytes for tensor, _ in _tensors(self.module))
 
     def bring(self, device: str) -> None:
@@ -69,6 +70,7 @@ class Weights:
 
     @property
     def weight_bytes(self) -> int:
+        """Of the whole model."""
         return sum(self._sizes())
 
     @property
@@ -82,11 +84,13 @@ class Weights:
         return len(self._parts) > 1
 
     def bring(self, device: str) -> None:
+        """Bring all parts to a device."""
         self._unhook()
         for part in self._parts:
             part.bring(device)
 
     def release(self) -> None:
+        """Take all parts off the device."""
         self._unhook()
         for part in self._parts:
             part.release()
@@ -115,7 +119,7 @@ class Weights:
 
 
 def _unhook_all(modules: Iterable[Any]) -> None:
-    """Remove what libraries added to modules that nobody needs any more: hooks, compiled calls.
+    """Remove what libraries added to modules that are no longer needed: hooks, compiled calls.
 
     They refer back to their modules: such cycles keep memory until the garbage collector runs.
     """

@@ -100,6 +100,7 @@ class Bench:
     swap: dict[str, Swap]
 
     def as_json(self) -> dict[str, object]:
+        """What `gcr bench --json` prints."""
         curves = {"draw": _spelled(self.draw), "judge": self.judge and _spelled(self.judge)}
         return {**asdict(self), **curves}
 

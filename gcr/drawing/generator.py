@@ -165,6 +165,7 @@ class DiffusersGenerator:
 
     @property
     def takes_negative(self) -> bool:
+        """Whether the pipeline takes a negative prompt."""
         return "negative_prompt" in self._parameters
 
     @property

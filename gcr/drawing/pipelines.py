@@ -109,6 +109,7 @@ class Sampling:
 
 
 def parameters_of(pipeline_class: Any) -> Parameters:
+    """The parameters of its `__call__`."""
     return inspect.signature(pipeline_class.__call__).parameters
 
 
@@ -302,6 +303,7 @@ class Steps:
         self.now = (0, 1, 1)
 
     def bar(self, iterable: Sequence[object] = (), total: int | None = None) -> StepBar:
+        """A pipeline's `progress_bar`."""
         steps = len(iterable) if total is None else total
         drawn, drawing, to_draw = self.now
 

@@ -180,6 +180,7 @@ def _check_shape(text: str, most: int, deepest: int) -> None:
 
 
 def too_deep(most: int = MOST_DEPTH) -> str:
+    """The problem of a document that is too deep."""
     return f"more than {most} lists and objects inside each other"
 
 
@@ -198,6 +199,7 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def stands_twice(name: str) -> str:
+    """The problem of an object that has a name twice."""
     return f"{name[:60]!r} stands twice in one object"
 
 

@@ -73,6 +73,7 @@ def threads(model: str) -> int | None:
 
 
 def is_local(place: str) -> bool:
+    """Whether a place, as `locate` returns it, is a folder."""
     return Path(place).is_dir()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from gcr.errors import UsageError
 from gcr.files import structured, yamltext
@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
 FORM = "it holds a list of texts or objects, or one object of objects keyed by id"
 QUOTE = "quote texts that hold `: ` or start with a mark"
 
-HEEDED = ("prompt", "negative_prompt", "seed")
-"""Flags of A1111's that are heeded."""
+READ = ("prompt", "negative_prompt", "seed")
+"""Flags of A1111's that are read."""
 IGNORED = (
     *("steps", "cfg_scale", "width", "height", "sampler_name", "sampler_index", "sd_model"),
     *("batch_size", "n_iter", "styles", "subseed", "subseed_strength", "restore_faces", "tiling"),
@@ -33,7 +33,7 @@ IGNORED = (
 ANY_SEED = "-1"
 """A1111's word for a random seed."""
 
-_FLAGS = re.compile(rf"--(?:{'|'.join((*HEEDED, *IGNORED))})(?:\s|$)")
+_FLAGS = re.compile(rf"--(?:{'|'.join((*READ, *IGNORED))})(?:\s|$)")
 _GAP = re.compile(r"[\s,:]*")
 
 
@@ -45,6 +45,7 @@ class _BadFlagsError(ValueError):
 
 
 def plain_lines(name: str, text: str, prompt_names: Sequence[str]) -> Iterator[Row]:
+    """Rows of a .txt: a prompt on each line, or the flags of A1111."""
     ignored: dict[str, None] = {}
     for number, line in enumerate(lines_of(text), 1):
         _, flaw = first_flaw([line])
@@ -84,7 +85,7 @@ def _flags(line: str) -> dict[str, str]:
             flags[flag].append(word)
             continue
         flag = word.removeprefix("--")
-        if flag not in (*HEEDED, *IGNORED):
+        if flag not in (*READ, *IGNORED):
             raise _BadFlagsError(f"A1111 has no flag {word[:60]!r}")
         if flag in flags:
             raise _BadFlagsError(f"{word} stands twice")
@@ -100,6 +101,7 @@ def _flags(line: str) -> dict[str, str]:
 
 
 def json_lines(name: str, text: str, _names: Sequence[str]) -> Iterator[Row]:
+    """Rows of a .jsonl: an object, or a text, on each line."""
     for number, line in enumerate(lines_of(text), 1):
         _, flaw = first_flaw([line])
         if flaw:
@@ -116,11 +118,31 @@ def json_lines(name: str, text: str, _names: Sequence[str]) -> Iterator[Row]:
 
 
 def json_document(name: str, text: str, prompt_names: Sequence[str]) -> Iterator[Row]:
-    _check_text(name, text)
+    """Rows of a .json: a list, an object of objects, or one prompt."""
+    return _document(name, text, prompt_names, _json_rows, FORM)
+
+
+def yaml_document(name: str, text: str, prompt_names: Sequence[str]) -> Iterator[Row]:
+    """Rows of a .yaml, as of a .json."""
+    return _document(name, text, prompt_names, _yaml_rows, QUOTE)
+
+
+def _document(
+    name: str,
+    text: str,
+    prompt_names: Sequence[str],
+    rows: Callable[[str, str, Sequence[str]], Iterator[Row]],
+    hint: str,
+) -> Iterator[Row]:
+    """The rows of a text. Raises UsageError with the hint for what is malformed."""
     try:
-        yield from _json_rows(name, text, prompt_names)
+        structured.checked(text)
     except MalformedError as error:
-        raise UsageError(f"{error.place(name)}: {error.problem}", FORM) from error
+        raise UsageError(f"{error.place(name)}: {error.problem}", UTF8) from error
+    try:
+        yield from rows(name, text, prompt_names)
+    except MalformedError as error:
+        raise UsageError(f"{error.place(name)}: {error.problem}", hint) from error
 
 
 def _json_rows(name: str, text: str, prompt_names: Sequence[str]) -> Iterator[Row]:
@@ -148,13 +170,6 @@ def is_one_prompt(document: Mapping[object, object], prompt_names: Sequence[str]
 
 def _line(text: str, at: int) -> int:
     return text.count("\n", 0, at) + 1
-
-
-def _check_text(name: str, text: str) -> None:
-    try:
-        structured.checked(text)
-    except MalformedError as error:
-        raise UsageError(f"{error.place(name)}: {error.problem}", UTF8) from error
 
 
 def _items(text: str) -> Iterator[tuple[int, object]]:
@@ -185,15 +200,7 @@ def _keyed(name: str, line: int, key: str, value: object) -> Row:
     return Row(name, line, fault=f"{key[:60]!r} is no object with a prompt in it", hint=FORM)
 
 
-def yaml_document(name: str, text: str, prompt_names: Sequence[str]) -> Iterator[Row]:
-    _check_text(name, text)
-    try:
-        yield from _nodes(name, text, prompt_names)
-    except MalformedError as error:
-        raise UsageError(f"{error.place(name)}: {error.problem}", QUOTE) from error
-
-
-def _nodes(name: str, text: str, prompt_names: Sequence[str]) -> Iterator[Row]:
+def _yaml_rows(name: str, text: str, prompt_names: Sequence[str]) -> Iterator[Row]:
     import yaml
 
     root = yamltext.compose(text)

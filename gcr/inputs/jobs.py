@@ -51,6 +51,7 @@ class Job:
     negative: str = ""
 
     def as_json(self) -> dict[str, object]:
+        """What batch.json holds of it."""
         return asdict(self)
 
     @classmethod

@@ -52,6 +52,7 @@ class Seen(world.Thing):
 
     @property
     def clear(self) -> bool:
+        """Whether it is like one of the shapes."""
         return self.clarity >= CLEAR
 
 

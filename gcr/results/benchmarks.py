@@ -197,6 +197,7 @@ class Exported:
     left_out: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, object]:
+        """What `gcr export --json` prints."""
         return {
             "format": self.form,
             "folder": str(self.folder),

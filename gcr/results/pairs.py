@@ -214,6 +214,7 @@ class PairFile:
     preferences: Preferences
 
     def as_json(self) -> dict[str, object]:
+        """What `gcr export --json` prints."""
         return {"format": self.form, "file": str(self.path), **self.preferences.as_json()}
 
 

@@ -129,6 +129,7 @@ class BatchFolder:
         return self
 
     def run_path(self, job: Job) -> Path:
+        """The folder of a job's run, which need not exist."""
         return self.path / RUNS / job.folder
 
     def prepared(self, job: Job) -> Path:

@@ -147,6 +147,7 @@ class Scale:
         return 50 + EDGE * value / self.reach
 
     def whisker(self, value: float, interval: Sequence[float] | None) -> Whisker:
+        """A mean difference and its interval as places on this scale."""
         low, high = map(self.place, interval) if interval else (None, None)
         return Whisker(self.place(value), low, high)
 

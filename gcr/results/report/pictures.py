@@ -43,6 +43,7 @@ class Picture:
 
     @property
     def tiny(self) -> bool:
+        """Whether it is shown enlarged, with square pixels."""
         return max(self.width, self.height) <= TINY
 
 
