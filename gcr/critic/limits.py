@@ -28,18 +28,18 @@ def is_limited(model: str) -> bool:
 
 def ignored(request: Request) -> tuple[str, ...]:
     """Phrases of a request that the embedded pair does not understand, in order."""
-    from gcr.pocket import understanding
+    from gcr.pocket import language
 
-    return () if request.source else understanding.of(request.prompt).ignored
+    return () if request.source else language.understand(request.prompt).ignored
 
 
 def refusal(prompt: str, settings: Settings) -> str:
     """Why the critic of these settings cannot judge images for a prompt; empty where it can."""
     if not is_limited(settings.critic):
         return ""
-    from gcr.pocket import understanding
+    from gcr.pocket import language
 
-    if understanding.of(prompt).phrases:
+    if language.understand(prompt).phrases:
         return ""
     shown = prompt if len(prompt) <= SHOWN else f"{prompt[: SHOWN - 1]}…"
     return f"the embedded critic understands nothing of {quoted([' '.join(shown.split())])}"

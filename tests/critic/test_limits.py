@@ -12,7 +12,7 @@ from gcr.core.records import Critique, Request
 from gcr.critic import limits
 from gcr.critic.critic import VisionLanguageCritic
 from gcr.errors import UsageError
-from gcr.pocket import language, understanding, world
+from gcr.pocket import language, world
 from gcr.results.report import report
 from gcr.settings import profiles
 from gcr.storage import metadata
@@ -49,7 +49,7 @@ def test_another_critic_is_for_anything(cli):
 
 
 def test_the_example_of_the_hint_is_understood(cli):
-    assert understanding.of(limits.EXAMPLE) == understanding.Understanding((limits.EXAMPLE,), ())
+    assert language.understand(limits.EXAMPLE) == language.Understanding((limits.EXAMPLE,), ())
     assert cli("refine", limits.EXAMPLE, "--rounds", "1").code == 0
 
 
@@ -70,7 +70,7 @@ def test_the_example_of_the_hint_is_understood(cli):
     ],
 )
 def test_what_is_not_understood_is_named(prompt, ignored):
-    found = understanding.of(prompt)
+    found = language.understand(prompt)
     assert found.phrases
     assert list(found.ignored) == ignored
 
@@ -78,7 +78,7 @@ def test_what_is_not_understood_is_named(prompt, ignored):
 def test_all_that_the_language_can_say_is_understood():
     for colour, shape in world.PAIRS:
         for text in (f"a {colour} {shape}", f"three {colour} {language.PLURALS[shape]}"):
-            assert understanding.of(text).ignored == ()
+            assert language.understand(text).ignored == ()
 
 
 def marked(critic=None):
