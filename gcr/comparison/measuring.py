@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -29,7 +28,7 @@ from gcr.comparison.scores import Key, Scores
 from gcr.core.events import Progress, WorkFinished
 from gcr.core.plaintext import cell
 from gcr.core.records import Sample
-from gcr.files.atomic import write
+from gcr.files.atomic import write, write_json
 
 if TYPE_CHECKING:
     from gcr.comparison.arms import Arm
@@ -88,8 +87,7 @@ class Comparison:
         return {**about, "evaluator": self.about.evaluator.as_json(), **told}
 
     def write(self) -> None:
-        content = json.dumps(self.as_json(), ensure_ascii=False, allow_nan=False, indent=1)
-        write(self.path, content.encode() + b"\n")
+        write_json(self.path, self.as_json(), indent=1)
         write(self.table, _table(self.prompts))
 
 

@@ -65,8 +65,8 @@ def changed(before: str, after: str) -> list[tuple[str, bool]]:
     )
     codes = _opcodes(old, new)
     if codes is None:
-        known = set(old)
-        return [(word, bare not in known) for word, bare in zip(words, new, strict=True)]
+        before_words = set(old)
+        return [(word, bare not in before_words) for word, bare in zip(words, new, strict=True)]
     return [(word, code != "equal") for code, _, _, c, d in codes for word in words[c:d]]
 
 

@@ -71,10 +71,14 @@ def report(folder: Path, output: Path | None = None, *, standalone: bool = False
 
 
 def with_page(act: Callable[[Consumer], Outcome], consumer: Consumer) -> Outcome:
-    """Do a run, and write its page when it ends, good or not, before the consumer hears of it.
+    """Do a run, and write its page when it ends, before the consumer gets the end.
 
-    act: does the run, and emits its events. Raises what it raises; Unreported where the run is good
-    and the page cannot be written. Beside another failure that is a notice.
+    Arguments:
+        act: does the run, and emits its events to the consumer that it is given.
+        consumer: gets the events.
+
+    Raises whatever `act` raises, and Unreported where the run is good and the page cannot be
+    written. Where the run failed, too, that is a notice.
     """
     drawing = False
     failures: list[GcrError] = []
