@@ -1,8 +1,8 @@
 """Folders in use: locks that one process holds at a time, and that end with it.
 
 They are the operating system's, on files in the folder, so that nothing has to be cleared up after
-a crash or `kill -9`. On network file systems it holds between machines where `flock` does,
-as on NFS and Lustre.
+a crash or `kill -9`. On network file systems they hold between machines where `flock` does, as on
+NFS and Lustre.
 """
 
 from __future__ import annotations
