@@ -83,7 +83,7 @@ def _measured(
         models = pair(settings.generator, settings.critic)
         key = device_key("overlap", models, found.device, size)
         OVERLAPS.keep(os.environ, {key: found.overlap.pays})
-    return found, SPEEDS.keep(os.environ, benches.notes(found, drawer, critic, settings))
+    return found, SPEEDS.keep(os.environ, benches.speeds(found, drawer, critic, settings))
 
 
 def _rows(found: "Bench") -> list[tuple[str, str, str]]:

@@ -52,29 +52,36 @@ class Movable(Protocol):
 
 
 class SharedDevice:
-    """A torch device and the models that work on it."""
+    """A torch device and the models that work on it.
+
+    Arguments:
+        name: as torch spells it.
+        mode: which weights stay there; `auto` plans that.
+        card: its memory; None: through torch.
+        smaller: names models that need at most so many GiB, for a hint; empty: there are none.
+
+    Attributes:
+        name: as torch spells it.
+        limited: whether its memory is: it is a GPU.
+        peak_bytes: the most memory that was ever allocated.
+    """
 
     def __init__(
         self,
         name: str,
-        wanted: Residency = "auto",
+        mode: Residency = "auto",
         card: Card | None = None,
         smaller: Callable[[float], str] = lambda _: "",
     ) -> None:
-        """name: as torch spells it.
-        wanted: what stays there.
-        card: by default that of torch.
-        smaller: names models that need no more than so many GiB; empty where it knows none.
-        """
         self.name = name
         self._smaller = smaller
-        self._modes: Sequence[Mode] = MODES if wanted == "auto" else (wanted,)
+        self._modes: Sequence[Mode] = MODES if mode == "auto" else (mode,)
         self.limited = name.partition(":")[0] == "cuda"
         self._card = card or TorchCard(name)
         self._models: list[Movable] = []
         self._resident: dict[int, str] = {}  # by id of a model: "whole" or "parts"
         self._working: dict[int, int] = {}  # by id of a model: measured bytes
-        self.peak_bytes = 0  # the most that was ever allocated
+        self.peak_bytes = 0
         self._changed = Condition()
         self._at_work: list[_Turn] = []
         self._warned = False  # that the device has no bfloat16
@@ -110,10 +117,10 @@ class SharedDevice:
             logger.warning("out of memory: the models work one at a time from here on")
             torch.cuda.empty_cache()
 
-    def dtype(self, wanted: str = "auto") -> Any:
+    def dtype(self, name: str = "auto") -> Any:
         """The torch.dtype that models compute in on this device.
 
-        wanted: as torch spells it; `auto` is bfloat16. A CPU computes in float32 in any case: half
+        name: as torch spells it; `auto` is bfloat16. A CPU computes in float32 in any case: half
         precision is slower there, where it works at all. A GPU without bfloat16 computes in
         float16 instead, with a warning.
         """
@@ -121,12 +128,12 @@ class SharedDevice:
 
         if self.name == "cpu":
             return torch.float32
-        if wanted in ("auto", "bfloat16") and self.limited and not self._card.has_bfloat16():
+        if name in ("auto", "bfloat16") and self.limited and not self._card.has_bfloat16():
             if not self._warned:
                 logger.warning("this GPU has no bfloat16: models compute in float16, not all well")
             self._warned = True
             return torch.float16
-        return torch.bfloat16 if wanted == "auto" else getattr(torch, wanted)
+        return torch.bfloat16 if name == "auto" else getattr(torch, name)
 
     def side_by_side(self) -> bool:
         """Whether models can work at the same time from now on."""

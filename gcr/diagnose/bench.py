@@ -170,20 +170,20 @@ def _judging(
     return curve, (speaker.written - before[0]) / (speaker.inside.seconds - before[1])
 
 
-def notes(
-    found: Bench, drawer: DiffusersGenerator, critic: VisionLanguageCritic, settings: Settings
+def speeds(
+    bench: Bench, drawer: DiffusersGenerator, critic: VisionLanguageCritic, settings: Settings
 ) -> dict[str, Speed]:
-    """What later runs should know of it, by the keys of `measurements.device_key`."""
+    """What later runs should know, by the keys of `measurements.device_key`."""
     size = (settings.width, settings.height)
     speaker = _local(critic)
     parts: list[tuple[measurements.Phase, str, Curve, Timed]] = [
-        ("draw", settings.generator, found.draw, drawer)
+        ("draw", settings.generator, bench.draw, drawer)
     ]
-    if found.judge is not None and speaker is not None:
-        parts.append(("judge", settings.critic, found.judge, speaker))
+    if bench.judge is not None and speaker is not None:
+        parts.append(("judge", settings.critic, bench.judge, speaker))
     device = drawer.device
     return {
-        measurements.device_key(phase, name, found.device, size): Speed(
+        measurements.device_key(phase, name, bench.device, size): Speed(
             batch=curve.best.batch,
             seconds=round(curve.best.seconds, 6),
             weights=model.weights.weight_bytes,

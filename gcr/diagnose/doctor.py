@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from gcr.critic import endpoint, loading
+from gcr.device import card
 from gcr.device.memory import SharedDevice
 from gcr.engine.machine import ThisMachine
 from gcr.errors import GcrError, UsageError
@@ -130,15 +131,13 @@ def _device() -> Iterator[Finding]:
     """GPU, the profiles that fit it, and 4-bit weights on it."""
     import torch
 
-    free = 0.0
-    if torch.cuda.is_available():
-        free_bytes, total = torch.cuda.mem_get_info()
-        free = free_bytes / 1024**3
-        text = f"{torch.cuda.get_device_name()}, {free:.1f} of {total / 1024**3:.1f} GiB free"
+    free, total = card.memory_gib()
+    if total:
+        text = f"{card.device_name()}, {free:.1f} of {total:.1f} GiB free"
         yield Finding("GPU", "ok", f"{text}, CUDA {torch.version.cuda}{_driver(', driver ')}")
     else:
         yield _no_gpu(f"torch {torch.__version__}", torch.version.cuda)
-    yield _four_bit("cuda" if free else "cpu")
+    yield _four_bit("cuda" if total else "cpu")
     valid, broken = profiles.load_all()
     for profile in valid:
         fits = profile.vram_gb <= free

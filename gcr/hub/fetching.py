@@ -130,9 +130,9 @@ def _of_profile(name: str, models: Iterable[str]) -> profiles.Profile | None:
 
 def _check_gpu(profile: profiles.Profile, pull: str) -> None:
     """Raise UsageError where a profile needs a GPU, and none here is large enough."""
-    _, here = card.memory_gib()
-    if profile.vram_gb > here:
-        size = f"the one here has {here:.1f}" if here else "there is none here"
+    _, total = card.memory_gib()
+    if profile.vram_gb > total:
+        size = f"the one here has {total:.1f}" if total else "there is none here"
         raise UsageError(
             f"profile {profile.name} needs a GPU with {profile.vram_gb:g} GiB, and {size}",
             f"--profile auto takes what fits; to have these models all the same: {pull}",
