@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from gcr.core.phrases import nearest
 from gcr.errors import UsageError
-from gcr.files import structured, yamltext
+from gcr.files import structured
 from gcr.files.structured import MalformedError
 from gcr.files.validation import first_problem
 from gcr.settings.recorded import is_rubric_path
@@ -248,7 +248,7 @@ def _find(name_or_path: str | Path) -> Path:
 
 def _parse(content: bytes, path: Path) -> Rubric:
     try:
-        loaded = yamltext.parse(structured.checked(structured.decoded(content)))
+        loaded = structured.parse_yaml(structured.checked(structured.decoded(content)))
     except MalformedError as error:
         hint = "quote texts that hold `: ` or start with a mark"
         raise UsageError(f"{error.place(path)}: {error.problem}", hint) from error

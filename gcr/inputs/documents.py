@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from gcr.errors import UsageError
-from gcr.files import structured, yamltext
+from gcr.files import structured
 from gcr.files.structured import MalformedError, first_flaw, lines_of
 from gcr.inputs.rows import UTF8, Row, column_of
 
@@ -203,17 +203,17 @@ def _keyed(name: str, line: int, key: str, value: object) -> Row:
 def _yaml_rows(name: str, text: str, prompt_names: Sequence[str]) -> Iterator[Row]:
     import yaml
 
-    root = yamltext.compose(text)
+    root = structured.compose_yaml(text)
     if isinstance(root, yaml.SequenceNode):
         for node in root.value:
-            yield Row(name, node.start_mark.line + 1, yamltext.construct(node))
+            yield Row(name, node.start_mark.line + 1, structured.construct_yaml(node))
     elif isinstance(root, yaml.MappingNode):
-        document = yamltext.construct(root)
+        document = structured.construct_yaml(root)
         if is_one_prompt(document, prompt_names):
             yield Row(name, root.start_mark.line + 1, document)
             return
         for key, node in root.value:
-            value = yamltext.construct(node)
+            value = structured.construct_yaml(node)
             yield _keyed(name, key.start_mark.line + 1, str(key.value), value)
     elif root is not None:
         raise UsageError(f"{name}: no list and no object", FORM)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
 from gcr.errors import GcrError
-from gcr.files import folders, structured, yamltext
+from gcr.files import folders, structured
 from gcr.files.atomic import write, writing
 from gcr.files.locks import turn
 from gcr.files.structured import MalformedError
@@ -188,7 +188,7 @@ class Store(Generic[Entry]):
     def _parsed(self, path: Path) -> _Content[Entry]:
         """What the file holds. Raises OSError where it cannot be opened."""
         try:
-            loaded = yamltext.parse(structured.text(path)) or {}
+            loaded = structured.parse_yaml(structured.text(path)) or {}
         except FileNotFoundError:
             return _Content({}, {})
         except MalformedError as error:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from gcr.core.phrases import nearest
 from gcr.errors import UsageError
-from gcr.files import structured, yamltext
+from gcr.files import structured
 from gcr.files.structured import MalformedError
 
 PREFIX = "GCR_"
@@ -71,7 +71,7 @@ def from_file(path: Path, keys: Collection[str], *, by_user: bool = False) -> di
     Raises UsageError for a file that cannot be read, is no mapping, or has an unknown key.
     """
     try:
-        content = yamltext.parse(structured.text(path))
+        content = structured.parse_yaml(structured.text(path))
     except FileNotFoundError:
         return {}
     except OSError as error:

@@ -11,7 +11,7 @@ import yaml
 
 from gcr.critic import rubric
 from gcr.errors import GcrError, UsageError
-from gcr.files import structured, yamltext
+from gcr.files import structured
 from gcr.files.structured import MalformedError
 from gcr.inputs import promptfile, rows
 from gcr.settings import profiles, sources
@@ -30,7 +30,7 @@ BOMB = f"a: &a [lol, lol, lol]\n{ALIASES}\n"
 
 def refused(text: str) -> MalformedError:
     with pytest.raises(MalformedError) as caught:
-        yamltext.parse(text)
+        structured.parse_yaml(text)
     return caught.value
 
 
@@ -86,7 +86,7 @@ def test_yaml_is_read_as_pyyaml_reads_it(text: str) -> None:
     except yaml.YAMLError:
         refused(text)
     else:
-        assert yamltext.parse(text) == expected
+        assert structured.parse_yaml(text) == expected
 
 
 def test_json_that_is_beyond_a_bound() -> None:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from gcr.core.phrases import nearest
 from gcr.errors import UsageError
-from gcr.files import folders, structured, yamltext
+from gcr.files import folders, structured
 from gcr.files.structured import MalformedError
 from gcr.files.validation import first_problem
 from gcr.settings.schema import DEFAULT_PROFILE
@@ -157,7 +157,7 @@ def parse(name: str, text: str, place: str = "") -> Profile:
     """
     where = f"the profile {place or name}"
     try:
-        return Profile.model_validate({"name": name, **yamltext.parse(text)})
+        return Profile.model_validate({"name": name, **structured.parse_yaml(text)})
     except MalformedError as error:
         hint = "gcr profiles --json shows some that are whole"
         raise UsageError(f"{error.place(where)}: {error.problem}", hint) from error
