@@ -22,7 +22,6 @@ from gcr.core.records import (
     StopReason,
     Wording,
 )
-from gcr.core.worddiff import changed
 from gcr.ui.terminal import STOPPED, Terminal, failure
 
 ASPECTS = (AspectScore("Text Faithfulness", 2.5), AspectScore("Text Rendering", None))
@@ -123,17 +122,6 @@ def test_a_rewritten_prompt_is_shown_once_with_its_new_words_marked():
     assert "\x1b[36mstar" not in text
 
 
-def test_changed_words_ignore_case_and_commas():
-    assert changed("A star above a square", "a blue star, above a square.") == [
-        ("a", False),
-        ("blue", True),
-        ("star,", False),
-        ("above", False),
-        ("a", False),
-        ("square.", False),
-    ]
-
-
 def test_the_end_says_why_what_and_where():
     one = attempt(0, SCORED)
     run = replace(run_of(one), stop=StopReason.PLATEAU)
@@ -164,11 +152,6 @@ def test_the_beginning_names_models_and_settings():
     assert shown(lambda view: view.begin(run)) == (
         "\na star\nwithout: dogs\na/b, judged by c/d · 64×32 · 20 steps · guidance 0.0 · seed 3\n"
     )
-
-
-def test_words_of_long_prompts_are_compared_quickly():
-    long = "a cat, " * 20_000
-    assert changed(long, f"{long}a dog")[-2:] == [("a", False), ("dog", True)]
 
 
 def test_an_end_before_any_round_can_be_shown():
