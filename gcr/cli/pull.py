@@ -46,7 +46,7 @@ def pull(
     if not models:
         raise UsageError("nothing to fetch", "name a profile, such as: gcr pull 24gb")
     offline.obey()
-    shipments = list(_looked_at(fetching.named(models), None if quiet else Terminal()))
+    shipments = list(_looked_at(fetching.models_of(models), None if quiet else Terminal()))
     fetching.check_room(shipments)
     folders = {shipment.model: str(fetching.fetch(shipment)) for shipment in shipments}
     if as_json:
@@ -61,7 +61,7 @@ def _looked_at(models: "Iterable[str]", terminal: "Terminal | None") -> "Iterato
     from gcr.hub import fetching
 
     for model in models:
-        shipment = None if fetching.is_here(model) else fetching.look(model)
+        shipment = None if fetching.needs_no_fetching(model) else fetching.look(model)
         if terminal:
             told = fetching.described(shipment) if shipment else f"{model}: nothing to fetch"
             terminal.say(told)

@@ -91,7 +91,7 @@ def check(
             )
         fetching.provide({choice.model: False})  # now, and not when all is drawn
         with checkpoints.named_errors(choice.model):
-            checkpoints.outlined(place, "config.json")
+            checkpoints.fetch_file(place, "config.json")
 
 
 def _same(model: str) -> str:

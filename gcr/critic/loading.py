@@ -112,7 +112,7 @@ def _config(model: str, place: str) -> Any:
             f"{model} is not a model of transformers: it has no config.json",
             "give the folder of a vision-language model",
         )
-    folder = checkpoints.outlined(place, "config.json")
+    folder = checkpoints.fetch_file(place, "config.json")
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise ModelError(

@@ -54,7 +54,7 @@ class _Encodings:
     """The results of the last calls of a text encoder, in the machine's memory."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[object, _Parked] = OrderedDict()
+        self._kept: OrderedDict[object, _HostCopy] = OrderedDict()
 
     def get(self, key: object) -> object:
         """A copy for the pipeline to change, on the device where it was; None: there is none."""
@@ -64,7 +64,7 @@ class _Encodings:
         return self._kept[key].back()
 
     def keep(self, key: object, encoded: object) -> None:
-        self._kept[key] = _Parked(encoded)
+        self._kept[key] = _HostCopy(encoded)
         while self._is_full():
             self._kept.popitem(last=False)
 
@@ -73,7 +73,7 @@ class _Encodings:
         return len(self._kept) > MOST_CALLS or size > MOST_BYTES
 
 
-class _Parked:
+class _HostCopy:
     """A copy of nested tensors in the machine's memory.
 
     Attributes:
@@ -85,9 +85,9 @@ class _Parked:
 
         self._devices: list[Any] = []
         self.bytes = 0
-        self._copy = recursively_apply(self._park, nested)
+        self._copy = recursively_apply(self._copy_to_host, nested)
 
-    def _park(self, tensor: Any) -> Any:
+    def _copy_to_host(self, tensor: Any) -> Any:
         self._devices.append(tensor.device)
         self.bytes += tensor.nbytes
         return tensor.to("cpu", copy=True)

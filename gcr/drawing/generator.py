@@ -103,7 +103,7 @@ def check(model: str, *, edit: bool = False) -> str:
         from diffusers import DiffusionPipeline
 
     with checkpoints.named_errors(model):
-        folder = checkpoints.outlined(place, PIPELINE)
+        folder = checkpoints.fetch_file(place, PIPELINE)
         pipelines.check_kind(model, DiffusionPipeline.load_config(folder), edit=edit)
     return place
 

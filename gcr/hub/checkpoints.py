@@ -130,7 +130,7 @@ def _snapshot(place: str, *, is_pipeline: bool, local_files_only: bool) -> Path:
     return Path(folder)
 
 
-def outlined(place: str, name: str) -> Path:
+def fetch_file(place: str, name: str) -> Path:
     """A folder that holds at least one named file of a checkpoint, which says of what kind it is.
 
     It is the whole checkpoint where that is on this machine, else what was fetched of it.
@@ -150,7 +150,7 @@ def outlined(place: str, name: str) -> Path:
 
 def version(place: str) -> str:
     """Text that changes when the checkpoint does. Reads no weights and fetches none."""
-    folder = outlined(place, "config.json")
+    folder = fetch_file(place, "config.json")
     if not is_local(place):
         return f"{place} {folder.name}"  # which is the commit
     files = sorted(folder.resolve().iterdir())

@@ -99,7 +99,7 @@ def _obtain_consent(shipments: Sequence[Shipment], pull: str) -> None:
 
 
 def _is_missing(model: str, is_pipeline: bool) -> bool:
-    if is_here(model):
+    if needs_no_fetching(model):
         return False
     with checkpoints.named_errors(model):
         return checkpoints.cached(model, is_pipeline=is_pipeline) is None
@@ -153,7 +153,7 @@ def check_memory(shipments: Iterable[Shipment]) -> None:
             )
 
 
-def named(names: Iterable[str]) -> list[str]:
+def models_of(names: Iterable[str]) -> list[str]:
     """The models behind names of profiles, hub ids, folders and servers, each once.
 
     Raises UsageError for a name that is none of these.
@@ -176,7 +176,7 @@ def _profile(name: str) -> profiles.Profile:
         raise UsageError(error.message, f"{error.hint}; or a model as owner/name") from error
 
 
-def is_here(model: str) -> bool:
+def needs_no_fetching(model: str) -> bool:
     """Whether a model need not be fetched: it is a server, a folder or embedded.
 
     Raises UsageError for a name that cannot be a model.

@@ -63,7 +63,7 @@ class Reward:
         self.unscored = unscored
         self._settings = settings
         questions = rubric.load(settings.rubric)
-        self._critic: Critic = load_critic(settings, questions, ignore, device or _here())
+        self._critic: Critic = load_critic(settings, questions, ignore, device or _current_device())
         self._turn = threading.Lock()
 
     def __call__(
@@ -125,7 +125,7 @@ _loaded: dict[str, Reward] = {}
 _turn = threading.Lock()
 
 
-def _here() -> str:
+def _current_device() -> str:
     """The current device with its number: in other threads `cuda` alone means the first GPU."""
     imported("torch")
     import torch

@@ -150,7 +150,7 @@ def test_encodings_wait_in_the_machines_memory_and_come_back_to_their_device():
             Elsewhere.moves += (str(device),)
             return self
 
-    parked = acceleration._Parked([Elsewhere(), {"mask": None}])
+    parked = acceleration._HostCopy([Elsewhere(), {"mask": None}])
     assert Elsewhere.moves == ("cpu",)
     assert parked.back()[1] == {"mask": None}
     assert Elsewhere.moves == ("cpu", "cuda:1")

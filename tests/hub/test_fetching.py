@@ -95,13 +95,13 @@ def test_a_hub_that_is_not_there(hub):
 
 
 def test_what_to_pull_is_named_by_profile_id_or_not_at_all(hub, monkeypatch, capsys):
-    assert fetching.named(["24gb", "us/critic", "24gb"])[1:] == [
+    assert fetching.models_of(["24gb", "us/critic", "24gb"])[1:] == [
         "TIGER-Lab/RationalRewards-8B-T2I",
         "us/critic",
     ]
-    assert fetching.named(["auto"])
+    assert fetching.models_of(["auto"])
     with pytest.raises(UsageError, match="no profile named '24bg'"):
-        fetching.named(["24bg"])
+        fetching.models_of(["24bg"])
     code, told = pull(monkeypatch, capsys)
     assert (code, told.out) == (2, "")
     monkeypatch.setenv("GCR_OFFLINE", "1")
