@@ -61,7 +61,7 @@ def _looked_at(models: "Iterable[str]", terminal: "Terminal | None") -> "Iterato
     from gcr.hub import fetching
 
     for model in models:
-        shipment = None if fetching.needs_no_fetching(model) else fetching.look(model)
+        shipment = None if fetching.needs_no_fetching(model) else fetching.shipment_of(model)
         if terminal:
             told = fetching.described(shipment) if shipment else f"{model}: nothing to fetch"
             terminal.say(told)

@@ -116,7 +116,7 @@ def _estimate(settings: Settings, recorded: Mapping[str, object], prompts: int) 
     each = settings.rounds * settings.images
     if settings.max_images is not None:
         each = min(each, settings.max_images)
-    past = timings.look(settings.output, recorded)
+    past = timings.past_runs(settings.output, recorded)
     one = None if past.draw is None or past.judge is None else past.draw + past.judge
     most = None if one is None else each * one
     if settings.max_seconds is not None:

@@ -99,7 +99,7 @@ def resume(
 
     here: what `recalled` takes besides. Raises as `run` does.
     """
-    begun, _ = runfolder.begun(Path(path))
+    begun, _ = runfolder.read_beginning(Path(path))
     image = Path(path) / begun.request.source if begun.request.source else None
     settings = recalled(begun.settings, ThisMachine(), **here)
     return run(begun.request.prompt, settings, image=image, resume=path, emit=emit, stop=stop)
@@ -107,14 +107,14 @@ def resume(
 
 def _reopened(path: Path, held: ExitStack) -> RunFolder:
     """A run to go on with, claimed before a line that another process is writing is cut off."""
-    runfolder.begun(path)
+    runfolder.read_beginning(path)
     held.enter_context(claimed(path))
     return RunFolder.open(path)
 
 
 def _is_over(folder: RunFolder, emit: Consumer) -> bool:
     """Whether nothing is left to do of a run, which then is shown as it ended."""
-    run, _ = runfolder.look(folder.path)
+    run, _ = runfolder.load_with_story(folder.path)
     if not stopping.is_over(run):
         return False
     folder.run = run

@@ -73,7 +73,7 @@ def provide(models: Mapping[str, bool], profile: str = "") -> None:
     if chosen:
         _check_gpu(chosen, pull)
     try:
-        shipments = [look(model) for model in missing]
+        shipments = [shipment_of(model) for model in missing]
     except ModelError as error:
         raise ModelError(error.message, f"{error.hint}; then: {pull}") from error
     for shipment in shipments:
@@ -184,7 +184,7 @@ def needs_no_fetching(model: str) -> bool:
     return is_address(model) or checkpoints.is_local(checkpoints.locate(model))
 
 
-def look(model: str) -> Shipment:
+def shipment_of(model: str) -> Shipment:
     """What there is to fetch of a model on the hub.
 
     Raises UsageError offline, and ModelError for a model that the hub lacks, or for whose licence

@@ -156,7 +156,7 @@ def _runs(folder: Path, left_out: Counter[str]) -> Iterator[tuple[str, Path, Run
 
 def _ended(path: Path) -> Run:
     """A run, with what run.json holds of its end."""
-    _, story = runfolder.begun(path)
+    _, story = runfolder.read_beginning(path)
     comparison = story.get("comparison")
     return replace(
         RunFolder.open(path).run,

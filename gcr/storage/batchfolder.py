@@ -151,7 +151,7 @@ class BatchFolder:
             if other.id == job.id or not (path / runfolder.NAME).exists():
                 continue
             try:
-                run, _ = runfolder.begun(path)
+                run, _ = runfolder.read_beginning(path)
             except GcrError as error:  # that run will fail with it; this one need not
                 logger.info("no checklist from %s: %s", path, error.message)
                 continue

@@ -134,7 +134,7 @@ class RunFolder:
         Raises UsageError where the folder holds no run, GcrError where run.json, a line or an
         image is damaged or missing.
         """
-        run, story = begun(path)
+        run, story = read_beginning(path)
         kept = {key: value for key, value in story.items() if key not in RESULTS}
         folder = cls(path, run, kept)
         folder.run = replace(run, rounds=folder._read_rounds()).listed()
@@ -238,7 +238,7 @@ class RunFolder:
                 raise GcrError(f"{path} was changed since it was written", AS_IT_WAS)
 
 
-def begun(path: Path) -> tuple[Run, dict[str, Any]]:
+def read_beginning(path: Path) -> tuple[Run, dict[str, Any]]:
     """The run of a folder as it was begun, without its rounds, and all else that run.json holds.
 
     Raises UsageError where there is none, GcrError where it cannot be read.
@@ -262,14 +262,14 @@ def load_run(folder: Path | str) -> Run:
     What is damaged is left out, with a warning. Raises UsageError where there is no run, GcrError
     where nothing can be read.
     """
-    return look(Path(folder))[0]
+    return load_with_story(Path(folder))[0]
 
 
-def look(path: Path) -> tuple[Run, dict[str, Any]]:
+def load_with_story(path: Path) -> tuple[Run, dict[str, Any]]:
     """As `load_run`, and all else that run.json holds."""
     rounds = _readable_rounds(path)
     try:
-        run, story = begun(path)
+        run, story = read_beginning(path)
     except UsageError:
         raise
     except GcrError as error:
@@ -295,7 +295,7 @@ def look(path: Path) -> tuple[Run, dict[str, Any]]:
 def _run_from_images(
     folder: Path, rounds: tuple[Round, ...], error: GcrError
 ) -> tuple[Run, dict[str, Any]]:
-    """As `begun`, from the text inside an image, where run.json itself is damaged.
+    """As `read_beginning`, from the text inside an image, where run.json itself is damaged.
 
     error: what is raised where no image holds such a text.
     """

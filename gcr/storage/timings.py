@@ -46,7 +46,7 @@ class History(NamedTuple):
     runs: int = 0
 
 
-def look(output: Path, settings: Mapping[str, object]) -> History:
+def past_runs(output: Path, settings: Mapping[str, object]) -> History:
     """The means of the runs below a folder that had the same models and settings.
 
     Arguments:

@@ -174,7 +174,7 @@ def test_a_prompts_own_seed_is_that_of_its_run(tool, tmp_path):
         ("a red circle", 2), ("a red circle", 3), ("a blue star", 1), ("a blue star", 2)
     ]  # fmt: skip
     assert [line["seed"] for line in lines()] == [2, 1]
-    recorded = [runfolder.begun(Path("b/runs") / id_)[0].settings["seed"] for id_ in "12"]
+    recorded = [runfolder.read_beginning(Path("b/runs") / id_)[0].settings["seed"] for id_ in "12"]
     assert recorded == [2, 1]
 
 
@@ -207,7 +207,7 @@ def test_a_prompt_that_fails_fails_alone(tool, wave):
     outcome = tool(rounds=2, wave=wave, on_event=view)
     assert sorted(view.told[1:4]) == ["1 rounds", "2 cannot draw two blue stars", "3 rounds"]
     assert [failed.id for failed in outcome.failures] == ["2"]
-    assert runfolder.begun(outcome.folder / "runs" / "2")[1]["stop"] == "failed"
+    assert runfolder.read_beginning(outcome.folder / "runs" / "2")[1]["stop"] == "failed"
     tool.generator = Picky()
     tool(["a red circle", "a green square"], into="c", rounds=2)
     assert images("b/runs/1") == images("c/runs/1")
@@ -377,7 +377,7 @@ def test_ids_are_safe_and_distinct_folders(id_):
 
 def test_words_to_keep_count_where_a_prompt_has_them(tool):
     tool(["a red circle", "two blue stars"], rounds=1, keep=["red"])
-    kept = [runfolder.begun(Path("b/runs") / id_)[0].request.keep for id_ in "12"]
+    kept = [runfolder.read_beginning(Path("b/runs") / id_)[0].request.keep for id_ in "12"]
     assert kept == [("red",), ()]
     with pytest.raises(UsageError, match="--keep 'pink' is in none of the prompts"):
         tool(into="c", keep=["pink"])
@@ -443,7 +443,7 @@ def test_stopping_waits_for_the_round_of_the_wave(tool):
         1,
         1,
     ]
-    assert runfolder.begun(Path("b/runs/1"))[1]["stop"] == "interrupted"
+    assert runfolder.read_beginning(Path("b/runs/1"))[1]["stop"] == "interrupted"
     batching.resume(Path("b"))
     gcr.batch(PROMPTS, into="c", rounds=3)
     assert images("b") == images("c")
@@ -535,7 +535,7 @@ def test_what_was_measured_since_keeps_no_batch_from_being_gone_on_with(tool):
     assert resolve({}, ThisMachine()).spread == 0.25
     assert len(tool(PROMPTS, rounds=1).results) == 3
     for path in Path("b/runs").iterdir():
-        assert runfolder.begun(path)[0].settings == record
+        assert runfolder.read_beginning(path)[0].settings == record
     with pytest.raises(UsageError, match="other prompts or settings \\(steps"):
         tool(PROMPTS, rounds=1, steps=3)
 

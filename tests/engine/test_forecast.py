@@ -135,10 +135,10 @@ def test_a_run_that_did_not_end_says_nothing_of_how_many_images(dry):
     (story,) = Path("outputs").glob("*/*/run.json")
     record = json.loads(story.read_text())
     story.write_text(json.dumps({**record, "stop": "interrupted"}))
-    found = timings.look(Path("outputs"), record["settings"])
+    found = timings.past_runs(Path("outputs"), record["settings"])
     assert (found.images, found.runs) == (None, 1)
     story.write_text("{")
-    assert timings.look(Path("outputs"), record["settings"]).runs == 0
+    assert timings.past_runs(Path("outputs"), record["settings"]).runs == 0
 
 
 def test_the_time_to_word_prompts_is_counted(dry):
@@ -151,7 +151,7 @@ def test_the_time_to_word_prompts_is_counted(dry):
     attempts = [*first["attempts"], *second["attempts"]]
     judged = sum(attempt["judge_seconds"] for attempt in attempts)
     record = json.loads(path.with_name("run.json").read_text())
-    found = timings.look(Path("outputs"), record["settings"])
+    found = timings.past_runs(Path("outputs"), record["settings"])
     assert found.judge == pytest.approx((judged + 8) / len(attempts))
 
 

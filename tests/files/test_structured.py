@@ -18,7 +18,7 @@ from gcr.settings import profiles, sources
 from gcr.settings.measurements import SPREADS
 from gcr.storage.batchfolder import BatchFolder
 from gcr.storage.runfolder import load_run
-from gcr.storage.timings import look
+from gcr.storage.timings import past_runs
 
 DEEP = 50_000
 ALIASES = "\n".join(
@@ -189,7 +189,7 @@ def test_a_pipe_among_records_holds_up_nothing(tmp_path: Path) -> None:
     run = tmp_path / "2026-01-01" / "120000-a"
     run.mkdir(parents=True)
     os.mkfifo(run / "run.json")
-    assert look(tmp_path, {}).runs == 0
+    assert past_runs(tmp_path, {}).runs == 0
 
 
 # Prompt files

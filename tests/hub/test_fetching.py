@@ -62,34 +62,34 @@ def test_only_what_is_loaded_is_fetched_and_its_size_is_told_before(
     code, told = pull(monkeypatch, capsys, "us/pipeline", "--json", "-q")
     assert (code, json.loads(told.out)) == (0, {"us/pipeline": str(places[0])})
     assert hub.sent == []
-    assert "all of it here" in fetching.described(fetching.look("us/pipeline"))
+    assert "all of it here" in fetching.described(fetching.shipment_of("us/pipeline"))
 
 
 def test_a_disk_without_room_is_found_out_before(hub, monkeypatch):
     monkeypatch.setattr(fetching, "free_bytes", lambda folder: 1000)
     with pytest.raises(GcrError, match=r"6\.\d MB are to be fetched, and .* has 1\.0 kB free"):
-        fetching.check_room([fetching.look("us/critic")])
+        fetching.check_room([fetching.shipment_of("us/critic")])
     assert "us/critic/model.safetensors" not in hub.sent
 
 
 def test_a_model_that_cannot_be_had_is_named(hub, tmp_path):
     hub.gated.add("us/pipeline")
     with pytest.raises(ModelError, match="us/pipeline is given out under a licence") as caught:
-        fetching.look("us/pipeline")
+        fetching.shipment_of("us/pipeline")
     assert "hf auth login" in caught.value.hint
     with pytest.raises(ModelError, match="the hub has no model us/other"):
-        fetching.look("us/other")
+        fetching.shipment_of("us/other")
     (tmp_path / "pickled").mkdir()
     (tmp_path / "pickled" / "pytorch_model.bin").touch()
     hub.repos["us/pickled"] = tmp_path / "pickled"
     with pytest.raises(ModelError, match="no weights in safetensors"):
-        fetching.look("us/pickled")
+        fetching.shipment_of("us/pickled")
 
 
 def test_a_hub_that_is_not_there(hub):
     hub.close()
     with pytest.raises(ModelError, match="the hub cannot be reached for us/critic"):
-        fetching.look("us/critic")
+        fetching.shipment_of("us/critic")
     hub.close = lambda: None
     hub._server.shutdown = hub._server.server_close = hub._thread.join = lambda: None
 
@@ -137,7 +137,7 @@ for arguments in json.loads(sys.argv[1]):
 
 def test_offline_runs_what_is_here_and_names_what_to_pull(hub, tmp_path):
     for model in ("us/pipeline", "us/critic"):
-        fetching.fetch(fetching.look(model))
+        fetching.fetch(fetching.shipment_of(model))
     hub.sent.clear()
     part = tmp_path / "hub" / "models--us--part"  # begun, and never finished
     (part / "refs").mkdir(parents=True)

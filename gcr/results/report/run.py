@@ -82,7 +82,7 @@ class ShownRound:
 
 def page(folder: Path, pictures: Pictures, back: str = "") -> bytes:
     """The page of the run in a folder, which may be in progress. back: link to a gallery."""
-    run, story = runfolder.look(folder)
+    run, story = runfolder.load_with_story(folder)
     best, raw = best_scored(run), ranking.raw(run) if run.rounds else None
     first = best or ranking.best(run)  # to look at, scored or not
     rounds = [_round(run, finished, folder, pictures, best) for finished in run.rounds]
