@@ -12,7 +12,7 @@ from typing import Any
 
 from gcr.core.plaintext import slug
 from gcr.errors import UsageError
-from gcr.inputs import formats, promptfile
+from gcr.inputs import promptfile
 from gcr.inputs.promptfile import Entry
 from gcr.inputs.wildcards import Choice, Wildcards
 
@@ -86,7 +86,7 @@ def read(
     if not paths:
         return _texts([str(text) for text in items])
     # Path("-") is how the command line names standard input.
-    sources = [formats.STDIN if str(path) == formats.STDIN else path for path in paths]
+    sources = [promptfile.STDIN if str(path) == promptfile.STDIN else path for path in paths]
     entries, skipped = promptfile.read(sources, column=column, skip_bad=skip_bad)
     for row in skipped:
         logger.warning("%s is left out: %s", row.place, row.reason)

@@ -1,4 +1,18 @@
-"""Prompt files as published: the rows of `gcr.inputs.formats` as prompts to refine.
+"""Prompt files as published, read as prompts to refine.
+
+    .txt            one prompt a line; blank lines are left out. A line `--prompt "…" --seed 5` is
+                    read as A1111 reads it
+    a folder        each of its .txt files is one prompt, and the file's name its id
+    .csv            the first row names the columns; separated by commas, semicolons or tabs, or by
+                    what a line `sep=;` before it says, as Excel writes it
+    .tsv            the same with tabs; without names the columns are prompt, seed, category
+    .jsonl          a JSON object, or a text, on each line
+    .json, .yaml    a list of texts or objects, one object of objects keyed by id, or one prompt
+    .parquet        a table
+    -               standard input: JSON lines, a JSON document, or plain lines
+
+All text is UTF-8, with or without a byte order mark. A file that is not of its format, or is larger
+than any real one, is an error. So is a row that cannot be read, unless such rows are skipped.
 
 Columns are found by their names, ignoring case:
 
@@ -8,7 +22,7 @@ Columns are found by their names, ignoring case:
     id       id, item_id, prompt_id, index, key, line_number, No.; without one the row's number,
              from 1
     seed     seed, random_seed; an empty one is none
-    without  negative_prompt: what is not to be seen, as --negative has it
+    negative negative_prompt: what is not to be seen, as in --negative
 
 All other columns are kept for the log. They often hold what a picture must show, question by
 question: never show them to a critic.
@@ -24,15 +38,37 @@ one file, the later ones are numbered: `cat`, `cat-2`, `cat-3`.
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from gcr.errors import UsageError
-from gcr.inputs import formats
-from gcr.inputs.rows import PROMPT, BadRowError, Row, column_of, columns_of, kind, no_prompt
+from gcr.files import structured
+from gcr.files.atomic import reading
+from gcr.files.structured import MalformedError, first_flaw, lines_of
+from gcr.inputs import documents, tables
+from gcr.inputs.rows import (
+    MOST_ROWS,
+    PROMPT,
+    UTF8,
+    BadRowError,
+    Row,
+    column_of,
+    columns_of,
+    kind,
+    no_prompt,
+)
+
+STDIN = "-"
+
+MOST_LINES = 4 * MOST_ROWS
+"""Of a file: a prompt may take several lines."""
+
+_JSON_KEY = re.compile(r'\s*\{\s*"(?:[^"\\]|\\.)*"\s*:')
 
 ID = ("id", "item_id", "prompt_id", "index", "key", "line_number", "no.")
 SEED = ("seed", "random_seed")
@@ -113,7 +149,7 @@ def read(
     prompt_names = PROMPT if column is None else (column.strip().casefold(),)
     skipped: list[Skipped] = []
     files = {
-        formats.name_of(source): _read_file(source, prompt_names, skipped, skip_bad=skip_bad)
+        name_of(source): _read_file(source, prompt_names, skipped, skip_bad=skip_bad)
         for source in sources
     }
     entries = _distinct(files)
@@ -125,7 +161,7 @@ def read(
 def _check_once(sources: Sequence[str | Path]) -> None:
     places = set()
     for source in map(str, sources):
-        place = source if source == formats.STDIN else Path(source).expanduser().resolve()
+        place = source if source == STDIN else Path(source).expanduser().resolve()
         if place in places:
             raise UsageError(f"{source} is given more than once", "name each prompt file once")
         places.add(place)
@@ -137,7 +173,7 @@ def _read_file(
     """The entries of one file; rows without an id of their own have an empty one."""
     entries = []
     number = 0
-    for number, row in enumerate(formats.read(source, prompt_names), 1):
+    for number, row in enumerate(_rows(source, prompt_names), 1):
         try:
             entries.append(_entry(row, number, prompt_names))
         except BadRowError as bad:
@@ -146,7 +182,7 @@ def _read_file(
                 raise UsageError(f"{place}: {bad.reason}", f"{bad.hint}; {GO_ON}") from bad
             skipped.append(Skipped(row.source, number, row.line, bad.reason))
     if not number:
-        raise UsageError(f"{formats.name_of(source)} holds no prompts", "name another prompt file")
+        raise UsageError(f"{name_of(source)} holds no prompts", "name another prompt file")
     return _merged(entries)
 
 
@@ -261,3 +297,119 @@ def _numbered(id_: str, ids: set[str], uses: Counter[str]) -> str:
         uses[id_] += 1
     ids.add(numbered)
     return numbered
+
+
+# A file as rows
+
+
+def name_of(source: str | Path) -> str:
+    """What messages and records call a source."""
+    return "stdin" if source == STDIN else str(source)
+
+
+def _rows(source: str | Path, prompt_names: Sequence[str]) -> Iterator[Row]:
+    """The rows of a file, of a folder, or of standard input.
+
+    Arguments:
+        source: a path, or STDIN.
+        prompt_names: what the column of the prompts can be called, in lower case; the first that
+            is there is taken.
+
+    Raises UsageError for a file that is not there, or that has no rows of its format.
+    """
+    for number, row in enumerate(_by_format(source, prompt_names), 1):
+        if number > MOST_ROWS:
+            message = f"{name_of(source)}: more than {MOST_ROWS} rows"
+            raise UsageError(message, "split it into several files")
+        yield row
+
+
+def _by_format(source: str | Path, prompt_names: Sequence[str]) -> Iterable[Row]:
+    name = name_of(source)
+    if source == STDIN:
+        return _stdin(name, prompt_names)
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _folder(name, path, prompt_names)
+    if not path.exists():
+        raise UsageError(f"no file {name!r}", "give prompt files, folders of .txt files, or -")
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        return _parquet(name, path, prompt_names)
+    if suffix not in _READERS:
+        endings = ", ".join([*_READERS, ".parquet"])
+        raise UsageError(f"{name}: a prompt file is known by its ending", f"one of {endings}")
+    return _READERS[suffix](name, _text(name, path), prompt_names)
+
+
+def _parquet(name: str, path: Path, prompt_names: Sequence[str]) -> Iterator[Row]:
+    with ExitStack() as stack:
+        with _opening(name):
+            file = stack.enter_context(reading(path))
+        yield from tables.parquet_rows(name, file, prompt_names)
+
+
+def _text(name: str, path: Path) -> str:
+    with _opening(name):
+        return _of_lines(structured.decoded(structured.content(path)))
+
+
+@contextmanager
+def _opening(name: str) -> Iterator[None]:
+    """Turn what is wrong with a file as such into a message with a hint."""
+    try:
+        yield
+    except OSError as error:
+        hint = "check its permissions, or pipe it to -"
+        raise UsageError(f"cannot read {name}: {error.strerror}", hint) from error
+    except MalformedError as error:
+        hint = f"{UTF8}, and split one that is too large"
+        raise UsageError(f"{name}: {error.problem}", hint) from error
+
+
+def _of_lines(text: str) -> str:
+    """The text itself. Raises MalformedError for too many lines."""
+    if text.count("\n") > MOST_LINES:
+        raise MalformedError(f"more than {MOST_LINES} lines")
+    return text
+
+
+def _folder(name: str, folder: Path, prompt_names: Sequence[str]) -> Iterator[Row]:
+    paths = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() == ".txt" and path.is_file() and not path.name.startswith(".")
+    )
+    if not paths:
+        raise UsageError(f"no .txt files in the folder {name}", "name the prompt files themselves")
+    for path in paths:
+        text = _text(str(path), path)
+        line, flaw = first_flaw(lines_of(text))
+        content = {"id": path.stem, prompt_names[0]: text.strip()}
+        yield Row(str(path), line, content, flaw, UTF8)
+
+
+def _stdin(name: str, prompt_names: Sequence[str]) -> Iterable[Row]:
+    with _opening(name):
+        read = structured.up_to(sys.stdin.buffer, structured.MOST_BYTES)
+        text = _of_lines(structured.decoded(read))
+    first = next((line.strip() for line in lines_of(text) if line.strip()), "")
+    try:
+        document = structured.parse_json(text, strict=False)
+    except MalformedError:
+        document = None  # not one document: lines, or plain text
+    if isinstance(document, dict | list) or first in {"{", "["}:
+        return documents.json_document(name, text, prompt_names)
+    reader = documents.json_lines if _JSON_KEY.match(first) else documents.plain_lines
+    return reader(name, text, prompt_names)
+
+
+_READERS: dict[str, Callable[[str, str, Sequence[str]], Iterable[Row]]] = {
+    ".txt": documents.plain_lines,
+    ".csv": tables.csv_rows,
+    ".tsv": tables.tsv_rows,
+    ".jsonl": documents.json_lines,
+    ".json": documents.json_document,
+    ".yaml": documents.yaml_document,
+    ".yml": documents.yaml_document,
+}
