@@ -190,6 +190,6 @@ def test_another_kind_of_error_is_not_taken_for_a_full_device():
 )
 def test_a_plan_is_the_first_mode_that_fits(free, mode):
     models = [Footprint(16 * GIB, 8 * GIB, 4 * GIB), Footprint(7 * GIB, 7 * GIB, 2 * GIB)]
-    found = plan(MODES, models, free * GIB)
-    assert (found.mode, found.fits) == (mode, free >= 12)
-    assert ("too much" in str(found)) == (free < 12)
+    planned = plan(MODES, models, free * GIB)
+    assert (planned.mode, planned.fits) == (mode, free >= 12)
+    assert ("too much" in str(planned)) == (free < 12)

@@ -112,21 +112,21 @@ def scarce(monkeypatch, owner, name, room):
 def test_a_generator_draws_every_image_though_memory_runs_out(tmp_path, monkeypatch):
     torch.manual_seed(0)
     sampling = Sampling(width=64, height=64, steps=1, batch=4)
-    told = []
+    steps = []
     drawer = generator.load(
-        str(tiny.stable_diffusion(tmp_path / "sd")), sampling, CPU, lambda *step: told.append(step)
+        str(tiny.stable_diffusion(tmp_path / "sd")), sampling, CPU, lambda *step: steps.append(step)
     )
     candidates = [Candidate("a red circle", seed) for seed in range(5)]
     alone = [drawer.draw([candidate])[0] for candidate in candidates]
-    told.clear()
+    steps.clear()
     scarce(monkeypatch, drawer, "_draw_batch", [2])
 
     drawings = drawer.draw(candidates)
 
     assert [drawing.batch for drawing in drawings] == [2, 2, 2, 2, 1]
-    for one, other in zip(drawings, alone, strict=True):
-        assert abs(np.asarray(one.image).astype(int) - np.asarray(other.image)).max() <= 1
-    assert told[-1] == ("draw", 5, 5)
+    for drawing, other in zip(drawings, alone, strict=True):
+        assert abs(np.asarray(drawing.image).astype(int) - np.asarray(other.image)).max() <= 1
+    assert steps[-1] == ("draw", 5, 5)
     assert drawer.ladder.size == 2
 
 

@@ -40,7 +40,7 @@ def modules_of(*models):
 
 
 def alive(references):
-    return [type(one()).__name__ for one in references if one() is not None]
+    return [type(reference()).__name__ for reference in references if reference() is not None]
 
 
 @pytest.mark.parametrize(

@@ -45,16 +45,16 @@ def of_speed(**seconds):
 
 def test_larger_batches_are_tried_until_the_gain_is_too_small():
     work = of_speed(at1=1.0, at2=0.6, at4=0.5, at8=0.47, at16=0.1)
-    found = measure_curve(work)
+    curve = measure_curve(work)
     assert work.tried == [1, 2, 4, 8]
-    assert found.best == Point(4, 0.5)
-    assert found.full == 0
+    assert curve.best == Point(4, 0.5)
+    assert curve.full == 0
 
 
 def test_or_until_memory_runs_out():
-    found = measure_curve(of_speed(at1=1.0, at2=0.5))
-    assert (found.best, found.full) == (Point(2, 0.5), 4)
-    assert [point.batch for point in found.points] == [1, 2]
+    curve = measure_curve(of_speed(at1=1.0, at2=0.5))
+    assert (curve.best, curve.full) == (Point(2, 0.5), 4)
+    assert [point.batch for point in curve.points] == [1, 2]
 
 
 def test_or_until_it_was_told_to_stop():
@@ -110,25 +110,25 @@ def tiny_pair(place):
 def test_a_pair_is_measured_and_later_runs_know_it(tiny_pair, capsys):
     command = ["bench", "--profile", "own.yaml", "--most", "2", "--steps", "2"]
     assert run([*command, "--quiet", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["generator"], found["size"]) == (tiny_pair["generator"], [128, 128])
-    for curve in (found["draw"], found["judge"]):
+    record = json.loads(capsys.readouterr().out)
+    assert (record["generator"], record["size"]) == (tiny_pair["generator"], [128, 128])
+    for curve in (record["draw"], record["judge"]):
         assert [point["batch"] for point in curve["points"]] == [1, 2]
         assert all(point["seconds"] > 0 for point in curve["points"])
-    assert found["tokens"] > 0
-    assert found["overhead"] > 0
-    assert found["peak_gib"] > 0.1
+    assert record["tokens"] > 0
+    assert record["overhead"] > 0
+    assert record["peak_gib"] > 0.1
     assert not Path("outputs").exists()  # nothing is left behind
     if not torch.cuda.is_available():
-        assert found["swap"] == {}
+        assert record["swap"] == {}
 
     key = device_key("draw", tiny_pair["generator"], card.device_name(), (128, 128))
     kept = SPEEDS.read(os.environ)[key]
-    assert kept.batch == found["draw"]["best"]
+    assert kept.batch == record["draw"]["best"]
     assert kept.weights > kept.part > 100_000
     chosen = resolving.resolve({"profile": "own.yaml"}, ThisMachine())
-    assert chosen.draw_batch == found["draw"]["best"]
-    assert chosen.judge_batch == found["judge"]["best"]
+    assert chosen.draw_batch == record["draw"]["best"]
+    assert chosen.judge_batch == record["judge"]["best"]
 
     assert run([*command, "--quiet"]) == 0
     shown = capsys.readouterr().out
@@ -138,12 +138,12 @@ def test_a_pair_is_measured_and_later_runs_know_it(tiny_pair, capsys):
 
 def test_measurements_are_kept_beside_those_that_are_known(place):
     size = (64, 64)
-    one, other = Speed(1, 0.5, 10, 5, 3), Speed(2, 0.5, 10, 5)
-    for model, what in (("a", one), ("b", other)):
+    first, second = Speed(1, 0.5, 10, 5, 3), Speed(2, 0.5, 10, 5)
+    for model, what in (("a", first), ("b", second)):
         SPEEDS.keep(os.environ, {device_key("draw", model, "cpu", size): what})
-    assert set(SPEEDS.read(os.environ).values()) == {one, other}
-    assert one.footprint() == (10, 5, 3)
-    assert other.footprint() is None
+    assert set(SPEEDS.read(os.environ).values()) == {first, second}
+    assert first.footprint() == (10, 5, 3)
+    assert second.footprint() is None
     assert on_device(SPEEDS.read(os.environ), "judge", "a", size, lambda: "cpu") is None
     path = SPEEDS.path(os.environ)
     good = path.read_text()
@@ -151,7 +151,7 @@ def test_measurements_are_kept_beside_those_that_are_known(place):
         path.write_text(damage)
         assert SPEEDS.read(os.environ) == {}
     path.write_text(f"{good}c: broken\n")  # what can be read stays
-    assert set(SPEEDS.read(os.environ).values()) == {one, other}
+    assert set(SPEEDS.read(os.environ).values()) == {first, second}
 
 
 class Staged:
@@ -207,8 +207,8 @@ def test_drawing_and_judging_at_once_pays_where_it_saves_time(monkeypatch):
 
 
 def test_nor_does_it_pay_where_results_differ_that_are_the_same_in_turn(monkeypatch):
-    found = Staged(disturbed=True).tried(monkeypatch)
-    assert (found.same, found.pays) == (False, False)
+    overlap = Staged(disturbed=True).tried(monkeypatch)
+    assert (overlap.same, overlap.pays) == (False, False)
     assert Staged(fickle=True).tried(monkeypatch).same
 
 

@@ -28,16 +28,16 @@ def resolved(environ, **flags):
 def test_the_spread_is_that_of_one_judgement_pooled_over_the_images(environ):
     says = {0: Critique(overall=0.5, spread=0.03), 1: Critique(overall=0.9, spread=0.01), 7: None}
     chosen = resolved(environ, judges=4)
-    found = calibration.measure(["a", "b"], 2, FakeGenerator(), FakeCritic(says), chosen)
-    assert found.spread == pytest.approx(2 * ((0.03**2 + 0.01**2) / 2) ** 0.5)
-    assert (found.images, found.judges) == (4, 4)  # both prompts are drawn on both seeds
+    measured = calibration.measure(["a", "b"], 2, FakeGenerator(), FakeCritic(says), chosen)
+    assert measured.spread == pytest.approx(2 * ((0.03**2 + 0.01**2) / 2) ** 0.5)
+    assert (measured.images, measured.judges) == (4, 4)  # both prompts are drawn on both seeds
 
 
 def test_faulty_and_unread_images_do_not_count(environ):
     says = {0: Critique(overall=0.5, spread=0.02), 1: Critique(overall=0.5, spread=0.02), 3: None}
     drawer = FakeGenerator(faults={2: "blank"})
-    found = calibration.measure(["a"], 4, drawer, FakeCritic(says), resolved(environ, judges=4))
-    assert (found.spread, found.images) == (pytest.approx(0.04), 2)
+    measured = calibration.measure(["a"], 4, drawer, FakeCritic(says), resolved(environ, judges=4))
+    assert (measured.spread, measured.images) == (pytest.approx(0.04), 2)
 
 
 def test_a_critic_that_cannot_be_read_is_not_calibrated(environ):
@@ -79,7 +79,7 @@ def test_the_command_measures_the_embedded_critic(environ, capsys, tmp_path, mon
     monkeypatch.setenv("GCR_CACHE", str(tmp_path / "cache"))
     command = ["calibrate", "a red star", "two blue circles", "--judges", "3", "--images", "1"]
     assert run([*command, "--json", "--quiet"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert 0 <= told["spread"] < 0.5
-    assert (told["images"], told["judges"]) == (2, 3)
-    assert resolved(environ).spread == pytest.approx(told["spread"], abs=1e-6)
+    record = json.loads(capsys.readouterr().out)
+    assert 0 <= record["spread"] < 0.5
+    assert (record["images"], record["judges"]) == (2, 3)
+    assert resolved(environ).spread == pytest.approx(record["spread"], abs=1e-6)

@@ -91,7 +91,7 @@ def test_a_prompt_is_encoded_once_where_images_are_started_from(checkpoint):
     drawer = drawer_of(checkpoint, "stable_diffusion")
     calls = encodings(drawer)
     start = Image.new("RGB", (64, 64), "red")
-    from_start = [replace(one, start="00-0.png", strength=1.0) for one in CIRCLES]
+    from_start = [replace(circle, start="00-0.png", strength=1.0) for circle in CIRCLES]
     drawn(drawer, from_start[:1], [start])
     after = len(calls)
     drawn(drawer, from_start[1:], [start] * 2)

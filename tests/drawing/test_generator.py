@@ -50,10 +50,10 @@ def pixels(drawing):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_draws_each_candidate_from_its_own_seed(checkpoint, family):
-    told = []
+    steps = []
     model = str(checkpoint(family))
     sampling = with_(SMALL, call=FAMILIES[family])
-    drawer = generator.load(model, sampling, CPU, lambda *step: told.append(step))
+    drawer = generator.load(model, sampling, CPU, lambda *step: steps.append(step))
     circle, square = Candidate("a red circle", 1), Candidate("a blue square", 2)
 
     first, second, again = drawer.draw([circle, square, circle])
@@ -63,7 +63,7 @@ def test_every_family_draws_each_candidate_from_its_own_seed(checkpoint, family)
     assert [drawing.fault for drawing in (first, second, again)] == ["", "", ""]
     assert abs(pixels(first) - pixels(second)).mean() > 1
     assert abs(pixels(first) - pixels(again)).max() <= 1  # drawn in a batch of another size
-    assert told == [("draw", done, 6) for done in (0, 2, 4, 4, 5, 6)]
+    assert steps == [("draw", done, 6) for done in (0, 2, 4, 4, 5, 6)]
 
 
 @pytest.mark.parametrize(

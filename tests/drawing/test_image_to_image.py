@@ -31,10 +31,10 @@ def pipeline(tmp_path_factory):
     return make
 
 
-def drawer(pipeline, family, told=None, **changes):
+def drawer(pipeline, family, steps=None, **changes):
     settings = {"width": 32, "height": 32, "steps": 10, "guidance": 3.0, "batch": 4}
     sampling = Sampling(**{**settings, "call": FAMILIES[family], **changes})
-    tell = None if told is None else lambda *step: told.append(step)
+    tell = None if steps is None else lambda *step: steps.append(step)
     return DiffusersGenerator(pipeline(family), sampling, CPU, tell)
 
 
@@ -69,7 +69,7 @@ def test_the_lower_the_strength_the_more_is_left_of_the_image(pipeline, family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_image_does_not_depend_on_what_else_is_drawn(pipeline, family):
     drawing = drawer(pipeline, family, steps=4)
-    asked = [
+    inputs = [
         (started("a red circle", 1, 0.5), picture(1)),
         (started("a blue square", 2, 0.5), picture(2)),
         (Candidate("a circle", 3), None),
@@ -78,22 +78,22 @@ def test_an_image_does_not_depend_on_what_else_is_drawn(pipeline, family):
         (Candidate("a circle", 5, mutations=(6,), strength=0.5), None),
     ]
     if family == "flux":  # its guidance is distilled: a negative prompt would do nothing
-        del asked[4]
-    together = drawing.draw(*zip(*asked, strict=True))
+        del inputs[4]
+    together = drawing.draw(*zip(*inputs, strict=True))
     assert {drawn.image.size for drawn in together} == {(32, 32)}
-    for (candidate, start), drawn in zip(asked, together, strict=True):
+    for (candidate, start), drawn in zip(inputs, together, strict=True):
         (alone,) = drawing.draw([candidate], [start])
         assert abs(pixels(alone) - pixels(drawn)).max() <= 1
-    others = drawing.draw([candidate for candidate, _ in asked[:1]], [picture(3)])
+    others = drawing.draw([candidate for candidate, _ in inputs[:1]], [picture(3)])
     assert apart(others[0], together[0]) > 0
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_only_the_last_steps_are_run_and_told(pipeline, family):
-    told = []
-    drawer(pipeline, family, told).draw([started("a", 1, 0.3)], [picture(1)])
-    assert told[0] == ("draw", 0, 3)
-    assert told[-1] == ("draw", 3, 3)
+    steps = []
+    drawer(pipeline, family, steps).draw([started("a", 1, 0.3)], [picture(1)])
+    assert steps[0] == ("draw", 0, 3)
+    assert steps[-1] == ("draw", 3, 3)
 
 
 @pytest.mark.parametrize("family", ["stable_diffusion", "flux", "z_image"])
@@ -127,12 +127,12 @@ def test_a_drawing_from_noise_is_what_it_was_before_one_from_an_image(pipeline):
 
 @pytest.mark.parametrize("family", ["stable_diffusion", "pixart"])
 def test_a_strength_that_runs_no_step_is_refused_before_anything_is_drawn(pipeline, family):
-    told = []
-    drawing = drawer(pipeline, family, told, steps=7)
+    steps = []
+    drawing = drawer(pipeline, family, steps, steps=7)
     with pytest.raises(UsageError, match=r"strength 0\.1 of 7 steps is less than one") as caught:
         drawing.draw([Candidate("a", 1), started("a", 1, 0.1)], [None, picture(1)])
     assert "--strength 0.15 or more" in caught.value.hint
-    assert told == []
+    assert steps == []
     drawing.draw([started("a", 1, 0.15)], [picture(1)])
 
 

@@ -117,7 +117,7 @@ def test_a_writer_that_fails_leaves_what_was_there(tmp_path):
 def test_writers_at_the_same_time_each_write_all_of_it(tmp_path):
     path = tmp_path / "a"
     contents = [bytes([number]) * 100_000 for number in range(8)]
-    threads = [threading.Thread(target=atomic.write, args=(path, one)) for one in contents]
+    threads = [threading.Thread(target=atomic.write, args=(path, content)) for content in contents]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -42,6 +42,6 @@ class Outer(BaseModel):
 def test_the_first_problem_and_an_unknown_key_before_all_others(values, problem):
     with pytest.raises(ValidationError) as caught:
         Outer.model_validate(values)
-    found = first_problem(caught.value)
-    assert found._replace(reason="") == problem._replace(reason="")
-    assert found.reason.startswith(problem.reason)
+    actual = first_problem(caught.value)
+    assert actual._replace(reason="") == problem._replace(reason="")
+    assert actual.reason.startswith(problem.reason)

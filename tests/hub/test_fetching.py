@@ -46,21 +46,23 @@ def pull(monkeypatch, capsys, *arguments):
 def test_only_what_is_loaded_is_fetched_and_its_size_is_told_before(
     hub, pipeline, tmp_path, monkeypatch, capsys
 ):
-    code, told = pull(monkeypatch, capsys, "-m", "us/pipeline", "--critic", "us/critic", "pocket")
+    code, printed = pull(
+        monkeypatch, capsys, "-m", "us/pipeline", "--critic", "us/critic", "pocket"
+    )
     assert code == 0
     cache = tmp_path / "hub"
     places = [cache / f"models--us--{name}/snapshots/{COMMIT}" for name in ("pipeline", "critic")]
-    assert told.out.split() == [str(place) for place in places]
-    assert "pocket:critic: nothing to fetch" in told.err
+    assert printed.out.split() == [str(place) for place in places]
+    assert "pocket:critic: nothing to fetch" in printed.err
     fetched = {path.removeprefix("us/pipeline/") for path in hub.sent if "pipeline/" in path}
     assert not fetched & set(UNUSED)
     assert {"model_index.json", "unet/diffusion_pytorch_model.safetensors"} <= fetched
     size = sum((pipeline / name).stat().st_size for name in fetched)
-    assert f"us/pipeline: {len(fetched)} files, {fetching.gigabytes(size)}" in told.err
+    assert f"us/pipeline: {len(fetched)} files, {fetching.gigabytes(size)}" in printed.err
 
     hub.sent.clear()
-    code, told = pull(monkeypatch, capsys, "us/pipeline", "--json", "-q")
-    assert (code, json.loads(told.out)) == (0, {"us/pipeline": str(places[0])})
+    code, printed = pull(monkeypatch, capsys, "us/pipeline", "--json", "-q")
+    assert (code, json.loads(printed.out)) == (0, {"us/pipeline": str(places[0])})
     assert hub.sent == []
     assert "all of it here" in fetching.described(fetching.shipment_of("us/pipeline"))
 
@@ -102,13 +104,13 @@ def test_what_to_pull_is_named_by_profile_id_or_not_at_all(hub, monkeypatch, cap
     assert fetching.models_of(["auto"])
     with pytest.raises(UsageError, match="no profile named '24bg'"):
         fetching.models_of(["24bg"])
-    code, told = pull(monkeypatch, capsys)
-    assert (code, told.out) == (2, "")
+    code, printed = pull(monkeypatch, capsys)
+    assert (code, printed.out) == (2, "")
     monkeypatch.setenv("GCR_OFFLINE", "1")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    code, told = pull(monkeypatch, capsys, "us/critic", "-q")
+    code, printed = pull(monkeypatch, capsys, "us/critic", "-q")
     assert code == 2
-    assert "nothing can be fetched offline" in told.err
+    assert "nothing can be fetched offline" in printed.err
 
 
 def test_offline_is_passed_on_to_the_library_that_fetches(monkeypatch):
@@ -162,7 +164,7 @@ def test_offline_runs_what_is_here_and_names_what_to_pull(hub, tmp_path):
         "GCR_CACHE": str(tmp_path / "cache"),
         "XDG_CONFIG_HOME": str(tmp_path / "config"),
     }
-    told = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-c", CUT_OFF, json.dumps(runs)],
         cwd=tmp_path,
         env=environment,
@@ -170,12 +172,12 @@ def test_offline_runs_what_is_here_and_names_what_to_pull(hub, tmp_path):
         text=True,
         check=True,
     )
-    codes = [line for line in told.stdout.splitlines() if line.startswith("code")]
-    assert codes == ["code 0", "code 0", "code 1", "code 1", "code 1", "code 2"], told.stderr
-    assert told.stderr.count("us/other is not in the cache, or not all of it") == 2
-    assert told.stderr.count("gcr pull us/other") == 2
-    assert "gcr pull us/part" in told.stderr
-    assert "--offline makes no connection" in told.stderr
+    codes = [line for line in printed.stdout.splitlines() if line.startswith("code")]
+    assert codes == ["code 0", "code 0", "code 1", "code 1", "code 1", "code 2"], printed.stderr
+    assert printed.stderr.count("us/other is not in the cache, or not all of it") == 2
+    assert printed.stderr.count("gcr pull us/other") == 2
+    assert "gcr pull us/part" in printed.stderr
+    assert "--offline makes no connection" in printed.stderr
     assert hub.sent == []
 
 

@@ -174,17 +174,17 @@ def ran(folder, *names):
 
 
 def check(ended):
-    name, code, told = ended["case"], ended["code"], ended["err"]
+    name, code, printed = ended["case"], ended["code"], ended["err"]
     assert not ended["canary"], name
-    assert code in (0, 1, 2), (name, code, told)  # neither killed nor out of time
-    assert "defect of gcr" not in told, (name, told)
-    assert "Traceback" not in told, (name, told)
-    assert "RAW" not in told, (name, told)
+    assert code in (0, 1, 2), (name, code, printed)  # neither killed nor out of time
+    assert "defect of gcr" not in printed, (name, printed)
+    assert "Traceback" not in printed, (name, printed)
+    assert "RAW" not in printed, (name, printed)
     if code:
-        lines = [line for line in told.splitlines() if not line.startswith("warning: ")]
-        assert len(lines) == 2, (name, told)
-        assert lines[0].startswith("error: "), (name, told)
-        assert lines[1].startswith("hint:  "), (name, told)
+        lines = [line for line in printed.splitlines() if not line.startswith("warning: ")]
+        assert len(lines) == 2, (name, printed)
+        assert lines[0].startswith("error: "), (name, printed)
+        assert lines[1].startswith("hint:  "), (name, printed)
         assert ended["out"] == "", name
     else:
         assert ended["images"], name

@@ -121,8 +121,8 @@ def test_whoever_is_at_the_terminal_is_asked_with_the_sizes(hub, monkeypatch, an
             fetching.provide(BOTH, "mine")
         assert "gcr pull mine" in refused.value.hint
         assert fetched(hub) == []
-    told = [line.partition(":")[0] for line in shown.getvalue().splitlines()]
-    assert told[:2] == ["us/pipeline", "us/critic"]
+    printed = [line.partition(":")[0] for line in shown.getvalue().splitlines()]
+    assert printed[:2] == ["us/pipeline", "us/critic"]
     assert re.search(
         r"us/critic: \d+ files, 6\.\d MB\nfetch 6\.\d MB into .*\? \[y/N\] ", shown.getvalue()
     )
@@ -186,9 +186,9 @@ def test_a_hub_out_of_reach_is_one_line_that_names_what_to_pull(hub, monkeypatch
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(sys, "argv", ["gcr", "refine", "a", "--profile", "mine"])
     code = main()
-    told = capsys.readouterr()
-    assert (code, told.out) == (1, "")
-    first, second = told.err.splitlines()
+    printed = capsys.readouterr()
+    assert (code, printed.out) == (1, "")
+    first, second = printed.err.splitlines()
     assert first.startswith("error: the hub cannot be reached for us/pipeline")
     assert second.endswith("then: gcr pull mine")
 
@@ -208,9 +208,9 @@ def test_every_command_that_loads_models_refuses(hub, monkeypatch, capsys, tmp_p
     (tmp_path / "prompts.txt").write_text("a red circle\n")
     monkeypatch.setattr(sys, "argv", ["gcr", *arguments, "--profile", "mine"])
     code = main()
-    told = capsys.readouterr()
-    assert (code, told.out) == (2, "")
-    assert "hint:  gcr pull mine fetches ahead" in told.err
+    printed = capsys.readouterr()
+    assert (code, printed.out) == (2, "")
+    assert "hint:  gcr pull mine fetches ahead" in printed.err
     assert fetched(hub) == []
 
 

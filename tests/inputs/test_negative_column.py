@@ -27,8 +27,8 @@ def test_a_row_has_its_own_negative_prompt_and_the_others_that_of_the_settings(
     done = gcr.batch(file, negative="dark", rounds=1, images=1)
     drawn = {c.prompt: c.negative for call in generator.calls for c in call}
     assert drawn == {"a red circle": "blurry", "a blue star": "dark"}
-    told = json.loads((done.folder / done.results[0].folder / "run.json").read_text())
-    assert told["request"]["negative"] == "blurry"
+    record = json.loads((done.folder / done.results[0].folder / "run.json").read_text())
+    assert record["request"]["negative"] == "blurry"
     assert done.results[0].extra == {"negative_prompt": " blurry "}  # it rides along, too
     drawings = len(generator.calls)
     assert len(gcr.batch(file, into=done.folder, negative="dark", rounds=1, images=1).results) == 2
@@ -42,8 +42,8 @@ def test_rows_with_other_negative_prompts_are_other_entries(tmp_path):
     file = tmp_path / "p.jsonl"
     rows = [{"id": "a", "prompt": "a star", "negative_prompt": n} for n in ("red", "blue", "red")]
     file.write_text("\n".join(map(json.dumps, rows)))
-    found = promptfile.read([file]).entries
-    assert [(entry.id, entry.negative) for entry in found] == [("a", "red"), ("a-2", "blue")]
+    entries = promptfile.read([file]).entries
+    assert [(entry.id, entry.negative) for entry in entries] == [("a", "red"), ("a-2", "blue")]
 
 
 def test_a_negative_prompt_that_is_no_text_is_named(tmp_path):

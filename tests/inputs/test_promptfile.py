@@ -848,9 +848,9 @@ def test_the_same_files_say_the_same(write):
     [("shapes.txt", 8), ("shapes.csv", 8), ("shapes.jsonl", 6), ("shapes.yaml", 6)],
 )
 def test_examples_are_in_the_language_of_pocket(name, count):
-    found = entries(EXAMPLES / name)
-    assert len(found) == count
-    for entry in found:
+    prompts = entries(EXAMPLES / name)
+    assert len(prompts) == count
+    for entry in prompts:
         language.parse(entry.prompt)
 
 

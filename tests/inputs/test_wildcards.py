@@ -30,7 +30,7 @@ def write(folder: Path, **files: str) -> Path:
     return folder
 
 
-def said(text: str, folder: Path | None = None) -> set[str]:
+def outcomes(text: str, folder: Path | None = None) -> set[str]:
     """Everything that 200 seeds say."""
     wildcards = Wildcards(folder)
     return {wildcards.expand(text, seed).text for seed in range(200)}
@@ -114,7 +114,7 @@ def test_a_text_without_wildcards_comes_back_as_it_is(text: str) -> None:
     ],
 )
 def test_what_braces_say(text: str, all_of_it: set[str]) -> None:
-    assert said(text) == all_of_it
+    assert outcomes(text) == all_of_it
 
 
 def test_options_come_as_often_as_they_weigh() -> None:
@@ -138,7 +138,7 @@ def test_options_come_as_often_as_they_weigh() -> None:
     ],
 )
 def test_a_backslash_makes_marks_plain(text: str, plain: str) -> None:
-    assert said(text) == {plain}
+    assert outcomes(text) == {plain}
 
 
 def test_a_line_of_a_file(tmp_path: Path) -> None:
@@ -148,18 +148,18 @@ def test_a_line_of_a_file(tmp_path: Path) -> None:
         colours__cold="blue",
         colours__all="__colours/warm__\n__colours/cold__ {light|dark}",
     )
-    assert said("a __colours/warm__ cat", folder) == {"a red cat", "a orange cat"}
-    assert said("{__colours/warm__|black}", folder) == {"red", "orange", "black"}
+    assert outcomes("a __colours/warm__ cat", folder) == {"a red cat", "a orange cat"}
+    assert outcomes("{__colours/warm__|black}", folder) == {"red", "orange", "black"}
     expected = {"red", "orange", "blue light", "blue dark"}
-    assert said("__colours/all__", folder) == expected
-    assert said("__colours/cold____colours/cold__", folder) == {"blueblue"}
-    assert said("___colours/cold___", folder) == {"_blue_"}
+    assert outcomes("__colours/all__", folder) == expected
+    assert outcomes("__colours/cold____colours/cold__", folder) == {"blueblue"}
+    assert outcomes("___colours/cold___", folder) == {"_blue_"}
 
 
 def test_different_lines_of_a_file(tmp_path: Path) -> None:
     folder = write(tmp_path, abc="a\nb\nc")
-    assert said("{2$$+$$__abc__}", folder) == {"a+b", "b+a", "a+c", "c+a", "b+c", "c+b"}
-    assert len(said("{3$$__abc__}", folder)) == 6
+    assert outcomes("{2$$+$$__abc__}", folder) == {"a+b", "b+a", "a+c", "c+a", "b+c", "c+b"}
+    assert len(outcomes("{3$$__abc__}", folder)) == 6
     assert refusal("{4$$__abc__}", folder)[0] == "'{4$$__abc__}' asks for 4 of 3"
 
 
@@ -170,17 +170,17 @@ def test_what_was_chosen_is_told(tmp_path: Path) -> None:
     assert [choice.wildcard for choice in inner] == ["{2$$ and $$a|b}", "{deep|pale}"]
     assert last == Choice("__warm__", (f"{inner[1].chosen[0]} red",))
     assert made.text == f"{' and '.join(inner[0].chosen)} {last.chosen[0]}"
-    told = [asdict(choice) for choice in made.choices]
-    assert json.loads(json.dumps(told))[0]["wildcard"] == "{2$$ and $$a|b}"
+    records = [asdict(choice) for choice in made.choices]
+    assert json.loads(json.dumps(records))[0]["wildcard"] == "{2$$ and $$a|b}"
 
 
 def test_lines_of_all_files_whose_names_match(tmp_path: Path) -> None:
     folder = write(tmp_path, colours__warm="red", colours__old__cold="blue", animals="cat\ndog")
-    assert said("__colours/*__", folder) == {"red", "blue"}
-    assert said("__colour*__", folder) == said("__colours/**__", folder) == {"red", "blue"}
-    assert said("__*__", folder) == {"red", "blue", "cat", "dog"}
-    assert said("__*cold__", folder) == {"blue"}
-    assert said("{2$$+$$__colours*__}", folder) == {"red+blue", "blue+red"}
+    assert outcomes("__colours/*__", folder) == {"red", "blue"}
+    assert outcomes("__colour*__", folder) == outcomes("__colours/**__", folder) == {"red", "blue"}
+    assert outcomes("__*__", folder) == {"red", "blue", "cat", "dog"}
+    assert outcomes("__*cold__", folder) == {"blue"}
+    assert outcomes("{2$$+$$__colours*__}", folder) == {"red+blue", "blue+red"}
     assert refusal("__x*__", folder)[0] == f"no wildcard file {folder / 'x*.txt'}"
 
 
@@ -214,8 +214,8 @@ def test_names_as_files_have_them(tmp_path: Path, name: str) -> None:
     (tmp_path / f"{spelled}.txt").write_text("kestrel", encoding="utf-8")
     (tmp_path / "deeper").mkdir()
     (tmp_path / "deeper" / f"{name}.txt").write_text("merlin", encoding="utf-8")
-    assert said(f"a bird, __{name}__ in flight", tmp_path) == {"a bird, kestrel in flight"}
-    assert said(f"{{__{name}__}}, __deeper/{name}__", tmp_path) == {"kestrel, merlin"}
+    assert outcomes(f"a bird, __{name}__ in flight", tmp_path) == {"a bird, kestrel in flight"}
+    assert outcomes(f"{{__{name}__}}, __deeper/{name}__", tmp_path) == {"kestrel, merlin"}
 
 
 def test_a_name_with_a_slip_is_no_plain_text(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_name_with_a_slip_is_no_plain_text(tmp_path: Path) -> None:
         "did you mean __birds of prey, and others__?"
     )
     assert refusal("__hawks,_eagles__")[0] == "no folder of wildcards for __hawks,_eagles__"
-    assert said("__init, main__ and __birds of prey, and others__", folder) == {
+    assert outcomes("__init, main__ and __birds of prey, and others__", folder) == {
         "__init, main__ and kestrel"
     }
     assert refusal("__clothes(season=winter)__", folder)[0] == (
@@ -234,10 +234,12 @@ def test_a_name_with_a_slip_is_no_plain_text(tmp_path: Path) -> None:
 
 def test_a_tag_is_literal_unless_a_whole_part_of_it_is_a_wildcard(tmp_path: Path) -> None:
     folder = write(tmp_path, style="oil", loras="ink\npen")
-    assert said("<lora:my__style__v2:0.8> __style__", folder) == {"<lora:my__style__v2:0.8> oil"}
-    assert said("<lora:__loras__:0.8>", folder) == {"<lora:ink:0.8>", "<lora:pen:0.8>"}
-    assert said("<lora:{a|b}:1>") == {"<lora:a:1>", "<lora:b:1>"}
-    assert said("{<lora:x__style__y:1>|<lora:x__style__y:1>}") == {"<lora:x__style__y:1>"}
+    assert outcomes("<lora:my__style__v2:0.8> __style__", folder) == {
+        "<lora:my__style__v2:0.8> oil"
+    }
+    assert outcomes("<lora:__loras__:0.8>", folder) == {"<lora:ink:0.8>", "<lora:pen:0.8>"}
+    assert outcomes("<lora:{a|b}:1>") == {"<lora:a:1>", "<lora:b:1>"}
+    assert outcomes("{<lora:x__style__y:1>|<lora:x__style__y:1>}") == {"<lora:x__style__y:1>"}
 
 
 FIXED = [
@@ -344,7 +346,7 @@ def test_files_in_a_circle(tmp_path: Path) -> None:
     assert refusal("__a__", folder)[0] == "wildcard files in a circle: a → b → c → a"
     assert refusal("__c__", folder)[0] == "wildcard files in a circle: c → a → b → c"
     assert refusal("__own__", folder)[0] == "wildcard files in a circle: own → own"
-    assert said("__twice__ __twice__", folder) == {"q q"}
+    assert outcomes("__twice__ __twice__", folder) == {"q q"}
 
 
 def test_a_file_that_cannot_be_used(tmp_path: Path) -> None:
@@ -368,7 +370,7 @@ def test_files_that_lead_out_of_their_folder(tmp_path: Path) -> None:
         message, hint = refusal(text, folder)
         assert message == f"{folder / 'link.txt'} leads out of its folder"
         assert hint == f"copy the file into {folder}"
-    assert said("__inner__", tmp_path / "other") == {"red"}
+    assert outcomes("__inner__", tmp_path / "other") == {"red"}
 
 
 def test_files_that_are_no_plain_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

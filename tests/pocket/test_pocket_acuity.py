@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 def faults(finding: truth.Finding) -> set[str]:
     """What is wrong with a picture, in the words of `acuity.CHANGES`."""
-    found = {name for _, _, names in finding.matched for name in names}
+    faults = {name for _, _, names in finding.matched for name in names}
     if finding.missing or finding.extra:
-        found.add("count")
+        faults.add("count")
     if finding.relation is False and not finding.missing:  # with a thing missing it cannot hold
-        found.add("relation")
+        faults.add("relation")
     if finding.canvas is False:
-        found.add("canvas")
-    return found
+        faults.add("canvas")
+    return faults
 
 
 @pytest.mark.parametrize("kind", acuity.CHANGES)
@@ -88,7 +88,7 @@ def test_a_critic_that_does_not_look_is_right_half_of_the_time(
     score: float | None, shares: tuple[float, float]
 ) -> None:
     rng = random.Random("blind")
-    asked = list(itertools.islice(acuity.pairs("canvas", acuity.rendered(rng), rng), 6))
+    asked_pairs = list(itertools.islice(acuity.pairs("canvas", acuity.rendered(rng), rng), 6))
     met, not_met = shares
-    told = acuity.accuracy(Fixed(score), asked)
-    assert told == {"met": met, "not met": not_met, "balanced": 0.5}
+    accuracy = acuity.accuracy(Fixed(score), asked_pairs)
+    assert accuracy == {"met": met, "not met": not_met, "balanced": 0.5}

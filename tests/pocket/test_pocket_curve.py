@@ -34,10 +34,18 @@ def test_a_run_is_cut_in_the_middle_of_a_round() -> None:
 
 def test_what_the_critic_picks_from_the_first_images_is_what_counts() -> None:
     arm = arm_of((0.5, True), (0.9, False), (0.3, False))
-    found = {count: curve.figures(curve.cut(arm, count)) for count in (1, 2, 4)}
-    assert {count: told["right"] for count, told in found.items()} == {1: 1.0, 2: 0.0, 4: 0.0}
-    assert {count: told["any right"] for count, told in found.items()} == {1: 1.0, 2: 1.0, 4: 1.0}
-    assert {count: told["images"] for count, told in found.items()} == {1: 1.0, 2: 2.0, 4: 3.0}
+    figures = {count: curve.figures(curve.cut(arm, count)) for count in (1, 2, 4)}
+    assert {count: values["right"] for count, values in figures.items()} == {1: 1.0, 2: 0.0, 4: 0.0}
+    assert {count: values["any right"] for count, values in figures.items()} == {
+        1: 1.0,
+        2: 1.0,
+        4: 1.0,
+    }
+    assert {count: values["images"] for count, values in figures.items()} == {
+        1: 1.0,
+        2: 2.0,
+        4: 3.0,
+    }
 
 
 def test_an_improvement_is_false_where_truth_sees_none() -> None:
@@ -53,5 +61,5 @@ def test_an_improvement_is_false_where_truth_sees_none() -> None:
 
 def test_what_the_critic_does_not_prefer_side_by_side_is_not_reported() -> None:
     arm = arm_of((0.5, False), (0.9, True))
-    told = curve.reported(arm, FakeCritic({0: 0.9, 1: 0.5}))
-    assert told["improvements reported"] == 0
+    report = curve.reported(arm, FakeCritic({0: 0.9, 1: 0.5}))
+    assert report["improvements reported"] == 0

@@ -64,9 +64,9 @@ def speaker() -> SimpleNamespace:
 
 def taught(batcher: Batcher, example: Example) -> list[int]:
     """The tokens that come before what is learned."""
-    told = batcher.tensors([example])
-    start = (told["labels"][0] != IGNORED).nonzero()[0].item()
-    return told["ids"][0, :start].tolist()
+    batch = batcher.tensors([example])
+    start = (batch["labels"][0] != IGNORED).nonzero()[0].item()
+    return batch["ids"][0, :start].tolist()
 
 
 def asked(speaker: SimpleNamespace, chat: list[Message], pictures: int = 1) -> list[int]:
@@ -124,11 +124,11 @@ def test_a_second_turn_is_learned_in_the_form_in_which_it_is_sent(
         way = album.ways[sum(g.count for g in spec.groups), spec.relation is not None]
         turn = lessons.another_turn(example, spec, way, rng)
         before, _, words = turn.prompt.partition("</s><user>")
-        said = before.partition("<critic>")[2]
+        draft = before.partition("<critic>")[2]
         chat = RUBRIC.messages(Request(text))
         if turn.reply == example.reply:
-            assert example.reply.startswith(said)
-            assert taught(batcher, turn) == asked(speaker, RUBRIC.again(chat, said))
+            assert example.reply.startswith(draft)
+            assert taught(batcher, turn) == asked(speaker, RUBRIC.again(chat, draft))
             again += 1
             continue
         kept = words.rpartition(": ")[2]
@@ -151,14 +151,14 @@ def test_the_training_forward_is_llavas_own(kind: str, album: Album, batcher: Ba
     llava = critic.build(len(critic.tokenizer())).eval()
     reader = Reader(llava, eyes.Eyes()).eval()
     rng = random.Random(kind)
-    told = batcher.tensors([lessons.example(album, i, kind, rng) for i in (1, 1, 3)])
+    batch = batcher.tensors([lessons.example(album, i, kind, rng) for i in (1, 1, 3)])
     pixels = None
-    if "pictures" in told:
-        pixels = to_model(album.pixels[told["pictures"].flatten()])
+    if "pictures" in batch:
+        pixels = to_model(album.pixels[batch["pictures"].flatten()])
     with torch.no_grad():
         seen = None if pixels is None else reader.seer(pixels)
-        ours = reader(told["ids"], told["at"], seen)
-        theirs = llava(input_ids=told["ids"], pixel_values=pixels).logits
+        ours = reader(batch["ids"], batch["at"], seen)
+        theirs = llava(input_ids=batch["ids"], pixel_values=pixels).logits
     torch.testing.assert_close(ours, theirs)
     assert (pixels is None) == (kind == "checklist")
 

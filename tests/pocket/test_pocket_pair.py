@@ -84,8 +84,8 @@ def test_the_lower_the_strength_the_nearer_to_the_image_that_is_started_from(pai
 
     def drawn(prompt, strength):
         start = {"start": "00-0.png", "strength": strength}
-        asked = [Candidate(prompt, 100 + i, **start) for i in range(len(starts))]
-        return [drawing.image for drawing in generator.draw(asked, starts)]
+        candidates = [Candidate(prompt, 100 + i, **start) for i in range(len(starts))]
+        return [drawing.image for drawing in generator.draw(candidates, starts)]
 
     def apart(images):
         return fmean(difference(*pair) for pair in zip(images, starts, strict=True))
@@ -126,12 +126,12 @@ def test_the_critic_scores_right_pictures_above_wrong_ones(pair, pictures):
     _, critic = pair
     # Every picture with its own description, and with that of the next.
     shifted = [(image, pictures[i - 1][1]) for i, (image, _) in enumerate(pictures)]
-    asked = [*pictures, *shifted]
-    requests = [Request(say(spec)) for _, spec in asked]
-    critiques = critic.judge(requests, [image for image, _ in asked])
+    shown = [*pictures, *shifted]
+    requests = [Request(say(spec)) for _, spec in shown]
+    critiques = critic.judge(requests, [image for image, _ in shown])
     scores = [critique.overall for critique in critiques]
     assert sum(score is None for score in scores) <= len(scores) * 0.02
-    right = [truth.shows(image, spec) for image, spec in asked]
+    right = [truth.shows(image, spec) for image, spec in shown]
     good = [s for s, r in zip(scores, right, strict=True) if r and s is not None]
     bad = [s for s, r in zip(scores, right, strict=True) if not r and s is not None]
     wins = sum((g > b) + 0.5 * (g == b) for g in good for b in bad)
@@ -189,11 +189,11 @@ def test_the_critic_takes_requests_apart(pair):
     while len(specs) < 16:
         scene = world.sample(rng)
         specs.append(relate(describe(scene), scene, rng))
-    found = critic.take_apart([Request(say(spec)) for spec in specs])
+    checklists = critic.take_apart([Request(say(spec)) for spec in specs])
     meant = [checklist.read(questions.checklist(spec)) for spec in specs]
     same = [
         {r.question for r in listed} == {r.question for r in wanted}
-        for listed, wanted in zip(found, meant, strict=True)
+        for listed, wanted in zip(checklists, meant, strict=True)
     ]
     assert sum(same) >= 0.5 * len(same)
 
@@ -201,12 +201,12 @@ def test_the_critic_takes_requests_apart(pair):
 def test_a_checklist_scores_right_pictures_above_wrong_ones(pair, pictures):
     _, critic = pair
     shifted = [(image, pictures[i - 1][1]) for i, (image, _) in enumerate(pictures[:24])]
-    asked = [*pictures[:24], *shifted]
+    shown = [*pictures[:24], *shifted]
     by_checklist = VisionLanguageCritic(critic.speaker, critic.rubric, score="checklist")
     scored = by_checklist.judge(
-        [Request(say(spec)) for _, spec in asked], [image for image, _ in asked]
+        [Request(say(spec)) for _, spec in shown], [image for image, _ in shown]
     )
-    right = [truth.shows(image, spec) for image, spec in asked]
+    right = [truth.shows(image, spec) for image, spec in shown]
     good = [c.overall for c, r in zip(scored, right, strict=True) if r]
     bad = [c.overall for c, r in zip(scored, right, strict=True) if not r]
     wins = sum((g > b) + 0.5 * (g == b) for g in good for b in bad)
@@ -247,11 +247,11 @@ def test_a_reply_that_broke_off_is_given_whole_when_it_is_asked_for_again(pair, 
     chats = [
         with_images(rule.messages(Request(say(spec))), [image]) for image, spec in pictures[:16]
     ]
-    whole = [said.text for said in speaker.replies(chats, decoding)]
+    whole = [answer.text for answer in speaker.replies(chats, decoding)]
     again = [
         rule.again(chat, text[: len(text) // 3]) for chat, text in zip(chats, whole, strict=True)
     ]
-    read = [reply.read(said.text, rule) for said in speaker.replies(again, decoding)]
+    read = [reply.read(answer.text, rule) for answer in speaker.replies(again, decoding)]
     assert sum(critique.problem == "" for critique in read) >= 0.9 * len(read)
     scores = [critique.aspects[0].score for critique in read]
     before = [reply.read(text, rule).aspects[0].score for text in whole]
@@ -262,12 +262,12 @@ def test_a_reply_that_broke_off_is_given_whole_when_it_is_asked_for_again(pair, 
 def test_the_critic_tells_one_change_from_none(kind, pair):
     _, critic = pair
     rng = random.Random(f"test {kind}")
-    asked = list(islice(acuity.pairs(kind, acuity.rendered(rng), rng), 24))
-    assert acuity.accuracy(critic, asked)["balanced"] >= 0.85
+    question_pairs = list(islice(acuity.pairs(kind, acuity.rendered(rng), rng), 24))
+    assert acuity.accuracy(critic, question_pairs)["balanced"] >= 0.85
 
 
 def test_the_critic_judges_relations_in_drawings(pair):
     generator, critic = pair
     rng = random.Random("test drawn")
-    asked = list(islice(acuity.pairs("relation", acuity.drawn(generator, rng), rng), 16))
-    assert acuity.accuracy(critic, asked)["balanced"] >= 0.85
+    question_pairs = list(islice(acuity.pairs("relation", acuity.drawn(generator, rng), rng), 16))
+    assert acuity.accuracy(critic, question_pairs)["balanced"] >= 0.85

@@ -99,8 +99,8 @@ def test_a_step_is_the_optimizers_at_the_gradient_there(*, late: bool, tmp_path:
     twin.load_state_dict(model.state_dict())
     batch = {"x": torch.randn(8, 64), "y": torch.randn(8, 2)}
 
-    def loss_of(told: Batch) -> tuple[torch.Tensor, Batch]:
-        loss = F.mse_loss(model(told["x"]), told["y"])
+    def loss_of(batch: Batch) -> tuple[torch.Tensor, Batch]:
+        loss = F.mse_loss(model(batch["x"]), batch["y"])
         return loss, {"twice": 2 * loss}
 
     stage = Session(tmp_path, model, Plan(10, 8, 0.01), fourbit=[model.weight])

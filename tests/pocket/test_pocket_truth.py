@@ -118,8 +118,8 @@ def test_a_picture_without_fault_is_right(seed: int) -> None:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_thing_that_is_not_as_asked(fault: str, seed: int) -> None:
     scene, free = stage(seed)
-    asked = detail(scene, sizes=True, canvas=True)
-    finding = find(FAULTS[fault](scene, free), asked)
+    spec = detail(scene, sizes=True, canvas=True)
+    finding = find(FAULTS[fault](scene, free), spec)
     assert not finding.right
     assert [(w.colour, wrong) for w, _, wrong in finding.matched if wrong] == [("red", (fault,))]
     assert (finding.missing, finding.extra, finding.canvas) == ((), (), True)
@@ -128,12 +128,12 @@ def test_a_thing_that_is_not_as_asked(fault: str, seed: int) -> None:
 @pytest.mark.parametrize("seed", range(12))
 def test_what_was_not_said_is_no_fault(seed: int) -> None:
     scene, free = stage(seed)
-    asked = describe(scene)
-    assert find(FAULTS["size"](scene, free), asked).right
-    assert find(FAULTS["place"](scene, free), asked).right
-    assert find(replace(scene, canvas="black"), asked).right
-    assert not find(FAULTS["colour"](scene, free), asked).right
-    assert not find(FAULTS["shape"](scene, free), asked).right
+    spec = describe(scene)
+    assert find(FAULTS["size"](scene, free), spec).right
+    assert find(FAULTS["place"](scene, free), spec).right
+    assert find(replace(scene, canvas="black"), spec).right
+    assert not find(FAULTS["colour"](scene, free), spec).right
+    assert not find(FAULTS["shape"](scene, free), spec).right
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -191,13 +191,13 @@ def test_relations(relation: str, opposite: str, askew: str, first: str, second:
 def test_a_relation_is_between_all_of_one_side_and_all_of_the_other() -> None:
     rng = random.Random("sides")
     three = [("red", "circle", "medium"), ("red", "circle", "medium"), ("blue", "star", "medium")]
-    asked = parse("two red circles above a blue star")
+    spec = parse("two red circles above a blue star")
     beside = Scene("white", tuple(world.put(rng, three, ["top", "left", "right"])))
-    assert find(beside, asked).relation is False
+    assert find(beside, spec).relation is False
     over = Scene("white", tuple(world.put(rng, three, ["top", "left", "bottom"])))
-    assert find(over, asked).right
+    assert find(over, spec).right
     gone = replace(over, things=over.things[1:])
-    assert find(gone, asked).relation is False
+    assert find(gone, spec).relation is False
 
 
 def test_the_canvas() -> None:
@@ -211,8 +211,8 @@ def test_the_canvas() -> None:
 def test_like_things_are_fitted_to_their_places() -> None:
     rng = random.Random("fit")
     things = world.put(rng, [("red", "star", "medium")] * 3, ["right", "top", "bottom left"])
-    asked = "three red stars: one at the bottom left, one at the right and one at the top"
-    assert find(Scene("white", tuple(things)), parse(asked)).right
+    request = "three red stars: one at the bottom left, one at the right and one at the top"
+    assert find(Scene("white", tuple(things)), parse(request)).right
 
 
 def test_like_things_are_fitted_so_that_the_relation_holds() -> None:
@@ -262,10 +262,10 @@ def every_fit(spec: Spec, view: View) -> Finding:
 
 def faults(wanted: Wanted, seen: Seen) -> tuple[str, ...]:
     shape = seen.shape if seen.clear else "blob"
-    told = {"colour": seen.colour, "shape": shape, "size": seen.size, "place": seen.place}
+    attributes = {"colour": seen.colour, "shape": shape, "size": seen.size, "place": seen.place}
     return tuple(
         name
-        for name, value in told.items()
+        for name, value in attributes.items()
         if getattr(wanted, name) and getattr(wanted, name) != value
     )
 

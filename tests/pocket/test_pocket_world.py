@@ -64,12 +64,12 @@ def test_scenes_vary() -> None:
 
 def test_a_seed_gives_the_scenes_it_gave_when_the_weights_were_trained() -> None:
     # The logs of the shipped weights, and what they were never shown, rest on these scenes.
-    told = [
+    drawn_scenes = [
         (s.canvas, *((t.colour, t.shape, round(t.x, 4), round(t.y, 4), round(t.radius, 4))
                      for t in s.things))
         for s in scenes(200)
     ]  # fmt: skip
-    assert hashlib.sha256(repr(told).encode()).hexdigest()[:12] == "e9b7af3ba2d4"
+    assert hashlib.sha256(repr(drawn_scenes).encode()).hexdigest()[:12] == "e9b7af3ba2d4"
 
 
 @pytest.mark.parametrize("place", world.PLACES)

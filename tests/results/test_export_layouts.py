@@ -53,22 +53,22 @@ class Refusing(FakeGenerator):
 
 def read_as_geneval_does(folder):
     """(row, image) of each image that evaluate_images.py opens."""
-    found = []
+    samples = []
     for subfolder in names(folder):
         path = Path(folder, subfolder)
         if not path.is_dir() or not subfolder.isdigit():
             continue
         row = json.loads((path / "metadata.jsonl").read_text())
         images = [name for name in names(path / "samples") if re.match(r"\d+\.png", name)]
-        found += [(row, drawn(path / "samples" / name)) for name in images]
-    return found
+        samples += [(row, drawn(path / "samples" / name)) for name in images]
+    return samples
 
 
 def read_as_t2i_compbench_does(folder):
     """{number: prompt} of what its scorers list; they fail on any file of another name."""
-    found = names(Path(folder, "samples"))
-    found.sort(key=lambda name: int(name.split("_")[1].split(".")[0]))
-    return {int(name.split("_")[-1].split(".")[0]): name.split("_")[0] for name in found}
+    samples = names(Path(folder, "samples"))
+    samples.sort(key=lambda name: int(name.split("_")[1].split(".")[0]))
+    return {int(name.split("_")[-1].split(".")[0]): name.split("_")[0] for name in samples}
 
 
 def test_geneval_at_the_end_of_a_batch(cli):
@@ -172,8 +172,8 @@ def test_geneval2_finds_images_by_their_prompts(cli, tmp_path, monkeypatch):
 def test_t2i_compbench_reads_prompts_from_file_names(cli):
     cli("batch", "t.txt", "--into", "b", "--rounds", "1", "--layout", "t2i-compbench")
     for side in ("raw", "refined"):
-        found = read_as_t2i_compbench_does(f"b/t2i-compbench/{side}")
-        assert found == {0: "a bee on the right of a key", 1: "red blue, a b."}
+        samples = read_as_t2i_compbench_does(f"b/t2i-compbench/{side}")
+        assert samples == {0: "a bee on the right of a key", 1: "red blue, a b."}
 
 
 @pytest.mark.parametrize(

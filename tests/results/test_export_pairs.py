@@ -41,12 +41,12 @@ def run(monkeypatch, tmp_path):
     return call
 
 
-def found(folder, **how):
+def pairs_of(folder, **how):
     """(chosen, rejected) by the seeds of the images, and what was left out."""
-    told = gather([folder], **how)
+    preferences = gather([folder], **how)
     return [
-        (pair.chosen.candidate.seed, pair.rejected.candidate.seed) for pair in told.pairs
-    ], told.left_out
+        (pair.chosen.candidate.seed, pair.rejected.candidate.seed) for pair in preferences.pairs
+    ], preferences.left_out
 
 
 def test_the_best_image_against_the_request_as_it_is(run):
@@ -58,35 +58,35 @@ def test_the_best_image_against_the_request_as_it_is(run):
 
 
 def test_all_pairs_leave_out_the_unscored(run):
-    pairs, left_out = found(run(), every=True)
+    pairs, left_out = pairs_of(run(), every=True)
     assert pairs == [(3, 1), (3, 0), (1, 0)]
     assert left_out == {"unscored": 3}
 
 
 def test_equal_scores_and_small_gaps_are_no_preference(run):
     folder = run({0: 0.4, 1: 0.4, 2: 0.6, 3: 0.9})
-    pairs, left_out = found(folder, every=True, min_gap=0.2)  # 0.6 - 0.4 < 0.2 in binary
+    pairs, left_out = pairs_of(folder, every=True, min_gap=0.2)  # 0.6 - 0.4 < 0.2 in binary
     assert pairs == [(3, 2), (3, 0), (3, 1), (2, 0), (2, 1)]
     assert left_out == {"too close": 1}
-    assert found(folder, every=True, min_gap=0.3)[1] == {"too close": 3}
+    assert pairs_of(folder, every=True, min_gap=0.3)[1] == {"too close": 3}
 
 
 def test_nothing_is_made_of_a_run_whose_first_image_was_best(run):
-    assert found(run({0: 0.9})) == ([], {"too close": 1})
+    assert pairs_of(run({0: 0.9})) == ([], {"too close": 1})
 
 
 def test_differences_within_the_noise_of_the_critic_are_left_out(run):
     # 1.645 x √2 x 0.05 = 0.116
-    said = {i: Critique(overall=o, spread=0.05) for i, o in enumerate((0.2, 0.3, 0.31, 0.5))}
-    pairs, left_out = found(run(said), every=True)
+    critiques = {i: Critique(overall=o, spread=0.05) for i, o in enumerate((0.2, 0.3, 0.31, 0.5))}
+    pairs, left_out = pairs_of(run(critiques), every=True)
     assert pairs == [(3, 2), (3, 1), (3, 0)]
     assert left_out == {"too close": 3}
 
 
 def test_a_pair_that_the_blind_comparison_contradicts_is_left_out(run):
     folder = run(critic=Contrary)
-    assert found(folder) == ([], {"contradicted": 1})
-    pairs, left_out = found(folder, every=True)
+    assert pairs_of(folder) == ([], {"contradicted": 1})
+    pairs, left_out = pairs_of(folder, every=True)
     assert pairs == [(3, 1), (1, 0)]
     assert left_out == {"unscored": 3, "contradicted": 1}
 
@@ -94,11 +94,11 @@ def test_a_pair_that_the_blind_comparison_contradicts_is_left_out(run):
 def test_of_a_batch_what_is_done_counts(run, tmp_path):
     run()
     done = gcr.batch(["a red star", "a red heart"], into="b", rounds=2, shard="1/2")
-    told = gather([done.folder])
-    assert [(pair.id, pair.prompt, pair.folder) for pair in told.pairs] == [
+    preferences = gather([done.folder])
+    assert [(pair.id, pair.prompt, pair.folder) for pair in preferences.pairs] == [
         ("1", "a red star", Path("b/runs/1"))
     ]
-    assert told.left_out == {"prompts not done yet": 1}
+    assert preferences.left_out == {"prompts not done yet": 1}
 
 
 def test_what_cannot_be_paired_is_refused(run, tmp_path):
@@ -153,7 +153,7 @@ def test_parquet_holds_the_files_as_the_image_feature_of_datasets(run, cli):
     assert row["prompt"] == "a red circle"
     assert row["chosen"]["bytes"] == (folder / "01-1.png").read_bytes()
     assert row["rejected"]["path"] == "00-1.png"
-    assert [one["rejected_score"] for one in table.to_pylist()] == [0.4, 0.2, 0.2]
+    assert [row["rejected_score"] for row in table.to_pylist()] == [0.4, 0.2, 0.2]
 
 
 def test_pick_a_pic_is_read_as_the_trainers_of_diffusion_dpo_do(run, cli):

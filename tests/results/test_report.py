@@ -122,8 +122,8 @@ def test_everything_a_critique_holds_is_shown_as_it_is(tmp_path):
     shown = Page(report(hostile_run(tmp_path / "run")))
     critic = ("seen: ", "advice: ", "rejected: ", "complaint: ", "# Summary: ")
     rewriter = ("avoid: ", "reply: ", "at first: ", "objection: ")
-    for said in critic + rewriter:
-        assert flat(said + visible(HOSTILE)) in shown.text
+    for text in critic + rewriter:
+        assert flat(text + visible(HOSTILE)) in shown.text
 
 
 @pytest.mark.parametrize("name", HOSTILE_KINDS)
@@ -210,7 +210,7 @@ def test_a_run_is_told_whole(tmp_path):
     folder = make_run(tmp_path / "run", "a red circle", negative="dogs", keep=("red",))
     folder.finish(StopReason.PLATEAU, folder.run.attempts[2], Preference.SECOND)
     shown = Page(report(folder.path))
-    for said in (
+    for text in (
         *("a red circle", "without: dogs", "“red”", "the score stopped rising"),
         *("better than the request as it is", "0.30 →", "0.80", "4 images in 2 rounds"),
         *("text faithfulness", "1.9 of 4", "n/a", "is there a circle?", "30%", "seed 2"),
@@ -218,7 +218,7 @@ def test_a_run_is_told_whole(tmp_path):
         *("steps", "14", "Versions", "the request as it is"),
         *("knowing all that was tried", "wording:", "avoid: a circle in the middle"),
     ):
-        assert said in shown.text, said
+        assert text in shown.text, text
     assert len(shown.all("input", type="range")) == 1
     assert len(shown.all("article")) == 4
 
@@ -399,20 +399,20 @@ def test_thumbnails_are_made_once_and_only_of_large_images(tmp_path):
 
 def test_a_comparison_tells_what_was_shown_and_then_what_is_suspected(tmp_path):
     folder = make_comparison(tmp_path / "c")
-    told = json.loads((folder / "compare.json").read_text())
+    record = json.loads((folder / "compare.json").read_text())
     suspicion = {"arm": "refine", "against": "raw", "prompts": 6, "suspects": 5, "opposite": 0}
-    told["suspicions"] = [{**suspicion, "p": 0.03125, "founded": True}]
-    (folder / "compare.json").write_text(json.dumps(told))
+    record["suspicions"] = [{**suspicion, "p": 0.03125, "founded": True}]
+    (folder / "compare.json").write_text(json.dumps(record))
     shown = Page(report(folder))
     parts = ("Refine is better than raw", "Differences", "Arms", "Possible reward hacking")
     order = [shown.text.index(words) for words in parts]
     assert order == sorted(order)
-    for said in (
+    for text in (
         *("critic +0.40, evaluator −0.20", "3 wins, 3 ties, 0 losses", "better", "too few"),
         *("+0.22, +0.08 to +0.36 · p = 0.004", "about 410 more prompts", "out of memory"),
         *("measured by truth, steered by pocket:critic", "at most 4 images a prompt"),
     ):
-        assert said in shown.text, said
+        assert text in shown.text, text
     assert shown.all("a", href="#prompt-1")
     assert shown.all("li", id="prompt-1")[0]["data-kind"] == "won-1 suspect"
     assert shown.all("li", id="prompt-2")[0]["data-kind"] == "won-0 failed"
@@ -423,16 +423,16 @@ def test_a_comparison_tells_what_was_shown_and_then_what_is_suspected(tmp_path):
 def test_a_comparison_without_figures_says_what_there_is(tmp_path):
     """As where everything failed, and no prompt has a category."""
     folder = make_comparison(tmp_path / "c", 2)
-    told = json.loads((folder / "compare.json").read_text())
+    record = json.loads((folder / "compare.json").read_text())
     nothing = {"difference": None, "interval": None, "p": None, "wins": 0, "ties": 0}
-    told["pairs"] = [{**told["pairs"][0], **nothing, "adjusted": None, "verdict": "too few"}]
-    for arm in told["arms"]:
+    record["pairs"] = [{**record["pairs"][0], **nothing, "adjusted": None, "verdict": "too few"}]
+    for arm in record["arms"]:
         arm.update(mean=None, critic_mean=None)
     unreached = {"run": "", "image": "", "score": None, "critic": None, "failure": "not finished"}
-    for prompt in told["prompts"]:
+    for prompt in record["prompts"]:
         prompt["category"] = None
         prompt["arms"]["refine"].update(unreached)
-    (folder / "compare.json").write_text(json.dumps({**told, "suspects": []}))
+    (folder / "compare.json").write_text(json.dumps({**record, "suspects": []}))
     shown = Page(report(folder))
     assert "too few –" in shown.text
     assert shown.text.count("not finished") == 2
@@ -443,9 +443,9 @@ def test_a_comparison_without_figures_says_what_there_is(tmp_path):
 
 def test_a_comparison_that_is_none_is_said(tmp_path):
     folder = make_comparison(tmp_path / "c", 2)
-    told = json.loads((folder / "compare.json").read_text())
-    del told["prompts"][1]["arms"]["raw"]["score"]
-    (folder / "compare.json").write_text(json.dumps(told))
+    record = json.loads((folder / "compare.json").read_text())
+    del record["prompts"][1]["arms"]["raw"]["score"]
+    (folder / "compare.json").write_text(json.dumps(record))
     with pytest.raises(GcrError, match=r"compare\.json is not the record of a comparison"):
         report(folder)
     (folder / "compare.json").write_text("[")

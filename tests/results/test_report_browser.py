@@ -188,10 +188,11 @@ def test_sorting_sorts(browser, pages):
         *(("-score", "score", False), ("images", "images", True), ("order", "order", False)),
     ):
         choose(browser, "sort", name)
-        found = [None if one is None else float(one) for one in browser.run(value.format(field))]
-        numbers = [one for one in found if one is not None]
+        shown = browser.run(value.format(field))
+        values = [None if text is None else float(text) for text in shown]
+        numbers = [number for number in values if number is not None]
         assert numbers == sorted(numbers, reverse=falling), name
-        assert found == [*numbers, *[None] * found.count(None)], name
+        assert values == [*numbers, *[None] * values.count(None)], name
 
 
 def test_the_gallery_is_walked_by_keys(browser, pages):

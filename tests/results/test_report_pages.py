@@ -25,8 +25,8 @@ def browser(tmp_path_factory):
 
 
 def boxes(browser, *selectors):
-    found = [browser.run(BOX.format(selector)) for selector in selectors]
-    return [[box[edge] for edge in EDGES] for box in found]
+    boxes = [browser.run(BOX.format(selector)) for selector in selectors]
+    return [[box[edge] for edge in EDGES] for box in boxes]
 
 
 @pytest.mark.parametrize("screen", [{}, PHONE], ids=["desktop", "phone"])
@@ -49,8 +49,8 @@ PLACES = "[...document.querySelectorAll('{}')].map(e => e.getBoundingClientRect(
 
 def suspected(tmp_path, suspicions):
     folder = make_comparison(tmp_path / "comparison")
-    told = json.loads((folder / "compare.json").read_text())
-    (folder / "compare.json").write_text(json.dumps({**told, "suspicions": suspicions}))
+    record = json.loads((folder / "compare.json").read_text())
+    (folder / "compare.json").write_text(json.dumps({**record, "suspicions": suspicions}))
     return report(folder)
 
 
@@ -89,12 +89,12 @@ def test_suspects_that_chance_would_give_are_no_warning(browser, tmp_path, suspi
 def test_a_card_says_which_arms_its_number_compares(browser, tmp_path):
     """Refined against raw, also where other arms stand before these."""
     folder = make_comparison(tmp_path / "comparison")
-    told = json.loads((folder / "compare.json").read_text())
-    told["arms"].insert(1, {**told["arms"][0], "name": "best-of-n"})
-    told["pairs"].insert(0, {**told["pairs"][0], "arm": "best-of-n", "verdict": "worse"})
-    for prompt in told["prompts"]:
+    record = json.loads((folder / "compare.json").read_text())
+    record["arms"].insert(1, {**record["arms"][0], "name": "best-of-n"})
+    record["pairs"].insert(0, {**record["pairs"][0], "arm": "best-of-n", "verdict": "worse"})
+    for prompt in record["prompts"]:
         prompt["arms"]["best-of-n"] = {**prompt["arms"]["raw"], "score": 0.0}
-    (folder / "compare.json").write_text(json.dumps(told))
+    (folder / "compare.json").write_text(json.dumps(record))
     browser.open(report(folder))
     card = "document.querySelector('.prompt .gain').textContent.trim().replace(/\\s+/g, ' ')"
     assert browser.run(card) == "+0.10 refine against raw"
@@ -129,8 +129,8 @@ def marked_page(path, kind):
         )
     else:
         folder = make_comparison(path / "comparison")
-        told = json.loads((folder / "compare.json").read_text())
-        for prompt in told["prompts"]:
+        record = json.loads((folder / "compare.json").read_text())
+        for prompt in record["prompts"]:
             prompt["arms"]["refine"]["untrusted"] = f"“{HOSTILE}”"
-        (folder / "compare.json").write_text(json.dumps({**told, "suspicions": [SUSPICION]}))
+        (folder / "compare.json").write_text(json.dumps({**record, "suspicions": [SUSPICION]}))
     return report(folder)

@@ -43,14 +43,14 @@ def loaded(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setattr(rewards, "_loaded", {})
-    found = []
+    loaded = []
 
     def load(settings, questions, view, device):
-        found.append((settings, device, Brightness()))
-        return found[-1][2]
+        loaded.append((settings, device, Brightness()))
+        return loaded[-1][2]
 
     monkeypatch.setattr(rewards, "load_critic", load)
-    return found
+    return loaded
 
 
 def grey(*levels):
@@ -83,8 +83,8 @@ def test_the_call_of_ddpo_and_flow_grpo(loaded):
         list,
         lambda images: images[:, :1],
         lambda images: [
-            Image.fromarray((one.permute(1, 2, 0).numpy() * 255).round().astype("uint8"))
-            for one in images
+            Image.fromarray((image.permute(1, 2, 0).numpy() * 255).round().astype("uint8"))
+            for image in images
         ],
     ],
     ids=["nchw", "bf16", "array-nchw", "bytes", "nhwc", "bytes-nhwc", "list", "one", "pillow"],
@@ -164,7 +164,9 @@ def test_the_embedded_critic_rewards_as_it_scores_in_a_run(monkeypatch, tmp_path
     prompt = "two red circles and a blue star"
     done = gcr.refine(prompt, rounds=1, images=3, target=1.0, seed=1)
     images = [Image.open(done.folder / attempt.image) for attempt in done.run.attempts]
-    batch = torch.stack([torch.tensor(np.asarray(one)).permute(2, 0, 1) / 255 for one in images])
+    batch = torch.stack(
+        [torch.tensor(np.asarray(image)).permute(2, 0, 1) / 255 for image in images]
+    )
     scores = gcr.reward(batch, [prompt] * 3)
     assert scores == [attempt.score for attempt in done.run.attempts]
     assert len(set(scores)) > 1  # or equality would say nothing

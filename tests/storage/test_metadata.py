@@ -65,8 +65,8 @@ def test_an_edited_image_names_its_source(tmp_path):
 
 
 def test_invokeai_gets_prompt_size_seed_and_steps(tmp_path):
-    known = json.loads(written(tmp_path, *run_of())["invokeai_metadata"])
-    assert known == {
+    values = json.loads(written(tmp_path, *run_of())["invokeai_metadata"])
+    assert values == {
         "positive_prompt": "a red circle",
         "negative_prompt": "",
         "width": 64,

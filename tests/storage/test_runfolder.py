@@ -99,16 +99,16 @@ def test_images_are_on_disk_before_their_line(folder, monkeypatch):
 
 def test_a_torn_last_line_makes_no_round(folder):
     folder.save(*next_round(folder.run))
-    one = folder.run
+    first_round = folder.run
     folder.save(*next_round(folder.run))
-    two = folder.run
+    both_rounds = folder.run
     lines = folder.path / "rounds.jsonl"
     lines.write_bytes(lines.read_bytes()[:-20])
 
     again = runfolder.RunFolder.open(folder.path)
-    assert again.run == one
+    assert again.run == first_round
     again.save(*next_round(again.run))
-    assert runfolder.RunFolder.open(folder.path).run == two
+    assert runfolder.RunFolder.open(folder.path).run == both_rounds
 
 
 def test_a_damaged_line_is_an_error(folder):
@@ -198,8 +198,8 @@ def test_what_was_kept_and_what_was_turned_down_is_read_back(tmp_path):
     run, images = next_round(folder.run)
     rejected = (Rejected("a dog", "it must hold, word for word: red, cat"),)
     first, *others = run.rounds[0].attempts
-    told = replace(first, critique=replace(first.critique, rejected=rejected))
-    folder.save(replace(run, rounds=(Round(0, (told, *others)),)), images)
+    judged = replace(first, critique=replace(first.critique, rejected=rejected))
+    folder.save(replace(run, rounds=(Round(0, (judged, *others)),)), images)
     again = runfolder.RunFolder.open(folder.path)
     assert again.run.request == request
     assert again.run.rounds == folder.run.rounds
@@ -296,33 +296,33 @@ def changed(line, **values):
 
 
 DAMAGE = {
-    "missing": (lambda one: "", 2, "it holds round 2, where round 1 belongs"),
-    "twice": (lambda one: one + one, 3, "it holds round 1, where round 2 belongs"),
-    "garbage": (lambda one: "{]\n", 2, "Invalid JSON"),
-    "zeros": (lambda one: "\0" * 30 + "\n", 2, "Invalid JSON"),
-    "deep": (lambda one: "[" * 50_000 + "\n", 2, "Invalid JSON: recursion limit"),
+    "missing": (lambda line: "", 2, "it holds round 2, where round 1 belongs"),
+    "twice": (lambda line: line + line, 3, "it holds round 1, where round 2 belongs"),
+    "garbage": (lambda line: "{]\n", 2, "Invalid JSON"),
+    "zeros": (lambda line: "\0" * 30 + "\n", 2, "Invalid JSON"),
+    "deep": (lambda line: "[" * 50_000 + "\n", 2, "Invalid JSON: recursion limit"),
     "path": (
-        lambda one: changed(one, image="../../x.png"),
+        lambda line: changed(line, image="../../x.png"),
         *(2, r"names the image '\.\./\.\./x\.png', which has to be 01-0\.png"),
     ),
-    "other": (lambda one: changed(one, image="00-0.png"), 2, "names the image '00-0.png'"),
-    "digest": (lambda one: changed(one, sha256=""), 2, "it has no sha256 of 01-0.png"),
-    "score": (lambda one: changed(one, critique={"overall": 7}), 2, "a score of 7, which is not"),
-    "nan": (lambda one: changed(one, critique={"overall": float("nan")}), 2, "a score of nan"),
+    "other": (lambda line: changed(line, image="00-0.png"), 2, "names the image '00-0.png'"),
+    "digest": (lambda line: changed(line, sha256=""), 2, "it has no sha256 of 01-0.png"),
+    "score": (lambda line: changed(line, critique={"overall": 7}), 2, "a score of 7, which is not"),
+    "nan": (lambda line: changed(line, critique={"overall": float("nan")}), 2, "a score of nan"),
     "aspect": (
-        lambda one: changed(one, critique={"aspects": [{"aspect": "Quality", "score": 40}]}),
+        lambda line: changed(line, critique={"aspects": [{"aspect": "Quality", "score": 40}]}),
         *(2, "a score of Quality of 40"),
     ),
     "needs": (
-        lambda one: changed(one, critique={"requirements": [{"question": "?", "needs": [4]}]}),
+        lambda line: changed(line, critique={"requirements": [{"question": "?", "needs": [4]}]}),
         *(2, "a requirement that needs one that is not there"),
     ),
     "start": (
-        lambda one: changed(one, candidate={"start": "/etc/x.png"}),
+        lambda line: changed(line, candidate={"start": "/etc/x.png"}),
         2,
         "is no earlier image",
     ),
-    "empty": (lambda one: '{"index": 1, "attempts": []}\n', 2, "its round has no images"),
+    "empty": (lambda line: '{"index": 1, "attempts": []}\n', 2, "its round has no images"),
 }
 
 
