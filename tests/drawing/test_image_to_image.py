@@ -31,10 +31,10 @@ def pipeline(tmp_path_factory):
     return make
 
 
-def drawer(pipeline, family, steps=None, **changes):
+def drawer(pipeline, family, reported=None, **changes):
     settings = {"width": 32, "height": 32, "steps": 10, "guidance": 3.0, "batch": 4}
     sampling = Sampling(**{**settings, "call": FAMILIES[family], **changes})
-    tell = None if steps is None else lambda *step: steps.append(step)
+    tell = None if reported is None else lambda *step: reported.append(step)
     return DiffusersGenerator(pipeline(family), sampling, CPU, tell)
 
 
@@ -90,10 +90,10 @@ def test_an_image_does_not_depend_on_what_else_is_drawn(pipeline, family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_only_the_last_steps_are_run_and_told(pipeline, family):
-    steps = []
-    drawer(pipeline, family, steps).draw([started("a", 1, 0.3)], [picture(1)])
-    assert steps[0] == ("draw", 0, 3)
-    assert steps[-1] == ("draw", 3, 3)
+    reported = []
+    drawer(pipeline, family, reported).draw([started("a", 1, 0.3)], [picture(1)])
+    assert reported[0] == ("draw", 0, 3)
+    assert reported[-1] == ("draw", 3, 3)
 
 
 @pytest.mark.parametrize("family", ["stable_diffusion", "flux", "z_image"])
@@ -127,12 +127,12 @@ def test_a_drawing_from_noise_is_what_it_was_before_one_from_an_image(pipeline):
 
 @pytest.mark.parametrize("family", ["stable_diffusion", "pixart"])
 def test_a_strength_that_runs_no_step_is_refused_before_anything_is_drawn(pipeline, family):
-    steps = []
-    drawing = drawer(pipeline, family, steps, steps=7)
+    reported = []
+    drawing = drawer(pipeline, family, reported, steps=7)
     with pytest.raises(UsageError, match=r"strength 0\.1 of 7 steps is less than one") as caught:
         drawing.draw([Candidate("a", 1), started("a", 1, 0.1)], [None, picture(1)])
     assert "--strength 0.15 or more" in caught.value.hint
-    assert steps == []
+    assert reported == []
     drawing.draw([started("a", 1, 0.15)], [picture(1)])
 
 
