@@ -33,7 +33,7 @@ UNPICKLED = "spk_dict.pt"
 TEMPLATES = "additional_chat_templates"
 DISTRIBUTED = re.compile(r"shard-\d{5}-model-")
 MOST_ENTRIES = 10_000
-MOST_TEXT_BYTES = 64 * 1024**2  # bytes; the largest tokenizers have half of that
+MOST_TEXT_BYTES = 64 * 1024**2  # the largest tokenizers have half of that
 MOST_CONFIG_BYTES = 8 * 1024**2
 SAFE_HINT = "only safetensors are read: save it again in that format, or take another checkpoint"
 LINK_HINT = "copy the file itself into the folder"
@@ -49,7 +49,7 @@ MOST_EDGE = 8192  # pixels
 MOST_AREA = 1 << 28  # pixels; Qwen-VL names areas where others name edges
 COUNTS = re.compile(r"(layers|blocks|depths?|stages|layers_per_block)$|num_(layers|blocks|stages)")
 EDGES = frozenset(("height", "width", "size", "image_size", "crop_size"))
-MOST_SAMPLES = 2048  # pixels of latents, for each of which a transformer makes a place
+MOST_LATENT_SIDE = 2048  # pixels of latents, for each of which a transformer makes a place
 AREAS = frozenset(("shortest_edge", "longest_edge", "min_pixels", "max_pixels"))
 UNLIMITED = "model_max_length"  # 10 ** 30 in many a tokenizer_config.json
 
@@ -341,7 +341,7 @@ def _excess(key: str, value: object) -> str:
     if COUNTS.search(key):
         most = MOST_COUNT
     elif key == "sample_size":
-        most = MOST_SAMPLES
+        most = MOST_LATENT_SIDE
     elif key in EDGES:
         most = MOST_EDGE
     else:
