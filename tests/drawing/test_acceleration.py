@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import diffusers
 import pytest
-import tiny
 import torch
 from PIL import Image
 from tiny import FAMILIES
@@ -26,20 +25,6 @@ CALLS = {
 }
 CIRCLES = [Candidate("a red circle", seed) for seed in (1, 2, 3)]
 OTHERS = [Candidate("a blue square", 1), Candidate("a blue square", 2)]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    """Folders of tiny checkpoints, by family, each built once."""
-    folders = {}
-
-    def build(family):
-        if family not in folders:
-            torch.manual_seed(0)
-            folders[family] = getattr(tiny, family)(tmp_path_factory.mktemp(family) / "model")
-        return str(folders[family])
-
-    return build
 
 
 def drawer_of(checkpoint, family, **settings):

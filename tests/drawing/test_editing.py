@@ -45,20 +45,6 @@ def noise(width, height, seed=0):
 RED, GREY = noise(112, 80), noise(112, 80, seed=1)
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    """Folders of tiny checkpoints, by family, each built once."""
-    folders = {}
-
-    def build(family):
-        if family not in folders:
-            torch.manual_seed(0)
-            folders[family] = getattr(tiny, family)(tmp_path_factory.mktemp(family) / "model")
-        return str(folders[family])
-
-    return build
-
-
 def pixels(drawing):
     return np.asarray(drawing.image).astype(int)
 

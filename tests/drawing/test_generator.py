@@ -24,20 +24,6 @@ CPU = SharedDevice("cpu")
 SMALL = Sampling(width=64, height=64, steps=2, guidance=3.0, batch=2)
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    """Folders of tiny checkpoints, by family, each built once."""
-    folders = {}
-
-    def build(family):
-        if family not in folders:
-            torch.manual_seed(0)
-            folders[family] = getattr(tiny, family)(tmp_path_factory.mktemp(family) / "model")
-        return folders[family]
-
-    return build
-
-
 def with_(sampling, **changes):
     from dataclasses import replace
 
@@ -51,7 +37,7 @@ def pixels(drawing):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_draws_each_candidate_from_its_own_seed(checkpoint, family):
     steps = []
-    model = str(checkpoint(family))
+    model = checkpoint(family)
     sampling = with_(SMALL, call=FAMILIES[family])
     drawer = generator.load(model, sampling, CPU, lambda *step: steps.append(step))
     circle, square = Candidate("a red circle", 1), Candidate("a blue square", 2)
@@ -77,7 +63,7 @@ def test_every_family_draws_each_candidate_from_its_own_seed(checkpoint, family)
 def test_a_prompt_is_measured_by_every_tokenizer_that_reads_it(
     checkpoint, family, call, name, limit
 ):
-    drawer = generator.load(str(checkpoint(family)), with_(SMALL, call=call), CPU)
+    drawer = generator.load(checkpoint(family), with_(SMALL, call=call), CPU)
     assert drawer.limit == limit
     assert drawer.excess("a" * (limit - 8)) == ""
     assert re.search(rf"has \d+ tokens, .* {name} reads {limit}$", drawer.excess("a" * (limit + 1)))
@@ -86,13 +72,13 @@ def test_a_prompt_is_measured_by_every_tokenizer_that_reads_it(
 def test_equal_candidates_give_equal_bytes(checkpoint):
     draws = []
     for _ in range(2):
-        drawer = generator.load(str(checkpoint("pixart")), with_(SMALL, call=PIXART), CPU)
+        drawer = generator.load(checkpoint("pixart"), with_(SMALL, call=PIXART), CPU)
         draws.append(drawer.draw([Candidate("a red circle", 7)])[0].image.tobytes())
     assert draws[0] == draws[1]
 
 
 def test_a_negative_prompt_changes_its_own_image_only(checkpoint):
-    drawer = generator.load(str(checkpoint("stable_diffusion")), SMALL, CPU)
+    drawer = generator.load(checkpoint("stable_diffusion"), SMALL, CPU)
     plain, refused = Candidate("a circle", 1), Candidate("a circle", 1, negative="red")
     alone = drawer.draw([plain, plain])
     mixed = drawer.draw([plain, refused, plain])
@@ -112,7 +98,7 @@ def test_libraries_say_nothing(checkpoint, tmp_path):
         cpu = SharedDevice("cpu")
         loading.load({str(tiny.llava(tmp_path / "llava"))!r}, cpu)
         sampling = Sampling(width=64, height=64, steps=2)
-        drawer = generator.load({str(checkpoint("stable_diffusion"))!r}, sampling, cpu)
+        drawer = generator.load({checkpoint("stable_diffusion")!r}, sampling, cpu)
         drawer.draw([Candidate("longer than the seventy-seven tokens that fit " * 5, 1)])
     """
     environment = {**os.environ, "GCR_CACHE": str(tmp_path)}
@@ -133,13 +119,13 @@ def test_libraries_say_nothing(checkpoint, tmp_path):
 )
 def test_settings_the_pipeline_does_not_take(checkpoint, changes, message, hint):
     with pytest.raises(UsageError, match=message) as caught:
-        generator.load(str(checkpoint("pixart")), with_(SMALL, **changes), CPU)
+        generator.load(checkpoint("pixart"), with_(SMALL, **changes), CPU)
     assert hint in caught.value.hint
 
 
 def test_the_size_factor_counts_the_packing_of_latents(checkpoint):
     with pytest.raises(UsageError, match="multiple of 4"):
-        generator.load(str(checkpoint("flux")), with_(SMALL, width=62), CPU)
+        generator.load(checkpoint("flux"), with_(SMALL, width=62), CPU)
 
 
 def test_a_checkpoint_that_is_not_there(tmp_path):
@@ -273,7 +259,7 @@ def test_which_argument_sets_the_guidance():
 
 
 def test_a_negative_prompt_that_the_pipeline_cannot_take(checkpoint):
-    drawer = generator.load(str(checkpoint("flux")), SMALL, CPU)
+    drawer = generator.load(checkpoint("flux"), SMALL, CPU)
     drawer._parameters = {"prompt": drawer._parameters["prompt"]}
     assert not drawer.takes_negative
     for refused in (drawer.check_negative, lambda: drawer.draw([Candidate("a", 0, negative="b")])):
@@ -282,7 +268,7 @@ def test_a_negative_prompt_that_the_pipeline_cannot_take(checkpoint):
 
 
 def test_a_negative_prompt_without_guidance_is_a_warning(checkpoint, caplog):
-    drawer = generator.load(str(checkpoint("flux")), SMALL, CPU)
+    drawer = generator.load(checkpoint("flux"), SMALL, CPU)
     with caplog.at_level(logging.WARNING):
         drawer.draw([Candidate("a", 0, negative="b")])
     assert "without guidance: the negative prompt does nothing" in caplog.text
@@ -306,7 +292,7 @@ def test_what_a_safety_checker_hid_is_said(caplog):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_pipeline_moves_to_the_gpu_when_it_draws(checkpoint):
     device = SharedDevice("cuda")
-    drawer = generator.load(str(checkpoint("stable_diffusion")), SMALL, device)
+    drawer = generator.load(checkpoint("stable_diffusion"), SMALL, device)
     assert drawer.draw([Candidate("a", 1)])[0].fault == ""
     device.clear()
     assert drawer.draw([Candidate("a", 1)])[0].fault == ""

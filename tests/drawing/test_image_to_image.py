@@ -1,8 +1,9 @@
 """Drawing from an image: random pipelines of real families. The embedded one has its own tests."""
 
+from functools import cache
+
 import numpy as np
 import pytest
-import tiny
 import torch
 from PIL import Image
 from tiny import FAMILIES, PIXART
@@ -17,18 +18,14 @@ CPU = SharedDevice("cpu")
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory):
-    """Pipelines with random weights, by family, each made once."""
-    made = {}
+def pipeline(checkpoint):
+    """Pipelines with random weights, by family, each loaded once."""
 
-    def make(family):
-        if family not in made:
-            torch.manual_seed(0)
-            folder = getattr(tiny, family)(tmp_path_factory.mktemp(family) / "model")
-            made[family] = generator.load(str(folder), Sampling(), CPU)._pipeline
-        return made[family]
+    @cache
+    def load(family):
+        return generator.load(checkpoint(family), Sampling(), CPU)._pipeline
 
-    return make
+    return load
 
 
 def drawer(pipeline, family, reported=None, **changes):

@@ -1,10 +1,10 @@
 """Mutated noise: on random pipelines of real families, and in numbers."""
 
+from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from tiny import FAMILIES
 
@@ -18,17 +18,13 @@ CPU = SharedDevice("cpu")
 
 
 @pytest.fixture(scope="module")
-def drawer(tmp_path_factory):
+def drawer(checkpoint):
     """Generators of tiny checkpoints, by family, each loaded once."""
-    loaded = {}
 
+    @cache
     def load(family):
-        if family not in loaded:
-            torch.manual_seed(0)
-            folder = getattr(tiny, family)(tmp_path_factory.mktemp(family) / "model")
-            sampling = Sampling(32, 32, steps=2, guidance=3.0, call=FAMILIES[family], batch=4)
-            loaded[family] = generator.load(str(folder), sampling, CPU)
-        return loaded[family]
+        sampling = Sampling(32, 32, steps=2, guidance=3.0, call=FAMILIES[family], batch=4)
+        return generator.load(checkpoint(family), sampling, CPU)
 
     return load
 
