@@ -29,6 +29,9 @@ class Problem(NamedTuple):
     def key(self) -> str:
         return ".".join(self.path)
 
+    def __str__(self) -> str:
+        return f"{self.key} {self.reason}" if self.path else self.reason
+
 
 def first_problem(error: ValidationError) -> Problem:
     """The first problem. An unknown key goes before all others: a misspelt one is missing, too."""

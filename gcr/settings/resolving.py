@@ -147,9 +147,7 @@ def recalled(
     try:
         settings = _VALIDATOR.validate_python(values)
     except ValidationError as error:
-        problem = first_problem(error)
-        what = f"the recorded settings: {problem.key} {problem.reason}"
-        message = f"this version of gcr cannot read {what}"
+        message = f"this version of gcr cannot read the recorded settings: {first_problem(error)}"
         raise GcrError(message, "go on with the version that began it, or start anew") from error
     given = _given({"residency": residency, "overlap": overlap}, Path(), os.environ)
     here = {name: given[name].value for name in OF_THE_MACHINE if name in given}

@@ -43,6 +43,7 @@ from gcr.errors import GcrError, UsageError
 from gcr.files import imagefile, structured
 from gcr.files.atomic import read, sweep, sync_folder, write, write_json, writing
 from gcr.files.jsonlines import DamagedLineError, JsonLines
+from gcr.files.validation import first_problem
 from gcr.inputs import source
 from gcr.settings.recorded import UNRECORDED, lasting
 from gcr.storage import metadata
@@ -376,7 +377,7 @@ def _take_round(line: bytes, rounds: list[Round]) -> None:
     try:
         finished = _round_adapter().validate_json(line)
     except ValidationError as error:
-        raise ValueError(error.errors()[0]["msg"]) from error
+        raise ValueError(str(first_problem(error))) from error
     for problem in _problems(finished, rounds):
         raise ValueError(problem)
     expected = rounds[-1].index + 1 if rounds else 0

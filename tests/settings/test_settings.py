@@ -17,7 +17,7 @@ from gcr.core.events import ignore
 from gcr.core.strategies import STRATEGIES, Evolve, Reflect
 from gcr.critic import rubric
 from gcr.engine import models
-from gcr.errors import UsageError
+from gcr.errors import GcrError, UsageError
 from gcr.files import folders
 from gcr.settings import keys, profiles
 from gcr.settings.measurements import SPEEDS, Speed, device_key
@@ -280,6 +280,12 @@ def test_where_a_folder_is_gone_on_with_residency_is_for_this_machine_to_say(pla
     assert recalled(before.recorded(), FakeMachine(), residency="both").residency == "both"
     with pytest.raises(UsageError, match="--residency should be 'auto', 'both'"):
         recalled(before.recorded(), FakeMachine(), residency="all")
+
+
+def test_a_folder_of_another_version_is_refused_by_what_it_records(place):
+    recorded = {**place().recorded(), "moonlight": 3}
+    with pytest.raises(GcrError, match="cannot read the recorded settings: moonlight is not known"):
+        recalled(recorded, FakeMachine())
 
 
 def test_the_users_config_is_in_the_folder_of_configuration():
