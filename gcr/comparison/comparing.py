@@ -20,6 +20,7 @@ from gcr.comparison.figures import category_column
 from gcr.comparison.folder import CompareInterrupted, Contest
 from gcr.comparison.measuring import About, Comparison, conclude
 from gcr.core.events import Consumer, ignore
+from gcr.core.records import Task
 from gcr.engine.machine import ThisMachine
 from gcr.engine.plan import SIZE, Pace
 from gcr.engine.waves import never
@@ -81,8 +82,8 @@ def prepare(  # noqa: PLR0913 - each for itself
         if name not in kinds.NAMES:
             raise UsageError(f"no arm named {name!r}", f"there are: {', '.join(kinds.NAMES)}")
     choice = evaluators.choose(evaluator, [plan.settings.generator])
-    prompts = [job.prompt for job in plan.jobs]
-    evaluators.check(choice, prompts, [plan.settings.critic], force=force)
+    tasks = [Task(job.prompt, job.extra) for job in plan.jobs]
+    evaluators.check(choice, tasks, [plan.settings.critic], force=force)
     column = category_column([job.extra for job in plan.jobs], by)
     return Contest(plan, names, choice, equal, column)
 
@@ -160,7 +161,7 @@ def resume(
     if evaluator is not None:
         given = evaluators.choose(evaluator, [contest.plan.settings.generator])
         contest = replace(contest, evaluator=given)
-    elif known.name == evaluators.COMMAND:
+    elif not evaluators.names_models(known):
         raise UsageError(
             f"{path} measures with a command line: {known.model}",
             f"if it is yours: gcr resume {path} --evaluator {shlex.quote(str(known))}",

@@ -17,6 +17,7 @@ from gcr.comparison.folder import CompareInterrupted
 from gcr.comparison.measuring import About, Comparison, conclude
 from gcr.core.events import Consumer, Notice, ignore
 from gcr.core.phrases import count
+from gcr.core.records import Task
 from gcr.engine.machine import ThisMachine
 from gcr.errors import UsageError
 from gcr.files.atomic import writing
@@ -66,7 +67,8 @@ def compare(  # noqa: PLR0913 - each for itself
     asked = _in_all(arms, by, emit)
     choice = evaluators.choose(evaluator, [arm.setting("generator") for arm in arms])
     critics = dict.fromkeys(arm.setting("critic") for arm in arms)
-    evaluators.check(choice, [one.prompt for one in asked], critics, force=force)
+    tasks = [Task(one.prompt, one.columns) for one in asked]
+    evaluators.check(choice, tasks, critics, force=force)
     now = datetime.now().astimezone()
     output = resolve({"output": flags.get("output")}, ThisMachine()).output
     about = _about(into or runfolder.new_folder(output, "compared", now), now, paths, arms, choice)
@@ -125,4 +127,4 @@ def _in_all(arms: Sequence[Arm], by: str, emit: Consumer) -> list[Asked]:
         emit(Notice("the batches began with other seeds", "so chance adds to their differences"))
     jobs = [sets[0][place] for place in common]
     column = category_column([job.extra for job in jobs], by)
-    return [Asked(job.id, job.prompt, category(job.extra, column)) for job in jobs]
+    return [Asked(job.id, job.prompt, category(job.extra, column), job.extra) for job in jobs]

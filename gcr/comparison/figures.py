@@ -27,11 +27,12 @@ UNFINISHED = "not finished"
 
 
 class Asked(NamedTuple):
-    """A prompt that arms are compared on."""
+    """A prompt that arms are compared on. columns: the others of its row."""
 
     id: str
     prompt: str
     category: str | None
+    columns: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,12 @@ def category(columns: Mapping[str, object], column: str) -> str | None:
 def figures(asked: Sequence[Asked], arms: Sequence[Arm], scores: Scored, folder: Path) -> Figures:
     """Put together what arms made of prompts. folder: that paths start from."""
     prompts = [
-        PromptFigures(*one, {arm.name: _shown(arm, one.id, scores, folder) for arm in arms})
+        PromptFigures(
+            one.id,
+            one.prompt,
+            one.category,
+            {arm.name: _shown(arm, one.id, scores, folder) for arm in arms},
+        )
         for one in asked
     ]
     suspects, suspicions = _suspected(prompts, arms)

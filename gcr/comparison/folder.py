@@ -67,7 +67,10 @@ class Contest:
 
     @property
     def asked(self) -> list[Asked]:
-        return [Asked(job.id, job.prompt, category(job.extra, self.by)) for job in self.plan.jobs]
+        return [
+            Asked(job.id, job.prompt, category(job.extra, self.by), job.extra)
+            for job in self.plan.jobs
+        ]
 
     @property
     def budget(self) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -25,9 +26,11 @@ from gcr.comparison.figures import (
     figures,
 )
 from gcr.comparison.scores import Key, Scores
-from gcr.core.events import Progress, WorkFinished
+from gcr.core.events import Notice, Progress, WorkFinished
+from gcr.core.phrases import count
 from gcr.core.plaintext import cell
 from gcr.core.records import Sample
+from gcr.errors import GcrError
 from gcr.files.atomic import write, write_json
 
 if TYPE_CHECKING:
@@ -130,20 +133,36 @@ def measured(
 
     Raises GcrError where the evaluator fails; what it said before is on disk in `folder`.
     """
+    read = evaluators.kind_of(choice.name).columns
     samples = {
-        (arm.name, one.id): Sample(f"{arm.name}/{one.id}", one.prompt, image)
+        (arm.name, one.id): Sample(
+            f"{arm.name}/{one.id}",
+            one.prompt,
+            image,
+            {name: one.columns[name] for name in read if name in one.columns},
+        )
         for one in asked
         for arm in arms
         if (image := arm.image(one.id)) is not None
     }
-    keys = {
-        place: Key(str(choice), sample.prompt, scores.pixels(sample.image))
-        for place, sample in samples.items()
-    }
+    keys = {place: _key(choice, sample) for place, sample in samples.items()}
     known = Scores(folder)
     left = {keys[place]: sample for place, sample in samples.items()}
     _measure({k: sample for k, sample in left.items() if k not in known.all}, choice, known, emit)
-    return {place: known.all[key] for place, key in keys.items()}
+    scored = {place: known.all[key] for place, key in keys.items()}
+    if without := {id_ for (_, id_), score in scored.items() if score is None}:
+        emit(
+            Notice(
+                f"{choice.name} has nothing to measure in {len(without)} of "
+                f"{count(len(asked), 'prompt')}, which count neither for nor against an arm"
+            )
+        )
+    return {place: score for place, score in scored.items() if score is not None}
+
+
+def _key(choice: Choice, sample: Sample) -> Key:
+    columns = json.dumps(sample.columns, ensure_ascii=False) if sample.columns else ""
+    return Key(str(choice), sample.prompt, scores.pixels(sample.image), columns)
 
 
 def _measure(left: Mapping[Key, Sample], choice: Choice, known: Scores, emit: Consumer) -> None:
@@ -152,5 +171,9 @@ def _measure(left: Mapping[Key, Sample], choice: Choice, known: Scores, emit: Co
     evaluator = evaluators.load(choice, emit)
     places = {sample.id: key for key, sample in left.items()}
     for id_, score in evaluator.score(list(left.values())):
+        if id_ not in places:
+            raise GcrError(f"{choice} scored {id_!r}, which is not to be measured (any more)")
         known.add(places.pop(id_), score)
         emit(Progress("evaluate", len(left) - len(places), len(left)))
+    if places:
+        raise GcrError(f"{choice} scored {len(left) - len(places)} of {len(left)} images")

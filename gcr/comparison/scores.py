@@ -30,18 +30,20 @@ class Key:
         evaluator: its name, as the command line gives it.
         prompt: the words that the image was measured against.
         image: sha256 of its pixels.
+        columns: those of the prompt's row that the evaluator reads, as JSON; empty: it reads none.
     """
 
     evaluator: str
     prompt: str
     image: str
+    columns: str = ""
 
 
 class Scores:
     """The scores in a folder.
 
     Attributes:
-        all: those that are on disk.
+        all: those that are on disk; None where there was nothing to measure.
 
     Raises GcrError for a damaged line.
     """
@@ -49,26 +51,27 @@ class Scores:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._log = JsonLines(folder / NAME, "remove the line: its image is then measured again")
-        self.all: dict[Key, float] = {}
+        self.all: dict[Key, float | None] = {}
         with turn(folder):
             self._log.read(self._take)
 
-    def add(self, key: Key, score: float) -> None:
+    def add(self, key: Key, score: float | None) -> None:
         """Write a score down. Raises GcrError for one that is not a finite number."""
-        if not math.isfinite(score):
+        if score is not None and not math.isfinite(score):
             raise GcrError(
                 f"the evaluator {key.evaluator} scored an image {score}",
                 f"the prompt was {key.prompt!r}; nothing can be compared with that",
             )
-        line = json.dumps({**asdict(key), "score": score}, ensure_ascii=False)
+        named = {name: value for name, value in asdict(key).items() if value or name != "columns"}
+        line = json.dumps({**named, "score": score}, ensure_ascii=False)
         with turn(self._folder):
             self._log.append(line.encode())
         self.all[key] = score
 
     def _take(self, line: bytes, _number: int) -> None:
         record = structured.parse_record(line)
-        score = float(record.pop("score"))
-        if not math.isfinite(score):
+        score = record.pop("score")
+        if score is not None and not math.isfinite(score := float(score)):
             raise ValueError(f"a score of {score}")
         self.all[Key(**record)] = score
 

@@ -113,10 +113,10 @@ def complaint(request: Request, refined: str, excess: Excess) -> str:
         return f"it has {len(refined)} characters, and no more than {LONGEST} can be read"
     if missing := lost(kept(request), refined):
         return f"it must hold, word for word: {', '.join(missing)}"
-    prompt = _folded(request.prompt)
+    prompt = folded(request.prompt)
     # "OPEN," has its comma from the sentence around it, as American print has it.
-    writing = [(text, _folded(text).removesuffix(",")) for text in _writing(refined)]
-    if invented := [text for text, folded in writing if folded not in prompt]:
+    writing = [(text, folded(text).removesuffix(",")) for text in _writing(refined)]
+    if invented := [text for text, plain in writing if plain not in prompt]:
         return f"the request asks for no such writing: {', '.join(invented)}"
     if foreign := _new(_matches(_JUDGES_WORDS, refined), request):
         return f"it must only say what is to be seen, without: {', '.join(foreign)}"
@@ -130,9 +130,9 @@ def negative_complaint(request: Request, negative: str, excess: Excess) -> str:
     if len(negative) > LONGEST:
         return f"the negative prompt is too long: it has {len(negative)} characters"
     phrases = [phrase.strip() for phrase in negative.split(",")]
-    prompt = _folded(request.prompt).casefold()
+    prompt = folded(request.prompt).casefold()
     forbidden = [
-        phrase for phrase in phrases if phrase and _holds(prompt, _folded(phrase).casefold())
+        phrase for phrase in phrases if phrase and _holds(prompt, folded(phrase).casefold())
     ]
     if forbidden:
         return f"the negative prompt must not hold what is asked for: {', '.join(forbidden)}"
@@ -155,8 +155,8 @@ def wording_complaint(run: Run, wording: Wording, excess: Excess) -> str:
 
 def lost(spans: Sequence[str], text: str) -> list[str]:
     """Those of the spans that a text does not hold, whatever its typography and white space."""
-    text = _folded(text)
-    return [span for span in spans if not _holds(text, _folded(_without_quotes(span)))]
+    text = folded(text)
+    return [span for span in spans if not _holds(text, folded(_without_quotes(span)))]
 
 
 def _holds(text: str, words: str) -> bool:
@@ -170,8 +170,8 @@ def _holds(text: str, words: str) -> bool:
 
 def _new(phrases: Sequence[str], request: Request) -> list[str]:
     """Those of the phrases that the request does not hold."""
-    prompt = _folded(request.prompt).casefold()
-    return [phrase for phrase in phrases if _folded(phrase).casefold() not in prompt]
+    prompt = folded(request.prompt).casefold()
+    return [phrase for phrase in phrases if folded(phrase).casefold() not in prompt]
 
 
 # Text in quotes inside a prompt, which is writing to be drawn.
@@ -204,6 +204,11 @@ _TYPOGRAPHY = str.maketrans(
 )
 
 
+def quoted(text: str) -> list[str]:
+    """Texts in quotes of any kind, without them."""
+    return [_without_quotes(span) for span in _QUOTED.findall(text)]
+
+
 def _writing(text: str) -> list[str]:
     """Texts in double quotes and their like, without them: single ones may only mark a word."""
     return [span[1:-1] for span in _WRITING.findall(text)]
@@ -214,7 +219,7 @@ def _without_quotes(span: str) -> str:
     return span[1:-1] if _QUOTED.fullmatch(span) else span
 
 
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
     """The text as it is compared: the same letters whatever the typography and the white space."""
     return " ".join(unicodedata.normalize("NFC", text).translate(_TYPOGRAPHY).split())
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -416,15 +416,63 @@ class Strategy(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Task:
+    """What images are measured against.
+
+    columns: the other columns of the prompt's row, which may hold what has to be seen.
+    """
+
+    prompt: str
+    columns: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
-    """An image to be measured against a prompt. id: distinct among those measured together."""
+    """An image to be measured.
+
+    id: distinct among those measured together. prompt, columns: as in `Task`.
+    """
 
     id: str
     prompt: str
     image: Path
+    columns: Mapping[str, object] = field(default_factory=dict)
 
 
 class Evaluator(Protocol):
-    """Measures images: the id and score of each, when it is known. It never steers the loop."""
+    """Measures images, and never steers the loop.
 
-    def score(self, samples: Sequence[Sample]) -> Iterator[tuple[str, float]]: ...
+    A class of this kind is known by a name: `--evaluator NAME`, or `--evaluator NAME:ARGUMENT`.
+
+    takes: what its argument is, in a word such as MODEL; empty where it has none.
+    columns: the columns of a prompt's row that it reads; no others are given to it.
+    """
+
+    takes: ClassVar[str] = ""
+    columns: ClassVar[Sequence[str]] = ()
+
+    @classmethod
+    def models(cls, argument: str) -> Sequence[str]:  # noqa: ARG003 - for those that take any
+        """The checkpoints that its argument names, separated by commas.
+
+        None of them may be the critic that steered. An argument that names no checkpoint is not
+        taken from a folder, which may come from anywhere, but has to be given again.
+        """
+        return ()
+
+    @classmethod
+    def check(cls, argument: str, tasks: Sequence[Task]) -> None:
+        """Raise UsageError for what can be known to be wrong before anything is drawn."""
+
+    @classmethod
+    def load(cls, argument: str) -> Evaluator:
+        """Make one that is ready to measure. Raises GcrError."""
+        ...
+
+    def score(self, samples: Sequence[Sample]) -> Iterator[tuple[str, float | None]]:
+        """The id and score of each sample in any order, as soon as it is known; more is better.
+
+        None where there is nothing to measure, such as writing where none was asked for. Raises
+        GcrError for an image that cannot be measured.
+        """
+        ...

@@ -16,6 +16,7 @@ from gcr.comparison.figures import said
 from gcr.comparison.folder import CompareInterrupted
 from gcr.comparison.scores import Scores
 from gcr.comparison.statistics import FEWEST
+from gcr.core.events import Notice
 from gcr.core.records import Wording
 from gcr.engine import batching, models
 from gcr.engine import plan as plans
@@ -297,6 +298,30 @@ def test_a_score_that_is_no_number_is_refused(tool, score):
     with pytest.raises(GcrError, match=f"scored an image {score}"):
         tool()
     assert not Path("c/compare.json").exists()
+
+
+def test_what_has_no_score_counts_for_nothing_and_is_not_measured_again(tool):
+    tool.evaluator = FakeEvaluator({0: None, 3: 0.9})
+    events = []
+    found = tool(arms=["raw", "refine"], on_event=events.append)
+    assert [(arm.mean, arm.failed) for arm in found.arms] == [(None, 0), (pytest.approx(0.9), 0)]
+    assert (found.pairs[0].prompts, found.pairs[0].difference) == (0, None)
+    assert record()["prompts"][0]["arms"]["raw"]["score"] is None
+    (warning,) = [event.message for event in events if isinstance(event, Notice)]
+    assert warning.startswith("command has nothing to measure in 3 of 3 prompts")
+    tool(arms=["raw", "refine"])
+    assert len(tool.evaluator.measured) == 6
+    assert len(Path("c/scores.jsonl").read_text().splitlines()) == 6
+
+
+@pytest.mark.parametrize(
+    ("scored", "message"),
+    [([], "scored 0 of 2 images"), ([("raw/9", 1.0)], "scored 'raw/9', which is not")],
+)
+def test_an_evaluator_that_scores_other_images_than_asked_is_refused(tool, scored, message):
+    tool.evaluator.score = lambda _: iter(scored)
+    with pytest.raises(GcrError, match=message):
+        tool(PROMPTS[:1], arms=["raw", "refine"])
 
 
 def test_a_torn_score_is_measured_again_and_a_damaged_one_is_an_error(tool):

@@ -10,12 +10,12 @@ import tiny
 from fakes import paint
 from PIL import Image
 
-from gcr.comparison import clipscore, evaluators, vqascore
-from gcr.comparison.command import Command
-from gcr.comparison.evaluators import Choice
-from gcr.comparison.truth import Truth
+from gcr.comparison import evaluators
+from gcr.comparison.evaluators import Choice, clipscore, vqascore
+from gcr.comparison.evaluators.command import Command
+from gcr.comparison.evaluators.truth import Truth
 from gcr.core.events import ignore
-from gcr.core.records import Sample
+from gcr.core.records import Sample, Task
 from gcr.errors import GcrError, ModelError, UsageError
 from gcr.pocket import world
 from gcr.pocket.world import Scene, Thing
@@ -97,10 +97,10 @@ def test_a_model_that_is_nowhere_is_refused_at_once():
 
 
 def test_truth_refuses_requests_that_it_cannot_read():
-    prompts = ["a red circle", "a dragon", "a cat"]
+    tasks = [Task(prompt) for prompt in ("a red circle", "a dragon", "a cat")]
     with pytest.raises(UsageError, match=r"'a dragon' asks for: .*\(and so with 1 more\)"):
-        evaluators.check(Choice("truth"), prompts, [])
-    evaluators.check(Choice("truth"), prompts[:1], [])
+        evaluators.check(Choice("truth"), tasks, [])
+    evaluators.check(Choice("truth"), tasks[:1], [])
 
 
 def test_truth_reads_renders(tmp_path):
@@ -134,7 +134,7 @@ def test_vqascore_asks_its_question_of_the_image_and_the_prompt(samples):
 
 def test_vqascore_needs_a_model_that_sees(tmp_path):
     with pytest.raises(ModelError, match="cannot see images"):
-        vqascore.load(str(tiny.text_only(tmp_path / "lm")))
+        vqascore.VqaScore.load(str(tiny.text_only(tmp_path / "lm")))
 
 
 @pytest.mark.parametrize("make", [tiny.clip, tiny.siglip])
@@ -157,7 +157,7 @@ def test_clipscore_is_the_cosine_of_the_models_own_embeddings(tmp_path, samples,
 
 
 def test_clipscore_says_which_prompts_it_does_not_read_to_the_end(tmp_path, samples, caplog):
-    evaluator = clipscore.load(str(tiny.clip(tmp_path / "clip")))
+    evaluator = clipscore.ClipScore.load(str(tiny.clip(tmp_path / "clip")))
     long = Sample("long", "a red circle and " * 9, samples[0].image)
     assert len(list(evaluator.score([*samples[:2], long]))) == 3
     assert caplog.messages == ["1 prompt measured to token 24 only"]
@@ -165,7 +165,7 @@ def test_clipscore_says_which_prompts_it_does_not_read_to_the_end(tmp_path, samp
 
 def test_clipscore_needs_a_model_with_one_space_for_both(tmp_path):
     with pytest.raises(ModelError, match="into one space"):
-        clipscore.load(str(tiny.llava(tmp_path / "vlm")))
+        clipscore.ClipScore.load(str(tiny.llava(tmp_path / "vlm")))
 
 
 def test_a_command_that_prints_numbers(tmp_path, samples):

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
+from gcr.core.records import Evaluator, Sample, Task
 from gcr.errors import GcrError, UsageError
 from gcr.files import imagefile
 
-if TYPE_CHECKING:
-    from gcr.core.records import Sample
 
-
-def check(prompts: Iterable[str]) -> None:
-    """Raise UsageError unless each prompt is in the language of the embedded world."""
-    from gcr.pocket import not_understood
-
-    troubles = [(prompt, why) for prompt in prompts if (why := not_understood(prompt))]
-    if troubles:
-        prompt, why = troubles[0]
-        more = f" (and so with {len(troubles) - 1} more)" if len(troubles) > 1 else ""
-        raise UsageError(
-            f"truth cannot tell what {prompt!r} asks for: {why}{more}",
-            "leave such prompts out, or name another --evaluator",
-        )
-
-
-class Truth:
+class Truth(Evaluator):
     """1 for an image that shows all that was asked and nothing else, 0 for any other."""
+
+    @classmethod
+    def check(cls, argument: str, tasks: Sequence[Task]) -> None:  # noqa: ARG003 - it has none
+        """Raise UsageError unless each prompt is in the language of the embedded world."""
+        from gcr.pocket import not_understood
+
+        troubles = [(task.prompt, why) for task in tasks if (why := not_understood(task.prompt))]
+        if troubles:
+            prompt, why = troubles[0]
+            more = f" (and so with {len(troubles) - 1} more)" if len(troubles) > 1 else ""
+            raise UsageError(
+                f"truth cannot tell what {prompt!r} asks for: {why}{more}",
+                "leave such prompts out, or name another --evaluator",
+            )
+
+    @classmethod
+    def load(cls, argument: str) -> Truth:  # noqa: ARG003 - it has none
+        return cls()
 
     def score(self, samples: Sequence[Sample]) -> Iterator[tuple[str, float]]:
         """Raises GcrError for an image that is no picture of the embedded world."""

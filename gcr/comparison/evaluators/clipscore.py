@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gcr.core.phrases import count
+from gcr.core.records import Evaluator, Sample
 from gcr.device.loading import loading, working
 from gcr.device.memory import default_device
 from gcr.errors import ModelError
@@ -21,51 +22,65 @@ from gcr.hub.checkpoints import named_errors
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gcr.core.records import Sample
-
 logger = logging.getLogger(__name__)
 
 BATCH = 16
 
 
-def load(model: str) -> ClipScore:
-    """Load a model of transformers that embeds images and texts alike. Raises ModelError."""
+def load_whole(model: str, kind: str) -> tuple[Any, Path]:
+    """A model of transformers that lacks none of its weights, on the usual device, and its folder.
+
+    kind: the class of transformers that loads such models. Raises ModelError.
+    """
     checkpoints.quiet_libraries()
     with named_errors(model):
         folder = checkpoints.fetch(checkpoints.locate(model))
-        return _load(model, folder)
+        with loading():
+            import transformers
 
-
-def _load(model: str, folder: Path) -> ClipScore:
-    with loading():
-        from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
-
-        loaded, report = AutoModel.from_pretrained(
-            folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-        )
-        if not (hasattr(loaded, "get_image_features") and hasattr(loaded, "get_text_features")):
-            raise ModelError(
-                f"{model} does not put images and texts into one space",
-                "give a CLIP or SigLIP, such as openai/clip-vit-large-patch14",
+            loaded, report = getattr(transformers, kind).from_pretrained(
+                folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True
             )
-        if missing := sorted(report["missing_keys"]):
-            raise ModelError(
-                f"{model} lacks {len(missing)} of its weights, such as {missing[0]}",
-                "download it again",
-            )
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        images = AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
-        return ClipScore(loaded.eval().to(default_device()), tokenizer, images)
+            if missing := sorted(report["missing_keys"]):
+                raise ModelError(
+                    f"{model} lacks {len(missing)} of its weights, such as {missing[0]}",
+                    "download it again",
+                )
+            return loaded.eval().to(default_device()), folder
 
 
-class ClipScore:
+class ClipScore(Evaluator):
     """The cosine, from -1 to 1."""
+
+    takes = "MODEL"
 
     def __init__(self, model: Any, tokenizer: Any, images: Any) -> None:
         self._model = model
         self._tokenizer = tokenizer
         self._images = images
         self._limit = model.config.text_config.max_position_embeddings
+
+    @classmethod
+    def models(cls, argument: str) -> Sequence[str]:
+        return (argument,)
+
+    @classmethod
+    def load(cls, argument: str) -> ClipScore:
+        """A model of transformers that embeds images and texts alike. Raises ModelError."""
+        model, folder = load_whole(argument, "AutoModel")
+        if not (hasattr(model, "get_image_features") and hasattr(model, "get_text_features")):
+            raise ModelError(
+                f"{argument} does not put images and texts into one space",
+                "give a CLIP or SigLIP, such as openai/clip-vit-large-patch14",
+            )
+        with named_errors(argument), loading():
+            from transformers import AutoImageProcessor, AutoTokenizer
+
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            images = AutoImageProcessor.from_pretrained(
+                folder, backend="pil", trust_remote_code=False
+            )
+        return cls(model, tokenizer, images)
 
     def score(self, samples: Sequence[Sample]) -> Iterator[tuple[str, float]]:
         self._warn_of_length([sample.prompt for sample in samples])

@@ -13,19 +13,23 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
+from gcr.core.records import Evaluator, Sample
 from gcr.errors import GcrError
 from gcr.files import structured
-
-if TYPE_CHECKING:
-    from gcr.core.records import Sample
 
 HINT = "it is to print a number, or a line of JSON with id and score, for each line that it reads"
 
 
-class Command:
+class Command(Evaluator):
     """A command line of the shell, run once for all images."""
+
+    takes = "LINE"
+
+    @classmethod
+    def load(cls, argument: str) -> Command:
+        return cls(argument)
 
     def __init__(self, line: str) -> None:
         self._line = line

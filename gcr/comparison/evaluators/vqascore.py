@@ -7,28 +7,31 @@ another model than the critic: a critic finds in the results what it asked for.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
+from gcr.core.records import Evaluator, Sample
 from gcr.critic.loading import load as load_model
 from gcr.critic.local import LocalSpeaker
 from gcr.device.memory import SharedDevice, default_device
 from gcr.files import imagefile
 
-if TYPE_CHECKING:
-    from gcr.core.records import Sample
-
 QUESTION = 'Does this figure show "{}"? Please answer yes or no.'
 BATCH = 4
 
 
-def load(model: str) -> VqaScore:
-    """Load an image-text-to-text model, in 4 bits. Raises ModelError."""
-    device = SharedDevice(default_device())
-    return VqaScore(LocalSpeaker(*load_model(model, device), device, batch=BATCH))
-
-
-class VqaScore:
+class VqaScore(Evaluator):
     """The probability of "yes" against "no", 0-1."""
+
+    takes = "MODEL"
+
+    @classmethod
+    def models(cls, argument: str) -> Sequence[str]:
+        return (argument,)
+
+    @classmethod
+    def load(cls, argument: str) -> VqaScore:
+        """An image-text-to-text model, in 4 bits. Raises ModelError."""
+        device = SharedDevice(default_device())
+        return cls(LocalSpeaker(*load_model(argument, device), device, batch=BATCH))
 
     def __init__(self, speaker: LocalSpeaker) -> None:
         self._speaker = speaker

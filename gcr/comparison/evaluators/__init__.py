@@ -1,0 +1,171 @@
+"""Evaluators: what measures the results of a comparison, and never the critic that steered.
+
+    truth              reads the embedded world's pictures: 1 right, 0 wrong
+    vqascore:MODEL     probability of "yes", from another vision-language model (Lin et al., 2024)
+    clipscore:MODEL    cosine of image and text, by a CLIP or SigLIP (Hessel et al., 2021)
+    ocr, ocr-exact     whether quoted text of the request can be read in the image
+    command:LINE       whatever the user's own program prints
+
+Each is a class as `gcr.core.records.Evaluator` has it. Other distributions add theirs with an entry
+point in the group `gcr.evaluators`, whose name is the evaluator's. Nothing the loop or the critic
+can reach may import this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gcr.core.events import Loading
+from gcr.core.phrases import nearest
+from gcr.errors import GcrError, UsageError
+from gcr.hub import checkpoints, fetching
+from gcr.settings import address, profiles
+
+if TYPE_CHECKING:
+    from gcr.core.events import Consumer
+    from gcr.core.records import Evaluator, Task
+
+GROUP = "gcr.evaluators"
+"""The group of entry points that evaluators of other distributions are in."""
+TRUTH = "truth"
+BUILT_IN = {
+    name: EntryPoint(name, f"{__name__}.{place}", GROUP)
+    for name, place in {
+        "vqascore": "vqascore:VqaScore",
+        "clipscore": "clipscore:ClipScore",
+        "ocr": "ocr:Ocr",
+        "ocr-exact": "ocr:OcrExact",
+        "command": "command:Command",
+        TRUTH: "truth:Truth",
+    }.items()
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An evaluator that was asked for.
+
+    model: its argument, which may be a command line; empty where it takes none.
+    """
+
+    name: str
+    model: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.model}" if self.model else self.name
+
+    def as_json(self) -> dict[str, str | None]:
+        return {"name": self.name, "model": self.model or None}
+
+
+def names() -> list[str]:
+    """All that there are: ours first, then those of other distributions."""
+    return list(dict.fromkeys([*BUILT_IN, *sorted(entry_points(group=GROUP).names)]))
+
+
+def choices() -> str:
+    """What there is to choose from, for a person."""
+    built_in = [_called(name, point.load()) for name, point in BUILT_IN.items() if name != TRUTH]
+    others = [name for name in names() if name not in BUILT_IN]
+    listed = ", ".join([*built_in, *others])
+    return f"{listed}, or {TRUTH}, which knows the embedded world only"
+
+
+def _called(name: str, kind: type[Evaluator]) -> str:
+    return f"{name}:{kind.takes}" if kind.takes else name
+
+
+def kind_of(name: str) -> type[Evaluator]:
+    """The class behind a name. Raises UsageError where there is none, GcrError for a broken one."""
+    points = [BUILT_IN[name]] if name in BUILT_IN else []
+    points += entry_points(group=GROUP, name=name)
+    if not points:
+        near = nearest(name, names())
+        hint = f"did you mean {near}? " if near else ""
+        raise UsageError(f"no evaluator named {name!r}", f"{hint}there are {choices()}")
+    if len(points) > 1:
+        where = ", ".join(point.value for point in points)
+        raise UsageError(f"{len(points)} evaluators are called {name}", f"uninstall one of {where}")
+    try:
+        kind: type[Evaluator] = points[0].load()
+    except (ImportError, AttributeError) as error:
+        message = f"the evaluator {name} cannot be loaded: {error}"
+        raise GcrError(message, f"install what has {points[0].value} again") from error
+    return kind
+
+
+def choose(text: str | None, generators: Iterable[str]) -> Choice:
+    """The evaluator that a user named, or `truth` for images of the embedded generator alone.
+
+    generators: that draw what is measured. Raises UsageError where there is no such evaluator.
+    """
+    foreign = [model for model in generators if not model.startswith(f"{profiles.EMBEDDED}:")]
+    if text is None:
+        if not foreign:
+            return Choice(TRUTH)
+        raise UsageError("no evaluator says which arm is better", f"--evaluator {choices()}")
+    name, _, argument = (part.strip() for part in text.partition(":"))
+    kind = kind_of(name)
+    if bool(argument) != bool(kind.takes):
+        whole = f"--evaluator {_called(name, kind)}"
+        raise UsageError(f"--evaluator {text!r} is not whole", f"{whole}; there are {choices()}")
+    if name == TRUTH and foreign:
+        raise UsageError(f"truth cannot read what {foreign[0]} draws", f"--evaluator {choices()}")
+    models = [_from_anywhere(model) for model in kind.models(argument)]
+    return Choice(name, ",".join(models) or argument)
+
+
+def _from_anywhere(model: str) -> str:
+    """The whole path of a folder: a comparison may be gone on with from elsewhere."""
+    path = Path(model).expanduser()
+    return str(path.absolute()) if path.is_dir() else model
+
+
+def names_models(choice: Choice) -> bool:
+    """Whether all that it takes is checkpoints, and none of it the user's own words."""
+    return not choice.model or bool(kind_of(choice.name).models(choice.model))
+
+
+def check(
+    choice: Choice, tasks: Sequence[Task], critics: Collection[str], *, force: bool = False
+) -> None:
+    """Raise what can be known to be wrong before anything is drawn.
+
+    tasks: that are to be measured. critics: models that steered. force: let one of them measure.
+    Raises UsageError; ModelError for a model that is nowhere.
+    """
+    kind = kind_of(choice.name)
+    kind.check(choice.model, tasks)
+    for model in kind.models(choice.model):
+        place = _same(model)
+        if any(place == _same(critic) for critic in critics) and not force:
+            raise UsageError(
+                f"{model} is the critic that steers: it would praise its own taste",
+                "name another model with --evaluator; --force measures with it all the same",
+            )
+        fetching.provide({model: False})  # now, and not when all is drawn
+        with checkpoints.named_errors(model):
+            checkpoints.fetch_file(place, "config.json")
+
+
+def _same(model: str) -> str:
+    """The same text for every spelling of a model, behind a server or not."""
+    if address.is_address(model):
+        model = address.parse(model).model
+        if "/" not in model:
+            return model
+    place = checkpoints.locate(model)
+    return str(Path(place).resolve()) if checkpoints.is_local(place) else place
+
+
+def load(choice: Choice, emit: Consumer) -> Evaluator:
+    """Load it. Raises ModelError and UsageError, as each does."""
+    kind = kind_of(choice.name)
+    for model in kind.models(choice.model):
+        fetching.provide({model: False})
+        emit(Loading(model))
+    return kind.load(choice.model)
