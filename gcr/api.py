@@ -98,7 +98,7 @@ def batch(  # noqa: PLR0913 - each for itself
 def compare(  # noqa: PLR0913 - each for itself
     prompts: Path | str | Sequence[Path | str],
     *,
-    evaluator: str | None = None,
+    evaluator: str | Sequence[str] | None = None,
     arms: Sequence[str] = kinds.USUAL,
     equal: str = "images",
     by: str = "",
@@ -116,7 +116,8 @@ def compare(  # noqa: PLR0913 - each for itself
 
     prompts: as in `batch`; or Paths of folders that gcr batch and gcr compare made, which are
         compared as they are.
-    evaluator: `truth`, `vqascore:MODEL`, `clipscore:MODEL` or `command:LINE`.
+    evaluator: such as `truth`, `ocr`, `vqascore:MODEL` or `command:LINE`; or several, of which the
+        first decides.
     arms: `raw` and names of strategies.
     equal: `images` (of `max_images`, by default 8) or `seconds` (of `max_seconds`).
     by: the column of categories.

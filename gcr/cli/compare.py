@@ -36,12 +36,14 @@ Arms = Annotated[
         rich_help_panel=COMPARISON,
     ),
 ]
-Evaluator = Annotated[
-    str | None,
+Evaluators = Annotated[
+    list[str] | None,
     typer.Option(
+        "--evaluator",
         metavar="NAME",
-        help="What says how good an image is: vqascore:MODEL, clipscore:MODEL, command:LINE, or "
-        "truth, the default with the embedded pair and for it alone. Never the critic.",
+        help="What says how good an image is: vqascore:MODEL, clipscore:MODEL, ocr, ocr-exact, "
+        "command:LINE, or truth, the default with the embedded pair and for it alone. Never the "
+        "critic. Can be given again: the first decides, the others stand beside it.",
         rich_help_panel=COMPARISON,
     ),
 ]
@@ -79,7 +81,7 @@ def compare(
     files: Files,
     *,
     arms: Arms = None,
-    evaluator: Evaluator = None,
+    evaluators: Evaluators = None,
     equal: Equal = "images",
     by: By = "",
     force: Force = False,
@@ -111,14 +113,14 @@ def compare(
 
     if drawn_folders.are(files):
         given = {**flags, "arm": arms}
-        again = partial(drawn_folders.compare, files, given, into=into, evaluator=evaluator, by=by)
+        again = partial(drawn_folders.compare, files, given, into=into, evaluator=evaluators, by=by)
         work(lambda emit, _: again(force=force, emit=emit), as_json=as_json, quiet=quiet)
         return
     settings = comparing.shared(flags, equal)
     reading = plans.Reading(column, wildcards, literal, skip_bad)
     plan = plans.make(files, settings, reading)
     contest = comparing.prepare(
-        plan, arms=arms or USUAL, equal=equal, evaluator=evaluator, by=by, force=force
+        plan, arms=arms or USUAL, equal=equal, evaluator=evaluators, by=by, force=force
     )
     work(
         lambda emit, stop: comparing.run(contest, into, wave, emit=emit, stop=stop),

@@ -25,7 +25,7 @@ def resume(
     max_failures: batch.MaxFailures = None,
     ray: batch.Ray = None,
     workers: batch.Workers = None,
-    evaluator: compare.Evaluator = None,
+    evaluators: compare.Evaluators = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -46,7 +46,7 @@ def resume(
     from gcr.engine import batching
     from gcr.storage import batchfolder
 
-    if evaluator and not (folder / comparefolder.NAME).exists():
+    if evaluators and not (folder / comparefolder.NAME).exists():
         raise UsageError("--evaluator is for comparisons", f"gcr resume {folder} goes on with this")
     here = dict(flags)
     overlap = here.pop("overlap")
@@ -66,7 +66,7 @@ def resume(
             lambda emit, stop: comparing.resume(
                 folder,
                 wave,
-                evaluator=evaluator,
+                evaluator=evaluators,
                 emit=emit,
                 stop=stop,
                 overlap=overlap,

@@ -70,7 +70,7 @@ def shared(flags: Mapping[str, object], equal: str) -> Settings:
 def prepare(  # noqa: PLR0913 - each for itself
     plan: Plan,
     *,
-    evaluator: str | None,
+    evaluator: str | Sequence[str] | None,
     arms: Sequence[str],
     equal: str,
     by: str,
@@ -81,11 +81,12 @@ def prepare(  # noqa: PLR0913 - each for itself
     for name in names:
         if name not in kinds.NAMES:
             raise UsageError(f"no arm named {name!r}", f"there are: {', '.join(kinds.NAMES)}")
-    choice = evaluators.choose(evaluator, [plan.settings.generator])
+    choices = evaluators.chosen(evaluator, [plan.settings.generator])
     tasks = [Task(job.prompt, job.extra) for job in plan.jobs]
-    evaluators.check(choice, tasks, [plan.settings.critic], force=force)
+    for choice in choices:
+        evaluators.check(choice, tasks, [plan.settings.critic], force=force)
     column = category_column([job.extra for job in plan.jobs], by)
-    return Contest(plan, names, choice, equal, column)
+    return Contest(plan, names, choices, equal, column)
 
 
 def run(
@@ -115,7 +116,7 @@ def run(
         **comparefolder.begin(folder, contest),
         files=plan.files,
         settings=plan.recorded,
-        evaluator=contest.evaluator,
+        evaluators=contest.evaluators,
         critic=plan.settings.critic,
         equal=contest.equal,
         budget=contest.budget,
@@ -145,25 +146,27 @@ def resume(
     path: Path,
     wave: int = SIZE,
     *,
-    evaluator: str | None = None,
+    evaluator: str | Sequence[str] | None = None,
     emit: Consumer = ignore,
     stop: Callable[[], bool] = never,
     **here: Unpack[ResumeOptions],
 ) -> Comparison:
     """Go on with the comparison of a folder, as it was begun. here: what `recalled` takes besides.
 
-    evaluator: the one it was begun with has to be given again where it is a command line: a folder
+    evaluator: those it was begun with have to be given again where one is a command line: a folder
         may come from anywhere, and is not to say what is run.
     Raises as `compare` does.
     """
     contest = comparefolder.found(path, **here)
-    known = contest.evaluator
-    if evaluator is not None:
-        given = evaluators.choose(evaluator, [contest.plan.settings.generator])
-        contest = replace(contest, evaluator=given)
-    elif not evaluators.names_models(known):
+    known = contest.evaluators
+    lines = [choice.model for choice in known if not evaluators.names_models(choice)]
+    if evaluator:
+        given = evaluators.chosen(evaluator, [contest.plan.settings.generator])
+        contest = replace(contest, evaluators=given)
+    elif lines:
+        again = " ".join(f"--evaluator {shlex.quote(str(choice))}" for choice in known)
         raise UsageError(
-            f"{path} measures with a command line: {known.model}",
-            f"if it is yours: gcr resume {path} --evaluator {shlex.quote(str(known))}",
+            f"{path} measures with a command line: {lines[0]}",
+            f"if it is yours: gcr resume {path} {again}",
         )
     return run(contest, path, wave, emit=emit, stop=stop)

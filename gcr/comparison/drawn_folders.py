@@ -47,7 +47,7 @@ def compare(  # noqa: PLR0913 - each for itself
     paths: Sequence[Path],
     flags: Mapping[str, object],
     *,
-    evaluator: str | None,
+    evaluator: str | Sequence[str] | None,
     by: str,
     force: bool,
     into: Path | None,
@@ -65,13 +65,14 @@ def compare(  # noqa: PLR0913 - each for itself
         raise UsageError(f"--{others[0].replace('_', '-')}: nothing is drawn here", hint)
     arms = _arms(paths)
     asked = _in_all(arms, by, emit)
-    choice = evaluators.choose(evaluator, [arm.setting("generator") for arm in arms])
+    choices = evaluators.chosen(evaluator, [arm.setting("generator") for arm in arms])
     critics = dict.fromkeys(arm.setting("critic") for arm in arms)
     tasks = [Task(one.prompt, one.columns) for one in asked]
-    evaluators.check(choice, tasks, critics, force=force)
+    for choice in choices:
+        evaluators.check(choice, tasks, critics, force=force)
     now = datetime.now().astimezone()
     output = resolve({"output": flags.get("output")}, ThisMachine()).output
-    about = _about(into or runfolder.new_folder(output, "compared", now), now, paths, arms, choice)
+    about = _about(into or runfolder.new_folder(output, "compared", now), now, paths, arms, choices)
     try:
         return conclude(about, asked, arms, emit, started)
     except KeyboardInterrupt as interruption:
@@ -79,7 +80,11 @@ def compare(  # noqa: PLR0913 - each for itself
 
 
 def _about(
-    folder: Path, now: datetime, paths: Sequence[Path], arms: Sequence[Arm], choice: Choice
+    folder: Path,
+    now: datetime,
+    paths: Sequence[Path],
+    arms: Sequence[Arm],
+    choices: tuple[Choice, ...],
 ) -> About:
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -91,7 +96,7 @@ def _about(
         files=tuple(map(str, paths)),
         settings={k: v for k, v in settings[0].items() if all(s.get(k) == v for s in settings)},
         versions=runfolder.versions(),
-        evaluator=choice,
+        evaluators=choices,
         critic=", ".join(dict.fromkeys(arm.setting("critic") for arm in arms)),
         equal="images",
         budget=max((one.images for arm in arms for one in arm.results.values()), default=0),

@@ -16,11 +16,13 @@ from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 from gcr.comparison import statistics
-from gcr.comparison.statistics import Finding, Verdict
+from gcr.comparison.statistics import Concord, Finding, Verdict
+from gcr.core.phrases import count
 from gcr.errors import UsageError
 
 if TYPE_CHECKING:
     from gcr.comparison.arms import Arm
+    from gcr.comparison.evaluators import Choice
 
 CATEGORIES = ("tag", "Category", "category")
 UNFINISHED = "not finished"
@@ -121,6 +123,28 @@ class Suspicion:
     founded: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What an evaluator says that does not decide.
+
+    means: of its scores, by the arm's name. scores: by the prompt's id and the arm's name.
+    """
+
+    evaluator: Mapping[str, str | None]
+    label: str
+    means: Mapping[str, float | None]
+    pairs: tuple[Pair, ...]
+    scores: Mapping[str, Mapping[str, float | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement(Concord):
+    """How far two evaluators agree about the arms, prompt by prompt; they are named by labels."""
+
+    first: str
+    second: str
+
+
 class Figures(NamedTuple):
     """All of it. Prompts under suspicion come first; the others in the order they were asked."""
 
@@ -172,6 +196,44 @@ def figures(asked: Sequence[Asked], arms: Sequence[Arm], scores: Scored, folder:
     told = tuple(_arm(arm, prompts, folder) for arm in arms)
     pairs = tuple(_pairs(prompts, arms))
     return Figures(told, pairs, tuple(prompts), tuple(suspects), tuple(suspicions))
+
+
+def opinion(choice: Choice, label: str, told: Figures) -> Opinion:
+    """What of an evaluator's figures is its own. told: `figures` of its scores."""
+    return Opinion(
+        evaluator=choice.as_json(),
+        label=label,
+        means={arm.name: arm.mean for arm in told.arms},
+        pairs=told.pairs,
+        scores={
+            prompt.id: {name: shown.score for name, shown in prompt.arms.items()}
+            for prompt in told.prompts
+        },
+    )
+
+
+def agreements(scored: Mapping[str, Scored]) -> list[Agreement]:
+    """How far each two evaluators agree. scored: their scores, by their labels."""
+    found = []
+    for (first, ours), (second, theirs) in combinations(scored.items(), 2):
+        by_prompt: dict[str, list[tuple[float, float]]] = {}
+        for place in ours.keys() & theirs.keys():
+            by_prompt.setdefault(place[1], []).append((ours[place], theirs[place]))
+        # In one order, so that the same scores have the same interval.
+        concord = statistics.concord([by_prompt[id_] for id_ in sorted(by_prompt)])
+        found.append(Agreement(**asdict(concord), first=first, second=second))
+    return found
+
+
+def agreed(agreement: Agreement) -> str:
+    """How far two evaluators agree in plain words."""
+    both = f"{agreement.first} and {agreement.second}"
+    ordered = agreement.alike + agreement.opposite
+    if agreement.tau is None or not ordered:
+        return f"{both} order no two images of a prompt both"
+    told = f"{both} order {agreement.alike} of {count(ordered, 'pair')} of images alike"
+    interval = ", 95% interval {:+.2f} to {:+.2f}".format(*agreement.interval or (0, 0))
+    return f"{told} (tau {agreement.tau:+.2f}{interval if agreement.interval else ''})"
 
 
 def _shown(arm: Arm, id_: str, scores: Scored, folder: Path) -> Shown:

@@ -55,13 +55,14 @@ class Contest:
     """What is to be compared, and how.
 
     plan: prompts, and the settings that all arms have in common. arms: by name, in order.
+    evaluators: the one that decides, and others.
     equal: what all arms may use as much of: `images` or `seconds`.
     by: the column of categories; empty for none.
     """
 
     plan: Plan
     arms: tuple[str, ...]
-    evaluator: Choice
+    evaluators: tuple[Choice, ...]
     equal: str = "images"
     by: str = ""
 
@@ -98,6 +99,7 @@ def begin(path: Path, contest: Contest) -> dict[str, Any]:
             "versions": runfolder.versions(),
         }
         arms = contest.arms
+        first, *others = contest.evaluators
         if (path / NAME).exists():
             before, jobs = _read(path)
             BatchFolder(path, jobs, before["settings"], {}).checked(plan.jobs, plan.recorded)
@@ -107,7 +109,8 @@ def begin(path: Path, contest: Contest) -> dict[str, Any]:
             **story,
             "files": list(plan.files),
             "arms": arms,
-            "evaluator": contest.evaluator.as_json(),
+            "evaluator": first.as_json(),
+            **({"others": [other.as_json() for other in others]} if others else {}),
             "equal": contest.equal,
             "by": contest.by,
             "settings": plan.recorded,
@@ -124,8 +127,9 @@ def found(path: Path, **here: Unpack[ResumeOptions]) -> Contest:
     """
     record, jobs = _read(path)
     plan = plans.planned(jobs, record["files"], recalled(record["settings"], ThisMachine(), **here))
-    evaluator = Choice(record["evaluator"]["name"], record["evaluator"]["model"] or "")
-    return Contest(plan, tuple(record["arms"]), evaluator, record["equal"], record["by"])
+    named = [record["evaluator"], *record.get("others", ())]
+    evaluators = tuple(Choice(one["name"], one["model"] or "") for one in named)
+    return Contest(plan, tuple(record["arms"]), evaluators, record["equal"], record["by"])
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[Job]]:

@@ -15,15 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gcr.comparison import evaluators, scores
+from gcr.comparison.evaluators import labels
 from gcr.comparison.figures import (
+    Agreement,
     ArmFigures,
     Asked,
+    Opinion,
     Pair,
     PromptFigures,
     Shown,
     Suspect,
     Suspicion,
+    agreements,
     figures,
+    opinion,
 )
 from gcr.comparison.scores import Key, Scores
 from gcr.core.events import Notice, Progress, WorkFinished
@@ -46,7 +51,8 @@ class About:
     folder: that paths of arms, runs and images start from.
     started: when, in ISO 8601. files: that prompts were read from, or folders that were compared.
     settings: that all arms have in common. versions: of the libraries that decide what is drawn.
-    critic: the model that steered. equal: what the arms had as much of, `images` or `seconds`.
+    evaluators: the one that decides, and others. critic: the model that steered.
+    equal: what the arms had as much of, `images` or `seconds`.
     budget: how much, for a prompt.
     """
 
@@ -56,15 +62,23 @@ class About:
     files: tuple[str, ...]
     settings: Mapping[str, object]
     versions: Mapping[str, str]
-    evaluator: Choice
+    evaluators: tuple[Choice, ...]
     critic: str
     equal: str
     budget: float
 
+    @property
+    def evaluator(self) -> Choice:
+        """The one that decides."""
+        return self.evaluators[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What came of a comparison. seconds: wall time of the call that wrote it."""
+    """What came of a comparison, by the evaluator that decides, and what others say of it.
+
+    seconds: wall time of the call that wrote it. agreement: of each two evaluators.
+    """
 
     about: About
     seconds: float
@@ -73,6 +87,8 @@ class Comparison:
     prompts: tuple[PromptFigures, ...]
     suspects: tuple[Suspect, ...]
     suspicions: tuple[Suspicion, ...]
+    others: tuple[Opinion, ...] = ()
+    agreement: tuple[Agreement, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -86,25 +102,28 @@ class Comparison:
         """JSON values of all of it; what compare.json holds and `gcr compare --json` prints."""
         told = asdict(self)
         about = told.pop("about")
-        del about["folder"]
+        del about["folder"], about["evaluators"]
+        if not self.others:
+            del told["others"], told["agreement"]
         return {**about, "evaluator": self.about.evaluator.as_json(), **told}
 
     def write(self) -> None:
         write_json(self.path, self.as_json(), indent=1)
-        write(self.table, _table(self.prompts))
+        write(self.table, _table(self.prompts, self.others))
 
 
 COLUMNS = ("id", "prompt", "category", "arm", *Shown.__slots__)
 
 
-def _table(prompts: Sequence[PromptFigures]) -> bytes:
-    """As CSV: a row for each prompt and arm."""
+def _table(prompts: Sequence[PromptFigures], others: Sequence[Opinion]) -> bytes:
+    """As CSV: a row for each prompt and arm, with a column for each evaluator but the first."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(COLUMNS)
+    rows.writerow([*COLUMNS, *(other.label for other in others)])
     for prompt in prompts:
         for name, shown in prompt.arms.items():
             row = [prompt.id, prompt.prompt, prompt.category, name, *asdict(shown).values()]
+            row += [other.scores[prompt.id][name] for other in others]
             rows.writerow(map(cell, row))
     return text.getvalue().encode()
 
@@ -117,11 +136,20 @@ def conclude(
     began: of this call, by `time.perf_counter`. Raises GcrError where the evaluator fails.
     """
     try:
-        scored = measured(asked, arms, about.evaluator, about.folder, emit)
+        scored = {
+            label: measured(asked, arms, choice, about.folder, emit)
+            for label, choice in zip(labels(about.evaluators), about.evaluators, strict=True)
+        }
     finally:
         emit(WorkFinished())
-    told = figures(asked, arms, scored, about.folder)
-    comparison = Comparison(about, round(time.perf_counter() - began, 3), *told)
+    told = [figures(asked, arms, scores, about.folder) for scores in scored.values()]
+    comparison = Comparison(
+        about,
+        round(time.perf_counter() - began, 3),
+        *told[0],
+        others=tuple(map(opinion, about.evaluators[1:], list(scored)[1:], told[1:])),
+        agreement=tuple(agreements(scored)),
+    )
     comparison.write()
     return comparison
 

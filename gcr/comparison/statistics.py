@@ -7,9 +7,10 @@ numbers only; nothing of prompts, images or evaluators.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -154,11 +155,20 @@ def interval(differences: Sequence[float]) -> tuple[float, float] | None:
     values = np.asarray(differences, dtype=float)
     if len(values) < 2 or np.ptp(values) == 0:
         return None
-    found = _bootstrapped(values, "BCa")
-    return found if all(map(math.isfinite, found)) else _bootstrapped(values, "percentile")
+    found = _bootstrapped([values], _mean, "BCa")
+    return found if _finite(found) else _bootstrapped([values], _mean, "percentile")
 
 
-def _bootstrapped(values: NDArray[np.float64], method: str) -> tuple[float, float]:
+def _finite(ends: tuple[float, float]) -> bool:
+    return all(map(math.isfinite, ends))
+
+
+def _bootstrapped(
+    samples: Sequence[NDArray[np.float64]],
+    statistic: Callable[..., NDArray[np.float64]],
+    method: str,
+) -> tuple[float, float]:
+    """The 95% interval of a statistic. samples: arrays of what belongs together place by place."""
     import warnings
 
     from scipy import stats
@@ -166,11 +176,12 @@ def _bootstrapped(values: NDArray[np.float64], method: str) -> tuple[float, floa
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a division that leaves no value, which is looked at
         found = stats.bootstrap(
-            (values,),
-            _mean,
+            samples,
+            statistic,
+            paired=True,
             confidence_level=1 - LEVEL,
             n_resamples=RESAMPLES,
-            batch=max(1, AT_ONCE // len(values)),
+            batch=max(1, AT_ONCE // len(samples[0])),
             method=method,
             rng=0,
         ).confidence_interval
@@ -180,6 +191,84 @@ def _bootstrapped(values: NDArray[np.float64], method: str) -> tuple[float, floa
 def _mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
     means: NDArray[np.float64] = values.mean(axis)
     return means
+
+
+Scores = tuple[float, float]
+"""What two evaluators say of the same image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Concord:
+    """How far two evaluators agree about which of two images of a prompt is better.
+
+    prompts: of which both have scored two images or more. alike: pairs of images that both order,
+    in the same way. opposite: in opposite ways. half: pairs that only one of the two orders.
+    tau: Kendall's tau-b of all these pairs, from -1 to 1; None where either orders none.
+    interval: of tau, 95%, by the bootstrap over prompts; None where it has none.
+    """
+
+    prompts: int
+    alike: int
+    opposite: int
+    half: int
+    tau: float | None
+    interval: tuple[float, float] | None
+
+
+def concord(scored: Sequence[Sequence[Scores]]) -> Concord:
+    """How far two evaluators agree. scored: for each prompt, what both say of each of its images.
+
+    Images of different prompts are not held against each other: a prompt that is easy for both
+    would count as agreement about images.
+    """
+    import numpy as np
+
+    counts = np.array([_ordered(scores) for scores in scored if len(scores) > 1], dtype=float)
+    if not len(counts):
+        return Concord(0, 0, 0, 0, None, None)
+    alike, opposite, first, second = (int(total) for total in counts.sum(0))
+    tau = float(_tau_b(*counts.T))
+    interval = None
+    if len(counts) > 1 and math.isfinite(tau):
+        interval = _bootstrapped(list(counts.T), _tau_b, "percentile")
+    return Concord(
+        prompts=len(counts),
+        alike=alike,
+        opposite=opposite,
+        half=first + second,
+        tau=tau if math.isfinite(tau) else None,
+        interval=interval if interval and _finite(interval) and np.ptp(interval) else None,
+    )
+
+
+def _ordered(scores: Sequence[Scores]) -> tuple[int, int, int, int]:
+    """How many pairs both order alike and oppositely, and how many only the first or second."""
+    alike = opposite = first = second = 0
+    for (a, b), (c, d) in combinations(scores, 2):
+        if (a - c) * (b - d) > 0:
+            alike += 1
+        elif a != c and b != d:
+            opposite += 1
+        else:
+            first += a != c
+            second += b != d
+    return alike, opposite, first, second
+
+
+def _tau_b(
+    alike: NDArray[np.float64],
+    opposite: NDArray[np.float64],
+    first: NDArray[np.float64],
+    second: NDArray[np.float64],
+    axis: int = 0,
+) -> NDArray[np.float64]:
+    """Kendall's tau-b of pairs counted by prompt; no number where either orders none."""
+    import numpy as np
+
+    a, o, f, s = (counts.sum(axis) for counts in (alike, opposite, first, second))
+    with np.errstate(invalid="ignore"):
+        tau: NDArray[np.float64] = (a - o) / np.sqrt((a + o + f) * (a + o + s))
+    return tau
 
 
 def holm(values: Sequence[float]) -> list[float]:

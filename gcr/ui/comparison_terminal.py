@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from gcr.comparison.figures import said
+from gcr.comparison.evaluators import labels
+from gcr.comparison.figures import agreed, said
 from gcr.comparison.statistics import Verdict
 from gcr.core.events import ArmStarted, Event
 from gcr.core.phrases import count
@@ -67,6 +68,7 @@ class CompareTerminal(BatchTerminal):
                 self._pairs(plain(category or ""), pairs)
             else:
                 few.append(plain(category))
+        self._others(comparison)
         self._line(Text())
         if few:
             self._line(Text(f"too few prompts within {', '.join(few)}", "yellow"))
@@ -81,6 +83,16 @@ class CompareTerminal(BatchTerminal):
         for pair in pairs:
             self._line(Text(plain(said(pair)), STYLES[pair.verdict]))
             self._line(Text(f"  {_numbers(pair)}", "dim"))
+
+    def _others(self, comparison: Comparison) -> None:
+        """What the evaluators say that do not decide, and how far all agree."""
+        for other in comparison.others:
+            whole = [pair for pair in other.pairs if pair.category is None]
+            self._pairs(f"by {plain(other.label)}", whole)
+        if comparison.agreement:
+            self._line(Text())
+        for agreement in comparison.agreement:
+            self._line(Text(plain(agreed(agreement))))
 
     def _suspects(self, comparison: Comparison) -> None:
         """Where the critic was pleased and the evaluator was not, more often than by chance."""
@@ -117,11 +129,12 @@ class CompareTerminal(BatchTerminal):
 def _arms(comparison: Comparison) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", highlight=False)
     table.add_column("arm", no_wrap=True)
-    evaluator = comparison.about.evaluator.name
-    for column in (evaluator, "critic", "images", "seconds", "failed"):
+    evaluators = labels(comparison.about.evaluators)
+    for column in (*map(plain, evaluators), "critic", "images", "seconds", "failed"):
         table.add_column(column, justify="right", no_wrap=True)
     for arm in comparison.arms:
-        means = _mean(arm.mean), _mean(arm.critic_mean)
+        others = [other.means[arm.name] for other in comparison.others]
+        means = map(_mean, (arm.mean, *others, arm.critic_mean))
         used = f"{arm.images:.1f}", f"{arm.seconds:.1f}"
         table.add_row(plain(arm.name), *means, *used, str(arm.failed))
     return table

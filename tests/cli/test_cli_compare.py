@@ -115,6 +115,41 @@ def test_verdicts_are_plain_words_and_categories_stand_below(cli, tmp_path):
     assert "too few prompts within b" in ran.err.splitlines()
 
 
+def test_what_several_evaluators_say_and_how_far_they_agree(cli, tmp_path, monkeypatch):
+    class Contrary(ByArm):
+        def score(self, samples):
+            return ((id_, -score) for id_, score in super().score(samples))
+
+    made = {"x": ByArm(), "-x": Contrary()}
+    monkeypatch.setattr(evaluators, "load", lambda choice, _: made[choice.model])
+    lines = (f"a {c} {s},{'ab'[i % 2]}\n" for i, (c, s) in enumerate(world.PAIRS[:FEWEST]))
+    (tmp_path / "many.csv").write_text(f"prompt,tag\n{''.join(lines)}")
+    ran = cli(
+        *("compare", "many.csv", "--into", "c", "--max-images", "2", "--arm", "raw", "--arm"),
+        *("best-of-n", "--evaluator", "command:x", "--evaluator", "command:-x"),
+    )
+    assert (ran.code, ran.out) == (0, "c/compare.json\n")
+    lines = ran.err.splitlines()
+    at = lines.index("best-of-n is worse than raw")
+    assert "command:x  command:-x  critic" in lines[at - 4]
+    assert lines[at + 2 : at + 8] == [
+        "",
+        "by command:-x",
+        "best-of-n is better than raw",
+        "  +0.500 on average · p < 0.001 · 20 won, 0 tied, 0 lost",
+        "",
+        "command:x and command:-x order 0 of 20 pairs of images alike (tau -1.00)",
+    ]
+    page = Path("c/index.html").read_text()
+    assert "Other evaluators" in page
+    assert "order 0 of 20 pairs of images alike" in page
+    assert "command:-x -0.40" in " ".join(page.replace("−", "-").split())
+    assert cli("resume", "c").code == 2
+    again = cli("resume", "c", "--evaluator", "command:-x", "--json")
+    assert "others" not in json.loads(again.out)
+    assert "Other evaluators" not in Path("c/index.html").read_text()
+
+
 def test_quiet_and_json(cli):
     ran = cli("compare", "p.csv", "-q", "--json", "--max-images", "2", "--into", "c")
     assert ran.err == ""

@@ -12,7 +12,7 @@ from PIL import Image
 
 import gcr
 from gcr.comparison import arms, comparing, evaluators
-from gcr.comparison.figures import said
+from gcr.comparison.figures import agreed, said
 from gcr.comparison.folder import CompareInterrupted
 from gcr.comparison.scores import Scores
 from gcr.comparison.statistics import FEWEST
@@ -28,6 +28,7 @@ from gcr.storage import runfolder
 
 PROMPTS = ["a red circle", "two blue stars", "a green square"]
 MANY = [f"a {colour} {shape}" for colour, shape in world.PAIRS[:FEWEST]]
+REAL_LOAD = evaluators.load
 TRUE = {0: 0.1, 1: 0.2, 2: 0.5, 3: 0.9}
 
 
@@ -334,6 +335,155 @@ def test_a_torn_score_is_measured_again_and_a_damaged_one_is_an_error(tool):
     path.write_text('{"score": "x"}\n')
     with pytest.raises(GcrError, match="line 1, is damaged"):
         Scores(Path("c"))
+
+
+# Several evaluators
+
+
+@pytest.fixture
+def panel(tool, monkeypatch):
+    """The tool with an evaluator for each command line: x, which goes by the seed, and others."""
+    says = {"x": TRUE, "contrary": {0: 3.0, 3: -4.0}, "none": {}}
+    made = {line: FakeEvaluator(scores) for line, scores in says.items()}
+    monkeypatch.setattr(evaluators, "load", lambda choice, _: made[choice.model])
+    return tool, made
+
+
+def test_the_first_evaluator_decides_and_others_stand_beside_it(panel):
+    tool, made = panel
+    alone = tool(MANY, arms=["raw", "refine"], evaluator="command:x", into="alone").as_json()
+    both = ["command:x", "command:contrary", "command:x"]
+    found = tool(MANY, arms=["raw", "refine"], evaluator=both)
+    told = record()
+    assert told == json.loads(json.dumps(found.as_json()))
+    same = ("evaluator", "pairs", "suspects", "suspicions")
+    assert [told[key] for key in same] == [json.loads(json.dumps(alone[key])) for key in same]
+    assert {"others", "agreement"} & set(alone) == set()
+    (other,) = told["others"]
+    assert other["evaluator"] == {"name": "command", "model": "contrary"}
+    assert other["label"] == "command:contrary"
+    assert other["means"] == {"raw": 3.0, "refine": -4.0}
+    assert [(pair["arm"], pair["verdict"]) for pair in other["pairs"]] == [("refine", "worse")]
+    assert other["scores"]["7"] == {"raw": 3.0, "refine": -4.0}
+    assert told["agreement"] == [
+        {
+            "first": "command:x",
+            "second": "command:contrary",
+            "prompts": 20,
+            "alike": 0,
+            "opposite": 20,
+            "half": 0,
+            "tau": -1.0,
+            "interval": None,
+        }
+    ]
+    rows = list(csv.DictReader(found.table.read_text().splitlines()))
+    assert [row["command:contrary"] for row in rows[:2]] == ["3.0", "-4.0"]
+    assert len(made["contrary"].measured) == 40
+
+
+def test_evaluators_are_remembered_and_may_be_changed(panel):
+    tool, made = panel
+    given = ["command:x", "command:contrary"]
+    tool(arms=["raw", "refine"], evaluator=given)
+    with pytest.raises(UsageError, match="with a command line: x") as caught:
+        comparing.resume(Path("c"))
+    assert caught.value.hint.endswith("--evaluator command:x --evaluator command:contrary")
+    assert comparing.resume(Path("c"), evaluator=given).others
+    assert [len(one.measured) for one in made.values()] == [6, 6, 0]
+    again = comparing.resume(Path("c"), evaluator=["command:contrary", "command:none"])
+    assert (str(again.about.evaluator), again.others[0].label) == (
+        "command:contrary", "command:none"
+    )  # fmt: skip
+    assert [len(one.measured) for one in made.values()] == [6, 6, 6]
+    assert agreed(again.agreement[0]) == (
+        "command:contrary and command:none order no two images of a prompt both"
+    )
+    assert comparing.resume(Path("c"), evaluator="command:x").others == ()
+
+
+def test_folders_are_measured_by_several_evaluators_too(panel):
+    tool, _ = panel
+    tool(PROMPTS, arms=["raw", "refine"])
+    found = gcr.compare(Path("c"), evaluator=["command:x", "command:contrary"], into="d")
+    assert [agreement.opposite for agreement in found.agreement] == [3]
+
+
+def test_evaluators_of_which_one_steered_are_refused(tool):
+    with pytest.raises(UsageError, match="is the critic that steers"):
+        tool(evaluator=["command:x", "vqascore:pocket:critic"])
+
+
+# Evaluators of other distributions
+
+PLUGIN = """
+from gcr.core.records import Evaluator
+
+
+class Brightness(Evaluator):
+    takes = "FACTOR"
+    columns = ("goal",)
+
+    @classmethod
+    def check(cls, argument, tasks):
+        assert [task.columns["goal"] for task in tasks] == ["dark", "light"]
+
+    @classmethod
+    def load(cls, argument):
+        made = cls()
+        made.factor = float(argument)
+        return made
+
+    def score(self, samples):
+        for sample in samples:
+            assert set(sample.columns) == {"goal"} and sample.image.is_file()
+            yield sample.id, self.factor * (sample.columns["goal"] == "light")
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    """A distribution with an evaluator, as pip would have installed it: its entry points."""
+    site = tmp_path / "site"
+    about = site / "brightness-1.0.dist-info"
+    about.mkdir(parents=True)
+    (site / "brightness_plugin.py").write_text(PLUGIN)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: brightness\nVersion: 1.0\n")
+    points = about / "entry_points.txt"
+    points.write_text("[gcr.evaluators]\nbrightness = brightness_plugin:Brightness\n")
+    monkeypatch.syspath_prepend(site)
+    return points
+
+
+def test_other_distributions_add_evaluators(tool, plugin, monkeypatch):
+    monkeypatch.setattr(evaluators, "load", REAL_LOAD)
+    Path("p.csv").write_text("prompt,goal,kind\na red circle,dark,x\na blue star,light,x\n")
+    arms = ["raw", "refine"]
+    found = tool(Path("p.csv"), arms=arms, evaluator="brightness: 0.5")
+    assert [prompt.arms["raw"].score for prompt in found.prompts] == [0.0, 0.5]
+    assert record()["evaluator"] == {"name": "brightness", "model": "0.5"}
+    with pytest.raises(UsageError, match=r"with a command line: 0\.5"):
+        comparing.resume(Path("c"))  # who knows what it does with it
+    with pytest.raises(UsageError, match="no evaluator named 'brightnes'") as caught:
+        tool(evaluator="brightnes:x")
+    assert "did you mean brightness?" in caught.value.hint
+    with pytest.raises(UsageError, match="is not whole") as caught:
+        tool(evaluator="brightness")
+    assert caught.value.hint.startswith("--evaluator brightness:FACTOR; there are vqascore:MODEL")
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "message"),
+    [
+        ("truth = brightness_plugin:Brightness", "truth", "2 evaluators are called truth"),
+        ("broken = brightness_plugin:Missing", "broken", "broken cannot be loaded: .*'Missing'"),
+        ("broken = nowhere:Missing", "broken", "broken cannot be loaded: No module named"),
+    ],
+)
+def test_evaluators_that_cannot_be_had(tool, plugin, line, name, message):
+    plugin.write_text(f"[gcr.evaluators]\n{line}\n")
+    with pytest.raises(GcrError, match=message):
+        tool(evaluator=name)
 
 
 # Where critic and evaluator differ

@@ -8,7 +8,16 @@ import pytest
 from scipy import stats
 
 from benchmarks import null
-from gcr.comparison.statistics import FEWEST, Verdict, holm, interval, judge, p_value, sample_size
+from gcr.comparison.statistics import (
+    FEWEST,
+    Verdict,
+    concord,
+    holm,
+    interval,
+    judge,
+    p_value,
+    sample_size,
+)
 
 
 def one(differences):
@@ -126,3 +135,43 @@ def test_the_null_comparison_draws_from_each_prompts_own_scores():
     pools = [[float(i % 2)] * 3 + [0.0] for i in range(60)]
     assert null.declared(pools, 100, random.Random(0)) <= 0.05
     assert null.declared([[0.0], [1.0]], 5, random.Random(0)) == 0
+
+
+def rated(prompts, images, noise, seed=1):
+    """What two evaluators say, of whom the second is the first with some noise, in few steps."""
+    rng = np.random.default_rng(seed)
+    first = rng.integers(0, 4, (prompts, images))
+    second = np.round(first + rng.normal(0, noise, first.shape))
+    return [list(zip(*both, strict=True)) for both in zip(first.tolist(), second, strict=True)]
+
+
+def test_agreement_within_one_prompt_is_kendalls_tau_b():
+    scored = rated(1, 40, 1.0)
+    assert concord(scored).tau == pytest.approx(stats.kendalltau(*zip(*scored[0], strict=True))[0])
+
+
+def test_agreement_counts_pairs_of_images_of_a_prompt_alone():
+    scored = [[(0, 5), (1, 6), (1, 7)], [(9, 1), (8, 2)], [(3, 3)], []]
+    found = concord(scored)
+    assert (found.prompts, found.alike, found.opposite, found.half) == (2, 2, 1, 1)
+    assert found.tau == pytest.approx(1 / math.sqrt(3 * 4))
+
+
+@pytest.mark.parametrize("scored", [[], [[(1, 2)]], [[(1, 2), (1, 3)]] * 30])
+def test_agreement_of_an_evaluator_that_orders_nothing_has_no_number(scored):
+    found = concord(scored)
+    assert (found.alike, found.tau, found.interval) == (0, None, None)
+
+
+def test_agreement_without_any_spread_has_no_interval():
+    assert concord([[(0, 0), (1, 1)]] * 30).tau == 1
+    assert concord([[(0, 0), (1, 1)]] * 30).interval is None
+
+
+def test_the_interval_of_agreement_holds_what_many_prompts_come_to():
+    truth = concord(rated(20_000, 3, 1.5)).tau
+    held = 0
+    for seed in range(40):
+        low, high = concord(rated(60, 3, 1.5, seed + 2)).interval
+        held += low <= truth <= high
+    assert held >= 34  # of 38 expected

@@ -98,6 +98,21 @@ def kind_of(name: str) -> type[Evaluator]:
     return kind
 
 
+def chosen(given: str | Sequence[str] | None, generators: Collection[str]) -> tuple[Choice, ...]:
+    """The evaluators that a user named, each once; the first is the one that decides.
+
+    As `choose` does, which see.
+    """
+    texts: Sequence[str | None] = [given] if isinstance(given, str) else given or [None]
+    return tuple(dict.fromkeys(choose(text, generators) for text in texts))
+
+
+def labels(choices: Sequence[Choice]) -> list[str]:
+    """What tells evaluators apart: their names, with what they take where two have the same."""
+    called = [choice.name for choice in choices]
+    return [c.name if called.count(c.name) == 1 else str(c) for c in choices]
+
+
 def choose(text: str | None, generators: Iterable[str]) -> Choice:
     """The evaluator that a user named, or `truth` for images of the embedded generator alone.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gcr.comparison.figures import Agreement, agreed
 from gcr.core.phrases import count, duration
 from gcr.errors import GcrError
 from gcr.files import structured
@@ -36,6 +37,7 @@ class Shown:
         won: whether no other arm has as high a score.
         suspect: whether the critic prefers it and the evaluator does not.
         untrusted: phrases of the prompt that the critic does not understand.
+        others: scores of evaluators that do not decide, by their labels.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Shown:
     won: bool
     suspect: bool
     untrusted: str
+    others: Mapping[str, float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +117,7 @@ def _damaged(folder: Path, error: Exception) -> GcrError:
 
 def _values(record: dict[str, Any], folder: Path, pictures: Pictures) -> dict[str, Any]:
     pairs = record["pairs"]
-    ends = [end for pair in pairs for end in (pair["difference"], *(pair["interval"] or ()))]
-    scale = Scale.of([end for end in ends if end is not None])
+    scale = _scale(pairs)
     contrast = _contrast(record["arms"])
     gallery = _Gallery(record, folder, pictures, contrast)
     prompts = {
@@ -138,6 +140,8 @@ def _values(record: dict[str, Any], folder: Path, pictures: Pictures) -> dict[st
         "pairs": [_pair(pair, scale) for pair in pairs if not pair["category"]],
         "categories": _by_category([_pair(pair, scale) for pair in pairs if pair["category"]]),
         "scale": scale,
+        "others": [_other(other) for other in record.get("others", ())],
+        "agreement": [agreed(Agreement(**one)) for one in record.get("agreement", ())],
         "suspicions": _suspicions(record),
         "suspects": [{**suspect, **prompts[suspect["id"]]} for suspect in record["suspects"]],
         "choices": gallery.categories,
@@ -145,6 +149,18 @@ def _values(record: dict[str, Any], folder: Path, pictures: Pictures) -> dict[st
         "prompts": gallery.prompts(),
         "groups": {"Settings": record["settings"], "Versions": record["versions"]},
     }
+
+
+def _scale(pairs: Sequence[dict[str, Any]]) -> Scale:
+    ends = [end for pair in pairs for end in (pair["difference"], *(pair["interval"] or ()))]
+    return Scale.of([end for end in ends if end is not None])
+
+
+def _other(record: dict[str, Any]) -> dict[str, Any]:
+    """What an evaluator says that does not decide; its scores have a scale of their own."""
+    whole = [pair for pair in record["pairs"] if not pair["category"]]
+    scale = _scale(whole)
+    return {**record, "pairs": [_pair(pair, scale) for pair in whole], "scale": scale}
 
 
 def _budget(equal: str, budget: float) -> str:
@@ -269,6 +285,10 @@ class _Gallery:
                 won=arm["score"] == highest and scores.count(highest) == 1,
                 suspect=(prompt["id"], name) in self._suspects,
                 untrusted=arm.get("untrusted", ""),
+                others={
+                    other["label"]: other["scores"][prompt["id"]][name]
+                    for other in self._record.get("others", ())
+                },
             )
             for name in self._names
             if (arm := arms.get(name)) is not None
