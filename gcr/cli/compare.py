@@ -42,8 +42,8 @@ Evaluators = Annotated[
         "--evaluator",
         metavar="NAME",
         help="What says how good an image is: vqascore:MODEL, clipscore:MODEL, ocr, ocr-exact, "
-        "command:LINE, or truth, the default with the embedded pair and for it alone. Never the "
-        "critic. Can be given again: the first decides, the others stand beside it.",
+        "detect:MODEL, command:LINE, or truth, the default with the embedded pair and for it "
+        "alone. Never the critic. Can be given again: the first decides, others stand beside it.",
         rich_help_panel=COMPARISON,
     ),
 ]

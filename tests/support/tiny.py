@@ -674,6 +674,65 @@ def _saved_embedder(folder: Path, model: Any, images: Any) -> Path:
     return folder
 
 
+def owlv2(folder: Path) -> Path:
+    from transformers import Owlv2Config, Owlv2ForObjectDetection, Owlv2ImageProcessorPil
+
+    config = Owlv2Config(
+        text_config=_embedder(max_position_embeddings=48, bos_token_id=256, eos_token_id=257),
+        vision_config=_embedder(image_size=32, patch_size=8),
+        projection_dim=32,
+    )
+    images = Owlv2ImageProcessorPil(size={"height": 32, "width": 32})
+    return _saved_detector(folder, Owlv2ForObjectDetection(config), images, 48)
+
+
+def grounding_dino(folder: Path) -> Path:
+    from transformers import (
+        BertConfig,
+        GroundingDinoConfig,
+        GroundingDinoForObjectDetection,
+        GroundingDinoImageProcessorPil,
+        SwinConfig,
+    )
+
+    backbone = SwinConfig(
+        image_size=32,
+        embed_dim=8,
+        depths=[1] * 4,
+        num_heads=[1] * 4,
+        window_size=2,
+        out_indices=[2, 3, 4],
+    )
+    words = BertConfig(
+        vocab_size=300,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        pad_token_id=256,
+    )
+    config = GroundingDinoConfig(
+        backbone_config=backbone,
+        text_config=words,
+        num_queries=12,
+        encoder_layers=1,
+        decoder_layers=2,
+        encoder_ffn_dim=32,
+        decoder_ffn_dim=32,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        d_model=32,
+    )
+    images = GroundingDinoImageProcessorPil(size={"shortest_edge": 128, "longest_edge": 192})
+    return _saved_detector(folder, GroundingDinoForObjectDetection(config), images, 256)
+
+
+def _saved_detector(folder: Path, model: Any, images: Any, longest: int) -> Path:
+    for part in (model, byte_tokenizer(model_max_length=longest), images):
+        part.save_pretrained(folder)
+    return folder
+
+
 def text_only(folder: Path) -> Path:
     """A language model that has no eyes."""
     from transformers import LlamaConfig, LlamaForCausalLM

@@ -4,6 +4,7 @@
     vqascore:MODEL     probability of "yes", from another vision-language model (Lin et al., 2024)
     clipscore:MODEL    cosine of image and text, by a CLIP or SigLIP (Hessel et al., 2021)
     ocr, ocr-exact     whether quoted text of the request can be read in the image
+    detect:MODEL       whether a zero-shot detector finds what the prompt's columns ask for
     command:LINE       whatever the user's own program prints
 
 Each is a class as `gcr.core.records.Evaluator` has it. Other distributions add theirs with an entry
@@ -39,6 +40,7 @@ BUILT_IN = {
         "clipscore": "clipscore:ClipScore",
         "ocr": "ocr:Ocr",
         "ocr-exact": "ocr:OcrExact",
+        "detect": "detect:Detect",
         "command": "command:Command",
         TRUTH: "truth:Truth",
     }.items()
@@ -130,8 +132,9 @@ def choose(text: str | None, generators: Iterable[str]) -> Choice:
         raise UsageError(f"--evaluator {text!r} is not whole", f"{whole}; there are {choices()}")
     if name == TRUTH and foreign:
         raise UsageError(f"truth cannot read what {foreign[0]} draws", f"--evaluator {choices()}")
-    models = [_from_anywhere(model) for model in kind.models(argument)]
-    return Choice(name, ",".join(models) or argument)
+    models = kind.models(argument)
+    parts = [argument] if argument in models else argument.split(",")
+    return Choice(name, ",".join(_from_anywhere(p) if p in models else p for p in parts))
 
 
 def _from_anywhere(model: str) -> str:

@@ -22,6 +22,8 @@ from gcr.hub.checkpoints import named_errors
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from PIL.Image import Image
+
 logger = logging.getLogger(__name__)
 
 BATCH = 16
@@ -96,10 +98,17 @@ class ClipScore(Evaluator):
         for sample in samples:
             with imagefile.opened(sample.image) as image:
                 shown.append(image.convert("RGB"))
-        pixels = self._images(images=shown, return_tensors="pt")
+        seen, read = self.embedded(shown, [sample.prompt for sample in samples])
+        return [float(cosine) for cosine in torch.cosine_similarity(seen, read)]
+
+    def embedded(self, images: Sequence[Image], texts: Sequence[str]) -> tuple[Any, Any]:
+        """Images in RGB and texts in the space they share: two tensors, (number, dimensions)."""
+        import torch
+
+        pixels = self._images(images=list(images), return_tensors="pt")
         # SigLIP was trained on texts that are padded to their full length.
         tokens = self._tokenizer(
-            [sample.prompt for sample in samples],
+            list(texts),
             padding="max_length",
             max_length=self._limit,
             truncation=True,
@@ -108,8 +117,7 @@ class ClipScore(Evaluator):
         device = self._model.device
         with working(), torch.inference_mode():
             seen = self._model(**pixels.to(device), **tokens.to(device))
-        cosines = torch.cosine_similarity(seen.image_embeds, seen.text_embeds)
-        return [float(cosine) for cosine in cosines]
+        return seen.image_embeds, seen.text_embeds
 
     def _warn_of_length(self, prompts: Sequence[str]) -> None:
         read = self._tokenizer(list(dict.fromkeys(prompts))).input_ids
