@@ -16,6 +16,7 @@ from gcr.engine import batching, single
 from gcr.engine import plan as plans
 from gcr.engine.machine import ThisMachine
 from gcr.engine.plan import SIZE
+from gcr.results import benchmarks, scorers
 from gcr.results.report import with_page
 from gcr.settings.resolving import resolve
 
@@ -103,6 +104,8 @@ def compare(  # noqa: PLR0913 - each for itself
     equal: str = "images",
     by: str = "",
     force: bool = False,
+    benchmark: str = "",
+    scores: Sequence[Path | str] = (),
     into: Path | str | None = None,
     wildcards: Path | str | None = None,
     literal: bool = False,
@@ -122,6 +125,8 @@ def compare(  # noqa: PLR0913 - each for itself
     equal: `images` (of `max_images`, by default 8) or `seconds` (of `max_seconds`).
     by: the column of categories.
     force: let the critic that steered be the evaluator.
+    benchmark: for whose scorer the arms are laid out, such as `geneval`.
+    scores: files that this scorer wrote, each as `ARM=FILE`; prompts is the comparison's folder.
     into: the comparison's folder. The others: as in `batch`.
 
     Prompts that fail raise nothing: see `failed` of each arm. Raises GcrError; on Ctrl-C
@@ -129,16 +134,31 @@ def compare(  # noqa: PLR0913 - each for itself
     """
     folder = None if into is None else Path(into)
     paths = [item for item in _listed(prompts) if isinstance(item, Path)]
+    if scores:
+        options = {**flags, "benchmark": benchmark, "by": by, "into": into}
+        files = [str(file) for file in scores]
+        return scorers.take(paths, files, options, evaluator=evaluator, emit=on_event)
     if paths and drawn_folders.are(paths):
+        options = {**flags, "benchmark": benchmark or None}
         return drawn_folders.compare(
-            paths, flags, evaluator=evaluator, by=by, force=force, into=folder, emit=on_event
+            paths, options, evaluator=evaluator, by=by, force=force, into=folder, emit=on_event
         )
     reading = plans.Reading(column, wildcards, literal, skip_bad)
     plan = plans.make(prompts, comparing.shared(flags, equal), reading)
+    if benchmark:
+        benchmarks.check(benchmark, plan.jobs)
     contest = comparing.prepare(
-        plan, evaluator=evaluator, arms=arms, equal=equal, by=by, force=force
+        plan,
+        evaluator=evaluator,
+        arms=arms,
+        equal=equal,
+        by=by,
+        force=force,
+        benchmark=benchmark,
     )
-    return comparing.run(contest, folder, wave, emit=on_event)
+    comparison = comparing.run(contest, folder, wave, emit=on_event)
+    scorers.laid_out(comparison)
+    return comparison
 
 
 def _listed(prompts: Path | str | Sequence[Path | str]) -> list[Path | str]:

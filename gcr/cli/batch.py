@@ -101,7 +101,7 @@ Layout = Annotated[
     typer.Option(
         metavar="NAME",
         help="At the end also write raw and refined images as a benchmark's scorer reads them: "
-        "geneval, geneval2, unigenbench or t2i-compbench (gcr export does it later).",
+        "geneval, geneval2, unigenbench, t2i-compbench or dpg (gcr export does it later).",
         rich_help_panel=BATCH,
     ),
 ]

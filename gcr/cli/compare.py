@@ -15,6 +15,7 @@ from gcr.errors import BatchError
 if TYPE_CHECKING:
     from gcr.comparison.measuring import Comparison
     from gcr.core.events import Consumer
+    from gcr.ui.comparison_terminal import CompareTerminal
 
 COMPARISON = "Comparison"
 
@@ -75,6 +76,26 @@ Force = Annotated[
     ),
 ]
 
+Benchmark = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Lay the arms out for the scorer of this benchmark, whose published prompt file FILE "
+        "is: geneval, geneval2, unigenbench, t2i-compbench or dpg. It is an evaluator then.",
+        rich_help_panel=COMPARISON,
+    ),
+]
+ScoreFiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--scores",
+        metavar="[ARM=]FILE",
+        help="Take back what the scorer of --benchmark wrote for an arm of FILE, which is the "
+        "comparison's folder; can be given again.",
+        rich_help_panel=COMPARISON,
+    ),
+]
+
 
 @settings_but("strategy", "compare")
 def compare(
@@ -85,6 +106,8 @@ def compare(
     equal: Equal = "images",
     by: By = "",
     force: Force = False,
+    benchmark: Benchmark = "",
+    scores: ScoreFiles = None,
     into: batch.Into = None,
     wildcards: batch.Wildcards = None,
     literal: batch.Literal = False,
@@ -110,17 +133,31 @@ def compare(
     from gcr.comparison import comparing, drawn_folders
     from gcr.comparison.arms import USUAL
     from gcr.engine import plan as plans
+    from gcr.results import benchmarks, scorers
 
+    if scores:
+        given = {**flags, "arm": arms, "benchmark": benchmark, "by": by, "into": into}
+        take = partial(scorers.take, files, scores, given, evaluator=evaluators)
+        work(lambda emit, _: take(emit=emit), as_json=as_json, quiet=quiet, lay_out=False)
+        return
     if drawn_folders.are(files):
-        given = {**flags, "arm": arms}
+        given = {**flags, "arm": arms, "benchmark": benchmark or None}
         again = partial(drawn_folders.compare, files, given, into=into, evaluator=evaluators, by=by)
         work(lambda emit, _: again(force=force, emit=emit), as_json=as_json, quiet=quiet)
         return
     settings = comparing.shared(flags, equal)
     reading = plans.Reading(column, wildcards, literal, skip_bad)
     plan = plans.make(files, settings, reading)
+    if benchmark:
+        benchmarks.check(benchmark, plan.jobs)
     contest = comparing.prepare(
-        plan, arms=arms or USUAL, equal=equal, evaluator=evaluators, by=by, force=force
+        plan,
+        arms=arms or USUAL,
+        equal=equal,
+        evaluator=evaluators,
+        by=by,
+        force=force,
+        benchmark=benchmark,
     )
     work(
         lambda emit, stop: comparing.run(contest, into, wave, emit=emit, stop=stop),
@@ -130,9 +167,16 @@ def compare(
 
 
 def work(
-    act: "Callable[[Consumer, Callable[[], bool]], Comparison]", *, as_json: bool, quiet: bool
+    act: "Callable[[Consumer, Callable[[], bool]], Comparison]",
+    *,
+    as_json: bool,
+    quiet: bool,
+    lay_out: bool = True,
 ) -> None:
-    """Do a comparison under the eyes of whoever is at the terminal, and print what came of it."""
+    """Do a comparison under the eyes of whoever is at the terminal, and print what came of it.
+
+    lay_out: for the scorers that are among its evaluators.
+    """
     from gcr.comparison.folder import NAME, CompareInterrupted
     from gcr.core.events import ignore
     from gcr.ui.comparison_terminal import CompareTerminal
@@ -158,8 +202,18 @@ def work(
         terminal.tell(comparison)
     batch.each_of(
         lambda: _check(comparison),
+        lambda: _lay_out(comparison, terminal) if lay_out else None,
         lambda: batch.show(comparison.path.parent, "all of it", terminal),
     )
+
+
+def _lay_out(comparison: "Comparison", terminal: "CompareTerminal | None") -> None:
+    from gcr.results import scorers
+
+    lines = [line for layout in scorers.laid_out(comparison) for line in layout.said()]
+    if terminal:
+        for line in lines:
+            terminal.say(line)
 
 
 def _check(comparison: "Comparison") -> None:

@@ -20,8 +20,8 @@ Form = Annotated[
     typer.Option(
         "--format",
         metavar="NAME",
-        help="A benchmark's scorer (geneval, geneval2, unigenbench, t2i-compbench), or pairs for "
-        "preference training (preference, pick-a-pic).",
+        help="A benchmark's scorer (geneval, geneval2, unigenbench, t2i-compbench, dpg), or pairs "
+        "for preference training (preference, pick-a-pic).",
     ),
 ]
 Output = Annotated[

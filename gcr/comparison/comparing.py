@@ -16,9 +16,10 @@ from gcr.comparison import arms as kinds
 from gcr.comparison import evaluators
 from gcr.comparison import folder as comparefolder
 from gcr.comparison.arms import Arm, Models
+from gcr.comparison.evaluators import Choice
 from gcr.comparison.figures import category_column
 from gcr.comparison.folder import CompareInterrupted, Contest
-from gcr.comparison.measuring import About, Comparison, conclude
+from gcr.comparison.measuring import About, Comparison, conclude, take
 from gcr.core.events import Consumer, ignore
 from gcr.core.records import Task
 from gcr.engine.machine import ThisMachine
@@ -75,18 +76,30 @@ def prepare(  # noqa: PLR0913 - each for itself
     equal: str,
     by: str,
     force: bool,
+    benchmark: str = "",
 ) -> Contest:
-    """What is to be compared, checked. Raises UsageError, and ModelError for an evaluator."""
+    """What is to be compared, checked. Raises UsageError, and ModelError for an evaluator.
+
+    benchmark: whose own scorer is an evaluator, too, or the only one.
+    """
     names = tuple(dict.fromkeys(arms))
     for name in names:
         if name not in kinds.NAMES:
             raise UsageError(f"no arm named {name!r}", f"there are: {', '.join(kinds.NAMES)}")
-    choices = evaluators.chosen(evaluator, [plan.settings.generator])
+    official = (Choice(evaluators.SCORES, benchmark),) if benchmark else ()
+    choices: tuple[Choice, ...] = official
+    if evaluator or not benchmark:
+        choices = evaluators.chosen(evaluator, [plan.settings.generator]) + official
+    _check(plan, [choice for choice in choices if choice not in official], force=force)
+    column = category_column([job.extra for job in plan.jobs], by)
+    return Contest(plan, names, choices, equal, column)
+
+
+def _check(plan: Plan, choices: Sequence[Choice], *, force: bool = False) -> None:
+    """Raise what can be known to be wrong with evaluators before anything is drawn."""
     tasks = [Task(job.prompt, job.extra) for job in plan.jobs]
     for choice in choices:
         evaluators.check(choice, tasks, [plan.settings.critic], force=force)
-    column = category_column([job.extra for job in plan.jobs], by)
-    return Contest(plan, names, choices, equal, column)
 
 
 def run(
@@ -111,7 +124,20 @@ def run(
         for one in own.values():  # a folder is made for what can be drawn
             models.parts(one, emit)
     folder = into or plan.new_folder()
-    about = About(
+    about = _begun(folder, contest)
+    try:
+        kinds.play(own, folder, models, Pace(wave), emit, stop)
+        del models  # an evaluator may need their room
+        arms = [Arm.read(name, folder / name) for name in contest.arms]
+        return conclude(about, contest.asked, arms, emit, started)
+    except KeyboardInterrupt as interruption:
+        raise CompareInterrupted(folder) from interruption
+
+
+def _begun(folder: Path, contest: Contest) -> About:
+    """Write down what is compared, and say it."""
+    plan = contest.plan
+    return About(
         folder=folder,
         **comparefolder.begin(folder, contest),
         files=plan.files,
@@ -121,13 +147,6 @@ def run(
         equal=contest.equal,
         budget=contest.budget,
     )
-    try:
-        kinds.play(own, folder, models, Pace(wave), emit, stop)
-        del models  # an evaluator may need their room
-        arms = [Arm.read(name, folder / name) for name in contest.arms]
-        return conclude(about, contest.asked, arms, emit, started)
-    except KeyboardInterrupt as interruption:
-        raise CompareInterrupted(folder) from interruption
 
 
 def _joined(contest: Contest, into: Path | None) -> Contest:
@@ -157,16 +176,55 @@ def resume(
         may come from anywhere, and is not to say what is run.
     Raises as `compare` does.
     """
+    contest = contest_of(path, evaluator, "resume", **here)
+    return run(contest, path, wave, emit=emit, stop=stop)
+
+
+def contest_of(
+    path: Path,
+    evaluator: str | Sequence[str] | None,
+    command: str,
+    **here: Unpack[ResumeOptions],
+) -> Contest:
+    """The contest of a folder, with its evaluators or those that are given.
+
+    command: that is to be given again with what only its user may say. Raises UsageError, and
+    ModelError for an evaluator.
+    """
     contest = comparefolder.found(path, **here)
     known = contest.evaluators
+    official = tuple(choice for choice in known if choice.name == evaluators.SCORES)
     lines = [choice.model for choice in known if not evaluators.names_models(choice)]
     if evaluator:
         given = evaluators.chosen(evaluator, [contest.plan.settings.generator])
-        contest = replace(contest, evaluators=given)
+        _check(contest.plan, [choice for choice in given if choice not in known])
+        contest = replace(contest, evaluators=given + official)
     elif lines:
-        again = " ".join(f"--evaluator {shlex.quote(str(choice))}" for choice in known)
+        words = [shlex.quote(str(choice)) for choice in known if choice not in official]
+        again = " ".join(f"--evaluator {word}" for word in words)
         raise UsageError(
             f"{path} measures with a command line: {lines[0]}",
-            f"if it is yours: gcr resume {path} {again}",
+            f"if it is yours: gcr {command} {path} {again}",
         )
-    return run(contest, path, wave, emit=emit, stop=stop)
+    return contest
+
+
+def scored(
+    path: Path,
+    contest: Contest,
+    scores: Mapping[tuple[str, str], float],
+    benchmark: str,
+    emit: Consumer = ignore,
+) -> Comparison:
+    """What came of a comparison that was drawn, with scores of a benchmark's own scorer.
+
+    scores: by arm and prompt id. Raises as `resume` does.
+    """
+    started = time.perf_counter()
+    arms = [Arm.read(name, path / name) for name in contest.arms]
+    about = _begun(path, contest)
+    try:
+        take(scores, arms, Choice(evaluators.SCORES, benchmark), path)
+        return conclude(about, contest.asked, arms, emit, started)
+    except KeyboardInterrupt as interruption:
+        raise CompareInterrupted(path) from interruption

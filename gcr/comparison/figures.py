@@ -198,31 +198,31 @@ def figures(asked: Sequence[Asked], arms: Sequence[Arm], scores: Scored, folder:
     return Figures(told, pairs, tuple(prompts), tuple(suspects), tuple(suspicions))
 
 
-def opinion(choice: Choice, label: str, told: Figures) -> Opinion:
-    """What of an evaluator's figures is its own. told: `figures` of its scores."""
+def opinion(choice: Choice, label: str, all_figures: Figures) -> Opinion:
+    """What of an evaluator's figures is its own. all_figures: `figures` of its scores."""
     return Opinion(
         evaluator=choice.as_json(),
         label=label,
-        means={arm.name: arm.mean for arm in told.arms},
-        pairs=told.pairs,
+        means={arm.name: arm.mean for arm in all_figures.arms},
+        pairs=all_figures.pairs,
         scores={
             prompt.id: {name: shown.score for name, shown in prompt.arms.items()}
-            for prompt in told.prompts
+            for prompt in all_figures.prompts
         },
     )
 
 
 def agreements(scored: Mapping[str, Scored]) -> list[Agreement]:
     """How far each two evaluators agree. scored: their scores, by their labels."""
-    found = []
+    agreements = []
     for (first, ours), (second, theirs) in combinations(scored.items(), 2):
         by_prompt: dict[str, list[tuple[float, float]]] = {}
         for place in ours.keys() & theirs.keys():
             by_prompt.setdefault(place[1], []).append((ours[place], theirs[place]))
         # In one order, so that the same scores have the same interval.
         concord = statistics.concord([by_prompt[id_] for id_ in sorted(by_prompt)])
-        found.append(Agreement(**asdict(concord), first=first, second=second))
-    return found
+        agreements.append(Agreement(**asdict(concord), first=first, second=second))
+    return agreements
 
 
 def agreed(agreement: Agreement) -> str:
@@ -231,9 +231,10 @@ def agreed(agreement: Agreement) -> str:
     ordered = agreement.alike + agreement.opposite
     if agreement.tau is None or not ordered:
         return f"{both} order no two images of a prompt both"
-    told = f"{both} order {agreement.alike} of {count(ordered, 'pair')} of images alike"
+    share = f"{agreement.alike} of {count(ordered, 'pair')} of images alike"
     interval = ", 95% interval {:+.2f} to {:+.2f}".format(*agreement.interval or (0, 0))
-    return f"{told} (tau {agreement.tau:+.2f}{interval if agreement.interval else ''})"
+    numbers = f"tau {agreement.tau:+.2f}{interval if agreement.interval else ''}"
+    return f"{both} order {share} ({numbers})"
 
 
 def _shown(arm: Arm, id_: str, scores: Scored, folder: Path) -> Shown:

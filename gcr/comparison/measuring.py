@@ -142,12 +142,12 @@ def conclude(
         }
     finally:
         emit(WorkFinished())
-    told = [figures(asked, arms, scores, about.folder) for scores in scored.values()]
+    by_evaluator = [figures(asked, arms, scores, about.folder) for scores in scored.values()]
     comparison = Comparison(
         about,
         round(time.perf_counter() - began, 3),
-        *told[0],
-        others=tuple(map(opinion, about.evaluators[1:], list(scored)[1:], told[1:])),
+        *by_evaluator[0],
+        others=tuple(map(opinion, about.evaluators[1:], list(scored)[1:], by_evaluator[1:])),
         agreement=tuple(agreements(scored)),
     )
     comparison.write()
@@ -161,7 +161,8 @@ def measured(
 
     Raises GcrError where the evaluator fails; what it said before is on disk in `folder`.
     """
-    read = evaluators.kind_of(choice.name).columns
+    measures = choice.name != evaluators.SCORES
+    read = evaluators.kind_of(choice.name).columns if measures else ()
     samples = {
         (arm.name, one.id): Sample(
             f"{arm.name}/{one.id}",
@@ -176,16 +177,30 @@ def measured(
     keys = {place: _key(choice, sample) for place, sample in samples.items()}
     known = Scores(folder)
     left = {keys[place]: sample for place, sample in samples.items()}
-    _measure({k: sample for k, sample in left.items() if k not in known.all}, choice, known, emit)
-    scored = {place: known.all[key] for place, key in keys.items()}
+    if measures:
+        left = {key: sample for key, sample in left.items() if key not in known.all}
+        _measure(left, choice, known, emit)
+    scored = {place: known.all.get(key) for place, key in keys.items()}
     if without := {id_ for (_, id_), score in scored.items() if score is None}:
-        emit(
-            Notice(
-                f"{choice.name} has nothing to measure in {len(without)} of "
-                f"{count(len(asked), 'prompt')}, which count neither for nor against an arm"
-            )
-        )
+        (label,) = labels([choice])
+        lacks = f"{label} has nothing to measure in" if measures else f"no score by {label} for"
+        prompts = f"{len(without)} of {count(len(asked), 'prompt')}"
+        emit(Notice(f"{lacks} {prompts}, which count neither for nor against an arm"))
     return {place: score for place, score in scored.items() if score is not None}
+
+
+def take(
+    scored: Mapping[tuple[str, str], float], arms: Sequence[Arm], choice: Choice, folder: Path
+) -> None:
+    """Write down scores that somebody else gave, by arm and prompt id, for `measured` to find."""
+    known = Scores(folder)
+    by_name = {arm.name: arm for arm in arms}
+    for (name, id_), score in scored.items():
+        arm = by_name[name]
+        if (image := arm.image(id_)) is not None:
+            key = _key(choice, Sample(id_, arm.results[id_].prompt, image))
+            if known.all.get(key) != score:
+                known.add(key, score)
 
 
 def _key(choice: Choice, sample: Sample) -> Key:

@@ -4,6 +4,7 @@
     geneval2       image_paths.json: {prompt: path}, 00000.png
     unigenbench    0_0.png: the prompt's index and the image's number
     t2i-compbench  samples/a red cat_000000.png: the prompt itself and a running number
+    dpg            0.png: the prompt's id
 
 A layout is written twice: `raw` has the image of the request as it is, `refined` the best image of
 the same run, so that a scorer compares the two on equal prompts and seeds. A prompt that failed is
@@ -51,6 +52,9 @@ class Layout:
             in it by their places.
         images: how many of each prompt the scorer reads; 0: as many as there are.
         every: whether the scorer fails on a prompt of its own file that has no image.
+        single: whether there is one image of each prompt.
+        counted: whether a scorer counts images instead of reading their numbers, so that no number
+            may be left out.
     """
 
     check: Callable[[Sequence[Job]], None]
@@ -58,6 +62,8 @@ class Layout:
     texts: Callable[[Path, Mapping[int, Job]], Mapping[str, object]] = lambda _folder, _jobs: {}
     images: int = 0
     every: bool = False
+    single: bool = False
+    counted: bool = False
 
 
 def check(form: str, jobs: Sequence[Job]) -> None:
@@ -149,6 +155,23 @@ def _t2i_compbench_image(job: Job, place: int, number: int, images: int) -> str:
     return f"samples/{words}_{place * images + number:06}.png"
 
 
+def _check_dpg(jobs: Sequence[Job]) -> None:
+    """The ids must be the benchmark's, from files' names or its table, and not row numbers."""
+    for job in jobs:
+        stem = Path(job.place.partition(", line ")[0].partition(", row ")[0]).stem
+        if job.id in {"", ".", ".."} or not ("proposition_id" in job.extra or stem == job.id):
+            raise UsageError(
+                f"{job.place}: dpg needs the benchmark's own ids",
+                "take its folder of prompts, or dpg_bench.csv",
+            )
+        if "." in job.id or "/" in job.id:
+            raise UsageError(
+                f"{job.place}: dpg reads the id from the image's file name, which {job.id!r} "
+                "cannot be",
+                'take an id without "." and "/"',
+            )
+
+
 LAYOUTS: Mapping[str, Layout] = {
     # github.com/djghosh13/geneval, evaluation/evaluate_images.py
     "geneval": Layout(
@@ -162,6 +185,7 @@ LAYOUTS: Mapping[str, Layout] = {
         lambda _job, place, _number, _images: f"{place:05}.png",
         _geneval2_paths,
         every=True,
+        single=True,
     ),
     # github.com/CodeGoat24/UniGenBench, eval/*_eval.py --data_path
     "unigenbench": Layout(
@@ -171,7 +195,9 @@ LAYOUTS: Mapping[str, Layout] = {
         every=True,
     ),
     # github.com/Karine-Huang/T2I-CompBench, BLIPvqa_eval, UniDet_eval, CLIPScore_eval
-    "t2i-compbench": Layout(_check_t2i_compbench, _t2i_compbench_image),
+    "t2i-compbench": Layout(_check_t2i_compbench, _t2i_compbench_image, counted=True),
+    # github.com/TencentQQGYLab/ELLA, dpg_bench/compute_dpg_bench.py, with PIC_NUM=1
+    "dpg": Layout(_check_dpg, lambda job, _place, _number, _images: f"{job.id}.png", single=True),
 }
 
 
@@ -241,13 +267,13 @@ def export(paths: Sequence[Path], form: str, output: Path | None = None) -> Expo
     """
     batches = [BatchFolder.open(path) for path in paths]
     jobs = _common_jobs(batches)
-    if len(batches) > 1 and form == "geneval2":
-        raise UsageError("geneval2 has one image of each prompt", "name one batch")
     check(form, jobs)
+    if len(batches) > 1 and LAYOUTS[form].single:
+        raise UsageError(f"{form} has one image of each prompt", "name one batch")
     if output is None and len(batches) > 1:
         raise UsageError("several batches, and no --output", "name the layout's folder")
     folder = output or paths[0] / form
-    _check_ours(folder, form, batches)
+    check_ours(folder, form, _names(batches))
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with turn(folder):  # shards of one batch may end at the same time
@@ -273,13 +299,16 @@ def _common_jobs(batches: Sequence[BatchFolder]) -> tuple[Job, ...]:
     return first.jobs
 
 
-def _check_ours(folder: Path, form: str, batches: Sequence[BatchFolder]) -> None:
-    """Raise UsageError for a folder that holds anything but this layout of these batches."""
+def check_ours(folder: Path, form: str, names: Sequence[str]) -> None:
+    """Raise UsageError for a folder that holds anything but this layout of these batches.
+
+    names: of the batches, as the layout's record has them.
+    """
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     try:
         record = structured.record(folder / NAME)
-        is_ours = (record["format"], record["batches"]) == (form, _names(batches))
+        is_ours = (record["format"], record["batches"]) == (form, list(names))
     except (OSError, ValueError, KeyError, TypeError):
         is_ours = False
     if not is_ours:
@@ -304,20 +333,42 @@ def _write(
     if not done:
         raise GcrError("no prompt is done, so there is no image to export", "finish the batch")
     record = {"format": form, "batches": _names(batches), "left_out": left_out}
-    write(folder / NAME, _json(record))
+    ids = [job.id for job in done.values()]
+    both = list(zip(batches, results, strict=True))
+    sides = {
+        RAW: [{i: b.path / r[i].folder / image_name(0, 0) for i in ids} for b, r in both],
+        REFINED: [{i: b.path / r[i].best_image for i in ids} for b, r in both],
+    }
+    fill(folder, form, done, sides, record)
+    return Exported(form, folder, len(done), len(batches), left_out)
+
+
+def fill(
+    folder: Path,
+    form: str,
+    done: Mapping[int, Job],
+    sides: Mapping[str, Sequence[Mapping[str, Path]]],
+    record: Mapping[str, object],
+) -> None:
+    """Write a layout that stands several times in a folder, or add to it.
+
+    Arguments:
+        folder: that all of it is in.
+        form: the layout, one of LAYOUTS.
+        done: the prompts that are in it, by their places.
+        sides: for each subfolder, for each image of a prompt, the image's path by the prompt's id.
+        record: what the layout says of itself.
+    """
     layout = LAYOUTS[form]
-    for place, job in done.items():
-        for number, (batch, by_id) in enumerate(zip(batches, results, strict=True)):
-            result = by_id[job.id]
-            below = layout.image(job, place, number, len(batches))
-            raw = batch.path / result.folder / image_name(0, 0)
-            _link(raw, folder / RAW / below, folder)
-            _link(batch.path / result.best_image, folder / REFINED / below, folder)
-    for side in (RAW, REFINED):
+    write(folder / NAME, _json(record))
+    for side, images in sides.items():
+        for place, job in done.items():
+            for number, image in enumerate(images):
+                below = layout.image(job, place, number, len(images))
+                _link(image[job.id], folder / side / below, folder)
         for below, content in layout.texts(folder / side, done).items():
             check_inside(folder, (folder / side / below).parent)
             write(folder / side / below, _json(content))
-    return Exported(form, folder, len(done), len(batches), left_out)
 
 
 def _names(batches: Sequence[BatchFolder]) -> list[str]:

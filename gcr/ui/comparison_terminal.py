@@ -87,12 +87,15 @@ class CompareTerminal(BatchTerminal):
     def _others(self, comparison: Comparison) -> None:
         """What the evaluators say that do not decide, and how far all agree."""
         for other in comparison.others:
+            if set(other.means.values()) == {None}:
+                continue  # its scorer is still to be run
             whole = [pair for pair in other.pairs if pair.category is None]
             self._pairs(f"by {plain(other.label)}", whole)
-        if comparison.agreement:
+        lines = [agreed(one) for one in comparison.agreement if one.prompts]
+        if lines:
             self._line(Text())
-        for agreement in comparison.agreement:
-            self._line(Text(plain(agreed(agreement))))
+        for words in lines:
+            self._line(Text(plain(words)))
 
     def _suspects(self, comparison: Comparison) -> None:
         """Where the critic was pleased and the evaluator was not, more often than by chance."""

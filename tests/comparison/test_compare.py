@@ -400,6 +400,8 @@ def test_evaluators_are_remembered_and_may_be_changed(panel):
         "command:contrary and command:none order no two images of a prompt both"
     )
     assert comparing.resume(Path("c"), evaluator="command:x").others == ()
+    with pytest.raises(UsageError, match="is the critic that steers"):
+        comparing.resume(Path("c"), evaluator="vqascore:pocket:critic")
 
 
 def test_folders_are_measured_by_several_evaluators_too(panel):

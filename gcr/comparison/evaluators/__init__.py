@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 GROUP = "gcr.evaluators"
 """The group of entry points that evaluators of other distributions are in."""
 TRUTH = "truth"
+SCORES = "scores"
+"""Scores that are taken from the result files of a benchmark's own scorer, which users run."""
 BUILT_IN = {
     name: EntryPoint(name, f"{__name__}.{place}", GROUP)
     for name, place in {
@@ -85,7 +87,7 @@ def kind_of(name: str) -> type[Evaluator]:
     """The class behind a name. Raises UsageError where there is none, GcrError for a broken one."""
     points = [BUILT_IN[name]] if name in BUILT_IN else []
     points += entry_points(group=GROUP, name=name)
-    if not points:
+    if name == SCORES or not points:
         near = nearest(name, names())
         hint = f"did you mean {near}? " if near else ""
         raise UsageError(f"no evaluator named {name!r}", f"{hint}there are {choices()}")
@@ -111,8 +113,11 @@ def chosen(given: str | Sequence[str] | None, generators: Collection[str]) -> tu
 
 def labels(choices: Sequence[Choice]) -> list[str]:
     """What tells evaluators apart: their names, with what they take where two have the same."""
-    called = [choice.name for choice in choices]
-    return [c.name if called.count(c.name) == 1 else str(c) for c in choices]
+    called = [choice.model if choice.name == SCORES else choice.name for choice in choices]
+    return [
+        name if called.count(name) == 1 else str(choice)
+        for name, choice in zip(called, choices, strict=True)
+    ]
 
 
 def choose(text: str | None, generators: Iterable[str]) -> Choice:
@@ -145,7 +150,9 @@ def _from_anywhere(model: str) -> str:
 
 def names_models(choice: Choice) -> bool:
     """Whether all that it takes is checkpoints, and none of it the user's own words."""
-    return not choice.model or bool(kind_of(choice.name).models(choice.model))
+    if not choice.model or choice.name == SCORES:
+        return True
+    return bool(kind_of(choice.name).models(choice.model))
 
 
 def check(

@@ -83,7 +83,7 @@ class Box(NamedTuple):
         return max(0.0, self.right - self.left) * max(0.0, self.bottom - self.top)
 
 
-Found = Mapping[str, Sequence[Box]]
+Detections = Mapping[str, Sequence[Box]]
 """The boxes of each class, the surest first."""
 
 
@@ -155,11 +155,13 @@ def _need(entry: object, before: int) -> Need:
 # Whether it is seen
 
 
-def is_right(question: Question, found: Found, color_of: Callable[[Box, str], str]) -> bool:
-    """Whether what was found is what has to be seen. color_of: a box that holds a class."""
+def is_right(
+    question: Question, detections: Detections, color_of: Callable[[Box, str], str]
+) -> bool:
+    """Whether all that has to be seen was detected. color_of: a box that holds a class."""
     groups: list[Sequence[Box]] = []
     for need in question.needs:
-        boxes = found.get(need.kind, ())[: need.count]
+        boxes = detections.get(need.kind, ())[: need.count]
         if len(boxes) < need.count:
             return False
         if need.color and any(color_of(box, need.kind) != need.color for box in boxes):
@@ -169,7 +171,7 @@ def is_right(question: Question, found: Found, color_of: Callable[[Box, str], st
             if any(relation not in relations(b, other) for b in boxes for other in groups[target]):
                 return False
         groups.append(boxes)
-    return all(len(found.get(need.kind, ())) < need.count for need in question.excluded)
+    return all(len(detections.get(need.kind, ())) < need.count for need in question.excluded)
 
 
 def relations(box: Box, other: Box) -> set[str]:
@@ -184,17 +186,17 @@ def relations(box: Box, other: Box) -> set[str]:
     return placed
 
 
-def apart(found: Mapping[str, Iterable[Box]]) -> Found:
+def apart(detections: Mapping[str, Iterable[Box]]) -> Detections:
     """The boxes without those that overlap a surer one of any class, which is the same object."""
     ordered = sorted(
-        ((box, kind) for kind, boxes in found.items() for box in boxes),
+        ((box, kind) for kind, boxes in detections.items() for box in boxes),
         key=lambda pair: -pair[0].score,
     )
     kept: list[tuple[Box, str]] = []
     for box, kind in ordered:
         if all(_overlap(box, other) < OVERLAP for other, _ in kept):
             kept.append((box, kind))
-    return {kind: [box for box, its in kept if its == kind] for kind in found}
+    return {kind: [box for box, kept_kind in kept if kept_kind == kind] for kind in detections}
 
 
 def _overlap(box: Box, other: Box) -> float:
@@ -350,21 +352,22 @@ class Detector:
 
     def boxes(self, pairs: Sequence[tuple[Image, str]], threshold: float) -> list[list[Box]]:
         """The boxes of a class in an image, for each pair of these."""
-        found: dict[int, list[Box]] = {}
-        sizes = {image.size for image, _ in pairs}
-        for size in sizes:  # by itself: what pads a smaller image changes its scores
+        boxes: list[list[Box]] = [[] for _ in pairs]
+        for size in {image.size for image, _ in pairs}:
+            # By itself: what pads a smaller image changes its scores.
             places = [place for place, (image, _) in enumerate(pairs) if image.size == size]
             for start in range(0, len(places), BATCH):
                 batch = places[start : start + BATCH]
-                boxes = self._batch([pairs[place] for place in batch], threshold)
-                found.update(zip(batch, boxes, strict=True))
-        return [found[place] for place in range(len(pairs))]
+                detected = self._batch([pairs[place] for place in batch], threshold)
+                for place, its_boxes in zip(batch, detected, strict=True):
+                    boxes[place] = its_boxes
+        return boxes
 
     def _batch(self, pairs: Sequence[tuple[Image, str]], threshold: float) -> list[list[Box]]:
         import torch
 
-        # Each in the words that its family was trained with, and by itself: a detector that reads
-        # all classes at once gives a box whatever part of the text it likes best.
+        # Each class in the words of its family's training, and by itself: where there are several
+        # in one text, Grounding DINO labels boxes with pieces of it, and not with classes.
         form = "a photo of {} {}" if self._owl else "{} {}"
         texts = [[form.format("an" if kind[0] in "aeiou" else "a", kind)] for _, kind in pairs]
         inputs = self._processor(
@@ -375,15 +378,15 @@ class Detector:
             truncation=True,
         ).to(self._model.device)
         with working(), torch.inference_mode():
-            seen = self._model(**inputs)
-            told = self._processor.post_process_grounded_object_detection(
-                seen, threshold=threshold, target_sizes=[image.size[::-1] for image, _ in pairs]
+            outputs = self._model(**inputs)
+            results = self._processor.post_process_grounded_object_detection(
+                outputs, threshold=threshold, target_sizes=[image.size[::-1] for image, _ in pairs]
             )
-        found = []
-        for one in told:
-            rows = zip(one["boxes"].tolist(), one["scores"].tolist(), strict=True)
-            found.append([Box._make((*corners, score)) for corners, score in rows])
-        return found
+        return [_boxes(result["boxes"].tolist(), result["scores"].tolist()) for result in results]
+
+
+def _boxes(corners: Sequence[Sequence[float]], scores: Sequence[float]) -> list[Box]:
+    return [Box._make((*four, score)) for four, score in zip(corners, scores, strict=True)]
 
 
 class Detect(Evaluator):
@@ -407,16 +410,16 @@ class Detect(Evaluator):
     def check(cls, argument: str, tasks: Sequence[Task]) -> None:
         """Raise UsageError for columns that nobody can read, or where no row asks for anything."""
         setup(argument)
-        asks = False
+        questions = []
         for task in tasks:
             try:
-                asks |= question(task.columns) is not None
+                questions.append(question(task.columns))
             except ValueError as error:
                 raise UsageError(
                     f"detect cannot read what has to be seen for {task.prompt!r}: {error}",
                     "write the columns include and exclude as GenEval's evaluation_metadata.jsonl",
                 ) from error
-        if not asks:
+        if not any(questions):
             raise UsageError(
                 "no prompt has a column include, which says what detect has to look for",
                 "take a prompt file such as GenEval's evaluation_metadata.jsonl",
@@ -430,31 +433,29 @@ class Detect(Evaluator):
         return cls(given, Detector.load(given.model), clip)
 
     def score(self, samples: Sequence[Sample]) -> Iterator[tuple[str, float | None]]:
-        asking: list[tuple[Sample, Question]] = []
-        for sample in samples:
-            if asks := question(sample.columns):
-                asking.append((sample, asks))
-            else:
-                yield sample.id, None
-        for start in range(0, len(asking), BATCH):
-            yield from self._batch(asking[start : start + BATCH])
+        questions = [(sample, question(sample.columns)) for sample in samples]
+        yield from ((sample.id, None) for sample, wanted in questions if wanted is None)
+        answerable = [(sample, wanted) for sample, wanted in questions if wanted is not None]
+        for start in range(0, len(answerable), BATCH):
+            yield from self._batch(answerable[start : start + BATCH])
 
-    def _batch(self, asking: Sequence[tuple[Sample, Question]]) -> Iterator[tuple[str, float]]:
+    def _batch(self, batch: Sequence[tuple[Sample, Question]]) -> Iterator[tuple[str, float]]:
         images = []
-        for sample, _ in asking:
+        for sample, _ in batch:
             with imagefile.opened(sample.image) as image:
                 images.append(image.convert("RGB"))
-        pairs = [(i, kind) for i, (_, asks) in enumerate(asking) for kind in asks.kinds]
-        least = min(self._thresholds)
-        boxes = self._detector.boxes([(images[i], kind) for i, kind in pairs], least)
-        for i, (sample, asks) in enumerate(asking):
-            threshold = self._thresholds[asks.counting]
+        pairs = [(i, kind) for i, (_, question) in enumerate(batch) for kind in question.kinds]
+        boxes = self._detector.boxes(
+            [(images[i], kind) for i, kind in pairs], min(self._thresholds)
+        )
+        for i, (sample, question) in enumerate(batch):
+            threshold = self._thresholds[question.counting]
             sure = {
-                kind: [box for box in found if box.score > threshold]
-                for (place, kind), found in zip(pairs, boxes, strict=True)
+                kind: [box for box in its_boxes if box.score > threshold]
+                for (place, kind), its_boxes in zip(pairs, boxes, strict=True)
                 if place == i
             }
-            right = is_right(asks, apart(sure), partial(self._color, images[i]))
+            right = is_right(question, apart(sure), partial(self._color, images[i]))
             yield sample.id, float(right)
 
     def _color(self, image: Image, box: Box, kind: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gcr.comparison.evaluators import SCORES
 from gcr.comparison.figures import Agreement, agreed
 from gcr.core.phrases import count, duration
 from gcr.errors import GcrError
@@ -124,13 +125,12 @@ def _values(record: dict[str, Any], folder: Path, pictures: Pictures) -> dict[st
         p["id"]: {"anchor": _anchor(place), "prompt": p["prompt"]}
         for place, p in enumerate(record["prompts"])
     }
-    evaluator = record["evaluator"]
     return {
         "id": record["id"],
         "started": record["started"],
         "seconds": record["seconds"],
         "files": names(record["files"]),
-        "evaluator": " ".join(filter(None, (evaluator["name"], evaluator["model"]))),
+        "evaluator": _called(record["evaluator"]),
         "critic": record["critic"],
         "budget": _budget(record["equal"], record["budget"]),
         "arms": [
@@ -141,7 +141,9 @@ def _values(record: dict[str, Any], folder: Path, pictures: Pictures) -> dict[st
         "categories": _by_category([_pair(pair, scale) for pair in pairs if pair["category"]]),
         "scale": scale,
         "others": [_other(other) for other in record.get("others", ())],
-        "agreement": [agreed(Agreement(**one)) for one in record.get("agreement", ())],
+        "agreement": [
+            agreed(Agreement(**both)) for both in record.get("agreement", ()) if both["prompts"]
+        ],
         "suspicions": _suspicions(record),
         "suspects": [{**suspect, **prompts[suspect["id"]]} for suspect in record["suspects"]],
         "choices": gallery.categories,
@@ -149,6 +151,12 @@ def _values(record: dict[str, Any], folder: Path, pictures: Pictures) -> dict[st
         "prompts": gallery.prompts(),
         "groups": {"Settings": record["settings"], "Versions": record["versions"]},
     }
+
+
+def _called(evaluator: dict[str, Any]) -> str:
+    if evaluator["name"] == SCORES:
+        return f"{evaluator['model']}'s own scorer"
+    return " ".join(filter(None, (evaluator["name"], evaluator["model"])))
 
 
 def _scale(pairs: Sequence[dict[str, Any]]) -> Scale:
@@ -160,7 +168,9 @@ def _other(record: dict[str, Any]) -> dict[str, Any]:
     """What an evaluator says that does not decide; its scores have a scale of their own."""
     whole = [pair for pair in record["pairs"] if not pair["category"]]
     scale = _scale(whole)
-    return {**record, "pairs": [_pair(pair, scale) for pair in whole], "scale": scale}
+    measured = any(mean is not None for mean in record["means"].values())
+    pairs = [_pair(pair, scale) for pair in whole]
+    return {**record, "pairs": pairs, "scale": scale, "measured": measured}
 
 
 def _budget(equal: str, budget: float) -> str:
