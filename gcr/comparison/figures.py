@@ -127,7 +127,12 @@ class Suspicion:
 class Opinion:
     """What an evaluator says that does not decide.
 
-    means: of its scores, by the arm's name. scores: by the prompt's id and the arm's name.
+    Attributes:
+        evaluator: as `Choice.as_json` has it.
+        label: what it is called beside the others.
+        means: of its scores, by the arm's name; None without any.
+        pairs: how the arms did against each other.
+        scores: by the prompt's id and the arm's name.
     """
 
     evaluator: Mapping[str, str | None]
@@ -139,7 +144,12 @@ class Opinion:
 
 @dataclass(frozen=True, slots=True)
 class Agreement(Concord):
-    """How far two evaluators agree about the arms, prompt by prompt; they are named by labels."""
+    """How far two evaluators agree about the arms, prompt by prompt.
+
+    Attributes:
+        first: label of an evaluator.
+        second: label of the other.
+    """
 
     first: str
     second: str

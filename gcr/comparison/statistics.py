@@ -201,10 +201,13 @@ Scores = tuple[float, float]
 class Concord:
     """How far two evaluators agree about which of two images of a prompt is better.
 
-    prompts: of which both have scored two images or more. alike: pairs of images that both order,
-    in the same way. opposite: in opposite ways. half: pairs that only one of the two orders.
-    tau: Kendall's tau-b of all these pairs, from -1 to 1; None where either orders none.
-    interval: of tau, 95%, by the bootstrap over prompts; None where it has none.
+    Attributes:
+        prompts: of which both have scored two images or more.
+        alike: pairs of images that both order, in the same way.
+        opposite: pairs that both order, in opposite ways.
+        half: pairs that only one of the two orders.
+        tau: Kendall's tau-b of all these pairs, from -1 to 1; None where either orders none.
+        interval: of tau, 95%, by the bootstrap over prompts; None where nothing varies.
     """
 
     prompts: int

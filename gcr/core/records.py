@@ -419,7 +419,9 @@ class Strategy(Protocol):
 class Task:
     """What images are measured against.
 
-    columns: the other columns of the prompt's row, which may hold what has to be seen.
+    Attributes:
+        prompt: the user's words.
+        columns: the other columns of its row, which may hold what has to be seen.
     """
 
     prompt: str
@@ -430,7 +432,11 @@ class Task:
 class Sample:
     """An image to be measured.
 
-    id: distinct among those measured together. prompt, columns: as in `Task`.
+    Attributes:
+        id: distinct among those measured together.
+        prompt: the user's words.
+        image: its file.
+        columns: those of the prompt's row that the evaluator reads.
     """
 
     id: str
@@ -444,8 +450,9 @@ class Evaluator(Protocol):
 
     A class of this kind is known by a name: `--evaluator NAME`, or `--evaluator NAME:ARGUMENT`.
 
-    takes: what its argument is, in a word such as MODEL; empty where it has none.
-    columns: the columns of a prompt's row that it reads; no others are given to it.
+    Attributes:
+        takes: what its argument is, in a word such as MODEL; empty where it has none.
+        columns: of a prompt's row that it reads; no others are given to it.
     """
 
     takes: ClassVar[str] = ""

@@ -47,7 +47,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LaidOut:
-    """The layout of a comparison: a subfolder for each arm. left_out: prompts, by their ids."""
+    """The layout of a comparison.
+
+    Attributes:
+        form: whose it is, one of LAYOUTS.
+        comparison: the comparison's folder.
+        folder: the layout's, with a subfolder for each arm.
+        arms: their names.
+        prompts: how many are there.
+        left_out: why other prompts are not there, by their ids.
+    """
 
     form: str
     comparison: Path
@@ -142,9 +151,11 @@ def laid_out(comparison: Comparison) -> list[LaidOut]:
 class Row(NamedTuple):
     """What a scorer said of an image.
 
-    key: what tells the image from others of its arm: a path below the arm's folder, or a number.
-    score: None where its scorer has none. path: of the image, as the scorer names it, or empty.
-    prompt: None where the file does not say.
+    Attributes:
+        key: of the image among those of its arm: a path below its folder, or a number.
+        score: None where its scorer has none.
+        path: of the image, as the scorer names it; empty where it does not.
+        prompt: None where the file does not say.
     """
 
     key: str | int
@@ -163,9 +174,14 @@ def take(
 ) -> Comparison:
     """What came of a comparison by its benchmark's own scorer.
 
-    folders: the comparison's, alone. given: the scorer's files, each as `FILE`, or as `ARM=FILE`
-        where file and paths in it do not say which arm it is of. options: of `gcr compare`, of
-        which none has a use. evaluator: as `comparing.resume` has it.
+    Arguments:
+        folders: the comparison's, alone.
+        given: the scorer's files, each as `FILE`, or as `ARM=FILE` where the file's path and those
+            in it do not say which arm it is of.
+        options: of `gcr compare`, of which none has a use here.
+        evaluator: as `comparing.resume` has it.
+        emit: told what happens.
+
     Raises UsageError for files that are not of this comparison.
     """
     if len(folders) != 1:

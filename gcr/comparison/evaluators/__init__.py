@@ -51,9 +51,11 @@ BUILT_IN = {
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """An evaluator that was asked for.
+    """An evaluator that a user named.
 
-    model: its argument, which may be a command line; empty where it takes none.
+    Attributes:
+        name: of its class.
+        model: its argument, which may be a command line; empty where it takes none.
     """
 
     name: str
@@ -160,7 +162,12 @@ def check(
 ) -> None:
     """Raise what can be known to be wrong before anything is drawn.
 
-    tasks: that are to be measured. critics: models that steered. force: let one of them measure.
+    Arguments:
+        choice: the evaluator.
+        tasks: that are to be measured.
+        critics: models that steered.
+        force: let one of them measure.
+
     Raises UsageError; ModelError for a model that is nowhere.
     """
     kind = kind_of(choice.name)

@@ -62,7 +62,7 @@ SIDE = 0.5  # of the distance between their centres
 
 
 class Box(NamedTuple):
-    """Where an object is, in pixels. score: how sure the detector is, 0-1."""
+    """Where an object is, in pixels from the upper left corner, and how sure that is, 0-1."""
 
     left: float
     top: float
@@ -92,9 +92,13 @@ Detections = Mapping[str, Sequence[Box]]
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Objects that have to be seen. color: of each; empty for any.
+    """Objects that have to be seen.
 
-    position: how each is placed to those of an earlier need, and of which, from 0.
+    Attributes:
+        kind: their class, in words.
+        count: how many, at least.
+        color: of each, one of COLORS; empty for any.
+        position: how each is placed to those of an earlier need, and of which, from 0.
     """
 
     kind: str
@@ -105,7 +109,13 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What an image has to show. excluded: of which it must show fewer than their counts."""
+    """What an image has to show.
+
+    Attributes:
+        needs: all of which have to be seen.
+        excluded: of which fewer than their counts may be seen.
+        counting: whether its row is tagged as a question of numbers.
+    """
 
     needs: tuple[Need, ...]
     excluded: tuple[Need, ...] = ()
@@ -282,7 +292,14 @@ def color_by_clip(clip: ClipScore, image: Image, box: Box, kind: str) -> str:
 
 
 class Setup(NamedTuple):
-    """What stands behind `detect:`. Thresholds are 0-1; None: the usual ones."""
+    """What stands behind `detect:`.
+
+    Attributes:
+        model: the detector.
+        clip: that names colours; None: the rule does.
+        threshold: of a box's score, 0-1; None: transformers' default for the detector.
+        counting: of the same, where objects are counted; None: as threshold.
+    """
 
     model: str
     clip: str | None = None
@@ -319,7 +336,11 @@ def _unreadable(argument: str, part: str) -> UsageError:
 
 
 class Detector:
-    """A zero-shot detector and its processor. threshold: transformers' own for its family."""
+    """A zero-shot detector and its processor.
+
+    Attributes:
+        threshold: of a box's score, 0-1, that transformers has by default for its family.
+    """
 
     def __init__(self, model: Any, processor: Any) -> None:
         self._model = model
