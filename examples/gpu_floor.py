@@ -45,7 +45,7 @@ from gcr.critic.local import LocalSpeaker
 from gcr.critic.speaker import Decoding
 from gcr.device import memory, residency
 from gcr.device.residency import GIB
-from gcr.diagnose import bench, tuning
+from gcr.diagnose import bench
 from gcr.drawing import generator as generators
 from gcr.drawing.pipelines import Sampling
 from gcr.storage import runfolder
@@ -378,8 +378,8 @@ def with_gcr(places: tuple[Path, Path], device: str, given: argparse.Namespace) 
         judge.judge([Request(PROMPT)] * count, [image] * count)
 
     curves = {
-        "draw": tuning.curve(bench.timed(draw, drawer.ladder), given.most),
-        "judge": tuning.curve(bench.timed(critique, speaker.ladder), given.most),
+        "draw": bench.measure_curve(bench.timed(draw, drawer.ladder), given.most),
+        "judge": bench.measure_curve(bench.timed(critique, speaker.ladder), given.most),
     }
     found = {
         "round_seconds": a_round,
