@@ -75,7 +75,7 @@ def batch(  # noqa: PLR0913 - each for itself
     into: the batch's folder; one that holds this batch already is gone on with. None: a new one.
     wildcards: the folder of wildcard files.
     literal: leave texts as they are.
-    column: that holds the prompts; None: one that has a usual name.
+    column: the one that holds the prompts; None: one that has a usual name.
     skip_bad: leave out rows that cannot be read.
     wave: runs that advance together.
     shard: `2/3`, part 2 of 3.

@@ -121,7 +121,7 @@ def play(  # noqa: PLR0913, PLR0917 - each for itself
 
     The raw one comes last, because the others draw what it shows; and of these the first are those
     whose critic words a prompt after a round, which the others can do without. Raises as
-    `batching.batch` does.
+    `batching.run` does.
     """
     first, *others = sorted(own, key=lambda name: (name == RAW, not own[name].settings.history))
     for name in (first, *others):

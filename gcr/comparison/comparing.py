@@ -117,7 +117,7 @@ def run(
     started = time.perf_counter()
     contest = _joined(contest, into)
     plan = contest.plan
-    runfolder.check_writable(into or plan.settings.output)
+    runfolder.check_writable(into or plan.settings.output, "--into" if into else "--output")
     own = {name: kinds.plan_of(name, plan) for name in contest.arms}
     models = Models()
     if into is None or not (into / comparefolder.NAME).exists():

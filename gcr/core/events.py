@@ -26,7 +26,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """Models, or a cluster, are being made ready. what: by its name."""
+    """Models, or a cluster, are being made ready. what: the name of what is loaded."""
 
     what: str
 
@@ -77,7 +77,9 @@ class RoundFinished:
 
 @dataclass(frozen=True, slots=True)
 class RunFinished:
-    """A run has come to its end, good or not. folder: where it is, as far as it can be saved."""
+    """A run has come to its end, good or not. folder: its own; the last write may have
+    failed.
+    """
 
     run: Run
     best: Attempt | None

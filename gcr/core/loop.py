@@ -1,7 +1,7 @@
 """The loop: propose, draw, judge, and again, until a rule says stop.
 
 One loop serves one request and ten thousand. It advances a *wave* of runs one phase at a time, so
-that images are drawn and judged in batches and two models can take turns on one device:
+that images are judged in batches and two models can take turns on one device:
 
     propose for all ──▶ draw for all ──▶ judge for all ──▶ reword ──▶ one Step for each run
           ▲                                                                 │
@@ -202,7 +202,7 @@ def _finish(
         longer = replace(run, rounds=(*run.rounds, Round(len(run.rounds), tuple(attempts))))
         longer = replace(longer, stop=rule.reason(longer))
         steps.append(Step(longer, tuple(image.drawing.image for image in images)))
-    *before, last = _reworded(critic, steps, excess) if history else steps
+    *before, last = _reworded(critic, steps, rule, excess) if history else steps
     return [*before, replace(last, last=True)]
 
 
@@ -247,20 +247,26 @@ def _attempt(  # noqa: PLR0913, PLR0917 - what is known of it
     )
 
 
-def _reworded(critic: Critic, steps: Sequence[Step], excess: Excess) -> list[Step]:
-    """The steps with what the critic would draw next, where the run goes on."""
+def _reworded(critic: Critic, steps: Sequence[Step], rule: StopRule, excess: Excess) -> list[Step]:
+    """The steps with what the critic would draw next, where the run goes on.
+
+    Asking takes time, too: a budget of seconds may be used up by it.
+    """
     going = [step.run for step in steps if step.run.stop is None]
     if not going:
         return list(steps)
     start = time.perf_counter()
     wordings = iter(guards.check_wordings(critic, going, critic.reword(going), excess))
     seconds = (time.perf_counter() - start) / len(going)
-    return [step if step.run.stop else _worded(step, next(wordings), seconds) for step in steps]
+    return [
+        step if step.run.stop else _worded(step, next(wordings), seconds, rule) for step in steps
+    ]
 
 
-def _worded(step: Step, wording: Wording | None, seconds: float) -> Step:
+def _worded(step: Step, wording: Wording | None, seconds: float, rule: StopRule) -> Step:
     if wording is None:
         return step
     *before, last = step.run.rounds
     last = replace(last, wording=replace(wording, seconds=seconds))
-    return replace(step, run=replace(step.run, rounds=(*before, last)))
+    run = replace(step.run, rounds=(*before, last))
+    return replace(step, run=replace(run, stop=rule.reason(run)))

@@ -45,8 +45,9 @@ def paced(
     """A pace from options as they are given. Raises UsageError."""
     if workers is not None and not ray:
         raise UsageError("--workers needs --ray", "--ray local starts a cluster on this machine")
-    if workers is not None and workers < 1:
-        raise UsageError(f"--workers {workers} is none", "give 1 or more")
+    for option, number in (("wave", wave), ("max-failures", max_failures), ("workers", workers)):
+        if number is not None and number < 1:
+            raise UsageError(f"--{option} {number} is none", "give 1 or more")
     return Pace(wave, jobs.read_shard(shard or "1/1"), max_failures, ray or "", workers)
 
 
@@ -92,17 +93,22 @@ def run(  # noqa: PLR0913 - each for itself
     Prompts that fail raise nothing: see `BatchOutcome.failures`. Raises GcrError for what concerns
     all (BatchStopped has an outcome); on Ctrl-C BatchInterrupted, which is a KeyboardInterrupt.
     """
+    if pace.shard != (1, 1) and into is None:
+        raise UsageError("--shard needs --into", "name one folder that all shards share")
     started = time.perf_counter()
     share = jobs.shard(plan.jobs, *pace.shard)
+    left = share
     if into is not None and (into / NAME).exists():
         before = BatchFolder.open(into)
         plan = plan.as_begun(before.settings)
         before.checked(plan.jobs, plan.recorded)
-        if not Summary(into).left(share):
+        left = Summary(into).left(share)
+        if not left:
             return _outcome(into, plan, share, started)
-    runfolder.check_writable(into or plan.settings.output)
+    near = into or plan.settings.output
+    runfolder.check_writable(near, "--into" if into else "--output")
     plan.caution(emit)
-    with _workforce(plan, into or plan.settings.output, pace, emit, stop, load) as workforce:
+    with _workforce(plan, near, len(left), pace, emit, stop, load) as workforce:
         revisions = workforce.load()
         path = into or plan.new_folder()
         folder = BatchFolder.begin(path, plan.jobs, plan.recorded, plan.files, revisions)
@@ -112,10 +118,9 @@ def run(  # noqa: PLR0913 - each for itself
             emit(WorkStarted(len(share), len(share) - len(left)))
             busy = workforce.work(folder, summary, left)
         except KeyboardInterrupt as interrupt:
-            outcome = _outcome(path, plan, share, started, interrupted=emit)
-            raise BatchInterrupted(outcome) from interrupt
+            raise BatchInterrupted(_outcome(path, plan, share, started, failed=emit)) from interrupt
         except UnavailableError as error:
-            raise BatchStopped(error, _outcome(path, plan, share, started)) from error
+            raise BatchStopped(error, _outcome(path, plan, share, started, failed=emit)) from error
         finally:
             emit(WorkFinished())
     return _outcome(path, plan, share, started, busy)
@@ -171,12 +176,16 @@ class ThisProcess:
 def _workforce(  # noqa: PLR0913, PLR0917 - each for itself
     plan: Plan,
     near: Path,
+    jobs: int,
     pace: Pace,
     emit: Consumer,
     stop: Callable[[], bool],
     load: Load,
 ) -> Iterator[Workforce]:
-    """Who works at this pace. near: where the batch's folder is, or will be made."""
+    """Who works at this pace. near: where the batch's folder is, or will be made.
+
+    jobs: how many prompts are to be done.
+    """
     if not pace.ray:
         yield ThisProcess(plan, pace, emit, stop, load)
         return
@@ -185,7 +194,7 @@ def _workforce(  # noqa: PLR0913, PLR0917 - each for itself
     if pace.ray != cluster.LOCAL:
         cautions.of_server(plan.settings, emit)
     emit(Loading(f"Ray ({pace.ray})"))
-    with cluster.crew(plan, near.absolute(), pace.ray, pace.workers) as crew:
+    with cluster.crew(plan, near.absolute(), pace.ray, pace.workers, jobs) as crew:
         yield Handout(crew, emit, pace, stop)
 
 
@@ -196,15 +205,15 @@ def _outcome(  # noqa: PLR0913 - each for itself
     started: float,
     busy: frozenset[str] = frozenset(),
     *,
-    interrupted: Consumer | None = None,
+    failed: Consumer | None = None,
 ) -> BatchOutcome:
     """What there is, also as a table.
 
     busy: ids of the prompts that other processes are at, whose earlier failures are no results.
-    interrupted: told where there can be no table.
+    failed: given after a failure; told where there can be no table.
     """
     summary = Summary(path)
-    with after_an_error(interrupted) if interrupted else nullcontext():
+    with after_an_error(failed) if failed else nullcontext():
         summary.tabulate(job.id for job in plan.jobs)
     results = tuple(
         result

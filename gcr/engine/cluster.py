@@ -86,21 +86,20 @@ class RayCrew:
 
 
 @contextmanager
-def crew(plan: Plan, near: Path, address: str, workers: int | None) -> Iterator[RayCrew]:
+def crew(plan: Plan, near: Path, address: str, workers: int | None, jobs: int) -> Iterator[RayCrew]:
     """Workers for a plan, for as long as they are needed.
 
     near: a folder that all machines must see. address: `local` starts a cluster on this machine,
     `auto` joins the one that runs on it, HOST:PORT one that runs elsewhere. workers: how many;
-    None: one for each GPU, or for every two CPUs where there is none.
+    None: one for each GPU, or for every two CPUs where there is none. jobs: prompts to be done.
 
     Raises UsageError without Ray, and where there is no such cluster.
     """
     ray = _ray()
     with _aside(), _connected(ray, address):
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        size, needs = portions(machines, workers)
-        size = min(size, len(plan.jobs))  # more had nothing to do
-        # As an argument: Ray shows what is set by its own means to all who look at the cluster.
+        size, needs = portions(machines, workers, jobs)
+        # Passed as an argument: Ray shows what is set by its own means to everyone on the cluster.
         share = needs.get("num_gpus", 1.0)
         made = RayCrew(ray, size, needs, (_elsewhere(plan), near, environment(), share))
         try:
@@ -110,20 +109,21 @@ def crew(plan: Plan, near: Path, address: str, workers: int | None) -> Iterator[
 
 
 def portions(
-    machines: Sequence[Mapping[str, float]], wanted: int | None
+    machines: Sequence[Mapping[str, float]], wanted: int | None, jobs: int
 ) -> tuple[int, dict[str, float]]:
     """How many workers there are, and what each takes, so that all of them find room.
 
-    machines: what each has, as Ray counts it. wanted: how many; None: as many as suit it.
+    machines: what each has, as Ray counts it. wanted: how many; None: as many as suit it. jobs:
+        prompts to be done; more workers than that would have nothing to do.
     More workers than GPUs share them.
     """
     gpus = [floor(machine.get("GPU", 0)) for machine in machines]
     cpus = [floor(machine.get("CPU", 0)) for machine in machines]
     if any(gpus):
-        size = wanted or sum(gpus)
+        size = min(wanted or sum(gpus), jobs)
         shared_by = ceil(size / sum(gpus))
         return size, {"num_gpus": floor(STEPS / shared_by) / STEPS}
-    size = wanted or max(1, sum(cpu // 2 for cpu in cpus))
+    size = min(wanted or max(1, sum(cpu // 2 for cpu in cpus)), jobs)
     every = range(max(cpus, default=0), 0, -1)
     fitting = (each for each in every if sum(cpu // each for cpu in cpus) >= size)
     return size, {"num_cpus": next(fitting, 0)}

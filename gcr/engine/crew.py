@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gcr.storage.summary import Summary
 
 DEATHS = 3
-"""So often in a row a worker may die before no other is started in its place."""
+"""Deaths in a row after which a worker is not replaced."""
 
 SHOWN = 3  # ids of prompts, at most
 
@@ -197,7 +197,7 @@ class Handout:
         )
         if again:
             self._hire(number)
-        elif not (self._over or self._hands or self._idle):
+        elif not (self._hands or self._idle) and (self._revisions is None or not self._over):
             raise GcrError(
                 f"no worker is left, each died {DEATHS} times in a row; the last: {died.reason}",
                 "a smaller --wave and fewer --workers need less memory; gcr resume goes on",

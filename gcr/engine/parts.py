@@ -47,7 +47,7 @@ class Parts:
         return wanted and self.settings.max_seconds is None and self.critic.can_overlap()
 
     def compared(self, folders: Sequence[RunFolder], emit: Consumer) -> list[Preference | None]:
-        """As `outcome.compared`, once chance has been settled; None for all where the settings want
+        """As `settling.compared`, after near-ties are settled; None for all where the settings want
         none.
         """
         asked = folders if self.settings.compare else ()

@@ -84,7 +84,7 @@ class Plan:
         return runfolder.new_folder(self.settings.output, name, datetime.now().astimezone())
 
     def as_begun(self, recorded: Mapping[str, object]) -> Plan:
-        """Itself with what was measured when it was begun: what was since is for other batches.
+        """Itself with what was measured when it was begun; later measurements are for others.
 
         recorded: the settings it was begun with.
         """

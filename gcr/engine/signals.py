@@ -35,13 +35,15 @@ def note(number: int) -> None:
 
 
 def handled(handler: Handler) -> Mapping[int, Any]:
-    """Have all that is not ignored, as `nohup` has it, handled so; returns the handlers before.
+    """Install a handler for every ending signal that is not ignored; returns those before.
+
+    `nohup` ignores SIGHUP; a handler that was not set from Python could not be put back.
 
     Nothing changes outside of the main thread, where Python hears no signals.
     """
     if threading.current_thread() is not threading.main_thread():
         return {}
-    heard = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+    heard = [n for n in ENDING if signal.getsignal(n) not in (signal.SIG_IGN, None)]
     return {number: signal.signal(number, handler) for number in heard}
 
 
@@ -64,7 +66,8 @@ def interrupting() -> Iterator[None]:
 @contextmanager
 def kept() -> Iterator[None]:
     """Put back what a library makes of them inside."""
-    before = {number: signal.getsignal(number) for number in ENDING}
+    current = {number: signal.getsignal(number) for number in ENDING}
+    before = {number: handler for number, handler in current.items() if handler is not None}
     try:
         yield
     finally:

@@ -123,9 +123,10 @@ class _Wave:
         self._emit = emit
         self._stop = stop
         self._approve = approve
+        self._failure: Exception | None = None  # of the queue itself, which no run is to blame for
 
     def advance(self) -> None:
-        """Advance all runs to their ends; those that were not let come to it are interrupted."""
+        """Advance all runs to their ends; runs that were stopped early are marked interrupted."""
         for folder in self.left.values():
             self._emit(RunStarted(folder.run))
         try:
@@ -135,13 +136,15 @@ class _Wave:
                 self._break_off(folder, StopReason.INTERRUPTED)
             raise
         for folder in self.left.values():
-            self._close(folder, StopReason.INTERRUPTED)
+            self._break_off(folder, StopReason.INTERRUPTED)
 
     def _advance_or_part(self, folders: Sequence[RunFolder]) -> None:
         """Advance runs together; where that raises, each of them alone."""
         try:
             self._advance(folders)
         except Exception as error:
+            if error is self._failure:
+                raise
             if isinstance(error, UnavailableError) and not self._queue.alone:
                 raise  # of all prompts that are left, none would fare better
             if len(folders) == 1:
@@ -220,17 +223,25 @@ class _Wave:
         except Exception as error:  # noqa: BLE001 - one failed prompt fails alone
             self._fail(folder, error)
         else:
-            self._queue.finished(folder)
             del self.left[folder.run.id]
+            self._tell(lambda: self._queue.finished(folder))
 
     def _fail(self, folder: RunFolder, error: Exception) -> None:
         logger.info("run %s failed", folder.run.id, exc_info=error)
         del self.left[folder.run.id]
         self._break_off(folder, StopReason.FAILED)
-        self._queue.failed(folder, error)
+        self._tell(lambda: self._queue.failed(folder, error))
+
+    def _tell(self, act: Callable[[], None]) -> None:
+        """Tell the queue something. Raises what it raises, which ends the whole work."""
+        try:
+            act()
+        except Exception as error:
+            self._failure = error
+            raise
 
     def _break_off(self, folder: RunFolder, reason: StopReason) -> None:
-        """As `_close`, beside an error that is the one to be shown."""
+        """Like `_close`, but its own failure is only a notice: there is other news to be told."""
         best = ranking.best_scored(folder.run)
         with after_an_error(self._emit):
             folder.finish(reason, best)
@@ -246,7 +257,11 @@ class _Wave:
 
 
 class _Revised:
-    """A strategy whose next proposal may be given another prompt. prompt: empty for none."""
+    """A strategy whose next proposal may be given another prompt, as a person wrote it.
+
+    prompt: empty for none. With it only what the user does not want to see is left out: what the
+        critic added to that was for its own prompt.
+    """
 
     def __init__(self, strategy: Strategy) -> None:
         self._strategy = strategy
@@ -255,4 +270,6 @@ class _Revised:
     def propose(self, run: Run) -> tuple[Candidate, ...]:
         proposal = self._strategy.propose(run)
         prompt, self.prompt = self.prompt, ""
-        return tuple(replace(c, prompt=prompt) for c in proposal) if prompt else proposal
+        if not prompt:
+            return proposal
+        return tuple(replace(c, prompt=prompt, negative=run.request.negative) for c in proposal)

@@ -1,7 +1,6 @@
 """A worker of a batch: a pair of models of its own, and the prompts that it is handed.
 
-`handout` hands them out, and `cluster` runs workers as actors of Ray; of both this module knows
-nothing.
+`crew` hands them out, and `cluster` runs workers as actors of Ray; this module knows neither.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from gcr.inputs.jobs import Job
 
 PASSED = (
-    *("GCR_OFFLINE", "HF_HUB_OFFLINE", "GCR_API_KEY", "OPENAI_API_KEY", "GCR_CACHE"),
+    *("GCR_OFFLINE", "HF_HUB_OFFLINE", "HF_TOKEN", "GCR_API_KEY", "OPENAI_API_KEY", "GCR_CACHE"),
     *("GCR_YES", "OMP_NUM_THREADS"),
 )
 """Variables that are to hold for workers, too. How many threads torch has on a CPU decides how sums
@@ -71,8 +70,8 @@ class Done:
 
 
 class Notes(logging.Handler):
-    """A consumer that keeps what is to be told elsewhere, also what gcr logs as a warning inside a
-    `with` block.
+    """Collects notices, results and, inside a `with` block, gcr's log warnings, to be reported by
+    another process.
     """
 
     def __init__(self) -> None:

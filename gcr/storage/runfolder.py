@@ -432,15 +432,18 @@ def _round_adapter() -> TypeAdapter[Round]:
 # Folders
 
 
-def check_writable(output: Path) -> None:
-    """Raise UsageError where no run folder can be made; cheap, so done before models load."""
+def check_writable(output: Path, option: str = "--output") -> None:
+    """Raise UsageError where no run folder can be made; cheap, so done before models load.
+
+    option: that names the folder.
+    """
     try:
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=output):
             pass
     except OSError as error:
         message = f"cannot write to {output}: {error.strerror or error}"
-        raise UsageError(message, "name another folder with --output") from error
+        raise UsageError(message, f"name another folder with {option}") from error
 
 
 def versions() -> dict[str, str]:

@@ -11,7 +11,7 @@ from fakes import FakeCritic, FakeGenerator, paint, seed_of
 
 from gcr.core.loop import refine
 from gcr.core.ranking import best, raw
-from gcr.core.records import Candidate, Critique, Request, Run, StopReason
+from gcr.core.records import Candidate, Critique, Request, Run, StopReason, Wording
 from gcr.core.stopping import StopRule
 from gcr.core.strategies import Refine
 
@@ -158,6 +158,18 @@ def test_seconds_are_an_images_share_of_its_phase(monkeypatch: pytest.MonkeyPatc
     (step,) = refine([run()], generator, FakeCritic({}), Refine(3, 0), StopRule(rounds=1))
     assert [a.draw_seconds for a in step.run.attempts] == [2.0, 2.0, 2.0]
     assert [a.judge_seconds for a in step.run.attempts] == [1.5, 1.5, 0.0]
+
+
+def test_what_it_takes_to_reword_is_time_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a resumed run would count it: 28 s leave room for another round, 33 do not."""
+    clock = iter([0.0, 14.0, 20.0, 34.0, 40.0, 45.0])  # draw, judge, reword
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    critic = FakeCritic({})
+    critic.wordings = {0: Wording("another cat")}
+    rule = StopRule(rounds=9, patience=9, seconds=60)
+    (step,) = refine([run()], FakeGenerator(), critic, Refine(1, 0), rule)
+    assert step.run.rounds[0].seconds == 33
+    assert step.run.stop is rule.reason(step.run) is StopReason.SECONDS
 
 
 def test_nothing_is_drawn_before_it_is_asked_for() -> None:

@@ -154,7 +154,7 @@ def test_workers_that_share_a_gpu_plan_with_their_part_of_it(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda _: shares.get(0, 1.0))
     whole = TorchCard("cuda")
     assert whole.room() == 60 * GIB
-    size, needs = cluster.portions([{"GPU": 1, "CPU": 8}], 4)
+    size, needs = cluster.portions([{"GPU": 1, "CPU": 8}], 4, 4)
     assert size == 4
     card.take_share(needs["num_gpus"])
     assert whole.room() == pytest.approx(80 / 4 * GIB - card.CONTEXT_BYTES)

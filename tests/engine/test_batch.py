@@ -707,3 +707,31 @@ def test_an_interruption_stays_one_where_no_table_can_be_written(tool, monkeypat
     with pytest.raises(BatchInterrupted):
         tool(rounds=1, on_event=view)
     assert any("cannot write b/summary.csv" in told for told in view.told)
+
+
+def test_a_run_keeps_its_good_end_where_the_summary_cannot_be_written(tool, monkeypatch):
+    """The batch cannot go on, and no run is to blame for it."""
+
+    def full(*_):
+        raise GcrError("cannot write b/summary.jsonl: No space left on device")
+
+    monkeypatch.setattr(Summary, "add", full)
+    view = Seen()
+    with pytest.raises(GcrError, match="summary"):
+        tool(rounds=1, on_event=view)
+    ends = [runfolder.read_beginning(path)[1]["stop"] for path in sorted(Path("b/runs").iterdir())]
+    assert ends[0] == "rounds"
+    assert "failed" not in ends
+    finished = [event.run.id for event in view.events if isinstance(event, RunFinished)]
+    assert len(finished) == len(set(finished)) == 3
+
+
+@pytest.mark.parametrize("option", ["wave", "max_failures"])
+def test_a_number_that_is_none_is_wrong_usage(tool, option):
+    with pytest.raises(UsageError, match=f"--{option.replace('_', '-')} 0 is none"):
+        tool(rounds=1, **{option: 0})
+
+
+def test_a_shard_needs_a_folder_that_all_share(tool):
+    with pytest.raises(UsageError, match="--shard needs --into"):
+        tool(into=None, rounds=1, shard="1/2")

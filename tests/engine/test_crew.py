@@ -106,7 +106,7 @@ def tool(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
     @contextmanager
-    def crew(order, near, address, workers):
+    def crew(order, near, address, workers, jobs):
         tool.crew = Crew(order, near, workers)
         yield tool.crew
 
@@ -338,7 +338,13 @@ def test_a_server_on_this_machine_is_not_that_of_the_others(tool, monkeypatch):
     ],
 )
 def test_workers_find_room(machines, wanted, size, needs):
-    assert cluster.portions(machines, wanted) == (size, needs)
+    assert cluster.portions(machines, wanted, 100) == (size, needs)
+
+
+def test_few_prompts_have_few_workers_each_with_a_whole_gpu():
+    assert cluster.portions([{"CPU": 8.0, "GPU": 2.0}], 8, 2) == (2, {"num_gpus": 1})
+    assert cluster.portions([{"CPU": 8.0, "GPU": 4.0}], None, 1) == (1, {"num_gpus": 1})
+    assert cluster.portions([{"CPU": 8.0}], None, 2) == (2, {"num_cpus": 4})
 
 
 def test_folders_of_models_are_found_from_elsewhere(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from fakes import FakeCritic, FakeGenerator
 from rich.console import Console
 
 from gcr.cli.app import run as cli
-from gcr.core.records import StopReason
+from gcr.core.records import StopReason, Wording
 from gcr.engine import models, single
 from gcr.engine.machine import ThisMachine
 from gcr.errors import UsageError
@@ -25,9 +25,9 @@ def ask(tmp_path, monkeypatch):
 
     def call(*answers, **flags):
         said, shown, generator = iter(answers), io.StringIO(), FakeGenerator()
-        monkeypatch.setattr(
-            models, "load_models", lambda *_, **__: (generator, FakeCritic({0: 0.6, 1: 0.7}))
-        )
+        critic = FakeCritic({0: 0.6, 1: 0.7})
+        critic.wordings = call.wordings
+        monkeypatch.setattr(models, "load_models", lambda *_, **__: (generator, critic))
 
         def answer(question):
             shown.write(question)
@@ -42,6 +42,7 @@ def ask(tmp_path, monkeypatch):
         assert not list(said), "not every answer was asked for"
         return outcome, shown.getvalue(), generator
 
+    call.wordings = {}
     return call
 
 
@@ -62,6 +63,15 @@ def test_an_edited_prompt_is_drawn_instead_of_all_others_once(ask):
     assert "a red circle" not in prompts(generator)[2]
     seeds = [attempt.candidate.seed for attempt in outcome.run.attempts]
     assert len(set(seeds)) == len(seeds)
+
+
+def test_an_edited_prompt_is_drawn_without_what_the_critic_would_not_see(ask):
+    """That was for the critic's own prompt: the person may have written the very thing."""
+    ask.wordings, told = {0: Wording("a red ball", "a blue square")}, {"rubric": "text-to-image"}
+    _, _, generator = ask("e", "a blue square", "y", negative="dogs", **told)
+    assert {c.negative for c in generator.calls[1]} == {"dogs"}
+    _, _, generator = ask("y", negative="dogs", **told)
+    assert "dogs, a blue square" in {c.negative for c in generator.calls[1]}
 
 
 def test_an_empty_edit_and_an_answer_that_is_none_of_the_four_ask_again(ask):

@@ -172,3 +172,11 @@ def test_a_signal_amid_a_word_drops_only_what_it_would_have_said():
     stream = streams.Lenient(Amid())
     assert stream.write("stopping") == 8
     assert stream.error is None
+
+
+def test_a_handler_that_python_did_not_set_is_left_as_it_is(monkeypatch):
+    """Such as of a program that embeds Python: it could not be put back."""
+    monkeypatch.setattr(signal, "getsignal", lambda _: None)
+    assert signals.handled(lambda *_: None) == {}
+    with signals.kept():
+        pass
