@@ -45,12 +45,12 @@ def bench(
     logs.set_up(verbose=False, quiet=quiet)
     from gcr.diagnose import calibration
     from gcr.engine.machine import ThisMachine
-    from gcr.engine.requests import checked
+    from gcr.engine.requests import checked_prompt
     from gcr.settings.resolving import resolve
     from gcr.ui.terminal import Terminal
 
     settings = resolve(flags, ThisMachine())
-    asked = checked(prompt or calibration.prompts(settings)[0])
+    asked = checked_prompt(prompt or calibration.prompts(settings)[0])
     terminal = None if quiet else Terminal()
     try:
         found, path = _measured(asked, settings, most, terminal)

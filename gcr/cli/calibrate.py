@@ -63,7 +63,7 @@ def calibrate(
     from gcr.diagnose import calibration
     from gcr.engine.machine import ThisMachine
     from gcr.engine.models import load_models
-    from gcr.engine.requests import checked
+    from gcr.engine.requests import checked_prompt
     from gcr.settings.measurements import SPREADS, spread_key
     from gcr.settings.resolving import resolve
     from gcr.ui.terminal import Terminal
@@ -76,7 +76,7 @@ def calibrate(
             )
         _forget(settings, as_json=as_json, quiet=quiet)
         return
-    asked = [checked(prompt) for prompt in prompts or calibration.prompts(settings)]
+    asked = [checked_prompt(prompt) for prompt in prompts or calibration.prompts(settings)]
     for prompt in asked:
         limits.check(prompt, settings)
     terminal = None if quiet else Terminal()

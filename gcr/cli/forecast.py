@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 def show(resolved: "Resolved", prompts: int = 1, *, as_json: bool) -> None:
     """Print what runs of so many prompts under these settings would do."""
     from gcr.engine.forecast import forecast
-    from gcr.engine.parts import ruled
+    from gcr.engine.parts import with_rubric
     from gcr.settings.recorded import recorded
 
-    settings, questions = ruled(resolved.settings)
+    settings, questions = with_rubric(resolved.settings)
     found = forecast(
         resolved._replace(settings=settings), recorded(settings, questions.sha256), prompts
     )

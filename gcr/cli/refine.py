@@ -42,15 +42,15 @@ def refine(
         _check_somebody_is_there(quiet=quiet)
     from gcr.engine import single
     from gcr.engine.machine import ThisMachine
-    from gcr.engine.requests import checked, requested
+    from gcr.engine.requests import checked_prompt, make_request
     from gcr.inputs import source
     from gcr.settings.resolving import traced
 
-    request = checked(_read_stdin() if prompt == "-" else prompt)
+    request = checked_prompt(_read_stdin() if prompt == "-" else prompt)
     resolved = traced(flags, ThisMachine(), edit=image is not None)
     settings = resolved.settings
     if dry_run:
-        requested(request, settings, source.read(image) if image else None)
+        make_request(request, settings, source.read(image) if image else None)
         forecast.show(resolved, as_json=as_json)
         return
     work(

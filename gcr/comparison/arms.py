@@ -18,7 +18,7 @@ from gcr.engine import batching, models
 from gcr.engine import plan as plans
 from gcr.engine.outcome import BatchStopped
 from gcr.engine.parts import parts_of
-from gcr.engine.queue import opened
+from gcr.engine.queue import open_run
 from gcr.errors import BatchError, UsageError
 from gcr.files.atomic import check_inside
 from gcr.files.locks import take
@@ -81,7 +81,7 @@ def plan_of(name: str, plan: Plan) -> Plan:
     if name == RAW:
         own = {"strategy": "best-of-n", "rounds": 1, "images": 1}
         own |= {"max_images": None, "max_seconds": None}
-    return plans.planned(plan.jobs, plan.files, replace(plan.settings, **own))
+    return plans.plan_jobs(plan.jobs, plan.files, replace(plan.settings, **own))
 
 
 class Models:
@@ -148,7 +148,7 @@ def _inherit(plan: Plan, into: Path, donor: Arm) -> None:
         claim = take(heir.prepared(job))
         if claim is not None:  # else another process is at it
             try:
-                folder = opened(heir, job, plan.settings, revisions)
+                folder = open_run(heir, job, plan.settings, revisions)
                 _take_over(plan.settings, folder, RunFolder.open(donor.batch.run_path(job)))
             finally:
                 claim.release()

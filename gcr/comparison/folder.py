@@ -126,7 +126,9 @@ def found(path: Path, **here: Unpack[ResumeOptions]) -> Contest:
     Raises UsageError where there is none, GcrError for damage.
     """
     record, jobs = _read(path)
-    plan = plans.planned(jobs, record["files"], recalled(record["settings"], ThisMachine(), **here))
+    plan = plans.plan_jobs(
+        jobs, record["files"], recalled(record["settings"], ThisMachine(), **here)
+    )
     named = [record["evaluator"], *record.get("others", ())]
     evaluators = tuple(Choice(one["name"], one["model"] or "") for one in named)
     return Contest(plan, tuple(record["arms"]), evaluators, record["equal"], record["by"])

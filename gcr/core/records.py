@@ -118,7 +118,8 @@ class Critique:
     """What the critic said about one image.
 
     aspects: in the rubric's order.
-    overall: (mean of the applicable aspects - 1) / 3, in 0-1; None: unscored.
+    overall: 0-1; (mean of the applicable aspects - 1) / 3, unless it comes from a checklist or from
+        several judges; None: unscored.
     summary, advice: the critic's words; advice says what to change in the prompt.
     refined: the prompt the critic would draw instead, or None.
     rejected: rewrites that broke a guard, in the order they were written.

@@ -1,4 +1,4 @@
-"""Where a reply becomes a score.
+"""Where a reply, as `gcr.critic.reply` reads it, becomes a score.
 
 `--score` says which way:
 

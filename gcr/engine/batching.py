@@ -66,7 +66,7 @@ def resume(
     folder = BatchFolder.open(path)
     files = folder.story.get("files")
     names = [str(name) for name in files] if isinstance(files, list) else []
-    plan = plans.planned(folder.jobs, names, recalled(folder.settings, ThisMachine(), **here))
+    plan = plans.plan_jobs(folder.jobs, names, recalled(folder.settings, ThisMachine(), **here))
     return run(plan, path, pace or Pace(), emit=emit, stop=stop)
 
 

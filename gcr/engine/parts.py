@@ -56,7 +56,7 @@ class Parts:
         return compared(asked, self.critic, emit) or [None] * len(folders)
 
 
-def ruled(settings: Settings) -> tuple[Settings, rubric.Rubric]:
+def with_rubric(settings: Settings) -> tuple[Settings, rubric.Rubric]:
     """The settings as their rubric allows them, and the rubric."""
     questions = rubric.load(settings.rubric)
     if not questions.comparison:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gcr.core.guards import lost
 from gcr.core.records import Request
 from gcr.engine import cautions
-from gcr.engine.parts import ruled
+from gcr.engine.parts import with_rubric
 from gcr.errors import UsageError
 from gcr.inputs import jobs
 from gcr.inputs.wildcards import Wildcards
@@ -118,10 +118,10 @@ def make(
     entries = jobs.read(prompts, column=how.column, skip_bad=how.skip_bad)
     chooser = None if how.literal else Wildcards(how.wildcards)
     files = tuple(dict.fromkeys(entry.source for entry in entries))
-    return planned(jobs.of_entries(entries, settings.seed, chooser), files, settings)
+    return plan_jobs(jobs.of_entries(entries, settings.seed, chooser), files, settings)
 
 
-def planned(found: Sequence[Job], files: Sequence[str], settings: Settings) -> Plan:
+def plan_jobs(found: Sequence[Job], files: Sequence[str], settings: Settings) -> Plan:
     """The plan for jobs that are known. Raises UsageError for words to keep that none has."""
     for span in settings.keep:
         if all(list(lost([span], job.prompt)) for job in found):
@@ -129,6 +129,6 @@ def planned(found: Sequence[Job], files: Sequence[str], settings: Settings) -> P
                 f"--keep {span!r} is in none of the prompts",
                 "copy the words as the prompts have them",
             )
-    settings, questions = ruled(settings)
+    settings, questions = with_rubric(settings)
     recorded = record(settings, questions.sha256)
     return Plan(tuple(found), tuple(files), settings, questions, recorded)

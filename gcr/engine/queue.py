@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def opened(
+def open_run(
     batch: BatchFolder, job: Job, settings: Settings, revisions: Mapping[str, str | None]
 ) -> RunFolder:
     """A job's run, as far as it is on disk; begun where it is not.
@@ -136,7 +136,7 @@ class BatchQueue:
         if known is not None and known is not self._before.get(job.id):
             return None
         try:
-            folder = opened(self._batch, job, self._parts.settings, self._parts.revisions)
+            folder = open_run(self._batch, job, self._parts.settings, self._parts.revisions)
         except Exception as error:
             logger.info("prompt %s failed", job.id, exc_info=error)
             self._fail(job, None, error)

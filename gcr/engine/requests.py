@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gcr.settings.schema import Settings
 
 
-def checked(prompt: str) -> str:
+def checked_prompt(prompt: str) -> str:
     """The prompt without the space around it. Raises UsageError for one that says nothing."""
     stripped = prompt.strip()
     if not stripped:
@@ -28,7 +28,7 @@ def checked(prompt: str) -> str:
     return stripped
 
 
-def requested(prompt: str, settings: Settings, edited: Image | None) -> Request:
+def make_request(prompt: str, settings: Settings, edited: Image | None) -> Request:
     """The request. edited: the image it says how to edit.
 
     Raises UsageError where these settings do not fit it.

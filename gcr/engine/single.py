@@ -12,8 +12,8 @@ from gcr.core.events import Notice, RunFinished, WorkFinished, WorkStarted, igno
 from gcr.engine import cautions, waves
 from gcr.engine.machine import ThisMachine
 from gcr.engine.outcome import Interrupted, Outcome
-from gcr.engine.parts import load, ruled
-from gcr.engine.requests import checked, requested
+from gcr.engine.parts import load, with_rubric
+from gcr.engine.requests import checked_prompt, make_request
 from gcr.files.locks import claimed
 from gcr.inputs import source
 from gcr.settings.recorded import as_begun, recorded
@@ -52,8 +52,8 @@ def run(  # noqa: PLR0913 - each for itself
     """
     started = time.perf_counter()
     edited = None if image is None else source.read(image)
-    request = requested(checked(prompt), settings, edited)
-    settings, questions = ruled(settings)
+    request = make_request(checked_prompt(prompt), settings, edited)
+    settings, questions = with_rubric(settings)
     with ExitStack() as held:
         if resume is None:
             runfolder.check_writable(settings.output)
@@ -80,7 +80,7 @@ def run(  # noqa: PLR0913 - each for itself
         loading_seconds = time.perf_counter() - started
         emit(WorkStarted(1))
         try:
-            waves.work(waves.One(folder), parts, emit, stop=stop, approve=approve)
+            waves.work(waves.SingleRun(folder), parts, emit, stop=stop, approve=approve)
         except KeyboardInterrupt as interrupt:
             raise Interrupted(_outcome(folder, started, loading_seconds)) from interrupt
         finally:

@@ -64,7 +64,7 @@ class Queue(Protocol):
         ...
 
 
-class One:
+class SingleRun:
     """A queue of one run."""
 
     alone = True
