@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import subprocess
 import sys
 import threading
 from contextlib import contextmanager, redirect_stdout
@@ -153,10 +154,12 @@ def _connected(ray: ModuleType, address: str) -> Iterator[None]:
         with signals.kept():  # Ray would end the process at SIGTERM
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise UsageError(
-            f"no Ray cluster at {address}: {_line(str(error))}",
-            "--ray local starts one for this batch; --ray auto joins one that `ray start` started",
-        ) from error
+        hint = (
+            "--ray local starts one for this batch; --ray auto joins one that `ray start` started"
+        )
+        if "ray[client]" in str(error):  # of an address that begins with ray://
+            hint = "give HOST:PORT, on a machine of the cluster; or pip install 'ray[client]'"
+        raise UsageError(f"no Ray cluster at {address}: {_line(str(error))}", hint) from error
     try:
         yield
     finally:
@@ -164,11 +167,29 @@ def _connected(ray: ModuleType, address: str) -> Iterator[None]:
 
 
 def _knock(address: str) -> None:
-    """Raise OSError or ValueError where nothing listens at HOST:PORT; Ray tries for minutes."""
-    if address in {LOCAL, "auto"} or "://" in address:
+    """Find out at once what Ray itself would try for minutes, or say in many lines.
+
+    Raises OSError or ValueError where nothing listens at HOST:PORT, and UsageError where the
+    cluster wants another token, which `ray health-check` tells.
+    """
+    if address == LOCAL or "://" in address:
         return
-    host, _, port = address.rpartition(":")
-    socket.create_connection((host, int(port)), timeout=10).close()
+    if address != "auto":
+        host, _, port = address.rpartition(":")
+        socket.create_connection((host, int(port)), timeout=10).close()
+    where = [] if address == "auto" else ["--address", address]
+    check = [sys.executable, "-m", "ray.scripts.scripts", "health-check", *where]
+    try:
+        checked = subprocess.run(  # noqa: S603 - the address is an argument that no shell reads
+            check, capture_output=True, text=True, timeout=30, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return  # Ray itself says more of it
+    if "AuthenticationError" in checked.stderr:
+        raise UsageError(
+            f"the Ray cluster at {address} refuses this machine: its token is missing or wrong",
+            "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) as it has them",
+        )
 
 
 def _elsewhere(plan: Plan) -> Plan:

@@ -198,6 +198,17 @@ def test_a_running_cluster_is_joined_and_left_as_it_was(whole, running):
     finish(start(whole, "batch", "p.txt", *again, **access))
 
 
+@pytest.mark.parametrize("token", [{}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "wrong"}])
+def test_a_cluster_that_wants_another_token_says_so_at_once(tmp_path, running, token):
+    (tmp_path / "p.txt").write_text("a red circle\n")
+    _, err = finish(start(tmp_path, "batch", "p.txt", "--ray", running[0], **token), 2)
+    error, hint = err.splitlines()
+    assert error.startswith(
+        f"error: the Ray cluster at {running[0]} refuses this machine: its token"
+    )
+    assert "RAY_AUTH_TOKEN" in hint
+
+
 def test_no_cluster_there(tmp_path):
     (tmp_path / "p.txt").write_text("a red circle\n")
     _, err = finish(start(tmp_path, "batch", "p.txt", "--ray", "127.0.0.1:1"), 2)
