@@ -59,7 +59,7 @@ go to stderr. An error is one line that says what happened and one that says wha
 | 0 | done |
 | 1 | the run failed, or no image could be scored; `gcr doctor`: something is broken |
 | 2 | wrong usage or configuration |
-| 3 | some prompts of a batch or comparison failed |
+| 3 | some prompts of a batch or comparison failed, or some pictures could not be scored |
 | 130, 143, 129 | interrupted by Ctrl-C, SIGTERM or SIGHUP |
 """
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from gcr.errors import BatchError, GcrError, ModelError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
-    from gcr.api import batch, compare, refine
+    from gcr.api import batch, compare, critique, refine
     from gcr.comparison.folder import CompareInterrupted
     from gcr.comparison.measuring import Comparison
     from gcr.core import events
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         Run,
         StopReason,
     )
+    from gcr.engine.judging import Judgement, Ranking
     from gcr.engine.outcome import (
         BatchInterrupted,
         BatchOutcome,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "gcr.api": ("batch", "compare", "refine"),
+    "gcr.api": ("batch", "compare", "critique", "refine"),
     "gcr.comparison.folder": ("CompareInterrupted",),
     "gcr.comparison.measuring": ("Comparison",),
     "gcr.core": ("events",),
@@ -56,6 +57,7 @@ _HOMES = {
         *("AspectScore", "Attempt", "Candidate", "Critique", "Request", "Requirement", "Result"),
         *("Round", "Run", "StopReason"),
     ),
+    "gcr.engine.judging": ("Judgement", "Ranking"),
     "gcr.engine.outcome": (
         *("BatchInterrupted", "BatchOutcome", "BatchStopped", "Interrupted", "Outcome"),
         "Unreported",
@@ -78,8 +80,10 @@ __all__ = [
     "Critique",
     "GcrError",
     "Interrupted",
+    "Judgement",
     "ModelError",
     "Outcome",
+    "Ranking",
     "Request",
     "Requirement",
     "Result",
@@ -93,6 +97,7 @@ __all__ = [
     "__version__",
     "batch",
     "compare",
+    "critique",
     "events",
     "load_run",
     "refine",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gcr.comparison import arms as kinds
 from gcr.comparison import comparing, drawn_folders
 from gcr.core.events import ignore
-from gcr.engine import batching, single
+from gcr.engine import batching, judging, single
 from gcr.engine import plan as plans
 from gcr.engine.machine import ThisMachine
 from gcr.engine.plan import SIZE
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
     from gcr.comparison.measuring import Comparison
     from gcr.core.events import Consumer
+    from gcr.engine.judging import Ranking
     from gcr.engine.outcome import BatchOutcome, Outcome
-    from gcr.settings.schema import ComparisonOptions, RunOptions
+    from gcr.settings.schema import ComparisonOptions, CritiqueOptions, RunOptions
 
 
 def refine(
@@ -51,6 +52,23 @@ def refine(
     return with_page(
         lambda emit: single.run(prompt, settings, image=image, resume=resume, emit=emit), on_event
     )
+
+
+def critique(
+    images: Path | str | Image | Sequence[Path | str | Image],
+    prompt: str,
+    *,
+    on_event: Consumer = ignore,
+    **flags: Unpack[CritiqueOptions],
+) -> Ranking:
+    """Judge pictures against a prompt and rank them; the Python form of `gcr critique`.
+
+    images: paths of files or images of Pillow; one or several.
+    on_event: called with each event of `gcr.core.events` as it happens.
+    flags: profile, critic, rubric, score, judges, negative, trust_endpoint.
+    Raises GcrError; an image that could not be scored is no error: see `Ranking.unscored`.
+    """
+    return judging.critique(images, prompt, resolve(flags, ThisMachine()), emit=on_event)
 
 
 def batch(  # noqa: PLR0913 - each for itself

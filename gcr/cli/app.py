@@ -24,6 +24,7 @@ HELP = {"help_option_names": ["-h", "--help"]}
 COMMANDS: Mapping[str, str] = {
     "refine": "Refine one prompt.",
     "batch": "Refine every prompt of prompt files.",
+    "critique": "Judge and rank pictures against a prompt.",
     "compare": "Compare refined images with raw ones.",
     "resume": "Go on with a run, a batch or a comparison.",
     "export": "Write images for a benchmark's scorer, or pairs for training.",

@@ -3,11 +3,13 @@
 Those of settings are in `gcr.settings.schema`, and `gcr.cli.flags` gives them to commands.
 """
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from gcr.errors import UsageError
 from gcr.settings.schema import IMAGE, LOOP, MODELS, OUTPUT
 
 Prompt = Annotated[
@@ -105,3 +107,13 @@ Verbose = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+
+
+def read_stdin() -> str:
+    """The prompt on stdin, for a PROMPT of `-`."""
+    if sys.stdin is None:  # closed by whoever started us
+        raise UsageError("there is no stdin to read the prompt from", "give the prompt itself")
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the prompt on stdin is not {error.encoding}", "give UTF-8") from error

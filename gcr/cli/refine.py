@@ -46,7 +46,7 @@ def refine(
     from gcr.inputs import source
     from gcr.settings.resolving import traced
 
-    request = checked_prompt(_read_stdin() if prompt == "-" else prompt)
+    request = checked_prompt(options.read_stdin() if prompt == "-" else prompt)
     resolved = traced(flags, ThisMachine(), edit=image is not None)
     settings = resolved.settings
     if dry_run:
@@ -134,12 +134,3 @@ def _ask(question: str) -> str:
     if not line:
         raise EOFError
     return line
-
-
-def _read_stdin() -> str:
-    if sys.stdin is None:  # closed by whoever started us
-        raise UsageError("there is no stdin to read the prompt from", "give the prompt itself")
-    try:
-        return sys.stdin.read()
-    except UnicodeDecodeError as error:
-        raise UsageError(f"the prompt on stdin is not {error.encoding}", "give UTF-8") from error

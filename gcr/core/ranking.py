@@ -9,18 +9,32 @@ from __future__ import annotations
 
 import math
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gcr.core.records import Attempt, Run
+    from gcr.core.records import Attempt, Critique, Run
+
+
+class Judged(Protocol):
+    """An image with its critique: an attempt, or a picture from elsewhere. image: its name."""
+
+    @property
+    def image(self) -> str: ...
+    @property
+    def critique(self) -> Critique: ...
+    @property
+    def score(self) -> float | None: ...
+
+
+AnyJudged = TypeVar("AnyJudged", bound=Judged)
 
 CONFIDENCE = 1.645
 """Standard deviations that chance exceeds upwards once in 20 times."""
 
 
-def ranked(attempts: Iterable[Attempt]) -> list[Attempt]:
+def ranked(attempts: Iterable[AnyJudged]) -> list[AnyJudged]:
     """Attempts, best first.
 
     Higher scores come first and a tie goes to the earlier attempt. Unscored attempts come after
@@ -29,7 +43,7 @@ def ranked(attempts: Iterable[Attempt]) -> list[Attempt]:
     return sorted(attempts, key=_rank)
 
 
-def _rank(attempt: Attempt) -> tuple[int, float]:
+def _rank(attempt: Judged) -> tuple[int, float]:
     if attempt.score is not None:
         return 0, -attempt.score
     # Only an image that was never judged, because it is faulty, has neither aspects nor a reply.
@@ -65,7 +79,7 @@ def raw(run: Run) -> Attempt:
     return run.rounds[0].attempts[0]
 
 
-def margin(attempts: Iterable[Attempt]) -> float:
+def margin(attempts: Iterable[Judged]) -> float:
     """By how much one score must exceed another to be better and not lucky; 0 where unknown.
 
     The spread of a critic is one figure: those of the attempts are pooled. A difference of two
@@ -80,7 +94,7 @@ def pooled(spreads: Sequence[float]) -> float:
     return math.sqrt(fmean(spread**2 for spread in spreads))
 
 
-def near(attempts: Sequence[Attempt], best: Attempt) -> list[Attempt]:
+def near(attempts: Sequence[AnyJudged], best: AnyJudged) -> list[AnyJudged]:
     """The others whose scores differ from that of `best` by no more than chance allows, best first.
 
     None where no spread is known, or `best` has no score.

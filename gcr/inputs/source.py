@@ -95,7 +95,7 @@ def _readable(name: str) -> Iterator[None]:
     """Turn what goes wrong while an image file is read into a message with a hint."""
     from PIL import UnidentifiedImageError
 
-    hint = "name a PNG, JPEG or WebP file with --image"
+    hint = "name a PNG, JPEG or WebP file"
     try:
         yield
     except TooLargeError as error:

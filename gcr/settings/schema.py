@@ -352,6 +352,12 @@ class CriticOptions(TypedDict, total=False):
     trust_endpoint: bool
 
 
+class CritiqueOptions(CriticOptions, total=False):
+    """Keyword options of judging pictures against one prompt."""
+
+    negative: str | None
+
+
 class ComparisonOptions(CriticOptions, total=False):
     """Keyword options of comparisons, which have several strategies."""
 

@@ -26,6 +26,7 @@ from gcr.core.events import (
 from gcr.core.phrases import (
     COMPARED,
     STOPPED,
+    chance,
     closeness,
     count,
     described,
@@ -34,6 +35,7 @@ from gcr.core.phrases import (
     settlement,
 )
 from gcr.core.plaintext import plain
+from gcr.core.ranking import margin
 from gcr.core.requirements import failed, never_met
 from gcr.core.worddiff import changed
 from gcr.ui.livelines import LiveLines
@@ -42,7 +44,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from gcr.core.records import AspectScore, Attempt, Rejected, Round, Run
+    from gcr.core.ranking import Judged
+    from gcr.core.records import AspectScore, Attempt, Critique, Rejected, Request, Round, Run
+    from gcr.engine.judging import Ranking
 
 BAR_LENGTH = 12
 PHASES = {"draw": "drawing", "judge": "judging", "evaluate": "evaluating"}
@@ -85,9 +89,7 @@ class Terminal:
     def begin(self, run: Run) -> None:
         self.close()
         self._print(Text())
-        self._print(Text(plain(run.request.prompt), "bold"))
-        if run.request.negative:
-            self._print(Text(f"without: {plain(run.request.negative)}"))
+        self._request(run.request)
         self._print(Text(plain(described(run.settings)), "dim"))
 
     def progress(self, phase: str, done: int, total: int) -> None:
@@ -145,6 +147,31 @@ class Terminal:
             shown = (folder / "index.html").exists()
             self._print(saved.append(", where index.html shows it" if shown else "", "dim"))
 
+    def ranking(self, ranking: Ranking) -> None:
+        """Show pictures that were judged, best first, and what to change in the prompt."""
+        self._request(ranking.request)
+        settings = ranking.settings
+        how = f"judged by {settings.critic}, rubric {settings.rubric}, score {settings.score}"
+        self._print(Text(plain(how), "dim"))
+        for place, judged in enumerate(ranking.judgements, 1):
+            self._print(Text())
+            number = f"{place}. " if len(ranking.judgements) > 1 else ""
+            self._print(Text.assemble((number, "dim"), (plain(judged.image), "bold")))
+            self._indented(_score(judged).append_text(_mark(judged)), 3)
+            self._critique(judged.critique, 3, at_length=True)
+            if refined := judged.critique.refined:
+                prompt = _prompt(ranking.request.prompt, refined)
+                self._indented(Text("try: ", "bold").append_text(prompt), 3)
+        self._print(Text())
+        if near := ranking.near:
+            words = f"{chance(margin(ranking.judgements))} of the best: "
+            listed = ", ".join(plain(judged.image) for judged in near)
+            self._print(Text(words + listed, "yellow"))
+        untrusted = ranking.judgements[0].critique.untrusted
+        if untrusted:
+            distrusted = plain(distrust(untrusted))
+            self._print(Text.assemble(("untrusted: ", "bold yellow"), distrusted))
+
     def next(self, request: str, prompts: Sequence[str]) -> None:
         """Show what would be drawn next."""
         self._print(Text())
@@ -158,23 +185,38 @@ class Terminal:
         """Take the live lines away."""
         self._lines.clear()
 
+    def _request(self, request: Request) -> None:
+        self._print(Text(plain(request.prompt), "bold"))
+        if request.negative:
+            self._print(Text(f"without: {plain(request.negative)}"))
+
     def _attempt(self, attempt: Attempt, *, is_best: bool) -> None:
-        critique = attempt.critique
         line = Text(f"{origin(attempt.candidate):<10} ", "dim").append_text(_score(attempt))
         line.append_text(_mark(attempt))
         if is_best:
             line.append("  ◂ best so far", "green")
         self._indented(line, 4)
+        self._critique(attempt.critique, 15)
+
+    def _critique(self, critique: Critique, left: int, *, at_length: bool = False) -> None:
+        """What was said of an image, beside its score.
+
+        left: columns before it. at_length: with the reason for the score of each aspect.
+        """
         if critique.overall is not None:
-            self._indented(_aspects(critique.aspects), 15)
+            for aspects in [[a] for a in critique.aspects] if at_length else [critique.aspects]:
+                line = _aspects(aspects)
+                if at_length and (reason := plain(aspects[0].justification)):
+                    line.append(f"  {reason}")
+                self._indented(line, left)
             for words, style in ((critique.summary, ""), (critique.advice, "italic")):
                 if words:
-                    self._indented(Text(plain(words), style), 15)
+                    self._indented(Text(plain(words), style), left)
         for requirement in failed(critique):
             words = f"not met: {plain(requirement.question)} (yes: {requirement.chance or 0:.0%})"
-            self._indented(Text(words, "red"), 15)
-        self._rejected(critique.rejected, 15)
-        self._raw(critique.raw, 15)
+            self._indented(Text(words, "red"), left)
+        self._rejected(critique.rejected, left)
+        self._raw(critique.raw, left)
 
     def _raw(self, reply: str, left: int) -> None:
         if self.verbose and reply:
@@ -232,7 +274,7 @@ def _left(run: Run) -> str:
     return "".join(f" · {words}" for words in left)
 
 
-def _score(attempt: Attempt) -> Text:
+def _score(attempt: Judged) -> Text:
     """The overall score as a bar and a number, or why there is none."""
     if attempt.score is None:
         return Text(f"unscored: {plain(attempt.critique.problem) or 'no score'}", "yellow")
@@ -242,7 +284,7 @@ def _score(attempt: Attempt) -> Text:
     return bar.append(" ").append_text(_number(attempt.score))
 
 
-def _mark(attempt: Attempt) -> Text:
+def _mark(attempt: Judged) -> Text:
     """What is to be known wherever a score is read."""
     return Text(" untrusted" if attempt.critique.untrusted else "", "yellow")
 

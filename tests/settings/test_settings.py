@@ -30,6 +30,7 @@ from gcr.settings.schema import (
     TYPES,
     ComparisonOptions,
     CriticOptions,
+    CritiqueOptions,
     NameOrPath,
     ResumeOptions,
     RunOptions,
@@ -332,6 +333,7 @@ def test_the_keyword_options_of_python_are_the_settings_own():
     for options, names in (
         (ComparisonOptions, whole.keys() - {"strategy", "compare"}),
         (CriticOptions, {"profile", "critic", "rubric", "score", "judges", *switch}),
+        (CritiqueOptions, {"negative", *get_type_hints(CriticOptions)}),
         (ResumeOptions, {*OF_THE_MACHINE, *switch}),
     ):
         assert get_type_hints(options) == {name: whole[name] for name in names}
