@@ -27,6 +27,8 @@ COMMANDS: Mapping[str, str] = {
     "critique": "Judge and rank pictures against a prompt.",
     "compare": "Compare refined images with raw ones.",
     "resume": "Go on with a run, a batch or a comparison.",
+    "list": "List runs, batches and comparisons, newest first.",
+    "show": "Show a run again.",
     "export": "Write images for a benchmark's scorer, or pairs for training.",
     "report": "Write the page of a run, a batch or a comparison.",
     "pull": "Fetch models ahead of a run.",

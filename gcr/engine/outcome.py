@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
-from gcr.core.ranking import margin, near
+from gcr.core.ranking import best_scored, margin, near, raw
 from gcr.core.records import Attempt, Result, Run
 from gcr.core.requirements import never_met
 from gcr.errors import BatchError, GcrError, UnavailableError
@@ -28,6 +29,12 @@ class Outcome:
     seconds: float
     loading_seconds: float
 
+    @classmethod
+    def of(cls, run: Run, folder: Path, seconds: float = 0.0, loading_seconds: float = 0.0) -> Self:
+        """What came of a run in its folder, which may not be at its end."""
+        first = raw(run) if run.rounds else None
+        return cls(run, folder, best_scored(run), first, seconds, loading_seconds)
+
     @property
     def best_image(self) -> Path | None:
         """A copy of the best attempt's image."""
@@ -38,7 +45,7 @@ class Outcome:
 
         noise: by how much a score must exceed another to be better and not lucky; None: unknown.
         """
-        run, best, raw = self.run, self.best, self.raw
+        run, best, first = self.run, self.best, self.raw
         close = near(run.attempts, best) if best else []
         return {
             "run_id": run.id,
@@ -54,7 +61,7 @@ class Outcome:
             "untrusted": run.untrusted,
             "comparison": run.comparison,
             "never_met": [asdict(requirement) for requirement in never_met(run)],
-            "raw": raw and {"image": str(self.folder / raw.image), "score": raw.score},
+            "raw": first and {"image": str(self.folder / first.image), "score": first.score},
             "rounds": [
                 {"index": round_.index, "attempts": [self._attempt(a) for a in round_.attempts]}
                 for round_ in run.rounds

@@ -124,7 +124,4 @@ def _is_over(folder: RunFolder, emit: Consumer) -> bool:
 
 
 def _outcome(folder: RunFolder, started: float, loading_seconds: float) -> Outcome:
-    run = folder.run
-    seconds = time.perf_counter() - started
-    raw = ranking.raw(run) if run.rounds else None
-    return Outcome(run, folder.path, ranking.best_scored(run), raw, seconds, loading_seconds)
+    return Outcome.of(folder.run, folder.path, time.perf_counter() - started, loading_seconds)

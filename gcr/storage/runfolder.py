@@ -290,6 +290,22 @@ def load_with_story(path: Path) -> tuple[Run, dict[str, Any]]:
     return run, story
 
 
+def first_damage(path: Path) -> str:
+    """What is damaged or missing first of a run, in words; empty where nothing is.
+
+    Images are not read, so that many runs can be looked at.
+    """
+    rounds: list[Round] = []
+    try:
+        read_beginning(path)
+        _log(path).read(lambda line, _: _take_round(line, rounds))
+    except GcrError as error:
+        return error.message
+    images = (path / attempt.image for finished in rounds for attempt in finished.attempts)
+    missing = next((image for image in images if not image.exists()), None)
+    return f"{missing} is missing" if missing else ""
+
+
 # run.json
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from gcr.core.records import Run
     from gcr.inputs.jobs import Job
+    from gcr.storage.batchfolder import BatchFolder
 
 
 logger = logging.getLogger(__name__)
@@ -137,6 +138,13 @@ class Summary:
                 values += [_as_json(result.extra.get(name)) for name in names]
                 rows.writerow(map(cell, values))
             write(self.table, text.getvalue().encode())
+
+
+def of_batch(batch: BatchFolder) -> list[Result]:
+    """What came of the prompts of a batch that are done, in order; a damaged line is a warning."""
+    summary = Summary(batch.path, tolerant=True)
+    summary.refresh()
+    return [summary.results[job.id] for job in batch.jobs if job.id in summary.results]
 
 
 def _checked(values: Any) -> Result:

@@ -26,6 +26,8 @@ from gcr.ui.livelines import LiveLines
 from gcr.ui.terminal import PHASES, Terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gcr.core.records import Result
 
 LONGEST = 60  # characters of a prompt that are shown
@@ -89,6 +91,14 @@ class BatchTerminal:
         line.append(f"  {_short(plain(result.prompt))}", "dim")
         self.console.print(line, soft_wrap=not self.console.is_terminal)
         self._update()
+
+    def again(self, results: Sequence[Result], total: int) -> None:
+        """Show what came of a batch of so many prompts, as far as it is done."""
+        self.end()  # no live lines: nothing is at work
+        self._total = total
+        for result in results:
+            self.result(result)
+        self.say(f"{len(results)} of {count(total, 'prompt')} done")
 
     def end(self) -> None:
         """Take the live lines away, for good: a model may be at work yet, though nobody waits."""

@@ -7,6 +7,7 @@ prompt can do anything.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -35,7 +36,7 @@ from gcr.core.phrases import (
     settlement,
 )
 from gcr.core.plaintext import plain
-from gcr.core.ranking import margin
+from gcr.core.ranking import best_scored, margin
 from gcr.core.requirements import failed, never_met
 from gcr.core.worddiff import changed
 from gcr.ui.livelines import LiveLines
@@ -172,6 +173,14 @@ class Terminal:
             distrusted = plain(distrust(untrusted))
             self._print(Text.assemble(("untrusted: ", "bold yellow"), distrusted))
 
+    def again(self, run: Run, folder: Path) -> None:
+        """Show a run that was shown before, as far as it is."""
+        self.begin(run)
+        for end in range(1, len(run.rounds) + 1):
+            so_far = replace(run, rounds=run.rounds[:end], kept="", settled="")
+            self.round(so_far, best_scored(so_far))
+        self.end(run, best_scored(run), folder)
+
     def next(self, request: str, prompts: Sequence[str]) -> None:
         """Show what would be drawn next."""
         self._print(Text())
@@ -278,7 +287,7 @@ def _score(attempt: Judged) -> Text:
     """The overall score as a bar and a number, or why there is none."""
     if attempt.score is None:
         return Text(f"unscored: {plain(attempt.critique.problem) or 'no score'}", "yellow")
-    style = _colour(attempt.score)
+    style = colour(attempt.score)
     filled = round(attempt.score * BAR_LENGTH)
     bar = Text("━" * filled, style).append("─" * (BAR_LENGTH - filled), "dim")
     return bar.append(" ").append_text(_number(attempt.score))
@@ -291,7 +300,7 @@ def _mark(attempt: Judged) -> Text:
 
 def _number(score: float | None) -> Text:
     """An overall score, 0-1."""
-    return Text("–") if score is None else Text(f"{score:.2f}", f"bold {_colour(score)}")
+    return Text("–") if score is None else Text(f"{score:.2f}", f"bold {colour(score)}")
 
 
 def _aspects(aspects: Sequence[AspectScore]) -> Text:
@@ -301,7 +310,7 @@ def _aspects(aspects: Sequence[AspectScore]) -> Text:
         if aspect.score is None:
             text.append("n/a", "dim")
         else:
-            text.append(f"{round(aspect.score, 2):g}", _colour((aspect.score - 1) / 3))
+            text.append(f"{round(aspect.score, 2):g}", colour((aspect.score - 1) / 3))
     return text
 
 
@@ -316,6 +325,6 @@ def _result(run: Run, best: Attempt) -> Text:
     return text
 
 
-def _colour(score: float) -> str:
+def colour(score: float) -> str:
     """score: 0-1."""
     return "green" if score >= 0.8 else "yellow" if score >= 0.5 else "red"

@@ -13,7 +13,7 @@ from gcr.results.report.page import NAME, names, render
 from gcr.results.report.pictures import Picture, Pictures
 from gcr.storage import runfolder
 from gcr.storage.batchfolder import BatchFolder
-from gcr.storage.summary import Summary
+from gcr.storage.summary import of_batch
 
 GAIN = 0.005
 """A smaller difference of scores is shown as none."""
@@ -68,7 +68,7 @@ class Figures:
 def page(folder: Path, pictures: Pictures) -> bytes:
     """The page of the batch in a folder, which may be in progress."""
     batch = BatchFolder.open(folder)
-    results = _results(batch)
+    results = of_batch(batch)
     cards = _cards(folder, results, pictures)
     stops = {result.stop: None for result in results}
     values = {
@@ -96,13 +96,6 @@ def runs(folder: Path) -> list[Path]:
     batch = BatchFolder.open(folder)
     paths = (batch.run_path(job) for job in batch.jobs)
     return [path for path in paths if (path / runfolder.NAME).exists()]
-
-
-def _results(batch: BatchFolder) -> list[Result]:
-    """The results of the prompts that are done, in order."""
-    summary = Summary(batch.path, tolerant=True)
-    summary.refresh()
-    return [summary.results[job.id] for job in batch.jobs if job.id in summary.results]
 
 
 def _cards(folder: Path, results: Sequence[Result], pictures: Pictures) -> list[Card]:

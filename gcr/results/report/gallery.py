@@ -1,0 +1,56 @@
+"""The page of all that is below the output folder: runs, batches and comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gcr.files import atomic
+from gcr.results.listing import Entry
+from gcr.results.report.page import NAME, render
+from gcr.results.report.pictures import Picture, Pictures
+
+PLURALS = {"run": "runs", "batch": "batches", "comparison": "comparisons"}
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """An entry as the gallery shows it. link: to its page, or else to its image."""
+
+    entry: Entry
+    picture: Picture
+    link: str
+
+
+def write(output: Path, entries: Sequence[Entry]) -> Path:
+    """Write the page of these entries below a folder, into that folder; returns where it is."""
+    page = output / NAME
+    pictures = Pictures(page, embed=False)
+    made = pictures.small(entry.image for entry in entries if entry.image)
+    cards = [
+        Card(
+            entry,
+            made[entry.image] if entry.image else Picture(problem="no image"),
+            _link(entry, pictures),
+        )
+        for entry in entries
+    ]
+    counted = {kind: sum(entry.kind == kind for entry in entries) for kind in PLURALS}
+    values = {
+        "name": output.absolute().name,
+        "cards": cards,
+        "kinds": {kind: number for kind, number in counted.items() if number},
+        "plurals": PLURALS,
+        "images": sum(entry.images for entry in entries),
+        "damaged": sum(bool(entry.problem) for entry in entries),
+    }
+    atomic.write(page, render("gallery.html", ["gallery.js"], values))
+    return page
+
+
+def _link(entry: Entry, pictures: Pictures) -> str:
+    page = entry.folder / NAME
+    if page.exists():
+        return pictures.link(page)
+    return pictures.link(entry.image) if entry.image else ""

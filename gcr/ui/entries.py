@@ -1,0 +1,63 @@
+"""What there is below the output folder, on stdout: blocks on a terminal, else lines with tabs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.style import Style
+from rich.text import Text
+
+from gcr.core.phrases import count
+from gcr.core.plaintext import plain
+from gcr.results.report.page import NAME, moment
+from gcr.ui.terminal import colour
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from gcr.results.listing import Entry
+
+LEFT = (0, 0, 0, 2)
+
+
+def show(entries: Sequence[Entry], console: Console | None = None) -> None:
+    """Print entries in their order. On a terminal, folders are links to their pages."""
+    console = console or Console(highlight=False)
+    for entry in entries:
+        if console.is_terminal:
+            _block(entry, console)
+        else:
+            console.file.write(f"{_line(entry)}\n")  # Rich would make spaces of tabs
+
+
+def _line(entry: Entry) -> str:
+    score = "" if entry.score is None else f"{entry.score:.2f}"
+    cells = (entry.began, entry.kind, score, str(entry.images), entry.problem or entry.end)
+    return "\t".join(plain(cell) for cell in (*cells, str(entry.folder), entry.title))
+
+
+def _block(entry: Entry, console: Console) -> None:
+    score = Text("   –")
+    if entry.score is not None:
+        score = Text(f"{entry.score:.2f}", f"bold {colour(entry.score)}")
+    head = Text(f"{moment(entry.began):<16}  ", "dim").append_text(score)
+    if entry.untrusted:
+        head.append(" untrusted", "yellow")
+    kind = "" if entry.kind == "run" else f"{entry.kind}, "
+    head.append(f"  {kind}{count(entry.images, 'image')}, {entry.end}", "dim")
+    console.print(head)
+    console.print(Padding(Text(plain(entry.title)), LEFT))
+    if entry.problem:
+        console.print(Padding(Text(plain(entry.problem), "red"), LEFT))
+    # Whole, however narrow the terminal: it is to be copied.
+    folder = Text("  ").append(plain(str(entry.folder)), linked(entry.folder))
+    console.print(folder, soft_wrap=True)
+
+
+def linked(folder: Path) -> Style:
+    """How a folder is shown: dim, and on a terminal that can, as a link to what there is to see."""
+    page = folder / NAME
+    return Style(dim=True, link=(page if page.exists() else folder).absolute().as_uri())
