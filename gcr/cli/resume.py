@@ -10,6 +10,28 @@ from gcr.cli import batch, compare, options, refine
 from gcr.cli.flags import settings_only
 from gcr.errors import UsageError
 
+LOOP = "More of a run that is over, or stopped"
+
+Rounds = Annotated[
+    str | None,
+    typer.Option(metavar="+N", help="Draw so many rounds more, such as +3.", rich_help_panel=LOOP),
+]
+MaxImages = Annotated[
+    str | None,
+    typer.Option(
+        metavar="+N",
+        help="Draw so many images more at most; alone it lifts the limit on rounds.",
+        rich_help_panel=LOOP,
+    ),
+]
+MaxSeconds = Annotated[
+    str | None,
+    typer.Option(
+        metavar="+X",
+        help="Take so many seconds more at most; alone it lifts the limit on rounds.",
+        rich_help_panel=LOOP,
+    ),
+]
 Folder = Annotated[
     Path,
     typer.Argument(metavar="FOLDER", help="Of a run, a batch or a comparison, as gcr made it."),
@@ -20,6 +42,9 @@ Folder = Annotated[
 def resume(
     folder: Folder,
     *,
+    rounds: Rounds = None,
+    max_images: MaxImages = None,
+    max_seconds: MaxSeconds = None,
     wave: batch.Wave = 16,
     shard: batch.Shard = None,
     max_failures: batch.MaxFailures = None,
@@ -36,6 +61,9 @@ def resume(
     Rounds that are on disk are not drawn again. Prompts of a batch that failed are tried again. An
     evaluator that is a command line has to be given again.
 
+    A single run that is over goes on with --rounds +3, or with a larger budget. That is recorded
+    beside its settings, which stay; target and patience then count from there.
+
     Prints what gcr refine, gcr batch or gcr compare prints.
     """
     from gcr.ui import logs  # it takes a while, which --help need not wait for
@@ -43,11 +71,18 @@ def resume(
     logs.set_up(verbose=verbose, quiet=quiet)
     from gcr.comparison import comparing
     from gcr.comparison import folder as comparefolder
-    from gcr.engine import batching
+    from gcr.engine import batching, single
     from gcr.storage import batchfolder
 
     if evaluators and not (folder / comparefolder.NAME).exists():
         raise UsageError("--evaluator is for comparisons", f"gcr resume {folder} goes on with this")
+    more = single.More(
+        _more("--rounds", rounds, int),
+        _more("--max-images", max_images, int),
+        _more("--max-seconds", max_seconds, float),
+    )
+    if any(value is not None for value in more):
+        _check_extensible(folder)
     here = dict(flags)
     overlap = here.pop("overlap")
     pace = batching.paced(wave, shard, max_failures, ray, workers)
@@ -76,7 +111,39 @@ def resume(
             quiet=quiet,
         )
     else:
+        if any(value is not None for value in more):
+            here["more"] = more
         _run(folder, here, as_json=as_json, quiet=quiet, verbose=verbose)
+
+
+def _more(flag: str, text: str | None, kind: type[float]) -> Any:
+    """The number of `+3`. Raises UsageError for anything else."""
+    if text is None:
+        return None
+    try:
+        value = kind(text.removeprefix("+"))
+    except ValueError:
+        value = 0
+    if not text.startswith("+") or not 0 < value < float("inf"):
+        raise UsageError(
+            f"{flag} {text!r} is not of the form +3",
+            f"{flag} +3 means three more than there are now",
+        )
+    return value
+
+
+def _check_extensible(folder: Path) -> None:
+    """Raise UsageError for what is of a batch or a comparison, where all runs have one budget."""
+    from gcr.comparison import folder as comparefolder
+    from gcr.storage import batchfolder
+
+    inside = folder.absolute().parent.name == batchfolder.RUNS
+    if inside or any((folder / x.NAME).exists() for x in (batchfolder, comparefolder)):
+        raise UsageError(
+            f"{folder} is no single run, and only those are extended",
+            "the budget of a batch or a comparison is the same for all of its runs; "
+            "gcr refine begins a run of its own",
+        )
 
 
 def _run(folder: Path, here: dict[str, Any], *, as_json: bool, quiet: bool, verbose: bool) -> None:

@@ -11,7 +11,7 @@ from gcr.core.records import Preference, StopReason
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from gcr.core.records import Attempt, Candidate, Run
+    from gcr.core.records import Attempt, Candidate, Extension, Run
 
 STOPPED = {
     StopReason.TARGET: "the target score was reached",
@@ -72,6 +72,17 @@ def origin(candidate: Candidate) -> str:
     """What an image was drawn from, beside its prompt."""
     seeds = "+".join(map(str, (candidate.seed, *candidate.mutations)))
     return f"seed {seeds}" + (f" on {candidate.start}" if candidate.start else "")
+
+
+def extended(extension: Extension) -> str:
+    """By how much a run was extended, and when."""
+    limits = [f"to {count(extension.rounds, 'round')}"]
+    if extension.max_images is not None:
+        limits.append(count(extension.max_images, "image"))
+    if extension.max_seconds is not None:
+        limits.append(duration(extension.max_seconds))
+    when = f" on {extension.when[:16].replace('T', ' ')}" if extension.when else ""
+    return f"extended {', '.join(limits)} at most{when}"
 
 
 def described(known: Mapping[str, object]) -> str:

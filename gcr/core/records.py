@@ -215,6 +215,23 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
+class Extension:
+    """A larger budget that a run was given after it was begun.
+
+    after: how many rounds there were. stop: why the run had ended; empty where it had not.
+    rounds, max_images, max_seconds: in all, in place of those settings; None: no limit.
+    when: in ISO 8601.
+    """
+
+    after: int
+    rounds: int
+    max_images: int | None = None
+    max_seconds: float | None = None
+    stop: str = ""
+    when: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One request and all that was tried for it.
 
@@ -224,6 +241,7 @@ class Run:
     kept: the image that a person chose as the best; empty where nobody did.
     settled: the image that the critic, who saw neither scores nor prompts, preferred to that of the
         highest score, whose lead is within the noise; empty where it did not.
+    extensions: larger budgets than those of the settings; the last one counts.
     """
 
     id: str
@@ -234,6 +252,7 @@ class Run:
     comparison: Preference | None = None
     kept: str = ""
     settled: str = ""
+    extensions: tuple[Extension, ...] = ()
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:

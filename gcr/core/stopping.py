@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gcr.core.ranking import highest, margin
-from gcr.core.records import Attempt, Round, Run, StopReason
+from gcr.core.records import Attempt, Extension, Round, Run, StopReason
 
 _ROUNDING = 1e-9
 """Scores are sums of thirds: 0.70 - 0.68 must count as a gain of 0.02."""
@@ -25,6 +25,8 @@ class StopRule:
     images: most images to draw; None: as many as the rounds draw. The last round is cut to fit.
     seconds: of the models' work, as the rounds record it; None: no limit. A round that
         would not fit, at the pace of those before it, is not begun. Round 0 always is.
+    since: rounds that were there when the run was given a larger budget: whoever did that knew how
+        they had ended, so target and patience are for the rounds after them.
     """
 
     rounds: int = 4
@@ -33,6 +35,7 @@ class StopRule:
     min_gain: float = 0.02
     images: int | None = None
     seconds: float | None = None
+    since: int = 0
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
@@ -57,11 +60,12 @@ class StopRule:
         plateau, which are forecasts. A run that ends with nothing scored has failed, whichever of
         them ended it.
         """
-        best = highest(run.attempts)
-        if best is not None and _reaches(best, self.target):
+        latest = highest(a for round_ in run.rounds[self.since :] for a in round_.attempts)
+        if latest is not None and _reaches(latest, self.target):
             return StopReason.TARGET
         over = self._over(run, [_top(round_) for round_ in run.rounds])
-        return over if over is None or best is not None else StopReason.FAILED
+        scored = highest(run.attempts) is not None
+        return over if over is None or scored else StopReason.FAILED
 
     def room(self, run: Run) -> int | None:
         """How many images may still be drawn; None: no limit."""
@@ -76,7 +80,7 @@ class StopRule:
             spent = sum(round_.seconds for round_ in run.rounds)
             if spent + spent / len(tops) > self.seconds:
                 return StopReason.SECONDS
-        idle = _idle(tops, self.min_gain, margin(run.attempts))
+        idle = min(_idle(tops, self.min_gain, margin(run.attempts)), len(tops) - self.since)
         return StopReason.PLATEAU if idle >= self.patience else None
 
 
@@ -84,16 +88,31 @@ def _reaches(best: Attempt, target: float) -> bool:
     return (best.score or 0.0) >= target - _ROUNDING and not best.critique.untrusted
 
 
-def rule(recorded: Mapping[str, Any]) -> StopRule:
-    """The rule of a run, from its settings as a folder keeps them."""
+def rule(recorded: Mapping[str, Any], extensions: Sequence[Extension] = ()) -> StopRule:
+    """The rule of a run, from its settings as a folder keeps them, and what extends them."""
     names = {"images": "max_images", "seconds": "max_seconds"}
     values = {part: recorded.get(names.get(part, part)) for part in StopRule.__slots__}
-    return StopRule(**{part: value for part, value in values.items() if value is not None})
+    begun = StopRule(**{part: value for part, value in values.items() if value is not None})
+    if not extensions:
+        return begun
+    last = extensions[-1]
+    return replace(
+        begun,
+        rounds=last.rounds,
+        images=last.max_images,
+        seconds=last.max_seconds,
+        since=last.after,
+    )
+
+
+def rule_of(run: Run) -> StopRule:
+    """The rule of a run, as it was begun and extended."""
+    return rule(run.settings, run.extensions)
 
 
 def is_over(run: Run) -> bool:
     """Whether a run, as it was left, came to its end by its own settings: nothing is left to do."""
-    return run.stop is not None and run.stop is rule(run.settings).reason(run)
+    return run.stop is not None and run.stop is rule_of(run).reason(run)
 
 
 def _idle(tops: list[float | None], min_gain: float, noise: float) -> int:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gcr.core import ranking, stopping
 from gcr.core.events import Notice, RunFinished, WorkFinished, WorkStarted, ignore
+from gcr.core.phrases import STOPPED
+from gcr.core.records import Extension, StopReason
 from gcr.engine import cautions, waves
 from gcr.engine.machine import ThisMachine
 from gcr.engine.outcome import Interrupted, Outcome
 from gcr.engine.parts import load, with_rubric
 from gcr.engine.requests import checked_prompt, make_request
+from gcr.errors import UsageError
 from gcr.files.locks import claimed
 from gcr.inputs import source
 from gcr.settings.recorded import as_begun, recorded
 from gcr.settings.resolving import recalled
-from gcr.settings.schema import Settings
+from gcr.settings.schema import MOST_ROUNDS, Settings
 from gcr.storage import runfolder
 from gcr.storage.runfolder import RunFolder
 
@@ -29,8 +34,16 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from gcr.core.events import Consumer
-    from gcr.core.records import Approve
+    from gcr.core.records import Approve, Run
     from gcr.settings.schema import ResumeOptions
+
+
+class More(NamedTuple):
+    """What a run is to have beyond what it has used: rounds, images, seconds; None: as it was."""
+
+    rounds: int | None = None
+    images: int | None = None
+    seconds: float | None = None
 
 
 def run(  # noqa: PLR0913 - each for itself
@@ -39,6 +52,7 @@ def run(  # noqa: PLR0913 - each for itself
     *,
     image: Path | str | Image | None = None,
     resume: Path | str | None = None,
+    more: More | None = None,
     emit: Consumer = ignore,
     stop: Callable[[], bool] = waves.never,
     approve: Approve | None = None,
@@ -47,6 +61,7 @@ def run(  # noqa: PLR0913 - each for itself
 
     image: what the prompt says how to edit, as a path or as an image of Pillow.
     resume: the folder of a run to go on with, under the settings it was begun with.
+    more: beyond what that run has drawn so far.
     stop, approve: as `waves.work` has them.
     Raises GcrError; on Ctrl-C Interrupted, a KeyboardInterrupt.
     """
@@ -61,7 +76,8 @@ def run(  # noqa: PLR0913 - each for itself
             folder = _reopened(Path(resume), held)
             settings = as_begun(settings, folder.run.settings)
             folder.check(request, recorded(settings, questions.sha256))
-            if _is_over(folder, emit):
+            extension = more and extended(runfolder.load_run(folder.path), more)
+            if extension is None and _is_over(folder, emit):
                 return _outcome(folder, started, 0.0)
         cautions.of_pocket(request, settings, emit)
         parts = load(settings, questions, emit, edit=edited is not None)
@@ -77,6 +93,9 @@ def run(  # noqa: PLR0913 - each for itself
             held.enter_context(claimed(folder.path))
         else:
             cautions.of_changes(folder, parts.revisions, emit)
+            if extension:
+                folder.extend(extension)
+            parts = replace(parts, rule=stopping.rule_of(folder.run))
         loading_seconds = time.perf_counter() - started
         emit(WorkStarted(1))
         try:
@@ -91,18 +110,48 @@ def run(  # noqa: PLR0913 - each for itself
 def resume(
     path: Path | str,
     *,
+    more: More | None = None,
     emit: Consumer = ignore,
     stop: Callable[[], bool] = waves.never,
     **here: Unpack[ResumeOptions],
 ) -> Outcome:
     """Go on with the run of a folder, under the settings it was begun with; `gcr resume FOLDER`.
 
+    more: beyond what it has drawn so far; None: what is left of it.
     here: what `recalled` takes besides. Raises as `run` does.
     """
     begun, _ = runfolder.read_beginning(Path(path))
     image = Path(path) / begun.request.source if begun.request.source else None
     settings = recalled(begun.settings, ThisMachine(), **here)
-    return run(begun.request.prompt, settings, image=image, resume=path, emit=emit, stop=stop)
+    return run(
+        begun.request.prompt, settings, image=image, resume=path, more=more, emit=emit, stop=stop
+    )
+
+
+def extended(run: Run, more: More) -> Extension:
+    """The larger budget of a run, by what it has drawn so far.
+
+    Raises UsageError where it could not draw another round.
+    """
+    begun = stopping.rule_of(run)
+    drawn, spent = len(run.attempts), sum(round_.seconds for round_ in run.rounds)
+    extension = Extension(
+        after=len(run.rounds),
+        # As for a run that is begun with a budget, which alone lifts the limit on rounds.
+        rounds=len(run.rounds) + (MOST_ROUNDS if more.rounds is None else more.rounds),
+        max_images=begun.images if more.images is None else drawn + more.images,
+        max_seconds=begun.seconds if more.seconds is None else spent + more.seconds,
+        stop=str(run.stop or ""),
+        when=datetime.now().astimezone().isoformat(timespec="seconds"),
+    )
+    reason = stopping.rule(run.settings, (extension,)).reason(run)
+    if reason is not None:
+        budget = {StopReason.IMAGES: "--max-images +4", StopReason.SECONDS: "--max-seconds +60"}
+        raise UsageError(
+            f"the run could not go on: {STOPPED[reason]}",
+            f"give more of that, such as {budget[reason]}",
+        )
+    return extension
 
 
 def _reopened(path: Path, held: ExitStack) -> RunFolder:
@@ -118,7 +167,12 @@ def _is_over(folder: RunFolder, emit: Consumer) -> bool:
     if not stopping.is_over(run):
         return False
     folder.run = run
-    emit(Notice(f"{folder.path} is finished, so nothing is drawn", "gcr refine begins another run"))
+    emit(
+        Notice(
+            f"{folder.path} is finished, so nothing is drawn",
+            f"gcr resume {folder.path} --rounds +3 draws three rounds more",
+        )
+    )
     emit(RunFinished(run, ranking.best_scored(run), folder.path))
     return True
 

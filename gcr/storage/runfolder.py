@@ -32,6 +32,7 @@ from gcr.core.plaintext import slug
 from gcr.core.records import (
     Attempt,
     Critique,
+    Extension,
     Preference,
     Request,
     Round,
@@ -60,7 +61,7 @@ NAME = "run.json"
 ROUNDS = "rounds.jsonl"
 WRITTEN_ALONE = r"run\.json|source\.png|best\.png|\d+-\d+\.png"
 """Names of what only the process that is at work in the folder writes."""
-BEGINNING = ("id", "request", "settings")
+BEGINNING = ("id", "request", "settings", "extensions")
 """What run.json holds of the run itself."""
 RESULTS = ("stop", "best", "comparison", "kept", "settled", "untrusted")
 """What run.json holds of how the run ended, which is dropped when it goes on."""
@@ -173,6 +174,13 @@ class RunFolder:
         self.run = replace(run, rounds=(*self.run.rounds, saved))
         return self.run
 
+    def extend(self, extension: Extension) -> None:
+        """Record a larger budget for the rounds from here on; the settings stay as they were begun
+        with, so that who knows of no extensions reads a run that is over.
+        """
+        self.run = replace(self.run, extensions=(*self.run.extensions, extension))
+        self._write_run(None)
+
     def gallery(self, _run: Run, name: str) -> Image:
         """An image of this folder's run, by its name in the records; in RGB."""
         with imagefile.opened(self.path / name) as image:
@@ -197,10 +205,12 @@ class RunFolder:
         return replace(attempt, sha256=hashlib.sha256(content).hexdigest())
 
     def _write_run(self, best: Attempt | None) -> None:
+        extensions = [asdict(extension) for extension in self.run.extensions]
         record = {
             "id": self.run.id,
             "request": asdict(self.run.request),
             "settings": self.run.settings,
+            **({"extensions": extensions} if extensions else {}),
             **self.story,
             "stop": self.run.stop,
             "comparison": self.run.comparison,
@@ -338,7 +348,8 @@ def _run(record: Any) -> Run:
         raise ValueError(f"the image to edit is called {request.source!r}")
     if not isinstance(record["settings"], dict):
         raise TypeError("its settings are no object")
-    return Run(id=str(record["id"]), request=request, settings=record["settings"])
+    extensions = _extensions_adapter().validate_python(record.get("extensions", ()))
+    return Run(str(record["id"]), request, record["settings"], extensions=extensions)
 
 
 def damaged(path: Path, error: Exception) -> GcrError:
@@ -363,6 +374,13 @@ def _request_adapter() -> TypeAdapter[Request]:
     from pydantic import TypeAdapter
 
     return TypeAdapter(Request)
+
+
+@cache
+def _extensions_adapter() -> TypeAdapter[tuple[Extension, ...]]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(tuple[Extension, ...])
 
 
 # rounds.jsonl

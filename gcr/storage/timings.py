@@ -64,7 +64,8 @@ def past_runs(output: Path, settings: Mapping[str, object]) -> History:
             continue
         runs += 1
         seconds += [(a["draw_seconds"], a["judge_seconds"]) for a in attempts]
-        if story.get("stop") not in CUT_SHORT and not _differ(before, settings, FOR_IMAGES):
+        ended = story.get("stop") not in CUT_SHORT and not story.get("extensions")
+        if ended and not _differ(before, settings, FOR_IMAGES):
             counts.append(len(attempts))
     if not seconds:
         return History()

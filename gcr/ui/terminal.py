@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from gcr.core import stopping
 from gcr.core.events import (
     Event,
     Loading,
@@ -32,6 +33,7 @@ from gcr.core.phrases import (
     count,
     described,
     distrust,
+    extended,
     origin,
     settlement,
 )
@@ -102,6 +104,10 @@ class Terminal:
         """Show the run's last round."""
         self.close()
         finished = run.rounds[-1]
+        for extension in run.extensions:
+            if extension.after == finished.index:
+                self._print(Text())
+                self._print(Text(extended(extension), "dim"))
         self._print(Text())
         self._print(_heading(finished).append(_left(run), "dim"))
         shown = ""
@@ -273,12 +279,13 @@ def _heading(finished: Round) -> Text:
 
 def _left(run: Run) -> str:
     """What is left of a run's budgets."""
-    seconds, images = run.settings.get("max_seconds"), run.settings.get("max_images")
+    rule = stopping.rule_of(run)
+    seconds, images = rule.seconds, rule.images
     left = []
-    if isinstance(seconds, int | float):
+    if seconds is not None:
         spent = sum(round_.seconds for round_ in run.rounds)
         left.append(f"{max(0.0, seconds - spent):.0f} s left")
-    if isinstance(images, int):
+    if images is not None:
         left.append(f"{count(max(0, images - len(run.attempts)), 'image')} left")
     return "".join(f" · {words}" for words in left)
 

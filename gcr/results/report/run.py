@@ -15,6 +15,7 @@ from gcr.core.phrases import (
     count,
     described,
     distrust,
+    extended,
     origin,
     settlement,
 )
@@ -114,6 +115,7 @@ def page(folder: Path, pictures: Pictures, back: str = "") -> bytes:
         },
         "groups": {
             "Settings": run.settings,
+            "Budget": {f"after round {e.after - 1}": extended(e) for e in run.extensions},
             "Versions": story.get("versions"),
             "Revisions of models": story.get("revisions"),
         },
