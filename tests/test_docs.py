@@ -125,7 +125,7 @@ def test_every_command_line_is_one_that_gcr_reads(page):
         ("refine x --nothing", False),
         ("refine x --rounds many", False),
         ("no-such-command", False),
-        ("refine --rounds 3", True),
+        ("batch --rounds 3", True),
     ],
 )
 def test_a_wrong_command_line_is_noticed(arguments, whole):

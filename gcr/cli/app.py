@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, str] = {
     "resume": "Go on with a run, a batch or a comparison.",
     "list": "List runs, batches and comparisons, newest first.",
     "show": "Show a run again.",
+    "info": "Show what an image file says of how it was made.",
     "export": "Write images for a benchmark's scorer, or pairs for training.",
     "report": "Write the page of a run, a batch or a comparison.",
     "pull": "Fetch models ahead of a run.",

@@ -13,10 +13,23 @@ from gcr.errors import UsageError
 from gcr.settings.schema import IMAGE, LOOP, MODELS, OUTPUT
 
 Prompt = Annotated[
-    str,
+    str | None,
     typer.Argument(
         metavar="PROMPT",
-        help="What to draw, or how to change --image; - reads it from stdin.",
+        help="What to draw, or how to change --image; - reads it from stdin. With --from it may be "
+        "left out.",
+    ),
+]
+
+From = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="FILE",
+        help="Begin with the prompt, negative prompt, seed, steps, guidance and size that this "
+        "image says it was drawn with, by gcr, A1111, Forge, InvokeAI, Fooocus or ComfyUI; what is "
+        "given here wins.",
+        rich_help_panel=IMAGE,
     ),
 ]
 

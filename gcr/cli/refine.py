@@ -9,6 +9,7 @@ import typer
 
 from gcr.cli import forecast, options
 from gcr.cli.flags import settings_but
+from gcr.cli.info import begin_from
 from gcr.errors import GcrError, UsageError
 
 if TYPE_CHECKING:
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
 
 @settings_but("overlap")
 def refine(
-    prompt: options.Prompt,
+    prompt: options.Prompt = None,
     *,
     image: options.Source = None,
+    from_image: options.From = None,
     approve: options.Approve = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
@@ -46,9 +48,20 @@ def refine(
     from gcr.inputs import source
     from gcr.settings.resolving import traced
 
+    beginning = None
+    if from_image is not None:
+        beginning = begin_from(from_image, prompt, flags, edit=image is not None)
+        prompt, flags = beginning.prompt, beginning.flags
+    if prompt is None:
+        raise UsageError("Missing argument 'PROMPT'", "gcr refine --help lists the options")
     request = checked_prompt(options.read_stdin() if prompt == "-" else prompt)
     resolved = traced(flags, ThisMachine(), edit=image is not None)
     settings = resolved.settings
+    if beginning:
+        origins = dict.fromkeys(beginning.taken, f"--from {beginning.image.name}")
+        resolved = resolved._replace(origins={**resolved.origins, **origins})
+        if not quiet:
+            beginning.tell(settings)
     if dry_run:
         make_request(request, settings, source.read(image) if image else None)
         forecast.show(resolved, as_json=as_json)

@@ -52,14 +52,14 @@ def read(image_or_path: Path | str | Image) -> Image:
 
     if isinstance(image_or_path, Image.Image):
         name = "the image given"
-        with _readable(name):
+        with readable(name):
             imagefile.check_size(image_or_path)
             _check_shape(image_or_path, name)
             image = _upright(image_or_path)
     elif isinstance(image_or_path, str | Path):
         path = Path(image_or_path).expanduser()
         name = str(path)
-        with _readable(name), imagefile.opened(path) as opened:
+        with readable(name), imagefile.opened(path) as opened:
             _check_shape(opened, name)
             image = _upright(opened)
     else:
@@ -91,7 +91,7 @@ def check(path: Path, expected: str) -> None:
 
 
 @contextmanager
-def _readable(name: str) -> Iterator[None]:
+def readable(name: str) -> Iterator[None]:
     """Turn what goes wrong while an image file is read into a message with a hint."""
     from PIL import UnidentifiedImageError
 

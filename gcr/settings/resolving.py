@@ -20,7 +20,7 @@ from gcr.files import folders
 from gcr.files.validation import first_problem
 from gcr.settings import address, keys, measurements, profiles
 from gcr.settings.recorded import UNRECORDED
-from gcr.settings.schema import FIELDS, MOST_ROUNDS, OF_THE_MACHINE, OPTIONS, Settings
+from gcr.settings.schema import FIELDS, MOST_ROUNDS, OF_THE_MACHINE, OPTIONS, TYPES, Settings
 from gcr.settings.sources import Given, from_environment, from_file, from_flags
 
 NOT_SETTINGS = frozenset({"GCR_DEBUG", "GCR_CACHE", "GCR_API_KEY", "GCR_OFFLINE", "GCR_YES"})
@@ -123,6 +123,15 @@ def traced(
     changes: dict[str, Any] = {key: source.value for key, source in measured.items()}
     origins = {key: source.origin for key, source in {**sources, **measured}.items()}
     return Resolved(replace(settings, **changes), origins, profile)
+
+
+def problem_of(name: str, value: object) -> str:
+    """Why a setting does not take a value, in words that follow its name; empty where it does."""
+    try:
+        TypeAdapter(TYPES[name]).validate_python(value)
+    except ValidationError as error:
+        return first_problem(error).reason
+    return ""
 
 
 def recalled(

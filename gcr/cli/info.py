@@ -1,0 +1,188 @@
+"""`gcr info IMAGE`, and `gcr refine --from IMAGE`: how an image was made, and a run like that."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from gcr.cli import options
+from gcr.errors import UsageError
+
+if TYPE_CHECKING:
+    from gcr.settings.schema import Settings
+    from gcr.storage.provenance import Carried, Provenance
+
+NAMES = {"negative": "negative prompt"}
+"""Settings by what people call them, where that is another word."""
+
+Image = Annotated[
+    Path, typer.Argument(metavar="IMAGE", help="An image file, such as PNG, JPEG or WebP.")
+]
+
+
+def info(image: Image, *, as_json: options.Listed = False) -> None:
+    """Show what IMAGE says of how it was made: by gcr, A1111, Forge, InvokeAI, Fooocus or ComfyUI.
+
+    Of ComfyUI's graphs those are read that have one sampler and values written in place.
+
+    gcr refine --from IMAGE begins with what is shown.
+    """
+    from gcr.ui import logs  # it takes a while, which --help need not wait for
+
+    logs.set_up(verbose=False, quiet=False)
+    from gcr.storage import provenance
+
+    carried = provenance.read(image.expanduser())
+    if as_json:
+        typer.echo(json.dumps({"file": str(image), **carried.as_json()}))
+    else:
+        _show(image, carried)
+
+
+def _show(image: Path, carried: "Carried") -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from gcr.core.plaintext import plain
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=1 << 16)  # one line each, for whatever reads it
+    console.print(
+        Text.assemble(
+            (plain(str(image)), "bold"), f"  {carried.kind}, {carried.width}×{carried.height}"
+        )
+    )
+    # What gcr writes in others' forms is in its own already.
+    ours = [found for found in carried.found if found.form == "gcr"]
+    for found in ours or carried.found:
+        console.print()
+        console.print(Text(found.form, "bold"))
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column(no_wrap=True, style="dim")
+        table.add_column(overflow="fold")
+        for name, value in _rows(found):
+            table.add_row(Text(plain(name)), Text(plain(value)))
+        console.print(table)
+        for remark in found.remarks:
+            console.print(Text(plain(remark), "yellow"))
+    if ours and len(carried.found) > 1:
+        others = ", ".join(found.form for found in carried.found if found.form != "gcr")
+        console.print()
+        console.print(Text(f"the same for {others}", "dim"))
+    if not carried.found:
+        console.print()
+        console.print("it says nothing of how it was made, or in no form that is known here")
+
+
+def _rows(found: "Provenance") -> list[tuple[str, str]]:
+    size = found.width and found.height and f"{found.width}×{found.height}"
+    known = {
+        "prompt": found.prompt,
+        "negative prompt": found.negative,
+        "seed": found.seed,
+        "steps": found.steps,
+        "guidance": found.guidance,
+        "size": size,
+        "model": found.model,
+        "sampler": found.sampler,
+        "LoRAs": ", ".join(found.loras),
+        **found.more,
+    }
+    return [(name, _said(value)) for name, value in known.items() if value not in (None, "")]
+
+
+def _said(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+class Beginning(NamedTuple):
+    """What a run begins with that goes on from an image.
+
+    prompt: the user's, or else the image's. flags: the user's, and the image's where none is given.
+    taken: names of the settings that are the image's. unusable: why others are not, in words.
+    """
+
+    image: Path
+    found: "Provenance"
+    prompt: str
+    flags: Mapping[str, Any]
+    taken: tuple[str, ...]
+    unusable: tuple[str, ...]
+
+    def tell(self, settings: "Settings") -> None:
+        """Say on stderr what is taken over, and what is not."""
+        from gcr.storage.provenance import SETTINGS
+        from gcr.ui.terminal import Terminal
+
+        terminal, found = Terminal(), self.found
+        values = {name: self.flags[name] for name in self.taken if self.flags[name] != ""}
+        words = ["prompt"] if self.prompt == found.prompt else []
+        words += [NAMES.get(name, f"{name} {_said(value)}") for name, value in values.items()]
+        terminal.say(f"from {self.image} ({found.form}): {', '.join(words) or 'nothing'}")
+        absent = [NAMES.get(name, name) for name in SETTINGS if name not in found.settings]
+        if absent:
+            terminal.say(f"it does not say: {', '.join(absent)}")
+        for reason in (*self.unusable, *found.remarks):
+            terminal.warn(reason, "")
+        made = ", ".join(filter(None, (found.model, found.sampler, *found.loras)))
+        if made and found.model != settings.generator:
+            terminal.warn(
+                f"it was drawn by {made}; here {settings.generator} draws, by its own sampler",
+                "so equal settings do not draw an equal image; -m names another generator",
+            )
+
+
+def begin_from(
+    image: Path, prompt: str | None, flags: Mapping[str, Any], *, edit: bool
+) -> Beginning:
+    """What a run begins with that goes on from an image. Flags that are given win.
+
+    Raises UsageError for an image that cannot be read, and for one without a prompt where none is
+    given.
+    """
+    from gcr import pocket
+    from gcr.engine.machine import ThisMachine
+    from gcr.settings.resolving import problem_of, resolve
+    from gcr.storage import provenance
+
+    carried = provenance.read(image.expanduser())
+    found = carried.usable or next(iter(carried.found), None)
+    if found is None or (prompt is None and not found.prompt):
+        why = "".join(f": {remark}" for remark in (found.remarks if found else ())[:1])
+        raise UsageError(
+            f"{image} names no prompt that it was drawn with{why}",
+            f"gcr info {image} shows what it says; a PROMPT beside --from is taken instead",
+        )
+    values = {
+        name: value
+        for name, value in found.settings.items()
+        if name != "prompt" and flags.get(name) is None
+    }
+    problems = {name: problem_of(name, value) for name, value in values.items()}
+    unusable = [
+        f"its {NAMES.get(name, name)} of {_said(values.pop(name))} is not taken: it {problem}"
+        for name, problem in problems.items()
+        if problem
+    ]
+    width, height = values.get("width"), values.get("height")
+    if width or height:
+        generator = resolve(flags, ThisMachine(), edit=edit).generator
+        try:
+            pocket.check_size(generator, width, height)
+        except UsageError as error:
+            unusable.append(f"its size is not taken: {error.message}")
+            values = {key: values[key] for key in values if key not in ("width", "height")}
+    return Beginning(
+        image,
+        found,
+        found.prompt or "" if prompt is None else prompt,
+        {**flags, **values},
+        tuple(values),
+        tuple(unusable),
+    )
