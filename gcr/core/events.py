@@ -62,9 +62,10 @@ class WorkFinished:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """A run is begun or gone on with."""
+    """A run is begun or gone on with. folder: where it is."""
 
     run: Run
+    folder: Path
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
+from gcr.core.plaintext import shortened
 from gcr.core.ranking import margin, near, ranked, raw
 from gcr.core.records import Preference, StopReason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from gcr.core.records import Attempt, Candidate, Extension, Run
+    from gcr.core.records import Attempt, Candidate, Critique, Extension, Run
 
 STOPPED = {
     StopReason.TARGET: "the target score was reached",
@@ -28,6 +29,10 @@ COMPARED = {
     Preference.SECOND: "better than the request as it is",
     Preference.TIE: "neither is clearly better",
 }
+
+
+FULL = 4.0
+"""The best score of an aspect."""
 
 
 def count(number: int, what: str) -> str:
@@ -72,6 +77,18 @@ def origin(candidate: Candidate) -> str:
     """What an image was drawn from, beside its prompt."""
     seeds = "+".join(map(str, (candidate.seed, *candidate.mutations)))
     return f"seed {seeds}" + (f" on {candidate.start}" if candidate.start else "")
+
+
+def finding(critique: Critique, most: int) -> str:
+    """What a critic found wrong with an image: its words on the aspect of the lowest score; empty
+    where no aspect has less than the full score, or no words.
+
+    most: characters; of a longer text whole sentences, if one is short enough.
+    """
+    wrong = [a for a in critique.aspects if a.score is not None and a.score < FULL]
+    words = min(wrong, key=lambda aspect: aspect.score or 0.0).justification if wrong else ""
+    end = words.rfind(". ", 0, most - 1) if len(words) > most else -1
+    return shortened(words, most) if end < 0 else f"{words[: end + 1]} …"
 
 
 def extended(extension: Extension) -> str:

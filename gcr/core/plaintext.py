@@ -31,6 +31,11 @@ def plain(text: str, *, keep_lines: bool = False) -> str:
     return "".join(cleaned).strip()
 
 
+def shortened(text: str, most: int) -> str:
+    """The text, or its beginning with an ellipsis: so many characters at most."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
+
+
 def visible(text: str) -> str:
     """The text with signs in the place of what would act unseen: control characters, and the marks
     that turn the direction of all that follows. For pages; lines stay lines.

@@ -128,7 +128,7 @@ class _Wave:
     def advance(self) -> None:
         """Advance all runs to their ends; runs that were stopped early are marked interrupted."""
         for folder in self.left.values():
-            self._emit(RunStarted(folder.run))
+            self._emit(RunStarted(folder.run, folder.path))
         try:
             self._advance_or_part(list(self.left.values()))
         except BaseException:

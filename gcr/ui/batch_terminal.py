@@ -21,7 +21,7 @@ from gcr.core.events import (
     WorkStarted,
 )
 from gcr.core.phrases import chance, count, duration
-from gcr.core.plaintext import plain
+from gcr.core.plaintext import plain, shortened
 from gcr.ui.livelines import LiveLines
 from gcr.ui.terminal import PHASES, Terminal
 
@@ -88,7 +88,7 @@ class BatchTerminal:
         self._failed += bool(result.failure)
         counted = f"{self._done:>{len(str(self._total))}}/{self._total} "
         line = Text(counted, "dim").append(f"{plain(result.id)}: ").append_text(_came_of(result))
-        line.append(f"  {_short(plain(result.prompt))}", "dim")
+        line.append(f"  {shortened(plain(result.prompt), LONGEST)}", "dim")
         self.console.print(line, soft_wrap=not self.console.is_terminal)
         self._update()
 
@@ -131,7 +131,3 @@ def _came_of(result: Result) -> Text:
     details = f" · {count(result.images, 'image')}, {result.stop}, {duration(result.seconds)}"
     gained = "" if raw == best else f"{raw} → "
     return Text.assemble(gained, (best, "bold"), (marks, "yellow"), (details, "dim"))
-
-
-def _short(prompt: str) -> str:
-    return prompt if len(prompt) <= LONGEST else f"{prompt[: LONGEST - 1]}…"

@@ -12,11 +12,10 @@ from rich.text import Text
 from gcr.core.phrases import count
 from gcr.core.plaintext import plain
 from gcr.results.report.page import NAME, moment
-from gcr.ui.terminal import colour
+from gcr.ui.terminal import colour, linked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from gcr.results.listing import Entry
 
@@ -53,11 +52,7 @@ def _block(entry: Entry, console: Console) -> None:
     if entry.problem:
         console.print(Padding(Text(plain(entry.problem), "red"), LEFT))
     # Whole, however narrow the terminal: it is to be copied.
-    folder = Text("  ").append(plain(str(entry.folder)), linked(entry.folder))
+    page = entry.folder / NAME
+    link = Style(dim=True) + linked(page if page.exists() else entry.folder)
+    folder = Text("  ").append(plain(str(entry.folder)), link)
     console.print(folder, soft_wrap=True)
-
-
-def linked(folder: Path) -> Style:
-    """How a folder is shown: dim, and on a terminal that can, as a link to what there is to see."""
-    page = folder / NAME
-    return Style(dim=True, link=(page if page.exists() else folder).absolute().as_uri())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.padding import Padding
+from rich.style import Style
 from rich.text import Text
 
 from gcr.core import stopping
@@ -34,6 +35,7 @@ from gcr.core.phrases import (
     described,
     distrust,
     extended,
+    finding,
     origin,
     settlement,
 )
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from gcr.engine.judging import Ranking
 
 BAR_LENGTH = 12
+LONGEST = 300  # characters of what a critic found
 PHASES = {"draw": "drawing", "judge": "judging", "evaluate": "evaluating"}
 
 
@@ -62,6 +65,7 @@ class Terminal:
         self.console = console or Console(stderr=True, highlight=False)
         self.verbose = verbose
         self._lines = LiveLines(self.console, timed=True)
+        self._folder: Path | None = None  # of the run that is shown
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -71,8 +75,8 @@ class Terminal:
                 self.loading(what)
             case Progress(phase, done, total):
                 self.progress(phase, done, total)
-            case RunStarted(run):
-                self.begin(run)
+            case RunStarted(run, folder):
+                self.begin(run, folder)
             case RoundFinished(run, best):
                 self.round(run, best)
             case RunFinished(run, best, folder):
@@ -89,11 +93,17 @@ class Terminal:
         self._lines.clear()
         self._lines.show("loading", f"loading {plain(what)}", 0, None)
 
-    def begin(self, run: Run) -> None:
+    def begin(self, run: Run, folder: Path | None = None) -> None:
+        """Show a run that begins. folder: where its page follows along; None: it is over."""
+        self._folder = folder or self._folder
         self.close()
         self._print(Text())
         self._request(run.request)
         self._print(Text(plain(described(run.settings)), "dim"))
+        if folder and self.console.is_terminal and (page := folder / "index.html").exists():
+            shown = Text(plain(str(page)), linked(page))
+            line = Text("follow along: ", "dim").append_text(shown)
+            self.console.print(line, soft_wrap=True)  # whole, however narrow: it is to be copied
 
     def progress(self, phase: str, done: int, total: int) -> None:
         self._lines.hide("loading")
@@ -150,9 +160,12 @@ class Terminal:
                 )
             )
         if run.rounds:
-            saved = Text.assemble(("saved in ", "dim"), plain(str(folder)))
-            shown = (folder / "index.html").exists()
-            self._print(saved.append(", where index.html shows it" if shown else "", "dim"))
+            page = folder / "index.html"
+            saved = Text.assemble(("saved in ", "dim"), (plain(str(folder)), linked(folder)))
+            if page.exists():
+                saved.append(", where ", "dim").append("index.html", linked(page))
+                saved.append(" shows it", "dim")
+            self._print(saved)
 
     def ranking(self, ranking: Ranking) -> None:
         """Show pictures that were judged, best first, and what to change in the prompt."""
@@ -181,6 +194,7 @@ class Terminal:
 
     def again(self, run: Run, folder: Path) -> None:
         """Show a run that was shown before, as far as it is."""
+        self._folder = folder
         self.begin(run)
         for end in range(1, len(run.rounds) + 1):
             so_far = replace(run, rounds=run.rounds[:end], kept="", settled="")
@@ -206,7 +220,9 @@ class Terminal:
             self._print(Text(f"without: {plain(request.negative)}"))
 
     def _attempt(self, attempt: Attempt, *, is_best: bool) -> None:
-        line = Text(f"{origin(attempt.candidate):<10} ", "dim").append_text(_score(attempt))
+        link = linked(self._folder / attempt.image) if self._folder else Style()
+        line = Text.assemble((origin(attempt.candidate), Style(dim=True) + link))
+        line.append(" " * max(1, 11 - len(line))).append_text(_score(attempt))
         line.append_text(_mark(attempt))
         if is_best:
             line.append("  ◂ best so far", "green")
@@ -224,7 +240,8 @@ class Terminal:
                 if at_length and (reason := plain(aspects[0].justification)):
                     line.append(f"  {reason}")
                 self._indented(line, left)
-            for words, style in ((critique.summary, ""), (critique.advice, "italic")):
+            found = "" if at_length else finding(critique, LONGEST)
+            for words, style in ((found or critique.summary, ""), (critique.advice, "italic")):
                 if words:
                     self._indented(Text(plain(words), style), left)
         for requirement in failed(critique):
@@ -335,3 +352,8 @@ def _result(run: Run, best: Attempt) -> Text:
 def colour(score: float) -> str:
     """score: 0-1."""
     return "green" if score >= 0.8 else "yellow" if score >= 0.5 else "red"
+
+
+def linked(path: Path) -> Style:
+    """How a path is shown: as a link, where the terminal knows links."""
+    return Style(link=path.absolute().as_uri())

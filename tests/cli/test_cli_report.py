@@ -172,3 +172,22 @@ def test_what_can_be_read_of_a_damaged_run_is_shown(cli):
     ran = cli("resume", str(folder))
     assert ran.code == 1
     assert f"error: {folder}/run.json, line 1, is damaged" in ran.err
+
+
+def test_a_runs_page_is_there_from_its_start_and_loads_itself_anew_until_its_end(cli):
+    pages = []
+
+    class Looking(FakeCritic):
+        def judge(self, requests, images, sources=()):
+            pages.append(next(Path("outputs").glob("*/*/index.html")).read_text())
+            return super().judge(requests, images, sources)
+
+    cli.models["critic"] = Looking(SCORES)
+    folder = Path(cli("refine", "a red circle", "--rounds", "2").out.strip()).parent
+    refresh = '<meta http-equiv="refresh"'
+    assert ["00-0.png" in page for page in pages] == [False, True]
+    assert [refresh in page for page in pages] == [True, True]
+    assert "a red circle" in pages[0]
+    assert refresh not in (folder / "index.html").read_text()
+    cli("report", str(folder))
+    assert refresh not in (folder / "index.html").read_text()

@@ -146,7 +146,10 @@ def test_images_say_nothing_of_folders_on_this_machine(stopped, rubric):
 def test_a_page_that_cannot_be_written_leaves_an_interruption_one(cli):
     class Blocking(Stopping):
         def draw(self, candidates, starts=(), sources=()):
-            (only_folder() / "index.html").mkdir(exist_ok=True)
+            page = only_folder() / "index.html"
+            if page.is_file():
+                page.unlink()
+            page.mkdir(exist_ok=True)
             return super().draw(candidates, starts, sources)
 
     cli.models["generator"] = Blocking()

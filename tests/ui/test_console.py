@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
+from gcr.core.events import RoundFinished, RunFinished, RunStarted
 from gcr.core.plaintext import plain
 from gcr.core.records import (
     AspectScore,
@@ -270,3 +271,40 @@ def test_an_error_is_two_lines_on_stderr(capsys):
     captured = capsys.readouterr()
     assert captured.err == "error: no model at [red]x now\nhint:  give another\n"
     assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    ("score", "words", "says"),
+    [
+        (2.5, "no star is there", "no star is there"),
+        (1.0, "very " * 100, "very…"),
+        (2.5, "No star is there. " + "But " * 100, "No star is there. …"),
+        (2.5, "", SCORED.summary),
+        (4.0, "all is there", SCORED.summary),
+    ],
+)
+def test_what_the_critic_found_is_shown_in_the_place_of_its_summary(score, words, says):
+    aspects = (AspectScore("Quality", 4.0, "clean"), AspectScore("Faithfulness", score, words))
+    critique = replace(SCORED, aspects=aspects)
+    text = shown(lambda view: view.round(run_of(attempt(0, critique)), None))
+    assert f"{says}\n" in text
+    assert (SCORED.summary in text) == (says == SCORED.summary)
+    assert "Name its place." in text
+
+
+def test_a_terminal_is_told_of_the_page_first_and_has_links(tmp_path):
+    (tmp_path / "index.html").write_text("")
+    run = run_of(attempt(0, SCORED))
+
+    def tell(view):
+        view(RunStarted(run, tmp_path))
+        view(RoundFinished(run, run.attempts[0]))
+        view(RunFinished(run, run.attempts[0], tmp_path))
+
+    text = shown(tell, terminal=True)
+    for name in ("index.html", "00-0.png", ""):
+        assert f";file://{tmp_path}/{name}".rstrip("/") in text
+    assert text.index("follow along: ") < text.index("round 0")
+    piped = shown(tell)
+    assert "follow along" not in piped
+    assert "\x1b" not in piped

@@ -11,7 +11,14 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gcr.core.events import Event, Notice, RunFinished, WorkStarted
+from gcr.core.events import (
+    Event,
+    Notice,
+    RoundFinished,
+    RunFinished,
+    RunStarted,
+    WorkStarted,
+)
 from gcr.core.records import StopReason
 from gcr.engine.outcome import Outcome, Unreported
 from gcr.errors import GcrError, UsageError
@@ -71,7 +78,8 @@ def report(folder: Path, output: Path | None = None, *, standalone: bool = False
 
 
 def with_page(act: Callable[[Consumer], Outcome], consumer: Consumer) -> Outcome:
-    """Do a run, and write its page when it ends, before the consumer gets the end.
+    """Do a run, and write its page when it begins, after each round and when it ends, before the
+    consumer hears of it.
 
     Arguments:
         act: does the run, and emits its events to the consumer that it is given.
@@ -82,9 +90,17 @@ def with_page(act: Callable[[Consumer], Outcome], consumer: Consumer) -> Outcome
     """
     drawing = False
     failures: list[GcrError] = []
+    folder: Path | None = None
 
     def emit(event: Event) -> None:
-        nonlocal drawing
+        nonlocal drawing, folder
+        if isinstance(event, RunStarted):
+            folder = event.folder
+        if folder and isinstance(event, RunStarted | RoundFinished):
+            try:
+                _write_live(folder)
+            except GcrError as error:  # at the end it is tried again, and a failure told
+                logger.info("no page yet: %s", error.message)
         drawing = drawing or isinstance(event, WorkStarted)
         if isinstance(event, RunFinished) and drawing:
             try:
@@ -100,6 +116,12 @@ def with_page(act: Callable[[Consumer], Outcome], consumer: Consumer) -> Outcome
     if failures:
         raise Unreported(failures[0], outcome)
     return outcome
+
+
+def _write_live(folder: Path) -> None:
+    """The page of a run in progress, which a browser loads again and again."""
+    page = folder / NAME
+    write(page, run.page(folder, Pictures(page, embed=False), live=True))
 
 
 def _write_runs(folders: list[Path], gallery: Path) -> None:

@@ -81,8 +81,15 @@ class ShownRound:
     rewrite: Sequence[Piece]
 
 
-def page(folder: Path, pictures: Pictures, back: str = "") -> bytes:
-    """The page of the run in a folder, which may be in progress. back: link to a gallery."""
+def page(folder: Path, pictures: Pictures, back: str = "", *, live: bool = False) -> bytes:
+    """The page of the run in a folder, which may be in progress.
+
+    Arguments:
+        folder: of the run.
+        pictures: of the page.
+        back: link to a gallery; empty for none.
+        live: have a browser load it again every few seconds, as somebody is at work in the folder.
+    """
     run, story = runfolder.load_with_story(folder)
     best, raw = best_scored(run), ranking.raw(run) if run.rounds else None
     first = best or ranking.best(run)  # to look at, scored or not
@@ -95,6 +102,7 @@ def page(folder: Path, pictures: Pictures, back: str = "") -> bytes:
         "started": story.get("started"),
         "described": described(run.settings),
         "back": back,
+        "live": live,
         "best": best,
         "raw": raw,
         "after": first and replace(shown[first.image], name=_name(run, first, best)),
