@@ -55,15 +55,14 @@ def list(  # noqa: A001 - the command's name
     from gcr.ui import logs  # it takes a while, which --help need not wait for
 
     logs.set_up(verbose=False, quiet=True)  # entries say themselves what is damaged
-    from gcr.engine.machine import ThisMachine
     from gcr.results import listing
     from gcr.results.report import gallery
-    from gcr.settings.resolving import resolve
+    from gcr.settings.resolving import output_folder
     from gcr.ui.entries import show
 
     if page and as_json:
         raise UsageError("--page and --json are two forms of the result", "leave one out")
-    output = resolve(flags, ThisMachine()).output
+    output = output_folder(flags)
     entries = listing.entries(output)
     most = limit or (None if page else MOST)
     shown = listing.chosen(entries, words or (), min_score, most)

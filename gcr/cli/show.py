@@ -39,15 +39,14 @@ def show(
 
     from rich.console import Console
 
-    from gcr.engine.machine import ThisMachine
     from gcr.engine.outcome import Outcome
     from gcr.results import listing
-    from gcr.settings.resolving import resolve
+    from gcr.settings.resolving import output_folder
     from gcr.storage import batchfolder, runfolder, summary
     from gcr.ui.batch_terminal import BatchTerminal
     from gcr.ui.terminal import Terminal
 
-    output = resolve(flags, ThisMachine()).output
+    output = output_folder(flags)
     folder = listing.find(run, output) if run else listing.newest_run(output)
     console = Console(highlight=False)
     if (folder / listing.COMPARED).exists() or (folder / listing.CONTESTED).exists():

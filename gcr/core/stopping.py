@@ -50,6 +50,8 @@ class StopRule:
             raise ValueError(f"images must be at least 1, not {self.images}")
         if self.seconds is not None and self.seconds <= 0:
             raise ValueError(f"seconds must be more than 0, not {self.seconds}")
+        if not 0 <= self.since < self.rounds:
+            raise ValueError(f"since must be from 0 to less than rounds, not {self.since}")
 
     def reason(self, run: Run) -> StopReason | None:
         """Why this run is over, or None while it is not.

@@ -119,7 +119,7 @@ def critique(
     alone = replace(settings, generator=settings.critic)
     limits.check(request.prompt, alone)
     questions = rubric.load(settings.rubric)
-    pictures = [source.read(image) for image in given]
+    pictures = [source.read(image, option="") for image in given]
     cautions.of_pocket(request, alone, emit)
     _caution_of_pictures(pictures, settings, emit)
     critic = models.load_critic(settings, questions, emit, memory.default_device())

@@ -39,7 +39,7 @@ MOST_RATIO = 64
 LEAST_SIDE = 16  # pixels: less is not a picture, and some processors fail on it
 
 
-def read(image_or_path: Path | str | Image) -> Image:
+def read(image_or_path: Path | str | Image, *, option: str = "--image") -> Image:
     """The image to edit, ready for every pipeline.
 
     Turned upright as its EXIF data say; transparency becomes white; 16 bits become 8; of an
@@ -52,14 +52,14 @@ def read(image_or_path: Path | str | Image) -> Image:
 
     if isinstance(image_or_path, Image.Image):
         name = "the image given"
-        with readable(name):
+        with readable(name, option):
             imagefile.check_size(image_or_path)
             _check_shape(image_or_path, name)
             image = _upright(image_or_path)
     elif isinstance(image_or_path, str | Path):
         path = Path(image_or_path).expanduser()
         name = str(path)
-        with readable(name), imagefile.opened(path) as opened:
+        with readable(name, option), imagefile.opened(path) as opened:
             _check_shape(opened, name)
             image = _upright(opened)
     else:
@@ -91,11 +91,14 @@ def check(path: Path, expected: str) -> None:
 
 
 @contextmanager
-def readable(name: str) -> Iterator[None]:
-    """Turn what goes wrong while an image file is read into a message with a hint."""
+def readable(name: str, option: str = "") -> Iterator[None]:
+    """Turn what goes wrong while an image file is read into a message with a hint.
+
+    option: of the command line, that names the file; empty for none.
+    """
     from PIL import UnidentifiedImageError
 
-    hint = "name a PNG, JPEG or WebP file"
+    hint = "name a PNG, JPEG or WebP file" + (f" with {option}" if option else "")
     try:
         yield
     except TooLargeError as error:

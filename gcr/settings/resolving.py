@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -123,6 +123,18 @@ def traced(
     changes: dict[str, Any] = {key: source.value for key, source in measured.items()}
     origins = {key: source.origin for key, source in {**sources, **measured}.items()}
     return Resolved(replace(settings, **changes), origins, profile)
+
+
+def output_folder(flags: Mapping[str, object]) -> Path:
+    """Where runs are, as flags, the environment and files say; no machine is asked for anything.
+
+    Raises UsageError as `resolve` does for these.
+    """
+    (default,) = (field.default for field in fields(Settings) if field.name == "output")
+    given = _given(flags, Path(), os.environ).get("output", Given(default, "default"))
+    if problem := problem_of("output", given.value):
+        raise UsageError(f"{given.origin} {problem}, not {given.value!r}", "name a folder")
+    return Path(str(given.value))
 
 
 def problem_of(name: str, value: object) -> str:

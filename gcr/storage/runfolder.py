@@ -28,6 +28,7 @@ from importlib import metadata as packages
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gcr.core import stopping
 from gcr.core.plaintext import slug
 from gcr.core.records import (
     Attempt,
@@ -349,6 +350,8 @@ def _run(record: Any) -> Run:
     if not isinstance(record["settings"], dict):
         raise TypeError("its settings are no object")
     extensions = _extensions_adapter().validate_python(record.get("extensions", ()))
+    for extension in extensions:
+        stopping.rule({}, [extension])  # raises ValueError for what is no budget
     return Run(str(record["id"]), request, record["settings"], extensions=extensions)
 
 

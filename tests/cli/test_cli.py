@@ -248,7 +248,7 @@ def test_an_image_that_cannot_be_read_is_one_line_and_a_hint(cli, tmp_path, imag
     (tmp_path / "gcr.yaml").write_text("steps: 2")
     ran = refine(cli, "--image", image)
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err.splitlines() == [says, "hint:  name a PNG, JPEG or WebP file"]
+    assert ran.err.splitlines() == [says, "hint:  name a PNG, JPEG or WebP file with --image"]
 
 
 def test_nothing_scored_is_a_failed_run_that_keeps_its_images(cli):

@@ -170,7 +170,9 @@ def test_a_forecast_does_not_count_a_longer_run_for_a_shorter_one(cli, over):
     assert (history.images, history.runs) == (None, 1)
 
 
-@pytest.mark.parametrize("extensions", [3, [{"after": 1}], [{"after": "x", "rounds": 2}]])
+@pytest.mark.parametrize(
+    "extensions", [3, [{"after": 1}], [{"after": "x", "rounds": 2}], [{"after": 3, "rounds": 2}]]
+)
 def test_an_extension_that_cannot_be_read_is_damage(cli, over, extensions):
     folder = over("--rounds", "1")
     told = {**story(folder), "extensions": extensions}

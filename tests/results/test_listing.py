@@ -169,6 +169,12 @@ def test_the_gallery_shows_all_and_links_to_their_pages(cli, place):
     ):
         assert words in html
     assert cli("list", "--page", "--json").code == 2
+    page.write_text("<h1>my own</h1>")
+    ran = cli("list", "--page")
+    assert (ran.code, ran.out) == (2, "")
+    assert "index.html was not written by gcr" in ran.err
+    assert page.read_text() == "<h1>my own</h1>"
+    page.unlink()
     assert Path(cli("list", "--page", "shapes.txt").out.strip()).read_text().count("<li class") == 6
 
 
@@ -226,3 +232,13 @@ def test_deep_folders_are_found_and_deeper_ones_are_not(tmp_path):
     make_run(tmp_path / "1" / "2" / "3" / "run")
     make_run(tmp_path / "1" / "2" / "3" / "4" / "run")
     assert [entry.folder.name for entry in listing.entries(tmp_path)] == ["run"]
+
+
+def test_nothing_of_the_machine_is_asked_for_a_list(cli, place, monkeypatch):
+    """Such as the memory of a GPU, for `auto`, or what model a server has."""
+    Path("gcr.yaml").write_text("profile: auto\ncritic: http://127.0.0.1:9\noutput: outputs\n")
+    monkeypatch.setattr("gcr.engine.machine.ThisMachine.free_gib", lambda _: 1 / 0)
+    assert len(listed(cli)) == 3
+    assert cli("show", "red-circle").code == 0
+    ran = cli("list", "-o", "elsewhere")
+    assert (ran.code, "no folder elsewhere" in ran.err) == (2, True)

@@ -313,7 +313,7 @@ def test_every_option_is_a_setting():
     flags = set(inspect.signature(refine).parameters)
     others = {
         *("prompt", "image", "approve", "dry_run", "trust_endpoint", "offline", "yes"),
-        *("as_json", "quiet", "verbose"),
+        *("as_json", "quiet", "verbose", "from_image"),
     }
     assert flags - others == set(OPTIONS) - {"overlap"}  # there is one run only
 

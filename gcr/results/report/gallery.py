@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gcr.errors import UsageError
 from gcr.files import atomic
 from gcr.results.listing import Entry
 from gcr.results.report.page import NAME, render
 from gcr.results.report.pictures import Picture, Pictures
 
+OURS = b'<meta name="generator" content="gcr '
+MOST_BEFORE = 4096  # bytes of a page before its generator is named
 PLURALS = {"run": "runs", "batch": "batches", "comparison": "comparisons"}
 
 
@@ -24,8 +27,13 @@ class Card:
 
 
 def write(output: Path, entries: Sequence[Entry]) -> Path:
-    """Write the page of these entries below a folder, into that folder; returns where it is."""
+    """Write the page of these entries below a folder, into that folder; returns where it is.
+
+    Raises UsageError for a folder that has another page under that name.
+    """
     page = output / NAME
+    if page.exists() and OURS not in page.read_bytes()[:MOST_BEFORE]:
+        raise UsageError(f"{page} was not written by gcr", "move it, or name another --output")
     pictures = Pictures(page, embed=False)
     made = pictures.small(entry.image for entry in entries if entry.image)
     cards = [
