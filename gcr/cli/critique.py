@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Images = Annotated[
     list[Path],
-    typer.Argument(metavar="IMAGE...", help="The pictures, such as PNG, JPEG or WebP files."),
+    typer.Argument(metavar="IMAGE", help="The pictures, such as PNG, JPEG or WebP files."),
 ]
 Prompt = Annotated[
     str,

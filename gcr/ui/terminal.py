@@ -147,8 +147,7 @@ class Terminal:
             for words in filter(None, (settlement(run), closeness(run, best))):
                 self._indented(Text(words, "yellow"), 6)
         if run.untrusted:
-            distrusted = plain(distrust(run.untrusted))
-            self._print(Text.assemble(("untrusted: ", "bold yellow"), distrusted))
+            self._untrusted(run.untrusted)
         if run.comparison is not None:
             self._print(Text.assemble(("side by side: ", "bold"), COMPARED[run.comparison]))
         for requirement in never_met(run):
@@ -182,15 +181,14 @@ class Terminal:
             if refined := judged.critique.refined:
                 prompt = _prompt(ranking.request.prompt, refined)
                 self._indented(Text("try: ", "bold").append_text(prompt), 3)
-        self._print(Text())
         if near := ranking.near:
+            self._print(Text())
             words = f"{chance(margin(ranking.judgements))} of the best: "
             listed = ", ".join(plain(judged.image) for judged in near)
             self._print(Text(words + listed, "yellow"))
-        untrusted = ranking.judgements[0].critique.untrusted
-        if untrusted:
-            distrusted = plain(distrust(untrusted))
-            self._print(Text.assemble(("untrusted: ", "bold yellow"), distrusted))
+        if untrusted := ranking.judgements[0].critique.untrusted:
+            self._print(Text())
+            self._untrusted(untrusted)
 
     def again(self, run: Run, folder: Path) -> None:
         """Show a run that was shown before, as far as it is."""
@@ -213,6 +211,10 @@ class Terminal:
     def close(self) -> None:
         """Take the live lines away."""
         self._lines.clear()
+
+    def _untrusted(self, phrases: Sequence[str]) -> None:
+        words = plain(distrust(phrases))
+        self._print(Text.assemble(("untrusted: ", "bold yellow"), words))
 
     def _request(self, request: Request) -> None:
         self._print(Text(plain(request.prompt), "bold"))
