@@ -57,45 +57,45 @@ def _show(image: Path, carried: "Carried") -> None:
         )
     )
     # What gcr writes in others' forms is in its own already.
-    ours = [found for found in carried.found if found.form == "gcr"]
-    for found in ours or carried.found:
+    ours = [story for story in carried.stories if story.form == "gcr"]
+    for story in ours or carried.stories:
         console.print()
-        console.print(Text(found.form, "bold"))
+        console.print(Text(story.form, "bold"))
         table = Table(box=None, show_header=False, pad_edge=False)
         table.add_column(no_wrap=True, style="dim")
         table.add_column(overflow="fold")
-        for name, value in _rows(found):
+        for name, value in _rows(story):
             table.add_row(Text(plain(name)), Text(plain(value)))
         console.print(table)
-        for remark in found.remarks:
+        for remark in story.remarks:
             console.print(Text(plain(remark), "yellow"))
-    if ours and len(carried.found) > 1:
-        others = ", ".join(found.form for found in carried.found if found.form != "gcr")
+    if ours and len(carried.stories) > 1:
+        others = ", ".join(story.form for story in carried.stories if story.form != "gcr")
         console.print()
         console.print(Text(f"the same for {others}", "dim"))
-    if not carried.found:
+    if not carried.stories:
         console.print()
         console.print("it says nothing of how it was made, or in no form that is known here")
 
 
-def _rows(found: "Provenance") -> list[tuple[str, str]]:
-    size = found.width and found.height and f"{found.width}×{found.height}"
+def _rows(story: "Provenance") -> list[tuple[str, str]]:
+    size = story.width and story.height and f"{story.width}×{story.height}"
     known = {
-        "prompt": found.prompt,
-        "negative prompt": found.negative,
-        "seed": found.seed,
-        "steps": found.steps,
-        "guidance": found.guidance,
+        "prompt": story.prompt,
+        "negative prompt": story.negative,
+        "seed": story.seed,
+        "steps": story.steps,
+        "guidance": story.guidance,
         "size": size,
-        "model": found.model,
-        "sampler": found.sampler,
-        "LoRAs": ", ".join(found.loras),
-        **found.more,
+        "model": story.model,
+        "sampler": story.sampler,
+        "LoRAs": ", ".join(story.loras),
+        **story.more,
     }
-    return [(name, _said(value)) for name, value in known.items() if value not in (None, "")]
+    return [(name, _shown(value)) for name, value in known.items() if value not in (None, "")]
 
 
-def _said(value: object) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -109,7 +109,7 @@ class Beginning(NamedTuple):
     """
 
     image: Path
-    found: "Provenance"
+    story: "Provenance"
     prompt: str
     flags: Mapping[str, Any]
     taken: tuple[str, ...]
@@ -120,18 +120,18 @@ class Beginning(NamedTuple):
         from gcr.storage.provenance import SETTINGS
         from gcr.ui.terminal import Terminal
 
-        terminal, found = Terminal(), self.found
+        terminal, story = Terminal(), self.story
         values = {name: self.flags[name] for name in self.taken if self.flags[name] != ""}
-        words = ["prompt"] if self.prompt == found.prompt else []
-        words += [NAMES.get(name, f"{name} {_said(value)}") for name, value in values.items()]
-        terminal.say(f"from {self.image} ({found.form}): {', '.join(words) or 'nothing'}")
-        absent = [NAMES.get(name, name) for name in SETTINGS if name not in found.settings]
+        words = ["prompt"] if self.prompt == story.prompt else []
+        words += [NAMES.get(name, f"{name} {_shown(value)}") for name, value in values.items()]
+        terminal.say(f"from {self.image} ({story.form}): {', '.join(words) or 'nothing'}")
+        absent = [NAMES.get(name, name) for name in SETTINGS if name not in story.settings]
         if absent:
             terminal.say(f"it does not say: {', '.join(absent)}")
-        for reason in (*self.unusable, *found.remarks):
+        for reason in (*self.unusable, *story.remarks):
             terminal.warn(reason, "")
-        made = ", ".join(filter(None, (found.model, found.sampler, *found.loras)))
-        if made and found.model != settings.generator:
+        made = ", ".join(filter(None, (story.model, story.sampler, *story.loras)))
+        if made and story.model != settings.generator:
             terminal.warn(
                 f"it was drawn by {made}; here {settings.generator} draws, by its own sampler",
                 "so equal settings do not draw an equal image; -m names another generator",
@@ -152,21 +152,21 @@ def begin_from(
     from gcr.storage import provenance
 
     carried = provenance.read(image.expanduser())
-    found = carried.usable or next(iter(carried.found), None)
-    if found is None or (prompt is None and not found.prompt):
-        why = "".join(f": {remark}" for remark in (found.remarks if found else ())[:1])
+    story = carried.usable or next(iter(carried.stories), None)
+    if story is None or (prompt is None and not story.prompt):
+        why = "".join(f": {remark}" for remark in (story.remarks if story else ())[:1])
         raise UsageError(
             f"{image} names no prompt that it was drawn with{why}",
             f"gcr info {image} shows what it says; a PROMPT beside --from is taken instead",
         )
     values = {
         name: value
-        for name, value in found.settings.items()
+        for name, value in story.settings.items()
         if name != "prompt" and flags.get(name) is None
     }
     problems = {name: problem_of(name, value) for name, value in values.items()}
     unusable = [
-        f"its {NAMES.get(name, name)} of {_said(values.pop(name))} is not taken: it {problem}"
+        f"its {NAMES.get(name, name)} of {_shown(values.pop(name))} is not taken: it {problem}"
         for name, problem in problems.items()
         if problem
     ]
@@ -180,8 +180,8 @@ def begin_from(
             values = {key: values[key] for key in values if key not in ("width", "height")}
     return Beginning(
         image,
-        found,
-        found.prompt or "" if prompt is None else prompt,
+        story,
+        story.prompt or "" if prompt is None else prompt,
         {**flags, **values},
         tuple(values),
         tuple(unusable),

@@ -81,7 +81,8 @@ def resume(
         _more("--max-images", max_images, int),
         _more("--max-seconds", max_seconds, float),
     )
-    if any(value is not None for value in more):
+    extends = any(value is not None for value in more)
+    if extends:
         _check_extensible(folder)
     here = dict(flags)
     overlap = here.pop("overlap")
@@ -111,7 +112,7 @@ def resume(
             quiet=quiet,
         )
     else:
-        if any(value is not None for value in more):
+        if extends:
             here["more"] = more
         _run(folder, here, as_json=as_json, quiet=quiet, verbose=verbose)
 

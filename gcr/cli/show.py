@@ -61,7 +61,8 @@ def show(
         return
     shown = runfolder.load_run(folder)
     if as_json:
-        told = Outcome.of(shown, folder).as_json()
-        typer.echo(json.dumps({key: told[key] for key in told if "seconds" not in key}))
+        values = Outcome.of(shown, folder).as_json()
+        del values["seconds"], values["loading_seconds"]  # of the call that drew it
+        typer.echo(json.dumps(values))
     else:
         Terminal(verbose=verbose, console=console).again(shown, folder)

@@ -113,8 +113,8 @@ def entries(output: Path) -> list[Entry]:
         raise UsageError(
             f"there is no folder {output}", "gcr refine makes it; or name another with --output"
         )
-    found = [_read(*place) for place in _places(output, DEEPEST)]
-    return sorted(found, key=lambda entry: (entry.began, str(entry.folder)), reverse=True)
+    listed = [_read(*place) for place in _places(output, DEEPEST)]
+    return sorted(listed, key=lambda entry: (entry.began, str(entry.folder)), reverse=True)
 
 
 def chosen(
@@ -177,8 +177,8 @@ def newest_run(output: Path) -> Path:
 
 def _places(folder: Path, depth: int) -> Iterator[tuple[str, Path]]:
     """The kind and folder of each of them below a folder. What is inside of one belongs to it."""
-    with os.scandir(folder) as found:
-        names = sorted(each.name for each in found if each.is_dir(follow_symlinks=False))
+    with os.scandir(folder) as children:
+        names = sorted(each.name for each in children if each.is_dir(follow_symlinks=False))
     for name in names:
         path = folder / name
         if kind := _kind(path):

@@ -83,20 +83,20 @@ class Carried:
     """What an image file carries.
 
     kind: of file, such as `PNG`. width, height: of the image in pixels.
-    found: what each program wrote, that which says most first; empty where none did.
+    stories: what each program wrote, that which says most first; empty where none did.
     texts: all texts of the file as they are, by the names of their chunks.
     """
 
     kind: str
     width: int
     height: int
-    found: tuple[Provenance, ...]
+    stories: tuple[Provenance, ...]
     texts: Mapping[str, str]
 
     @property
     def usable(self) -> Provenance | None:
         """The first that has a prompt, for a run to begin with."""
-        return next((each for each in self.found if each.prompt is not None), None)
+        return next((each for each in self.stories if each.prompt is not None), None)
 
     def as_json(self) -> dict[str, object]:
         """JSON values of all of it; what `gcr info --json` prints."""
@@ -115,8 +115,8 @@ def read(path: Path) -> Carried:
         "sd-metadata": _old_invokeai,
         "prompt": _comfyui,
     }
-    found = [reader(texts[key]) for key, reader in readers.items() if key in texts]
-    return Carried(kind, width, height, tuple(filter(None, found)), texts)
+    stories = (reader(texts[key]) for key, reader in readers.items() if key in texts)
+    return Carried(kind, width, height, tuple(filter(None, stories)), texts)
 
 
 def _texts(image: Image) -> dict[str, str]:
@@ -229,7 +229,7 @@ def _a1111(text: str) -> Provenance | None:
         *size,
         model,
         sampler or None,
-        tuple(":".join(filter(None, found)) for found in _LORA.findall(prompt)),
+        tuple(":".join(filter(None, tag)) for tag in _LORA.findall(prompt)),
         dict(rest.values()),
         tuple(remarks),
     )
@@ -271,9 +271,9 @@ def _invokeai(text: str) -> Provenance:
     listed = story.get("loras")
     loras = []
     for lora in listed if isinstance(listed, list) else ():
-        weight = _number(lora.get("weight")) if isinstance(lora, dict) else None
-        name = _model(_part(lora, "model") or _part(lora, "lora")) if weight is not None else None
-        loras += [f"{name}:{weight:g}"] if name else []
+        name = _model(_part(lora, "model") or _part(lora, "lora"))
+        weight = _number(lora.get("weight")) if name else None
+        loras += [name if weight is None else f"{name}:{weight:g}"] if name else []
     mode = str(story.get("generation_mode") or "")
     return Provenance(
         "InvokeAI",
@@ -302,7 +302,7 @@ def _old_invokeai(text: str) -> Provenance:
     made = _part(story, "image")
     written = made.get("prompt")
     parts = written if isinstance(written, list) else [{"prompt": written}]
-    texts = (_text(_part({"part": each}, "part").get("prompt")) for each in parts)
+    texts = (_text(each.get("prompt")) for each in parts if isinstance(each, dict))
     whole = " ".join(filter(None, texts))
     return Provenance(
         "InvokeAI",
@@ -501,8 +501,8 @@ def _number(value: object) -> float | None:
 
 def _size(value: object) -> tuple[int | None, int | None]:
     """`512x768`, or Fooocus' `(512, 768)`."""
-    found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-    return (int(found[1]), int(found[2])) if found else (None, None)
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    return (int(match[1]), int(match[2])) if match else (None, None)
 
 
 def _unquoted(value: str) -> str:

@@ -242,8 +242,8 @@ class Terminal:
                 if at_length and (reason := plain(aspects[0].justification)):
                     line.append(f"  {reason}")
                 self._indented(line, left)
-            found = "" if at_length else finding(critique, LONGEST)
-            for words, style in ((found or critique.summary, ""), (critique.advice, "italic")):
+            wrong = "" if at_length else finding(critique, LONGEST)
+            for words, style in ((wrong or critique.summary, ""), (critique.advice, "italic")):
                 if words:
                     self._indented(Text(plain(words), style), left)
         for requirement in failed(critique):

@@ -47,7 +47,7 @@ def test_info_shows_what_an_image_says(cli):
 def test_info_as_json_has_texts_as_they_are(cli):
     told = json.loads(cli("info", picture(parameters=LINES, Comment="x"), "--json").out)
     assert (told["file"], told["kind"]) == ("in.png", "PNG")
-    assert told["found"][0]["seed"] == 5
+    assert told["stories"][0]["seed"] == 5
     assert told["texts"] == {"parameters": LINES, "Comment": "x"}
 
 
@@ -64,7 +64,7 @@ def test_info_of_an_image_that_says_nothing(cli):
     ran = cli("info", picture())
     assert ran.code == 0
     assert "it says nothing of how it was made" in ran.out
-    assert json.loads(cli("info", "in.png", "--json").out)["found"] == []
+    assert json.loads(cli("info", "in.png", "--json").out)["stories"] == []
 
 
 def test_words_of_strangers_do_nothing_in_a_terminal(cli):

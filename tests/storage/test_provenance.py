@@ -170,16 +170,16 @@ def read(tmp_path):
 
 
 def only(carried):
-    (found,) = carried.found
-    return found
+    (story,) = carried.stories
+    return story
 
 
 def test_a1111(read):
     carried = read(parameters=A1111)
     assert (carried.kind, carried.width, carried.height) == ("PNG", 32, 16)
-    found = only(carried)
-    assert found.form == "A1111"
-    assert found.settings == {
+    story = only(carried)
+    assert story.form == "A1111"
+    assert story.settings == {
         "prompt": "a lighthouse at dusk, (oil on canvas:1.2)\nsecond line, <lora:brush_v2:0.7>",
         "negative": "lowres, text\nover two lines",
         "seed": 1234567890,
@@ -188,29 +188,29 @@ def test_a1111(read):
         "width": 832,
         "height": 1216,
     }
-    assert (found.model, found.sampler) == ("sd_xl_base_1.0", "DPM++ 2M Karras")
-    assert found.loras == ("brush_v2:0.7",)
-    assert found.more == {
+    assert (story.model, story.sampler) == ("sd_xl_base_1.0", "DPM++ 2M Karras")
+    assert story.loras == ("brush_v2:0.7",)
+    assert story.more == {
         "Model hash": "31e35c80fc",
         "Clip skip": "2",
         "Lora hashes": "brush_v2: 1a2b3c4d5e6f, other: 00ff",
         "Version": "v1.10.1",
     }
-    assert found.remarks == ()
+    assert story.remarks == ()
 
 
 def test_forge_has_the_guidance_of_flux_under_another_name(read):
-    found = only(read(parameters=FORGE))
-    assert (found.guidance, found.model) == (3.5, "flux1-dev-Q8_0")
-    assert found.negative == ""
+    story = only(read(parameters=FORGE))
+    assert (story.guidance, story.model) == (3.5, "flux1-dev-Q8_0")
+    assert story.negative == ""
 
 
 def test_what_would_draw_another_image_is_said(read):
     assert "Hires fix" in only(read(parameters=HIRES)).remarks[0]
-    found = only(read(parameters=IMG2IMG))
-    assert found.seed is None  # -1: any
-    assert ["denoising strength" in found.remarks[0], "variation" in found.remarks[1]] == [True] * 2
-    assert found.model is None
+    story = only(read(parameters=IMG2IMG))
+    assert story.seed is None  # -1: any
+    assert ["denoising strength" in story.remarks[0], "variation" in story.remarks[1]] == [True] * 2
+    assert story.model is None
 
 
 @pytest.mark.parametrize("kind", ["jpg", "webp"])
@@ -225,15 +225,15 @@ def test_a1111_in_jpeg_and_webp(tmp_path, kind, encoding):
     exif.get_ifd(0x8769)[0x9286] = content
     path = tmp_path / f"image.{kind}"
     Image.new("RGB", (32, 16)).save(path, exif=exif)
-    found = only(provenance.read(path))
-    assert (found.form, found.seed, found.width) == ("A1111", 1234567890, 832)
-    assert found.prompt.startswith("a lighthouse at dusk")
+    story = only(provenance.read(path))
+    assert (story.form, story.seed, story.width) == ("A1111", 1234567890, 832)
+    assert story.prompt.startswith("a lighthouse at dusk")
 
 
 def test_invokeai_of_today(read):
-    found = only(read(invokeai_metadata=INVOKE_5))
-    assert found.form == "InvokeAI"
-    assert found.settings == {
+    story = only(read(invokeai_metadata=INVOKE_5))
+    assert story.form == "InvokeAI"
+    assert story.settings == {
         "prompt": "a lighthouse",
         "negative": "blurry",
         "seed": 3456789012,
@@ -242,38 +242,38 @@ def test_invokeai_of_today(read):
         "width": 1024,
         "height": 768,
     }
-    assert (found.model, found.sampler, found.loras) == (
+    assert (story.model, story.sampler, story.loras) == (
         "Juggernaut XL",
         "dpmpp_2m_k",
         ("brush:0.75",),
     )
-    assert found.more["positive_style_prompt"] == "oil"
-    assert found.remarks == ()
+    assert story.more["positive_style_prompt"] == "oil"
+    assert story.remarks == ()
 
 
 def test_older_invokeai(read):
-    found = only(read(invokeai_metadata=INVOKE_3))
-    assert (found.model, found.loras) == ("dreamshaper", ("brush:1",))
-    assert found.remarks == ("it was drawn from another image (img2img)",)
-    found = only(read(sd_metadata=INVOKE_2))
-    assert (found.prompt, found.negative) == ("a lighthouse at dusk", "blurry, text")
-    assert (found.seed, found.steps, found.width, found.height) == (42, 50, 640, 512)
-    assert (found.model, found.sampler) == ("stable-diffusion-1.5", "k_lms")
+    story = only(read(invokeai_metadata=INVOKE_3))
+    assert (story.model, story.loras) == ("dreamshaper", ("brush:1",))
+    assert story.remarks == ("it was drawn from another image (img2img)",)
+    story = only(read(sd_metadata=INVOKE_2))
+    assert (story.prompt, story.negative) == ("a lighthouse at dusk", "blurry, text")
+    assert (story.seed, story.steps, story.width, story.height) == (42, 50, 640, 512)
+    assert (story.model, story.sampler) == ("stable-diffusion-1.5", "k_lms")
 
 
 def test_fooocus(read):
-    found = only(read(parameters=FOOOCUS))
-    assert found.form == "Fooocus"
-    assert (found.seed, found.width, found.height) == (5412837651234567890, 1152, 896)
-    assert (found.guidance, found.sampler) == (4.0, "dpmpp_2m_sde_gpu karras")
-    assert found.loras == ("sd_xl_offset_example-lora_1.0:0.1",)
-    assert found.more["performance"] == "Speed"
+    story = only(read(parameters=FOOOCUS))
+    assert story.form == "Fooocus"
+    assert (story.seed, story.width, story.height) == (5412837651234567890, 1152, 896)
+    assert (story.guidance, story.sampler) == (4.0, "dpmpp_2m_sde_gpu karras")
+    assert story.loras == ("sd_xl_offset_example-lora_1.0:0.1",)
+    assert story.more["performance"] == "Speed"
 
 
 def test_a_plain_graph_of_comfyui(read):
-    found = only(read(prompt=comfy(), workflow={"nodes": [], "links": []}))
-    assert found.form == "ComfyUI"
-    assert found.settings == {
+    story = only(read(prompt=comfy(), workflow={"nodes": [], "links": []}))
+    assert story.form == "ComfyUI"
+    assert story.settings == {
         "prompt": "a lighthouse",
         "negative": "blurry",
         "seed": 1071208483241017,
@@ -282,15 +282,15 @@ def test_a_plain_graph_of_comfyui(read):
         "width": 1024,
         "height": 768,
     }
-    assert found.model == "sd_xl_base_1.0.safetensors"
-    assert (found.sampler, found.loras) == ("dpmpp_2m karras", ("brush.safetensors:0.8",))
-    assert found.remarks == ()
+    assert story.model == "sd_xl_base_1.0.safetensors"
+    assert (story.sampler, story.loras) == ("dpmpp_2m karras", ("brush.safetensors:0.8",))
+    assert story.remarks == ()
 
 
 def test_a_graph_for_flux(read):
-    found = only(read(prompt=flux()))
-    assert (found.prompt, found.negative, found.guidance) == ("a lighthouse", "", 3.5)
-    assert (found.seed, found.model) == (77, "flux1-dev.safetensors")
+    story = only(read(prompt=flux()))
+    assert (story.prompt, story.negative, story.guidance) == ("a lighthouse", "", 3.5)
+    assert (story.seed, story.model) == (77, "flux1-dev.safetensors")
 
 
 def test_comfyui_in_webp(tmp_path):
@@ -304,9 +304,9 @@ def test_comfyui_in_webp(tmp_path):
 
 def test_a_graph_that_is_not_plain_is_not_guessed_at(read):
     two = {**comfy(), "20": {"class_type": "KSampler", "inputs": {}}}
-    found = only(read(prompt=two))
-    assert found.settings == {}
-    assert found.remarks == ("its graph is not plain (2 of KSampler), so it is not read",)
+    story = only(read(prompt=two))
+    assert story.settings == {}
+    assert story.remarks == ("its graph is not plain (2 of KSampler), so it is not read",)
     none = {"1": {"class_type": "SamplerCustomAdvanced", "inputs": {}}}
     assert "no KSampler" in only(read(prompt=none)).remarks[0]
     drawn = only(read(prompt=comfy(latent_image=["8", 0], positive=["9", 0], denoise=0.5)))
@@ -324,29 +324,29 @@ def test_a_graph_that_goes_in_circles_comes_to_an_end(read):
 @pytest.mark.parametrize("text", ["{", "[]", "3", '{"a": 1, "a": 2}', "[" * 100_000])
 @pytest.mark.parametrize("key", ["gcr", "invokeai_metadata", "sd_metadata", "prompt"])
 def test_what_is_damaged_says_so_and_nothing_else(read, key, text):
-    found = only(read(**{key: text}))
-    assert found.settings == {}
-    assert found.remarks == ("what it says is damaged",)
+    story = only(read(**{key: text}))
+    assert story.settings == {}
+    assert story.remarks == ("what it says is damaged",)
 
 
 @pytest.mark.parametrize("wrong", [None, [], {}, "x", True, 1e400, float("nan")])
 def test_values_of_another_kind_are_not_taken(read, wrong):
-    for name, story in (("invokeai_metadata", INVOKE_5), ("parameters", FOOOCUS)):
-        found = only(read(**{name: dict.fromkeys(story, wrong)}))
-        numbers = (found.seed, found.steps, found.guidance, found.width, found.height)
+    for name, written in (("invokeai_metadata", INVOKE_5), ("parameters", FOOOCUS)):
+        story = only(read(**{name: dict.fromkeys(written, wrong)}))
+        numbers = (story.seed, story.steps, story.guidance, story.width, story.height)
         assert numbers == (None,) * 5
     only(read(prompt=dict.fromkeys(comfy(), wrong) | {"3": comfy()["3"]}))
     only(read(prompt=comfy(**dict.fromkeys(comfy()["3"]["inputs"], wrong))))
     only(read(sd_metadata={**INVOKE_2, "image": wrong}))
-    found = only(read(gcr={"candidate": wrong, "settings": wrong, "critique": wrong}))
-    json.dumps(read(invokeai_metadata={"x": [wrong]}).as_json()["found"], allow_nan=False)
-    assert found.form == "gcr"
+    story = only(read(gcr={"candidate": wrong, "settings": wrong, "critique": wrong}))
+    json.dumps(read(invokeai_metadata={"x": [wrong]}).as_json()["stories"], allow_nan=False)
+    assert story.form == "gcr"
 
 
 @pytest.mark.parametrize("text", ["", "a note", "Title: x", "a: b, c: d"])
 def test_texts_of_other_programs_are_left_alone(read, text):
     carried = read(parameters=text, Comment="made by hand")
-    assert carried.found == ()
+    assert carried.stories == ()
     assert carried.texts["Comment"] == "made by hand"
 
 
