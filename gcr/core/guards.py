@@ -234,8 +234,9 @@ _SAYS = r"""(?:is|was|are|asks?|asked|says?|said|requires?|describes?|requests?|
 
 # Each has one group: the words that are named, and that are fine where the request has them.
 _JUDGE = (
-    # "score 4.0" is, but "scores 2 goals" and "a score of 3 to 1" are not.
-    r"""\b (scor(?:e|es|ed|ing)) \b (?: \W{1,3} (?:of|is|at|as|it) )? \W{1,3} \d++ (?:\.\d++)?+
+    # "score 4.0" is, but "scores 2 goals", "a score of 3 to 1" and "SCORE 4000" are not.
+    r"""\b (scor(?:e|es|ed|ing)) \b (?: \W{1,3} (?:of|is|at|as|it) )? \W{1,3}
+    (?! (?!100\b) \d{3} ) \d++ (?:\.\d++)?+
     (?! \w | \s+ [a-z]+s \b | \s* [-–:] \s* \d | \s+ (?:to|against) \s+ \d )""",
     r"""\b (?:higher|highest|lower|lowest|low|perfect|full|maximum|max|overall|quality|aesthetic
     |reward|aspect) \s+ (scores?|ratings?) \b""",
@@ -263,9 +264,11 @@ _JUDGE = (
     (?: (?:flaw|error|mistake|instruction|rule|request|prompt|rubric|guideline)s?
     | previous | above | everything | criteria )) \b""",
     r"\b (?:to|dear|attention) \s+ (?:the \s+)? (judges?|evaluators?|graders?|critics?) \s* [:,]",
-    # "4/4" is, but "3/4 view" and "4/4 time" are not.
+    # "4/4" is, but "3/4 view", "4/4 time" and "10/10 vision" are not.
     r"""(?<! [\d/.,] ) (4\s*/\s*4 | 5\s*/\s*5 | 10\s*/\s*10 | 100\s*/\s*100
-    | \d\.\d+\s*/\s*(?:4|5|10|100)) (?! [\d/] | \s* (?:time|beat|signature|met(?:er|re)) \b )""",
+    | \d\.\d+\s*/\s*(?:4|5|10|100))
+    (?! [\d/] | \s* (?:time|beat|signature|met(?:er|re)|rhythm|drum|sheet|music|groove|vision)
+    \b )""",
     r"""\b (?:quality|scores?|rating|rated|faithfulness|rendering) \W{1,3}
     (\d(?:\.\d+)?\s*/\s*\d+)""",
     r"(?<= [,;(]\s ) (\d\s*/\s*10) (?= \s* (?: $ | [,.;)] ) )",

@@ -11,7 +11,7 @@ import math
 from multiprocessing.pool import ThreadPool
 from typing import TYPE_CHECKING, Any
 
-from gcr.critic import probe
+from gcr.critic import completions, probe, thoughts
 from gcr.critic.completions import CUT_OFF, Choice, Completion, Models, Token
 from gcr.critic.server import TRIES, Server
 from gcr.critic.server_errors import NotFoundError
@@ -113,13 +113,24 @@ class EndpointSpeaker:
         return [self._reply(choice, decoding) for choice in self._choices(bodies)]
 
     def yes(self, chats: Sequence[list[Message]]) -> list[float]:
-        """For each chat the probability of "yes" against "no" as the reply's first word.
+        """For each chat the probability of "yes" against "no" as the answer's first word.
 
         Of the two, one that is not among the likeliest tokens counts as the least likely of these:
-        more it cannot be. Raises ModelError where neither is among them.
+        more it cannot be. Where the reply begins with anything else, or the server tells of a
+        thought, it is asked for as far as the answer. A thought that the server's chat template
+        opens without a word of it in the reply cannot be told from an answer that is not sure.
+        Raises ModelError where there is neither yes nor no even so.
         """
         choices = self._choices([self._body(chat, 1, likely=True) for chat in chats])
-        return [self._chance(self._tokens(choice)[0]) for choice in choices]
+        thinking = [
+            i
+            for i, choice in enumerate(choices)
+            if choice.message.thinks or _may_think(self._tokens(choice)[0])
+        ]
+        longer = [self._body(chats[i], thoughts.LONGEST, likely=True) for i in thinking]
+        for i, choice in zip(thinking, self._choices(longer), strict=True):
+            choices[i] = choice
+        return [self._chance(self._tokens(choice), choice.message) for choice in choices]
 
     def ask(self, chat: list[Message], *, limit: int = 1, likely: bool = False) -> Completion:
         """Ask one question. limit: tokens of the answer. likely: with their probabilities."""
@@ -189,20 +200,51 @@ class EndpointSpeaker:
             )
         return choice.tokens
 
-    def _chance(self, first: Token) -> float:
-        likeliest = {t.token: math.exp(t.logprob) for t in [*first.top_logprobs, first]}
-        spelled = {"yes": 0.0, "no": 0.0}
-        for token, chance in likeliest.items():
-            word = token.strip(SPACES).casefold()
-            if word in spelled:
-                spelled[word] += chance
-        if not any(spelled.values()):
+    def _chance(self, tokens: list[Token], message: completions.Message) -> float:
+        chance = _odds(_first_of_answer(tokens, message))
+        if chance is None:
             raise ModelError(
-                f"{self.server.address} began with {first.token!r} where yes or no was asked for",
-                "take a critic that answers at once, without thinking aloud",
+                f"{self.server.address} began with {tokens[0].token!r} where yes or no was asked "
+                "for",
+                "turn its thinking off, as docs/rubrics.md says, or take another critic",
             )
-        yes, no = (spelled[word] or min(likeliest.values()) for word in ("yes", "no"))
-        return yes / (yes + no)
+        return chance
+
+
+def _first_of_answer(tokens: list[Token], message: completions.Message) -> Token:
+    """The token that the answer begins with, or the first one where there is no answer."""
+    words = [token.token for token in tokens]
+    if message.thinks and message.text:
+        # The text is without thoughts, and they may be without marks among the tokens.
+        for k in reversed(range(len(words))):
+            if thoughts.answer("".join(words[k:])).strip() == message.text:
+                return tokens[k]
+    answer = thoughts.answer("".join(words))
+    left = len(answer) - len(answer.lstrip()) if answer.strip() else 0
+    for token in tokens:
+        left -= len(token.token)
+        if left < 0:
+            return token
+    return tokens[0]
+
+
+def _may_think(first: Token) -> bool:
+    """Whether a reply begins with the mark of a thought, or a piece of it, or is no answer."""
+    return first.token.lstrip(SPACES)[:1] in tuple("<[◁") or _odds(first) is None
+
+
+def _odds(token: Token) -> float | None:
+    """The probability of yes against no in a token's place; None where neither is likely."""
+    likeliest = {t.token: math.exp(t.logprob) for t in [*token.top_logprobs, token]}
+    spelled = {"yes": 0.0, "no": 0.0}
+    for word, chance in likeliest.items():
+        bare = word.strip(SPACES).casefold()
+        if bare in spelled:
+            spelled[bare] += chance
+    if not any(spelled.values()):
+        return None
+    yes, no = (spelled[word] or min(likeliest.values()) for word in ("yes", "no"))
+    return yes / (yes + no)
 
 
 def _models(server: Server) -> list[str]:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gcr.critic import thoughts
 from gcr.critic.prefix_cache import PrefixCache
 from gcr.critic.speaker import NUMBER, SPACES, Decoding, Number, Reply
 from gcr.critic.thoughts import OPENING
@@ -104,7 +105,7 @@ class LocalSpeaker:
             return [reply for replies in self.ladder.each(chats, work) for reply in replies]
 
     def yes(self, chats: Sequence[list[Message]]) -> list[float]:
-        """For each chat the probability of "yes" against "no" as the reply's first word."""
+        """For each chat the probability of "yes" against "no" as the answer's first word."""
 
         def work(batch: Sequence[list[Message]]) -> list[float]:
             yes, no = _opening_tokens(self.processor.tokenizer)
@@ -226,9 +227,10 @@ class LocalSpeaker:
         return {i: float(word) for i, word in words.items() if NUMBER.fullmatch(word)}
 
     def _first_logits(self, chats: list[list[Message]]) -> torch.Tensor:
-        """The logits of each reply's first token: (batch, vocabulary), float32.
+        """The logits of each answer's first token: (batch, vocabulary), float32.
 
-        Raises ModelError where that belongs to a thought: it says nothing of yes or no.
+        Where the reply's first token belongs to a thought, which says nothing of yes or no, or the
+        template opened one, they are those of the first token after it.
         """
         import torch
 
@@ -242,13 +244,56 @@ class LocalSpeaker:
             )
         logits: torch.Tensor = output.logits[0].float()
         first = [self.processor.tokenizer.decode(token) for token in logits.argmax(-1)]
-        prompts = inputs["input_ids"]
-        if any(self._opened(row) for row in prompts) or any(map(OPENING.match, first)):
-            raise ModelError(
-                "the critic begins to think where yes or no was asked for",
-                "take a critic that answers at once, without thinking aloud",
-            )
+        thinking = [
+            i
+            for i, (row, word) in enumerate(zip(inputs["input_ids"], first, strict=True))
+            if self._opened(row) or OPENING.match(word)
+        ]
+        if thinking:
+            logits = logits.clone()
+            logits[thinking] = self._logits_after_thoughts([chats[i] for i in thinking])
         return logits
+
+    def _logits_after_thoughts(self, chats: list[list[Message]]) -> torch.Tensor:
+        """As `_first_logits`, of replies that begin with a thought, which is written to its end.
+
+        Raises ModelError where it has none.
+        """
+        import torch
+
+        inputs = self._inputs(chats, thinks=False)
+        prompts = inputs["input_ids"]
+        texts = [self._opened(row) for row in prompts]
+        begun = [False] * len(chats)
+        last = torch.zeros(len(chats), self.model.get_output_embeddings().weight.shape[0])
+
+        def keep(_: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+            """Called before each new token; changes nothing."""
+            for i in (i for i in range(len(chats)) if not begun[i]):
+                last[i] = logits[i].float()
+            return logits
+
+        def watch(tokens: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+            """Called after each new token; stops what has come to its answer."""
+            for i in (i for i in range(len(chats)) if not begun[i]):
+                text = self.processor.tokenizer.decode(tokens[i, prompts.shape[1] :])
+                begun[i] = thoughts.begun(texts[i] + text)
+            return torch.tensor(begun, device=tokens.device)
+
+        with torch.inference_mode(), self.inside:
+            self.model.generate(
+                **inputs,
+                max_new_tokens=thoughts.LONGEST,
+                stopping_criteria=[watch],
+                logits_processor=[keep],
+            )
+        if not all(begun):
+            raise ModelError(
+                "the critic begins to think where yes or no was asked for, and does not come to "
+                f"an end of it within {thoughts.LONGEST} tokens",
+                "turn its thinking off, as docs/rubrics.md says, or take another critic",
+            )
+        return last
 
     def _inputs(self, chats: list[list[Message]], *, thinks: bool = True) -> Any:
         """Token ids and pixels of a batch, padded on the left.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -31,6 +31,11 @@ Message = dict[str, Any]
 Line = Annotated[str, Field(min_length=1, pattern=r"^\S(.*\S)?$")]
 """Text on one line with nothing around it."""
 
+Verdicts = Literal["clear", "leading", "clamped"]
+"""Which scores are read. clear: one number from 1 to 4, with nothing beside it that could be
+another; leading: the first number that a score's line begins with, whatever follows; clamped: the
+same, and one beyond 1 to 4 counts as the nearest of these.
+"""
 
 PLACES = (
     ("template", "{request}"),
@@ -83,6 +88,7 @@ class RubricFile(BaseModel):
     history: what asks for another refined request, with all in view that was tried; holds
         `{request}` and `{tried}`. Empty for a critic that is not to be asked.
     avoid: added to it for a pipeline that takes a negative prompt; empty: write none.
+    verdicts: which scores are read.
     max_new_tokens: the longest reply, in tokens.
     temperature: of sampling; 0 always takes the likeliest token.
     """
@@ -107,6 +113,7 @@ class RubricFile(BaseModel):
     history: str = ""
     avoid: str = ""
     headings: Headings = Headings()
+    verdicts: Verdicts = "clear"
     max_new_tokens: Annotated[int, Field(ge=1)] = 2048
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
 

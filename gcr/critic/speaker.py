@@ -84,7 +84,11 @@ class Speaker(Protocol):
         ...
 
     def yes(self, chats: Sequence[list[Message]]) -> list[float]:
-        """For each chat the probability of "yes" against "no" as the reply's first word."""
+        """For each chat the probability of "yes" against "no" as the answer's first word.
+
+        A thought before the answer, empty or full, is let come to its end, also where the chat
+        template opens it. Raises ModelError where it does not within `thoughts.LONGEST` tokens.
+        """
         ...
 
 

@@ -417,6 +417,31 @@ def test_an_answer_that_is_neither_yes_nor_no_is_no_answer(stage):
         speaker(stage).yes([CHAT])
 
 
+SURE = math.log(0.6), math.log(0.2)
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "thoughts"),
+    [
+        ("<think>\n\n</think>\n\nYes", ["<think>", "\n\n", "</think>", "\n\n", "Yes"], None),
+        ("<think>no</think> Yes", ["<", "think", ">", "no", "</think>", " Yes"], None),
+        ("Yes", ["no", " doubt", "</think>", "\n\n", "Yes", "<|im_end|>"], "no doubt"),
+        ("Yes", ["no", " doubt", "Yes"], "no doubt"),
+    ],
+)
+def test_an_answer_is_what_follows_a_thought(stage, text, words, thoughts):
+    def answer(body):
+        short = body["max_tokens"] == 1
+        likely = {w: {w: SURE[0], "no": SURE[1]} for w in ("Yes", " Yes")}
+        told = [(w, likely.get(w, {w: -0.1})) for w in words]
+        reply = completion("" if short else text, told[:1] if short else told)
+        reply["choices"][0]["message"]["reasoning_content"] = thoughts
+        return reply
+
+    stage.answer = answer
+    assert speaker(stage).yes([CHAT, CHAT]) == pytest.approx([0.75, 0.75])
+
+
 @pytest.mark.parametrize("thoughts", ["", "Score: 1 perhaps. 4"])
 def test_soft_scores_are_read_from_the_numbers_a_server_tells(stage, thoughts):
     likely = {" 2": math.log(0.6), " 4": math.log(0.2), "x": -1.0}

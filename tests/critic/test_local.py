@@ -80,6 +80,29 @@ def test_a_thought_that_the_template_opens_holds_no_answer(critics, monkeypatch,
         assert 0 < chance < 1
 
 
+@pytest.mark.parametrize("reply", ["<think>\n\n</think>\n\nyes", "<think>no, no.</think> yes"])
+def test_an_answer_is_the_first_word_after_a_thought(checkpoint, reply):
+    speaker = local.LocalSpeaker(*loading.load(checkpoint("qwen3_vl"), CPU), CPU, batch=2)
+    tokenizer = speaker.processor.tokenizer
+    tokenizer.add_tokens(["<think>", "</think>"])
+    script = tokenizer.encode(reply, add_special_tokens=False)
+    step = [0]
+
+    def write(model, args, inputs, output):
+        """As if the model had learned to write the reply, and were not sure of its last word."""
+        step[0] = step[0] + 1 if inputs["input_ids"].shape[1] == 1 else 0
+        output.logits[:] = -99.0
+        output.logits[:, -1, script[step[0]]] = 1.0
+        if tokenizer.decode(script[step[0]]) == "y":
+            output.logits[:, -1, tokenizer.encode("n")] = 0.0
+        return output
+
+    speaker.model.register_forward_hook(write, with_kwargs=True)
+    chats = [with_images(SHORT.messages(CIRCLE), [image]) for image in (RED, BLUE)]
+    sure = 1 / (1 + torch.exp(torch.tensor(-1.0))).item()
+    assert speaker.yes(chats) == pytest.approx([sure] * 2, abs=1e-4)
+
+
 def test_the_image_is_seen(critics):
     critic = critics("llava")
     question = "is there a red circle ?"
