@@ -78,27 +78,45 @@ def load(  # noqa: PLR0913 - what to load, how to ask, and where: none follows f
             batch=batch,
             likely=score != "reply",
             sample=use.sample(rubric),
+            extra=_extra(rubric),
             trusted=use.trusted,
             progress=progress,
             warn=use.warn,
         )
     else:
-        speaker = _local(model, device, quantize, batch, progress)
+        speaker = _local(model, rubric, device, quantize, batch, progress)
     ignored = limits.ignored if limits.is_limited(model) else None
     return VisionLanguageCritic(
         speaker, rubric, score=score, judges=judges, spread=spread, ignored=ignored
     )
 
 
-def _local(
-    model: str, device: SharedDevice, quantize: Quantize, batch: int, progress: Progress | None
+def _extra(rubric: Rubric) -> dict[str, object]:
+    """What a server is sent with each question, beside what that needs."""
+    told = rubric.chat_template_kwargs
+    return {**rubric.extra_body, **({"chat_template_kwargs": told} if told else {})}
+
+
+def _local(  # noqa: PLR0913, PLR0917 - as `load` has them
+    model: str,
+    rubric: Rubric,
+    device: SharedDevice,
+    quantize: Quantize,
+    batch: int,
+    progress: Progress | None,
 ) -> LocalSpeaker:
     threads = checkpoints.threads(model)
     with at_most(threads):
         loaded, processor = load_model(model, device, quantize)
     with checkpoints.named_errors(model):
         return LocalSpeaker(
-            loaded, processor, device, batch=batch, threads=threads, progress=progress
+            loaded,
+            processor,
+            device,
+            batch=batch,
+            threads=threads,
+            template=rubric.chat_template_kwargs,
+            progress=progress,
         )
 
 
@@ -207,9 +225,14 @@ class VisionLanguageCritic:
         return [reply.read_wording(r.text, self.rubric, cut_off=r.cut_off) for r in replies]
 
     def compare(
-        self, requests: Sequence[Request], firsts: Sequence[Image], seconds: Sequence[Image]
+        self,
+        requests: Sequence[Request],
+        firsts: Sequence[Image],
+        seconds: Sequence[Image],
+        sources: Sequence[Image | None] = (),
     ) -> list[Preference | None]:
-        """Ask which of two images is the better answer to each request, in this order only.
+        """Ask which of two images is the better answer to each request, in this order only, beside
+        the source that was edited, if any.
 
         None for all where two images are too many for the model.
         Raises UsageError where the rubric has no words to ask with.
@@ -218,8 +241,14 @@ class VisionLanguageCritic:
         if not self.speaker.takes_pairs:
             return [None] * len(requests)
         chats = [
-            with_images(self.rubric.compare(request), [first, second])
-            for request, first, second in zip(requests, firsts, seconds, strict=True)
+            with_images(
+                self.rubric.compare(request),
+                [*([source] if source else []), first, second],
+                self.rubric.max_pixels,
+            )
+            for request, first, second, source in zip(
+                requests, firsts, seconds, sources or [None] * len(requests), strict=True
+            )
         ]
         self.speaker.begin()
         return [pairwise.read(r.text) for r in self._ask(chats)]
@@ -246,7 +275,7 @@ class VisionLanguageCritic:
         questions: one for each image, sent as they are.
         """
         contents = [
-            [image_part(image), {"type": "text", "text": question}]
+            [image_part(image, self.rubric.max_pixels), {"type": "text", "text": question}]
             for image, question in zip(images, questions, strict=True)
         ]
         return self.speaker.yes([[{"role": "user", "content": content}] for content in contents])
@@ -261,13 +290,14 @@ class VisionLanguageCritic:
             with_images(
                 self.rubric.messages(request, self.limit),
                 [image] if source is None else [source, image],
+                self.rubric.max_pixels,
             )
             for request, image, source in zip(requests, images, sources, strict=True)
         ]
 
     def _critiques(self, chats: list[list[Message]]) -> list[Critique]:
         """A critique from each chat: that of one judge, or the mean of several."""
-        decoding = self._decoding()
+        decoding = replace(self._decoding(), prefill=self.rubric.prefill)
         if self.judges == 1:
             return self._judged(chats, decoding)
         temperature = decoding.temperature or JUDGES_TEMPERATURE
@@ -318,7 +348,10 @@ class VisionLanguageCritic:
         return self.speaker.replies(chats, self._decoding())
 
     def _decoding(self) -> Decoding:
-        return Decoding(self.rubric.max_new_tokens, self.rubric.temperature)
+        rubric = self.rubric
+        return Decoding(
+            rubric.max_new_tokens, rubric.temperature, top_p=rubric.top_p, top_k=rubric.top_k
+        )
 
     def _check_rubric_has(self, key: Literal["checklist", "comparison"]) -> None:
         if not getattr(self.rubric, key):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+from dataclasses import replace
 from multiprocessing.pool import ThreadPool
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from gcr.settings import address as addresses
 from gcr.settings.address import AT_ONCE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gcr.core.records import Progress
     from gcr.critic.rubric import Message
@@ -59,20 +60,24 @@ def connect(  # noqa: PLR0913 - each for itself
     batch: int = AT_ONCE,
     likely: bool = False,
     sample: probe.Sample | None = None,
+    extra: Mapping[str, Any] | None = None,
     trusted: bool = False,
     progress: Progress | None = None,
     warn: Callable[[str, str], None] | None = None,
 ) -> EndpointSpeaker:
     """Connect to a server, and make sure that it does what will be asked of it.
 
-    likely: whether probabilities are needed. sample: what will be asked. trusted: whether the user
+    likely: whether probabilities are needed. sample: what will be asked. extra: as
+    `EndpointSpeaker` has it. trusted: whether the user
     named the server, so that it gets the key. warn: told what is doubtful, and what to do.
     Raises ModelError where nothing answers, for a model that cannot see, and for questions that
     are too long or too large; UsageError for a key or a model that the server does not know, and
     where it tells no probabilities.
     """
     address = with_model(addresses.parse(critic), trusted=trusted)
-    speaker = EndpointSpeaker(Server(address, trusted=trusted, warn=warn), batch, progress)
+    speaker = EndpointSpeaker(
+        Server(address, trusted=trusted, warn=warn), batch, progress, extra=extra
+    )
     probe.check(speaker, sample or probe.small(), likely=likely)
     return speaker
 
@@ -81,18 +86,25 @@ class EndpointSpeaker:
     """A model behind a server.
 
     batch: requests on their way at once, at most.
+    extra: what each question is sent with, beside what it needs.
 
     likeliest: tokens whose probabilities are asked for, in each place.
     takes_pairs: whether a question may show two images to be compared.
     """
 
     def __init__(
-        self, server: Server, batch: int = AT_ONCE, progress: Progress | None = None
+        self,
+        server: Server,
+        batch: int = AT_ONCE,
+        progress: Progress | None = None,
+        *,
+        extra: Mapping[str, Any] | None = None,
     ) -> None:
         self.server = server
         self.likeliest = LIKELIEST
         self.takes_pairs = True
         self._batch = batch
+        self._extra = extra or {}
         self._progress = progress
         self._done = self._total = 0
 
@@ -108,6 +120,8 @@ class EndpointSpeaker:
         bodies = [
             self._body(chat, decoding.max_new_tokens, likely=decoding.numbers)
             | {"temperature": decoding.temperature, "seed": decoding.seed}
+            | _sampling(decoding)
+            | _begun(chat, decoding.prefill)
             for chat in chats
         ]
         return [self._reply(choice, decoding) for choice in self._choices(bodies)]
@@ -148,6 +162,10 @@ class EndpointSpeaker:
         if withheld:
             return Reply("", cut_off, withheld=withheld)
         numbers = _numbers(text, self._tokens(choice)) if decoding.numbers else ()
+        if decoding.prefill and not text.startswith(decoding.prefill):
+            # Most servers give back what they wrote, and not what they went on from.
+            text = decoding.prefill + text
+            numbers = tuple(replace(n, at=n.at + len(decoding.prefill)) for n in numbers)
         return Reply(text, cut_off, numbers)
 
     def _choices(self, bodies: Sequence[dict[str, Any]]) -> list[Choice]:
@@ -188,6 +206,7 @@ class EndpointSpeaker:
             "messages": [{**message, "content": _content(message)} for message in chat],
             "max_tokens": limit,
             "temperature": 0.0,
+            **self._extra,
         }
         return body | ({"logprobs": True, "top_logprobs": self.likeliest} if likely else {})
 
@@ -249,6 +268,25 @@ def _odds(token: Token) -> float | None:
 
 def _models(server: Server) -> list[str]:
     return [model.id for model in server.get("/models", Models).data]
+
+
+def _sampling(decoding: Decoding) -> dict[str, Any]:
+    limits = {"top_p": decoding.top_p, "top_k": decoding.top_k}
+    return {name: limit for name, limit in limits.items() if limit is not None}
+
+
+def _begun(chat: list[Message], prefill: str) -> dict[str, Any]:
+    """What a question holds whose reply is begun: vLLM has to be told to go on with it, others do
+    so by themselves.
+    """
+    if not prefill:
+        return {}
+    messages = [{**message, "content": _content(message)} for message in chat]
+    return {
+        "messages": [*messages, {"role": "assistant", "content": prefill}],
+        "continue_final_message": True,
+        "add_generation_prompt": False,
+    }
 
 
 def _content(message: Message) -> object:

@@ -26,7 +26,7 @@ from gcr.hub.checkpoints import reworded
 from gcr.hub.templates import bounded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import torch
 
@@ -47,6 +47,7 @@ class LocalSpeaker:
     """A loaded model and its processor.
 
     batch: chats answered at once, at most. threads: of torch on a CPU; None: as torch takes.
+    template: what the chat template is told beside the chat; words that it does not know are not.
 
     inside: measures the seconds spent in the model. written: tokens of all replies so far.
     weights: the model's, as the device moves them. ladder: how many chats go at once, which
@@ -63,9 +64,11 @@ class LocalSpeaker:
         *,
         batch: int = 2,
         threads: int | None = None,
+        template: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
     ) -> None:
         self._threads = threads
+        self._template = template or {}
         self.model = model
         self.processor = processor
         self.progress = progress
@@ -124,7 +127,7 @@ class LocalSpeaker:
         """The replies to one batch."""
         import torch
 
-        inputs = self._inputs(chats)
+        inputs = self._begun(self._inputs(chats), decoding.prefill)
         start = self._tokens_done
         step = 0
         seen: list[torch.Tensor] = []
@@ -143,7 +146,11 @@ class LocalSpeaker:
             return logits
 
         temperature = decoding.temperature
-        sampling = {"do_sample": True, "temperature": temperature} if temperature else {}
+        sampling: dict[str, Any] = {}
+        if temperature:
+            limits = {"top_p": decoding.top_p, "top_k": decoding.top_k}
+            given = {name: limit for name, limit in limits.items() if limit is not None}
+            sampling = {"do_sample": True, "temperature": temperature, **given}
         with torch.inference_mode(), self._seeded(decoding), self.inside:
             tokens = self.model.generate(
                 **self._prefix.spared(inputs),
@@ -153,7 +160,7 @@ class LocalSpeaker:
                 logits_processor=[keep] if decoding.numbers else [],
             )
         # A thought that the chat template opens is part of the reply, so that nothing in it counts.
-        opened = [self._opened(row) for row in inputs["input_ids"]]
+        opened = [decoding.prefill or self._opened(row) for row in inputs["input_ids"]]
         new = tokens[:, inputs["input_ids"].shape[1] :]
         return self._decoded(new, decoding.max_new_tokens, seen, opened)
 
@@ -301,7 +308,8 @@ class LocalSpeaker:
         thinks: whether a model may think first that can also answer at once.
         """
         # Other templates know no such word, and it would count as a setting of the images.
-        switch = "enable_thinking" in str(self.processor.chat_template) and not thinks
+        known = str(self.processor.chat_template)
+        told = {**({} if thinks else {"enable_thinking": False}), **self._template}
         # The template is a program of the checkpoint, and may fail in any way.
         hint = "take another critic; or, if the prompt has marks such as <image>, take them out"
         with reworded("the critic cannot be asked this", hint), bounded():
@@ -313,10 +321,25 @@ class LocalSpeaker:
                 return_tensors="pt",
                 # Otherwise a request can open a turn of its own, or stand where an image does.
                 sanitize_control_tokens=True,
-                **({"enable_thinking": False} if switch else {}),
+                **{word: value for word, value in told.items() if word in known},
                 processor_kwargs={"padding": True, "add_special_tokens": False},
             )
         return inputs.to(self._device.name, dtype=self.model.dtype)
+
+    def _begun(self, inputs: Any, prefill: str) -> Any:
+        """The inputs of a batch with the beginning of each reply after the prompt."""
+        if not prefill:
+            return inputs
+        import torch
+
+        ids = self.processor.tokenizer.encode(prefill, add_special_tokens=False)
+        shape = inputs["input_ids"].shape  # (batch, length)
+        rest = {"input_ids": inputs["input_ids"].new_tensor(ids), "attention_mask": 1}
+        for name, tensor in inputs.items():
+            if tensor.shape == shape:
+                more = tensor.new_zeros(shape[0], len(ids))
+                inputs[name] = torch.cat([tensor, more + rest.get(name, 0)], dim=1)
+        return inputs
 
 
 def _forget_sampling(model: Any, tokenizer: Any) -> None:

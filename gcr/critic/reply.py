@@ -120,10 +120,17 @@ def read(text: str, rubric: Rubric, *, cut_off: bool = False) -> Critique:
         overall=None if problem else overall(scores),
         summary=_first(sections, "summary"),
         advice=_first(sections, "comments") or _first(sections, "refinement"),
-        refined=refined_request.extract(_first(sections, "refined")),
+        refined=_refined(_first(sections, "refined"), rubric),
         raw=text,
         problem=problem,
     )
+
+
+def _refined(text: str, rubric: Rubric) -> str | None:
+    """The refined request, unless the critic only repeats the place for it in the form."""
+    refined = refined_request.extract(text)
+    is_place = refined is not None and refined.startswith("[") and refined in rubric.template
+    return None if is_place else refined
 
 
 def read_refined(text: str, rubric: Rubric, *, cut_off: bool = False) -> str | None:

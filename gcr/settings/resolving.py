@@ -34,6 +34,8 @@ FEW_IMAGES = 4
 """A budget below this would go to raw images with two in a round: one leaves room for rewriting."""
 EDITING = "editing"
 """The rubric for requests that edit an image: none of the profiles' own shows the critic both."""
+TRAINED = ("rationalrewards", "rational-rewards")
+"""What the names of RationalRewards critics hold, and the rubric that they were trained on."""
 
 _VALIDATOR = TypeAdapter(Settings)
 
@@ -108,7 +110,7 @@ def traced(
     sources = {
         **{key: Given(None, "default") for key in FIELDS},
         **_from_profile(profile, given, by_user=not profiles.is_file(str(name))),
-        **_implied(given, edit=edit),
+        **_implied(given, profile.critic, edit=edit),
         **given,
         "profile": Given(profile.name, origin),
         "chosen": Given(reason, origin),
@@ -197,8 +199,8 @@ def _as_in_files(values: Mapping[str, object]) -> dict[str, object]:
     return plain
 
 
-def _implied(given: Mapping[str, Given], *, edit: bool) -> dict[str, Given]:
-    """What follows from other settings, where it is not given itself."""
+def _implied(given: Mapping[str, Given], critic: str, *, edit: bool) -> dict[str, Given]:
+    """What follows from other settings, where it is not given itself. critic: the profile's."""
     implied = {}
     if given.get("score", Given("reply", "")).value != "reply":
         implied["target"] = Given(GOOD_CHANCE, "scores that are probabilities")
@@ -207,8 +209,13 @@ def _implied(given: Mapping[str, Given], *, edit: bool) -> dict[str, Given]:
     budget = given.get("max_images")
     if budget and str(budget.value).isdecimal() and int(str(budget.value)) < FEW_IMAGES:
         implied["images"] = Given(1, "so few images in all")
+    family, rubric = TRAINED
+    trained = family in str(given.get("critic", Given(critic, "")).value).casefold()
     if edit:
-        implied["rubric"] = Given(EDITING, "an image is edited")
+        name = f"{rubric}-{EDITING}" if trained else EDITING
+        implied["rubric"] = Given(name, "an image is edited")
+    elif trained and "critic" in given:
+        implied["rubric"] = Given(rubric, "what this critic was trained on")
     return implied
 
 

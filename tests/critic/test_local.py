@@ -103,6 +103,32 @@ def test_an_answer_is_the_first_word_after_a_thought(checkpoint, reply):
     assert speaker.yes(chats) == pytest.approx([sure] * 2, abs=1e-4)
 
 
+@pytest.mark.parametrize("family", ["qwen3_vl", "llava"])
+def test_a_reply_goes_on_from_what_it_begins_with(critics, family):
+    speaker = critics(family).speaker
+    chats = [with_images(SHORT.messages(CIRCLE), [image]) for image in (RED, BLUE)]
+    begun = speaker.replies(chats, Decoding(3, prefill="a red circle"))
+    assert all(reply.text.startswith("a red circle") for reply in begun)
+    alone = [speaker.replies([chat], Decoding(3, prefill="a red circle"))[0] for chat in chats]
+    assert [reply.text for reply in begun] == [reply.text for reply in alone]
+    inputs = speaker._inputs(chats)
+    plain = inputs["input_ids"].clone()
+    longer = speaker._begun(inputs, "a red circle")
+    ids = speaker.processor.tokenizer.encode("a red circle", add_special_tokens=False)
+    assert longer["input_ids"][:, : -len(ids)].tolist() == plain.tolist()
+    assert longer["input_ids"][0, -len(ids) :].tolist() == ids
+    assert longer["attention_mask"].shape == longer["input_ids"].shape
+
+
+def test_a_chat_template_is_told_what_the_rubric_says(critics, monkeypatch):
+    critic = critics("qwen3_vl")
+    processor = critic.speaker.processor
+    monkeypatch.setattr(processor, "chat_template", processor.chat_template + THINKING)
+    monkeypatch.setattr(critic.speaker, "_template", {"enable_thinking": False, "unknown": 1})
+    (reply,) = critic.speaker.replies([SHORT.messages(CIRCLE)[:1]], Decoding(2))
+    assert not reply.text.startswith("<think>")
+
+
 def test_the_image_is_seen(critics):
     critic = critics("llava")
     question = "is there a red circle ?"

@@ -11,14 +11,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import pytest
-from replies import EDITING, RUBRIC
 
 from gcr.core.records import Preference
-from gcr.critic import pairwise
+from gcr.critic import pairwise, rubric
 from gcr.critic.reply import places, read
 
-T2I = RUBRIC.model_copy(update={"verdicts": "clamped"})
-EDIT = EDITING.model_copy(update={"verdicts": "leading"})
+T2I = rubric.load("rational-rewards")
+EDIT = rubric.load("rational-rewards-editing")
 
 Scores = tuple[float | None, ...]
 """Of each aspect; None where it does not apply or cannot be read, which the released parsers do not
@@ -142,8 +141,8 @@ def test_an_edit(case: Single) -> None:
 
 
 def check(case: Single, text: str, *, clamped: bool) -> None:
-    rubric = T2I if clamped else EDIT
-    critique = read(text, rubric)
+    rules = T2I if clamped else EDIT
+    critique = read(text, rules)
     expected = case.ours or case.released
     assert tuple(a.score for a in critique.aspects) == expected
     assert critique.refined == "A green boat with an upright mast on a calm lake"
@@ -151,7 +150,7 @@ def check(case: Single, text: str, *, clamped: bool) -> None:
     mean = pytest.approx((sum(scores) / len(scores) - 1) / 3)
     assert critique.overall == (None if case.why == WHOLE or None in expected[:-1] else mean)
     assert (case.ours == SAME) or case.why
-    for aspect, at in places(text, rubric).items():
+    for aspect, at in places(text, rules).items():
         score = next(a.score for a in critique.aspects if a.aspect == aspect)
         assert text[at:].startswith(f"{score:g}")
 

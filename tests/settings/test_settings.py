@@ -76,10 +76,29 @@ def test_each_source_wins_over_those_after_it(place):
     assert POCKET.steps not in sources.values()
 
 
+@pytest.mark.parametrize(
+    ("critic", "rubric", "of_edits"),
+    [
+        ("TIGER-Lab/RationalRewards-8B-T2I", "rational-rewards", "rational-rewards-editing"),
+        ("/models/rationalrewards-8b-edit", "rational-rewards", "rational-rewards-editing"),
+        ("Qwen/Qwen3-VL-8B-Instruct", "text-to-image", "editing"),
+    ],
+)
+def test_a_critic_has_the_rubric_it_was_trained_on(tmp_path, critic, rubric, of_edits):
+    alone = {"folder": tmp_path, "environ": {"XDG_CONFIG_HOME": str(tmp_path)}}
+    flags = {"profile": "24gb", "critic": critic}
+    assert resolve(flags, FakeMachine(), **alone).rubric == rubric
+    assert resolve(flags, FakeMachine(), edit=True, **alone).rubric == of_edits
+    named = {**flags, "rubric": "text-to-image"}
+    assert resolve(named, FakeMachine(), edit=True, **alone).rubric == "text-to-image"
+
+
 def test_an_edit_has_a_rubric_of_its_own_unless_one_is_named(tmp_path):
     alone = {"folder": tmp_path, "environ": {"XDG_CONFIG_HOME": str(tmp_path)}}
     for profile in profiles.known():
-        assert resolve({"profile": profile}, FakeMachine(), edit=True, **alone).rubric == "editing"
+        settings = resolve({"profile": profile}, FakeMachine(), edit=True, **alone)
+        trained = "RationalRewards" in settings.critic
+        assert settings.rubric == ("rational-rewards-editing" if trained else "editing")
     assert (
         resolve({"rubric": "text-to-image"}, FakeMachine(), edit=True, **alone).rubric
         == "text-to-image"
