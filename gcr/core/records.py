@@ -223,7 +223,8 @@ class Run:
         it is (first) or the best image (second); None where they were not compared.
     kept: the image that a person chose as the best; empty where nobody did.
     settled: the image that the critic, who saw neither scores nor prompts, preferred to that of the
-        highest score, whose lead is within the noise; empty where it did not.
+        highest score, whose lead is within the noise, or which was to be chosen so; empty where it
+        did not.
     """
 
     id: str
@@ -400,9 +401,15 @@ class Critic(Protocol):
         ...
 
     def compare(
-        self, requests: Sequence[Request], firsts: Sequence[Image], seconds: Sequence[Image]
+        self,
+        requests: Sequence[Request],
+        firsts: Sequence[Image],
+        seconds: Sequence[Image],
+        sources: Sequence[Image | None] = (),
     ) -> list[Preference | None]:
-        """Which of two images is the better answer to each request; None: no readable reply."""
+        """Which of two images is the better answer to each request; None: no readable reply, or it
+        cannot be asked. sources: as in `judge`.
+        """
         ...
 
 

@@ -234,24 +234,28 @@ class VisionLanguageCritic:
         """Ask which of two images is the better answer to each request, in this order only, beside
         the source that was edited, if any.
 
-        None for all where two images are too many for the model.
+        None for all where two images are too many for the model, and for edits where the rubric
+        shows no source beside them.
         Raises UsageError where the rubric has no words to ask with.
         """
         self._check_rubric_has("comparison")
         if not self.speaker.takes_pairs:
             return [None] * len(requests)
-        chats = [
-            with_images(
+        pairs = zip(requests, firsts, seconds, sources or [None] * len(requests), strict=True)
+        chats = {
+            i: with_images(
                 self.rubric.compare(request),
-                [*([source] if source else []), first, second],
+                [first, second] if source is None else [source, first, second],
                 self.rubric.max_pixels,
             )
-            for request, first, second, source in zip(
-                requests, firsts, seconds, sources or [None] * len(requests), strict=True
-            )
-        ]
+            for i, (request, first, second, source) in enumerate(pairs)
+            if self.rubric.compares_edits or not request.source
+        }
         self.speaker.begin()
-        return [pairwise.read(r.text) for r in self._ask(chats)]
+        replies = dict(zip(chats, self._ask(list(chats.values())), strict=True))
+        return [
+            pairwise.read(replies[i].text) if i in replies else None for i in range(len(requests))
+        ]
 
     def take_apart(self, requests: Sequence[Request]) -> list[tuple[Requirement, ...]]:
         """Ask for each request as a checklist, and once more where none can be read.

@@ -120,15 +120,25 @@ def _by_aspect(text: str) -> tuple[list[dict[str, float]], list[Preference], lis
 
 
 def blind(
-    critic: Critic, requests: Sequence[Request], firsts: Sequence[Image], seconds: Sequence[Image]
+    critic: Critic,
+    requests: Sequence[Request],
+    firsts: Sequence[Image],
+    seconds: Sequence[Image],
+    sources: Sequence[Image | None] = (),
 ) -> list[Preference | None]:
     """For each request which of its two images is better, asked in both orders and all at once.
 
+    sources: what was edited; None or left out where nothing was.
     A split verdict is a tie. None where either reply cannot be read.
     """
     if not requests:
         return []  # asking the critic could mean bringing its weights to the device
-    verdicts = critic.compare([*requests, *requests], [*firsts, *seconds], [*seconds, *firsts])
+    verdicts = critic.compare(
+        [*requests, *requests],
+        [*firsts, *seconds],
+        [*seconds, *firsts],
+        *([[*sources, *sources]] if any(sources) else []),
+    )
     straight, swapped = verdicts[: len(requests)], verdicts[len(requests) :]
     return [_agreed(*pair) for pair in zip(straight, swapped, strict=True)]
 

@@ -279,12 +279,10 @@ def test_what_is_recorded_decides_the_images(place):
     recorded = place(output=Path("/elsewhere"), residency="swap").recorded()
     assert recorded == place().recorded()
     assert recorded != place(seed=1).recorded()
-    off = {"output", "residency", "overlap", "chosen", "trusted", "compile", "step_cache"}
+    later = {"compile": True, "step_cache": True, "select": "pairwise"}
+    off = {"output", "residency", "overlap", "chosen", "trusted", *later}
     assert set(recorded) == set(FIELDS) - off
-    assert place(compile=True, step_cache=True).recorded().items() >= {
-        ("compile", True),
-        ("step_cache", True),
-    }
+    assert place(**later).recorded().items() >= later.items()
 
 
 def test_where_a_folder_is_gone_on_with_residency_is_for_this_machine_to_say(place, monkeypatch):
@@ -366,7 +364,7 @@ def test_the_helps_defaults_are_the_settings_own():
     del shown["overlap"]  # not of yes and no
     for switch in ("compare", "history", "compile", "step_cache"):
         shown[switch] = str(not shown[switch].startswith("no-"))
-    assert len(shown) == 16
+    assert len(shown) == 17
     defaults = {setting.name: setting.default for setting in fields(Settings)}
     for key, default in shown.items():
         assert default == str(defaults[key]), key

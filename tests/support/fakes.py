@@ -174,6 +174,7 @@ class FakeCritic:
         requests: Sequence[Request],
         firsts: Sequence[Image.Image],
         seconds: Sequence[Image.Image],
+        sources: Sequence[Image.Image | None] = (),
     ) -> list[Preference | None]:
         """Prefers the higher score, as the images were judged."""
         scores = [
