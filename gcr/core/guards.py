@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
-    from gcr.core.records import Critic, Critique, Request, Run
+    from gcr.core.records import Critic, Critique, Gallery, Request, Run
 
 Excess = Callable[[str], str]
 """Says of a prompt which tokenizer it is too long for, and by how much; empty if it fits."""
@@ -75,16 +75,23 @@ def _with_rewrite(objection: Objection, refined: str | None, excess: Excess) -> 
 
 
 def check_wordings(
-    critic: Critic, runs: Sequence[Run], wordings: Sequence[Wording | None], excess: Excess
+    critic: Critic,
+    runs: Sequence[Run],
+    wordings: Sequence[Wording | None],
+    excess: Excess,
+    gallery: Gallery | None = None,
 ) -> list[Wording | None]:
-    """As `check_critiques`, for what a critic worded with all in view that was tried."""
+    """As `check_critiques`, for what a critic worded with all in view that was tried. gallery: as
+    it had for that.
+    """
     rejected = {
         i: Rejected(wording.prompt, problem)
         for i, (run, wording) in enumerate(zip(runs, wordings, strict=True))
         if wording and wording.prompt and (problem := wording_complaint(run, wording, excess))
     }
     checked = list(wordings)
-    again = critic.reword([runs[i] for i in rejected], list(rejected.values())) if rejected else []
+    rejections, failing = list(rejected.values()), [runs[i] for i in rejected]
+    again = critic.reword(failing, rejections, gallery) if rejected else []
     for (i, first), second in zip(rejected.items(), again, strict=True):
         checked[i] = _second_wording(runs[i], first, second, excess)
     return checked

@@ -392,11 +392,15 @@ class Critic(Protocol):
         ...
 
     def reword(
-        self, runs: Sequence[Run], rejected: Sequence[Rejected] = ()
+        self,
+        runs: Sequence[Run],
+        rejected: Sequence[Rejected] = (),
+        gallery: Gallery | None = None,
     ) -> list[Wording | None]:
         """Another prompt for each run, from all that was tried; None: it is not to be asked.
 
         rejected: for each run, if given, the prompt that it named before and that cannot be used.
+        gallery: where the runs' images are found, for a critic that is to see them again.
         """
         ...
 

@@ -26,6 +26,11 @@ def failed(critique: Critique) -> list[Requirement]:
     ]
 
 
+def passed(critique: Critique) -> list[Requirement]:
+    """The requirements that an image meets."""
+    return [r for r in critique.requirements if (r.chance or 0.0) >= MET]
+
+
 PROMPTS = 2
 IMAGES = 4
 """How much must have been tried before failing says more than bad luck."""

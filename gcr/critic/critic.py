@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from gcr.core import history
+from gcr.core import history, ranking
 from gcr.critic import checklist, endpoint, limits, pairwise, probe, reply, scoring
 from gcr.critic.loading import Quantize
 from gcr.critic.loading import load as load_model
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from gcr.core.records import (
         Critique,
+        Gallery,
         Objection,
         Preference,
         Progress,
@@ -203,18 +204,19 @@ class VisionLanguageCritic:
         return [reply.read_refined(r.text, self.rubric, cut_off=r.cut_off) for r in replies]
 
     def reword(
-        self, runs: Sequence[Run], rejected: Sequence[Rejected] = ()
+        self,
+        runs: Sequence[Run],
+        rejected: Sequence[Rejected] = (),
+        gallery: Gallery | None = None,
     ) -> list[Wording | None]:
-        """Ask for another refined request for each run, with all in view that was tried.
+        """Ask for another refined request for each run, with all in view that was tried: in words,
+        and where the rubric has places for them, in images.
 
         None where the rubric has no words to ask with.
         """
         if not self.rubric.history:
             return [None] * len(runs)
-        chats = [
-            self.rubric.reword(run.request, history.describe(run), self.limit, avoid=self.avoid)
-            for run in runs
-        ]
+        chats = [self._history(run, gallery) for run in runs]
         if rejected:
             chats = [
                 self.rubric.object(chat, before.prompt, before.complaint)
@@ -223,6 +225,22 @@ class VisionLanguageCritic:
         self.speaker.begin()
         replies = self._ask(chats)
         return [reply.read_wording(r.text, self.rubric, cut_off=r.cut_off) for r in replies]
+
+    def _history(self, run: Run, gallery: Gallery | None) -> list[Message]:
+        """The chat that asks for another refined request."""
+        best = ranking.highest(run.attempts)
+        last = ranking.highest(run.rounds[-1].attempts) if run.rounds else None
+        views = {"{best}": best, "{last}": None if last == best else last}
+        if not self.speaker.takes_pairs:
+            del views["{last}"]
+        images = {
+            place: gallery(run, view.image)
+            for place, view in views.items()
+            if view is not None and gallery is not None and place in self.rubric.history
+        }
+        tried = history.describe(run)
+        chat = self.rubric.reword(run.request, tried, self.limit, avoid=self.avoid, images=images)
+        return with_images(chat, list(images.values()), self.rubric.max_pixels)
 
     def compare(
         self,

@@ -21,7 +21,7 @@ from gcr.files.validation import first_problem
 from gcr.settings.recorded import is_rubric_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from gcr.core.records import Request
 
@@ -50,10 +50,16 @@ PLACES = (
 """What must stand in which text of a rubric."""
 NEEDED = ("template", "objection")
 """Texts that cannot be left out."""
-IMAGES = {"template": ("{source}", "{image}"), "comparison": ("{source}", "{first}", "{second}")}
-"""Where a text may have its images, in this order. Only the source may be left out: a text that
-names no place at all has the images before it.
+IMAGES = {
+    "template": ("{source}", "{image}"),
+    "comparison": ("{source}", "{first}", "{second}"),
+    "history": ("{best}", "{last}"),
+}
+"""Where a text may have its images, in this order. A text that names no place at all has the images
+before it, or none.
 """
+OPTIONAL = {"{source}", "{best}", "{last}"}
+"""Places that may be left out where a text names others."""
 
 
 class Headings(BaseModel):
@@ -93,7 +99,9 @@ class RubricFile(BaseModel):
         `{second}` stand, these images, with what was edited at `{source}`. Without these places it
         comes after both. Empty, too.
     history: what asks for another refined request, with all in view that was tried; holds
-        `{request}` and `{tried}`. Empty for a critic that is not to be asked.
+        `{request}` and `{tried}`, and where `{best}` and `{last}` stand, the best image so far and
+        the best one of the last round, where that is another. Empty for a critic that is not to be
+        asked.
     avoid: added to it for a pipeline that takes a negative prompt; empty: write none.
     verdicts: which scores are read.
     prefill: what each critique begins with, so that the critic goes on from there.
@@ -152,7 +160,7 @@ class RubricFile(BaseModel):
         for key, places in IMAGES.items():
             text = getattr(self, key)
             here = sorted((place for place in places if place in text), key=text.index)
-            if here and (any(text.count(p) > 1 for p in here) or {*places} - {*here, "{source}"}):
+            if here and (any(text.count(p) > 1 for p in here) or {*places} - {*here} - OPTIONAL):
                 raise ValueError(f"the text of {key} needs each of {', '.join(places)} once")
             if here != [place for place in places if place in here]:
                 raise ValueError(f"the text of {key} has {here[0]} before {here[-1]}")
@@ -178,7 +186,7 @@ class Rubric(RubricFile):
         if "{image}" in text:
             if "{source}" not in text:
                 text = text.replace("{image}", "{source}{image}")
-            content = _content(text, IMAGES["template"], words, edit=bool(request.source))
+            content = _content(text, IMAGES["template"], words, _absent(request))
         else:
             images = [{"type": "image"} for _ in range(2 if request.source else 1)]
             content = [*images, _text(_filled(text, words).strip())]
@@ -204,15 +212,26 @@ class Rubric(RubricFile):
         ]
 
     def reword(
-        self, request: Request, tried: str, limit: int | None = None, *, avoid: bool = False
+        self,
+        request: Request,
+        tried: str,
+        limit: int | None = None,
+        *,
+        avoid: bool = False,
+        images: Collection[str] = (),
     ) -> list[Message]:
-        """The chat that asks for another refined request. No image is in it.
+        """The chat that asks for another refined request.
 
         tried: all that was tried, in words. avoid: whether to ask for a negative prompt, too.
+        images: places that the critic puts an image in; others stay empty.
         """
         text = f"{self.history.rstrip()}\n{self.avoid}" if avoid else self.history
         text = self._noted(text, request, limit)
-        return [_user(_filled(text, {**_words(request, limit), "{tried}": tried}).strip())]
+        words = {**_words(request, limit), "{tried}": tried}
+        if not any(place in text for place in IMAGES["history"]):
+            return [_user(_filled(text, words).strip())]
+        absent = {*IMAGES["history"]} - {*images}
+        return [{"role": "user", "content": _content(text, IMAGES["history"], words, absent)}]
 
     def _noted(self, text: str, request: Request, limit: int | None) -> str:
         """A text with what the request and the pipeline add to it."""
@@ -237,7 +256,7 @@ class Rubric(RubricFile):
         if "{first}" not in text:
             text = f"First:{{first}}Second:{{second}}{text}"
         words = {"{request}": request.prompt}
-        content = _content(text, IMAGES["comparison"], words, edit=bool(request.source))
+        content = _content(text, IMAGES["comparison"], words, _absent(request))
         return [{"role": "user", "content": content}]
 
 
@@ -257,14 +276,19 @@ def _filled(text: str, words: Mapping[str, str]) -> str:
     return re.sub(places, lambda place: words[place[0]], text)
 
 
+def _absent(request: Request) -> Collection[str]:
+    """Places that stay empty, as there is no such image."""
+    return () if request.source else ("{source}",)
+
+
 def _content(
-    text: str, images: Sequence[str], words: Mapping[str, str], *, edit: bool
+    text: str, images: Sequence[str], words: Mapping[str, str], absent: Collection[str]
 ) -> list[Message]:
-    """A text as parts of a message, with images in their places. edit: whether one was edited."""
+    """A text as parts of a message, with images in their places, unless they are absent."""
     content = []
     for piece in re.split(f"({'|'.join(map(re.escape, images))})", text):
         if piece in images:
-            content += [{"type": "image"}] if edit or piece != "{source}" else []
+            content += [] if piece in absent else [{"type": "image"}]
         elif piece:
             content.append(_text(_filled(piece, words)))
     return content

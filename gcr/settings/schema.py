@@ -208,7 +208,8 @@ class Settings:
         Option(
             LOOP,
             "X",
-            "Stop at this score, between 0 and 1 (default: 1.0; 0.95 for soft and checklist).",
+            "Stop at this score, between 0 and 1 (default: 1.0; 0.95 for soft and "
+            "checklist; 0.9 for RationalRewards).",
         ),
     ] = 1.0
     patience: Annotated[

@@ -76,6 +76,18 @@ def test_each_source_wins_over_those_after_it(place):
     assert POCKET.steps not in sources.values()
 
 
+def test_a_distilled_generator_has_less_patience_in_its_profile(tmp_path):
+    alone = {"folder": tmp_path, "environ": {"XDG_CONFIG_HOME": str(tmp_path)}}
+    patience = {
+        name: resolve({"profile": name}, FakeMachine(), **alone).patience
+        for name in profiles.known()
+    }
+    assert {name for name, rounds in patience.items() if rounds == 1} == {"16gb", "24gb"}
+    assert {*patience.values()} == {1, 2}
+    other = {"profile": "24gb", "generator": "a/b"}
+    assert resolve(other, FakeMachine(), **alone).patience == 2
+
+
 @pytest.mark.parametrize(
     ("critic", "rubric", "of_edits"),
     [
@@ -89,6 +101,10 @@ def test_a_critic_has_the_rubric_it_was_trained_on(tmp_path, critic, rubric, of_
     flags = {"profile": "24gb", "critic": critic}
     assert resolve(flags, FakeMachine(), **alone).rubric == rubric
     assert resolve(flags, FakeMachine(), edit=True, **alone).rubric == of_edits
+    targets = {"rational-rewards": 0.9}
+    assert resolve(flags, FakeMachine(), **alone).target == targets.get(rubric, 1.0)
+    assert resolve({**flags, "score": "soft"}, FakeMachine(), **alone).target == 0.95
+    assert resolve({**flags, "target": 0.8}, FakeMachine(), **alone).target == 0.8
     named = {**flags, "rubric": "text-to-image"}
     assert resolve(named, FakeMachine(), edit=True, **alone).rubric == "text-to-image"
 
