@@ -114,12 +114,14 @@ def kept(request: Request) -> list[str]:
     return list(dict.fromkeys(spans))
 
 
-def complaint(request: Request, refined: str, excess: Excess) -> str:
+def complaint(request: Request, refined: str, excess: Excess) -> str:  # noqa: PLR0911 - one a rule
     """What is wrong with a rewrite, in words for the critic and the log; empty if nothing is."""
     if len(refined) > LONGEST:
         return f"it has {len(refined)} characters, and no more than {LONGEST} can be read"
     if missing := lost(kept(request), refined):
         return f"it must hold, word for word: {', '.join(missing)}"
+    if unwanted := _unwanted(request, refined):
+        return f"it must not ask for what the user does not want to see: {', '.join(unwanted)}"
     prompt = folded(request.prompt)
     # "OPEN," has its comma from the sentence around it, as American print has it.
     writing = [(text, folded(text).removesuffix(",")) for text in _writing(refined)]
@@ -130,6 +132,24 @@ def complaint(request: Request, refined: str, excess: Excess) -> str:
     if remarks := _new(_matches(_CRITICS_REMARKS, _QUOTED.sub(" ", refined)), request):
         return f"it must be one request alone, and nothing around it: {', '.join(remarks)}"
     return excess(refined)
+
+
+_NEGATED = r"""\b(?:no|not|non|never|without|free\s+of|instead\s+of|rather\s+than|avoid\w*|lack\w*
+    |neither|nor|any|devoid\s+of) \b [^.;]{0,40}?"""
+
+
+def _unwanted(request: Request, refined: str) -> list[str]:
+    """Phrases of the user's negative prompt that a rewrite brings in, but to rule them out."""
+    prompt = folded(request.prompt).casefold()
+    text = folded(refined).casefold()
+    phrases = [folded(phrase).casefold() for phrase in request.negative.split(",")]
+    return [
+        phrase
+        for phrase in dict.fromkeys(filter(None, phrases))
+        if _holds(text, phrase)
+        and not _holds(prompt, phrase)
+        and _holds(re.sub(rf"{_NEGATED}{re.escape(phrase)}", " ", text, flags=re.VERBOSE), phrase)
+    ]
 
 
 def negative_complaint(request: Request, negative: str, excess: Excess) -> str:

@@ -78,6 +78,26 @@ def test_a_rewrite_that_says_what_is_to_be_seen_is_fine(prompt: str, refined: st
 
 
 @pytest.mark.parametrize(
+    ("refined", "named"),
+    [
+        ("a cat beside two dogs", "dogs"),
+        ("a cat without dogs, and Dogs behind it", "dogs"),
+        ("a cat on a dogsled, no dogs", ""),
+        ("a cat, not with any dogs around", ""),
+        ("a cat in low light, its fur a soft blur", "blur"),
+        ("a blurred cat", ""),
+    ],
+)
+def test_a_rewrite_does_not_bring_in_what_the_user_does_not_want(refined: str, named: str) -> None:
+    problem = complaint(
+        Request("a cat in low light", "dogs, blur, low light"), refined, lambda _: ""
+    )
+    assert problem == (
+        f"it must not ask for what the user does not want to see: {named}" if named else ""
+    )
+
+
+@pytest.mark.parametrize(
     ("prompt", "refined", "named"),
     [
         ('a sign that says "OPEN"', 'a sign that says "OPENED"', '"OPEN"'),
