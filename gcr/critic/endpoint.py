@@ -68,8 +68,8 @@ def connect(  # noqa: PLR0913 - each for itself
     """Connect to a server, and make sure that it does what will be asked of it.
 
     likely: whether probabilities are needed. sample: what will be asked. extra: as
-    `EndpointSpeaker` has it. trusted: whether the user
-    named the server, so that it gets the key. warn: told what is doubtful, and what to do.
+    `EndpointSpeaker` has it. trusted: whether the user named the server, so that it gets the key.
+    warn: told what is doubtful, and what to do.
     Raises ModelError where nothing answers, for a model that cannot see, and for questions that
     are too long or too large; UsageError for a key or a model that the server does not know, and
     where it tells no probabilities.

@@ -309,7 +309,7 @@ class LocalSpeaker:
         """
         # Other templates know no such word, and it would count as a setting of the images.
         known = str(self.processor.chat_template)
-        told = {**({} if thinks else {"enable_thinking": False}), **self._template}
+        told = {**self._template, **({} if thinks else {"enable_thinking": False})}
         # The template is a program of the checkpoint, and may fail in any way.
         hint = "take another critic; or, if the prompt has marks such as <image>, take them out"
         with reworded("the critic cannot be asked this", hint), bounded():
