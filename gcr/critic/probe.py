@@ -24,7 +24,8 @@ SHOWN = 20  # names of models
 FEWER = (5, 2)
 """Probabilities to be content with, where a server tells no more of them."""
 THINKING = (
-    "turn thinking off at the server (vLLM: no --reasoning-parser, and "
+    "turn thinking off in the rubric (chat_template_kwargs, as in qwen3-vl) or at the server "
+    "(vLLM: no --reasoning-parser, and "
     """--default-chat-template-kwargs '{"enable_thinking":false}')"""
 )
 
