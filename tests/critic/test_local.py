@@ -1,5 +1,7 @@
 """Vision-language models of real families with random weights, as a critic talks with them."""
 
+import re
+
 import pytest
 import tiny
 import torch
@@ -7,7 +9,7 @@ from PIL import Image
 from replies import SHORT
 
 from gcr.core.records import Request
-from gcr.critic import loading, local
+from gcr.critic import loading, local, rubric
 from gcr.critic.critic import VisionLanguageCritic
 from gcr.critic.critic import load as load_critic
 from gcr.critic.speaker import Decoding, with_images
@@ -127,6 +129,26 @@ def test_a_chat_template_is_told_what_the_rubric_says(critics, monkeypatch):
     monkeypatch.setattr(critic.speaker, "_template", {"enable_thinking": False, "unknown": 1})
     (reply,) = critic.speaker.replies([SHORT.messages(CIRCLE)[:1]], Decoding(2))
     assert not reply.text.startswith("<think>")
+
+
+def test_a_model_reads_text_and_images_in_the_order_of_the_rubric(critics):
+    """Qwen3-VL's own form, in which RationalRewards was trained: images inside of the text."""
+    speaker = critics("qwen3_vl").speaker
+    critic = VisionLanguageCritic(speaker, rubric.load("rational-rewards-editing"))
+    large = Image.new("RGB", (1600, 1000), "red")
+    (chat,) = critic._chats([EDIT], [large], [BLUE])
+    inputs = speaker._inputs([chat])
+    text = speaker.processor.tokenizer.decode(inputs["input_ids"][0])
+    image = r"<\|vision_start\|>(?:<\|image_pad\|>)+<\|vision_end\|>"
+    assert re.search(
+        rf"system\n[^\n]+<\|im_end\|>\n<\|im_start\|>user\nUser Instruction: make it blue\n[^\n]+\n"
+        rf"1\. Source Image {image}\n2\. Edited Image {image}\n\nJudge the edited image",
+        text,
+    )
+    (source, result) = inputs["image_grid_thw"].tolist()
+    size = speaker.processor.image_processor.patch_size
+    assert source[1] * source[2] < result[1] * result[2]
+    assert result[1] * result[2] * size * size <= 802_816
 
 
 def test_the_image_is_seen(critics):
