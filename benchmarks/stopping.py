@@ -34,6 +34,10 @@ def meets_all(run: Run, least: float) -> bool:
     return any(every and all((r.chance or 0.0) >= least for r in every) for every in checklists)
 
 
+def either(rule: StopRule, least: float) -> Stops:
+    return lambda run: rule.reason(run) is not None or meets_all(run, least)
+
+
 def cut(run: Run, stops: Stops) -> Run:
     """The run as it had been under a rule that stops earlier: its first rounds."""
     lengths = range(1, len(run.rounds) + 1)
@@ -55,10 +59,7 @@ def main(
     arm = refinement.play(prompts, generator, critic, strategy, patient)
     default = StopRule(chosen.rounds, GOOD_CHANCE, chosen.patience, chosen.min_gain)
     rules: dict[str, Stops] = {"the target": lambda run: default.reason(run) is not None}
-    for least in (0.5, 0.8, 0.9):
-        rules[f"or all met at {least}"] = lambda run, least=least: (
-            default.reason(run) is not None or meets_all(run, least)
-        )
+    rules |= {f"or all met at {least}": either(default, least) for least in (0.5, 0.8, 0.9)}
     right: dict[str, list[float]] = {}
     for rule, stops in rules.items():
         ends = [(cut(run, stops), judged) for run, judged in arm]
