@@ -258,13 +258,13 @@ class LocalSpeaker:
         ]
         if thinking:
             logits = logits.clone()
-            logits[thinking] = self._logits_after_thoughts([chats[i] for i in thinking])
+            logits[thinking] = self._after_thoughts([chats[i] for i in thinking], logits[thinking])
         return logits
 
-    def _logits_after_thoughts(self, chats: list[list[Message]]) -> torch.Tensor:
+    def _after_thoughts(self, chats: list[list[Message]], first: torch.Tensor) -> torch.Tensor:
         """As `_first_logits`, of replies that begin with a thought, which is written to its end.
 
-        Raises ModelError where it has none.
+        first: the logits of the thoughts' first tokens. Raises ModelError where one has no end.
         """
         import torch
 
@@ -272,7 +272,7 @@ class LocalSpeaker:
         prompts = inputs["input_ids"]
         texts = [self._opened(row) for row in prompts]
         begun = [False] * len(chats)
-        last = torch.zeros(len(chats), self.model.get_output_embeddings().weight.shape[0])
+        last = torch.zeros_like(first)
 
         def keep(_: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
             """Called before each new token; changes nothing."""

@@ -92,7 +92,7 @@ def test_pairs_may_decide_whatever_the_scores_are(cli):
     scores = {4: 0.2, 5: 0.99, 6: 0.5}
     ran, told = refined(cli, scores, [6, 4, 5], *PAIRS)
     assert (told["best"]["score"], told["settled"]) == (0.5, True)
-    assert "the critic prefers it, side by side, to 01-0.png (0.99)" in ran.err
+    assert "it won, side by side, though 01-0.png scored higher (0.99)" in ran.err
     # The highest score meets the lowest, and the winner the one between; then first and best.
     order = [(5, 4), (4, 5), (4, 6), (6, 4), (4, 6), (6, 4)]
     assert cli.models["critic"].pairs == order
