@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
-    from gcr.core.records import Critic, Critique, Request, Run
+    from gcr.core.records import Critic, Critique, Gallery, Request, Run
 
 Excess = Callable[[str], str]
 """Says of a prompt which tokenizer it is too long for, and by how much; empty if it fits."""
@@ -75,16 +75,23 @@ def _with_rewrite(objection: Objection, refined: str | None, excess: Excess) -> 
 
 
 def check_wordings(
-    critic: Critic, runs: Sequence[Run], wordings: Sequence[Wording | None], excess: Excess
+    critic: Critic,
+    runs: Sequence[Run],
+    wordings: Sequence[Wording | None],
+    excess: Excess,
+    gallery: Gallery | None = None,
 ) -> list[Wording | None]:
-    """As `check_critiques`, for what a critic worded with all in view that was tried."""
+    """As `check_critiques`, for what a critic worded with all in view that was tried. gallery: as
+    it had for that.
+    """
     rejected = {
         i: Rejected(wording.prompt, problem)
         for i, (run, wording) in enumerate(zip(runs, wordings, strict=True))
         if wording and wording.prompt and (problem := wording_complaint(run, wording, excess))
     }
     checked = list(wordings)
-    again = critic.reword([runs[i] for i in rejected], list(rejected.values())) if rejected else []
+    rejections, failing = list(rejected.values()), [runs[i] for i in rejected]
+    again = critic.reword(failing, rejections, gallery) if rejected else []
     for (i, first), second in zip(rejected.items(), again, strict=True):
         checked[i] = _second_wording(runs[i], first, second, excess)
     return checked
@@ -107,12 +114,14 @@ def kept(request: Request) -> list[str]:
     return list(dict.fromkeys(spans))
 
 
-def complaint(request: Request, refined: str, excess: Excess) -> str:
+def complaint(request: Request, refined: str, excess: Excess) -> str:  # noqa: PLR0911 - one a rule
     """What is wrong with a rewrite, in words for the critic and the log; empty if nothing is."""
     if len(refined) > LONGEST:
         return f"it has {len(refined)} characters, and no more than {LONGEST} can be read"
     if missing := lost(kept(request), refined):
         return f"it must hold, word for word: {', '.join(missing)}"
+    if unwanted := _unwanted(request, refined):
+        return f"it must not ask for what the user does not want to see: {', '.join(unwanted)}"
     prompt = folded(request.prompt)
     # "OPEN," has its comma from the sentence around it, as American print has it.
     writing = [(text, folded(text).removesuffix(",")) for text in _writing(refined)]
@@ -123,6 +132,24 @@ def complaint(request: Request, refined: str, excess: Excess) -> str:
     if remarks := _new(_matches(_CRITICS_REMARKS, _QUOTED.sub(" ", refined)), request):
         return f"it must be one request alone, and nothing around it: {', '.join(remarks)}"
     return excess(refined)
+
+
+_NEGATED = r"""\b(?:no|not|non|never|without|free\s+of|instead\s+of|rather\s+than|avoid\w*|lack\w*
+    |neither|nor|any|devoid\s+of) \b [^.;]{0,40}?"""
+
+
+def _unwanted(request: Request, refined: str) -> list[str]:
+    """Phrases of the user's negative prompt that a rewrite brings in, but to rule them out."""
+    prompt = folded(request.prompt).casefold()
+    text = folded(refined).casefold()
+    phrases = [folded(phrase).casefold() for phrase in request.negative.split(",")]
+    return [
+        phrase
+        for phrase in dict.fromkeys(filter(None, phrases))
+        if _holds(text, phrase)
+        and not _holds(prompt, phrase)
+        and _holds(re.sub(rf"{_NEGATED}{re.escape(phrase)}", " ", text, flags=re.VERBOSE), phrase)
+    ]
 
 
 def negative_complaint(request: Request, negative: str, excess: Excess) -> str:
@@ -234,8 +261,9 @@ _SAYS = r"""(?:is|was|are|asks?|asked|says?|said|requires?|describes?|requests?|
 
 # Each has one group: the words that are named, and that are fine where the request has them.
 _JUDGE = (
-    # "score 4.0" is, but "scores 2 goals" and "a score of 3 to 1" are not.
-    r"""\b (scor(?:e|es|ed|ing)) \b (?: \W{1,3} (?:of|is|at|as|it) )? \W{1,3} \d++ (?:\.\d++)?+
+    # "score 4.0" is, but "scores 2 goals", "a score of 3 to 1" and "SCORE 4000" are not.
+    r"""\b (scor(?:e|es|ed|ing)) \b (?: \W{1,3} (?:of|is|at|as|it) )? \W{1,3}
+    (?! (?!100\b) \d{3} ) \d++ (?:\.\d++)?+
     (?! \w | \s+ [a-z]+s \b | \s* [-–:] \s* \d | \s+ (?:to|against) \s+ \d )""",
     r"""\b (?:higher|highest|lower|lowest|low|perfect|full|maximum|max|overall|quality|aesthetic
     |reward|aspect) \s+ (scores?|ratings?) \b""",
@@ -263,9 +291,11 @@ _JUDGE = (
     (?: (?:flaw|error|mistake|instruction|rule|request|prompt|rubric|guideline)s?
     | previous | above | everything | criteria )) \b""",
     r"\b (?:to|dear|attention) \s+ (?:the \s+)? (judges?|evaluators?|graders?|critics?) \s* [:,]",
-    # "4/4" is, but "3/4 view" and "4/4 time" are not.
+    # "4/4" is, but "3/4 view", "4/4 time" and "10/10 vision" are not.
     r"""(?<! [\d/.,] ) (4\s*/\s*4 | 5\s*/\s*5 | 10\s*/\s*10 | 100\s*/\s*100
-    | \d\.\d+\s*/\s*(?:4|5|10|100)) (?! [\d/] | \s* (?:time|beat|signature|met(?:er|re)) \b )""",
+    | \d\.\d+\s*/\s*(?:4|5|10|100))
+    (?! [\d/] | \s* (?:time|beat|signature|met(?:er|re)|rhythm|drum|sheet|music|groove|vision)
+    \b )""",
     r"""\b (?:quality|scores?|rating|rated|faithfulness|rendering) \W{1,3}
     (\d(?:\.\d+)?\s*/\s*\d+)""",
     r"(?<= [,;(]\s ) (\d\s*/\s*10) (?= \s* (?: $ | [,.;)] ) )",

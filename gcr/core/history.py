@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gcr.core.ranking import ranked
-from gcr.core.requirements import failed
+from gcr.core.requirements import failed, passed
 
 if TYPE_CHECKING:
     from gcr.core.records import Attempt, Run
@@ -19,26 +19,30 @@ MOST = 8
 
 
 def describe(run: Run) -> str:
-    """The prompts of a run in the order they were tried, each with its best image's critique."""
+    """The prompts of a run in the order they were tried, each with its best image's critique; of
+    the best one also what it got right and must stay.
+    """
     by_prompt: dict[str, list[Attempt]] = {}
     for attempt in run.attempts:
         by_prompt.setdefault(attempt.candidate.prompt, []).append(attempt)
     tops = [ranked(attempts)[0] for attempts in by_prompt.values()]
     shown = ranked(tops)[:MOST]
     return "\n\n".join(
-        _entry(number, top, len(by_prompt[top.candidate.prompt]))
+        _entry(number, top, len(by_prompt[top.candidate.prompt]), best=top == shown[0])
         for number, top in enumerate((top for top in tops if top in shown), 1)
     )
 
 
-def _entry(number: int, top: Attempt, images: int) -> str:
+def _entry(number: int, top: Attempt, images: int, *, best: bool) -> str:
     critique = top.critique
     score = "no score" if top.score is None else f"{top.score:.2f} of 1"
     of = f", the best of {images} images" if images > 1 else ""
     aspects = [f"{a.aspect} {a.score:g}" for a in critique.aspects if a.score is not None]
+    met = passed(critique) if best else []
     lines = [
         f"{number}. {top.candidate.prompt}",
         f"   Result: {', '.join([score + of, *aspects])}",
+        *(f"   Met, must stay: {requirement.question}" for requirement in met),
         *(f"   Not met: {requirement.question}" for requirement in failed(critique)),
         *(
             f"   {' '.join(words.split())}"

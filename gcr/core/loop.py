@@ -82,8 +82,9 @@ def refine(  # noqa: PLR0913 - what takes part, each for itself
     run simply goes on.
 
     history: whether the critic words a prompt after each round, with all in view that was tried.
-    gallery: where a run's images are found; needed only for requests that edit a source, and for a
-        strategy that starts from images of rounds that were yielded before.
+    gallery: where a run's images are found; needed only for requests that edit a source, for a
+        strategy that starts from images of rounds that were yielded before, and for a critic that
+        is to see these again when it words a prompt.
     overlap: whether to judge one half of the runs, in another thread, while the other is drawn;
         asked each time.
     pause: whether to draw no more, asked before each drawing. What is drawn is judged and yielded,
@@ -110,7 +111,9 @@ def refine(  # noqa: PLR0913 - what takes part, each for itself
             return
         judging = None
         if drawn is not None:
-            finish = partial(_finish, drawn, critic, generator.excess, rule, history=history)
+            finish = partial(
+                _finish, drawn, critic, generator.excess, rule, gallery, history=history
+            )
             judging = in_background(finish) if waiting and overlap() else finish
 
 
@@ -187,8 +190,14 @@ def _image(gallery: Gallery | None, run: Run, name: str) -> Image | None:
     return gallery(run, name)
 
 
-def _finish(
-    drawn: _Drawn, critic: Critic, excess: Excess, rule: StopRule, *, history: bool
+def _finish(  # noqa: PLR0913 - as `refine` has them
+    drawn: _Drawn,
+    critic: Critic,
+    excess: Excess,
+    rule: StopRule,
+    gallery: Gallery | None,
+    *,
+    history: bool,
 ) -> list[Step]:
     """Judge what was drawn: each run's finished round, with what the critic would draw next."""
     critiques, seconds = _judge(critic, drawn, excess)
@@ -202,7 +211,7 @@ def _finish(
         longer = replace(run, rounds=(*run.rounds, Round(len(run.rounds), tuple(attempts))))
         longer = replace(longer, stop=rule.reason(longer))
         steps.append(Step(longer, tuple(image.drawing.image for image in images)))
-    *before, last = _reworded(critic, steps, rule, excess) if history else steps
+    *before, last = _reworded(critic, steps, rule, excess, gallery) if history else steps
     return [*before, replace(last, last=True)]
 
 
@@ -247,7 +256,9 @@ def _attempt(  # noqa: PLR0913, PLR0917 - what is known of it
     )
 
 
-def _reworded(critic: Critic, steps: Sequence[Step], rule: StopRule, excess: Excess) -> list[Step]:
+def _reworded(
+    critic: Critic, steps: Sequence[Step], rule: StopRule, excess: Excess, gallery: Gallery | None
+) -> list[Step]:
     """The steps with what the critic would draw next, where the run goes on.
 
     Asking takes time, too: a budget of seconds may be used up by it.
@@ -256,11 +267,26 @@ def _reworded(critic: Critic, steps: Sequence[Step], rule: StopRule, excess: Exc
     if not going:
         return list(steps)
     start = time.perf_counter()
-    wordings = iter(guards.check_wordings(critic, going, critic.reword(going), excess))
+    gallery = _with_latest(gallery, steps)
+    first = critic.reword(going, gallery=gallery)
+    wordings = iter(guards.check_wordings(critic, going, first, excess, gallery))
     seconds = (time.perf_counter() - start) / len(going)
     return [
         step if step.run.stop else _worded(step, next(wordings), seconds, rule) for step in steps
     ]
+
+
+def _with_latest(gallery: Gallery | None, steps: Sequence[Step]) -> Gallery | None:
+    """A gallery that also has the images of these steps, which nobody has saved yet."""
+    if gallery is None:
+        return None
+    latest = {
+        (step.run.id, attempt.image): image
+        for step in steps
+        for attempt, image in zip(step.run.rounds[-1].attempts, step.images, strict=True)
+    }
+
+    return lambda run, name: latest.get((run.id, name)) or gallery(run, name)
 
 
 def _worded(step: Step, wording: Wording | None, seconds: float, rule: StopRule) -> Step:

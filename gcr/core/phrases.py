@@ -140,4 +140,6 @@ def settlement(run: Run) -> str:
     top = next(iter(ranked(run.attempts)), None)
     if not run.settled or run.kept or top is None or top.image == run.settled:
         return ""
+    if run.settings.get("select") == "pairwise":
+        return f"it won, side by side, though {top.image} scored higher ({top.score:.2f})"
     return f"the critic prefers it, side by side, to {top.image} ({top.score:.2f})"

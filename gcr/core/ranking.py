@@ -11,10 +11,18 @@ import math
 from statistics import fmean
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+from gcr.core.records import Attempt, Preference
 
-    from gcr.core.records import Attempt, Critique, Run
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from gcr.core.records import Critique, Run
+
+Pair = tuple[int, Attempt, Attempt]
+"""The place of a field of attempts, and two of these, the one of the higher score first."""
+
+BRACKET = 8
+"""Images that compete to be the best where pairs decide, at most: seven comparisons."""
 
 
 class Judged(Protocol):
@@ -109,3 +117,31 @@ def near(attempts: Sequence[AnyJudged], best: AnyJudged) -> list[AnyJudged]:
         and attempt.image != best.image
         and abs(attempt.score - best.score) <= most
     ]
+
+
+def contenders(attempts: Iterable[Attempt]) -> list[Attempt]:
+    """The attempts that compete to be the best where pairs decide: those of the highest scores."""
+    return [attempt for attempt in ranked(attempts) if attempt.score is not None][:BRACKET]
+
+
+def knock_out(
+    fields: Sequence[Sequence[Attempt]],
+    prefer: Callable[[Sequence[Pair]], Sequence[Preference | None]],
+) -> list[Attempt | None]:
+    """The winner of each field of attempts, each given best first; None of an empty one.
+
+    In each round the first meets the last, the second the last but one, and so on; in the middle
+    one may be left over, and goes on. So does the higher score where there is no preference.
+    prefer: which of two is better, asked for the pairs of all fields at once.
+    """
+    left = [list(field) for field in fields]
+    while pairs := [
+        (i, attempts[k], attempts[-1 - k])
+        for i, attempts in enumerate(left)
+        for k in range(len(attempts) // 2)
+    ]:
+        left = [attempts[: (len(attempts) + 1) // 2] for attempts in left]
+        for (i, higher, lower), preference in zip(pairs, prefer(pairs), strict=True):
+            if preference is Preference.SECOND:
+                left[i][left[i].index(higher)] = lower
+    return [attempts[0] if attempts else None for attempts in left]

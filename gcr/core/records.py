@@ -240,7 +240,8 @@ class Run:
         it is (first) or the best image (second); None where they were not compared.
     kept: the image that a person chose as the best; empty where nobody did.
     settled: the image that the critic, who saw neither scores nor prompts, preferred to that of the
-        highest score, whose lead is within the noise; empty where it did not.
+        highest score, whose lead is within the noise, or which was to be chosen so; empty where it
+        did not.
     extensions: larger budgets than those of the settings; the last one counts.
     """
 
@@ -410,18 +411,28 @@ class Critic(Protocol):
         ...
 
     def reword(
-        self, runs: Sequence[Run], rejected: Sequence[Rejected] = ()
+        self,
+        runs: Sequence[Run],
+        rejected: Sequence[Rejected] = (),
+        gallery: Gallery | None = None,
     ) -> list[Wording | None]:
         """Another prompt for each run, from all that was tried; None: it is not to be asked.
 
         rejected: for each run, if given, the prompt that it named before and that cannot be used.
+        gallery: where the runs' images are found, for a critic that is to see them again.
         """
         ...
 
     def compare(
-        self, requests: Sequence[Request], firsts: Sequence[Image], seconds: Sequence[Image]
+        self,
+        requests: Sequence[Request],
+        firsts: Sequence[Image],
+        seconds: Sequence[Image],
+        sources: Sequence[Image | None] = (),
     ) -> list[Preference | None]:
-        """Which of two images is the better answer to each request; None: no readable reply."""
+        """Which of two images is the better answer to each request; None: no readable reply, or it
+        cannot be asked. sources: as in `judge`.
+        """
         ...
 
 

@@ -17,12 +17,22 @@ MET = 0.5
 
 def failed(critique: Critique) -> list[Requirement]:
     """The requirements that an image does not meet, without those that need a failed one."""
+    return [requirement for requirement, is_met in _sensible(critique) if not is_met]
+
+
+def passed(critique: Critique) -> list[Requirement]:
+    """The requirements that an image meets, without those that need a failed one."""
+    return [requirement for requirement, is_met in _sensible(critique) if is_met]
+
+
+def _sensible(critique: Critique) -> list[tuple[Requirement, bool]]:
+    """The requirements that make sense, as what they need is met, and whether they are met."""
     every = critique.requirements
     met = [(r.chance or 0.0) >= MET for r in every]
     return [
-        requirement
+        (requirement, is_met)
         for requirement, is_met in zip(every, met, strict=True)
-        if not is_met and all(met[i] for i in requirement.needs)
+        if all(met[i] for i in requirement.needs)
     ]
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from gcr.core import history
+from gcr.core import history, ranking
 from gcr.critic import checklist, endpoint, limits, pairwise, probe, reply, scoring
 from gcr.critic.loading import Quantize
 from gcr.critic.loading import load as load_model
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from gcr.core.records import (
         Critique,
+        Gallery,
         Objection,
         Preference,
         Progress,
@@ -78,27 +79,45 @@ def load(  # noqa: PLR0913 - what to load, how to ask, and where: none follows f
             batch=batch,
             likely=score != "reply",
             sample=use.sample(rubric),
+            extra=_extra(rubric),
             trusted=use.trusted,
             progress=progress,
             warn=use.warn,
         )
     else:
-        speaker = _local(model, device, quantize, batch, progress)
+        speaker = _local(model, rubric, device, quantize, batch, progress)
     ignored = limits.ignored if limits.is_limited(model) else None
     return VisionLanguageCritic(
         speaker, rubric, score=score, judges=judges, spread=spread, ignored=ignored
     )
 
 
-def _local(
-    model: str, device: SharedDevice, quantize: Quantize, batch: int, progress: Progress | None
+def _extra(rubric: Rubric) -> dict[str, object]:
+    """What a server is sent with each question, beside what that needs."""
+    told = rubric.chat_template_kwargs
+    return {**rubric.extra_body, **({"chat_template_kwargs": told} if told else {})}
+
+
+def _local(  # noqa: PLR0913, PLR0917 - as `load` has them
+    model: str,
+    rubric: Rubric,
+    device: SharedDevice,
+    quantize: Quantize,
+    batch: int,
+    progress: Progress | None,
 ) -> LocalSpeaker:
     threads = checkpoints.threads(model)
     with at_most(threads):
         loaded, processor = load_model(model, device, quantize)
     with checkpoints.named_errors(model):
         return LocalSpeaker(
-            loaded, processor, device, batch=batch, threads=threads, progress=progress
+            loaded,
+            processor,
+            device,
+            batch=batch,
+            threads=threads,
+            template=rubric.chat_template_kwargs,
+            progress=progress,
         )
 
 
@@ -185,18 +204,19 @@ class VisionLanguageCritic:
         return [reply.read_refined(r.text, self.rubric, cut_off=r.cut_off) for r in replies]
 
     def reword(
-        self, runs: Sequence[Run], rejected: Sequence[Rejected] = ()
+        self,
+        runs: Sequence[Run],
+        rejected: Sequence[Rejected] = (),
+        gallery: Gallery | None = None,
     ) -> list[Wording | None]:
-        """Ask for another refined request for each run, with all in view that was tried.
+        """Ask for another refined request for each run, with all in view that was tried: in words,
+        and where the rubric has places for them, in images.
 
         None where the rubric has no words to ask with.
         """
         if not self.rubric.history:
             return [None] * len(runs)
-        chats = [
-            self.rubric.reword(run.request, history.describe(run), self.limit, avoid=self.avoid)
-            for run in runs
-        ]
+        chats = [self._history(run, gallery) for run in runs]
         if rejected:
             chats = [
                 self.rubric.object(chat, before.prompt, before.complaint)
@@ -206,23 +226,54 @@ class VisionLanguageCritic:
         replies = self._ask(chats)
         return [reply.read_wording(r.text, self.rubric, cut_off=r.cut_off) for r in replies]
 
-    def compare(
-        self, requests: Sequence[Request], firsts: Sequence[Image], seconds: Sequence[Image]
-    ) -> list[Preference | None]:
-        """Ask which of two images is the better answer to each request, in this order only.
+    def _history(self, run: Run, gallery: Gallery | None) -> list[Message]:
+        """The chat that asks for another refined request."""
+        best = ranking.highest(run.attempts)
+        last = ranking.highest(run.rounds[-1].attempts) if run.rounds else None
+        views = {"{best}": best, "{last}": None if last == best else last}
+        if not self.speaker.takes_pairs:
+            del views["{last}"]
+        images = {
+            place: gallery(run, view.image)
+            for place, view in views.items()
+            if view is not None and gallery is not None and place in self.rubric.history
+        }
+        tried = history.describe(run)
+        chat = self.rubric.reword(run.request, tried, self.limit, avoid=self.avoid, images=images)
+        return with_images(chat, list(images.values()), self.rubric.max_pixels)
 
-        None for all where two images are too many for the model.
+    def compare(
+        self,
+        requests: Sequence[Request],
+        firsts: Sequence[Image],
+        seconds: Sequence[Image],
+        sources: Sequence[Image | None] = (),
+    ) -> list[Preference | None]:
+        """Ask which of two images is the better answer to each request, in this order only, beside
+        the source that was edited, if any.
+
+        None for all where two images are too many for the model, and for edits where the rubric
+        shows no source beside them.
         Raises UsageError where the rubric has no words to ask with.
         """
         self._check_rubric_has("comparison")
         if not self.speaker.takes_pairs:
             return [None] * len(requests)
-        chats = [
-            with_images(self.rubric.compare(request), [first, second])
-            for request, first, second in zip(requests, firsts, seconds, strict=True)
-        ]
+        pairs = zip(requests, firsts, seconds, sources or [None] * len(requests), strict=True)
+        chats = {
+            i: with_images(
+                self.rubric.compare(request),
+                [first, second] if source is None else [source, first, second],
+                self.rubric.max_pixels,
+            )
+            for i, (request, first, second, source) in enumerate(pairs)
+            if self.rubric.compares_edits or not request.source
+        }
         self.speaker.begin()
-        return [pairwise.read(r.text) for r in self._ask(chats)]
+        replies = dict(zip(chats, self._ask(list(chats.values())), strict=True))
+        return [
+            pairwise.read(replies[i].text) if i in replies else None for i in range(len(requests))
+        ]
 
     def take_apart(self, requests: Sequence[Request]) -> list[tuple[Requirement, ...]]:
         """Ask for each request as a checklist, and once more where none can be read.
@@ -246,7 +297,7 @@ class VisionLanguageCritic:
         questions: one for each image, sent as they are.
         """
         contents = [
-            [image_part(image), {"type": "text", "text": question}]
+            [image_part(image, self.rubric.max_pixels), {"type": "text", "text": question}]
             for image, question in zip(images, questions, strict=True)
         ]
         return self.speaker.yes([[{"role": "user", "content": content}] for content in contents])
@@ -261,13 +312,14 @@ class VisionLanguageCritic:
             with_images(
                 self.rubric.messages(request, self.limit),
                 [image] if source is None else [source, image],
+                self.rubric.max_pixels,
             )
             for request, image, source in zip(requests, images, sources, strict=True)
         ]
 
     def _critiques(self, chats: list[list[Message]]) -> list[Critique]:
         """A critique from each chat: that of one judge, or the mean of several."""
-        decoding = self._decoding()
+        decoding = replace(self._decoding(), prefill=self.rubric.prefill)
         if self.judges == 1:
             return self._judged(chats, decoding)
         temperature = decoding.temperature or JUDGES_TEMPERATURE
@@ -318,7 +370,10 @@ class VisionLanguageCritic:
         return self.speaker.replies(chats, self._decoding())
 
     def _decoding(self) -> Decoding:
-        return Decoding(self.rubric.max_new_tokens, self.rubric.temperature)
+        rubric = self.rubric
+        return Decoding(
+            rubric.max_new_tokens, rubric.temperature, top_p=rubric.top_p, top_k=rubric.top_k
+        )
 
     def _check_rubric_has(self, key: Literal["checklist", "comparison"]) -> None:
         if not getattr(self.rubric, key):

@@ -8,10 +8,11 @@ from __future__ import annotations
 import base64
 import io
 import math
+from dataclasses import replace
 from multiprocessing.pool import ThreadPool
 from typing import TYPE_CHECKING, Any
 
-from gcr.critic import probe
+from gcr.critic import completions, probe, thoughts
 from gcr.critic.completions import CUT_OFF, Choice, Completion, Models, Token
 from gcr.critic.server import TRIES, Server
 from gcr.critic.server_errors import NotFoundError
@@ -21,7 +22,7 @@ from gcr.settings import address as addresses
 from gcr.settings.address import AT_ONCE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gcr.core.records import Progress
     from gcr.critic.rubric import Message
@@ -59,20 +60,24 @@ def connect(  # noqa: PLR0913 - each for itself
     batch: int = AT_ONCE,
     likely: bool = False,
     sample: probe.Sample | None = None,
+    extra: Mapping[str, Any] | None = None,
     trusted: bool = False,
     progress: Progress | None = None,
     warn: Callable[[str, str], None] | None = None,
 ) -> EndpointSpeaker:
     """Connect to a server, and make sure that it does what will be asked of it.
 
-    likely: whether probabilities are needed. sample: what will be asked. trusted: whether the user
-    named the server, so that it gets the key. warn: told what is doubtful, and what to do.
+    likely: whether probabilities are needed. sample: what will be asked. extra: as
+    `EndpointSpeaker` has it. trusted: whether the user named the server, so that it gets the key.
+    warn: told what is doubtful, and what to do.
     Raises ModelError where nothing answers, for a model that cannot see, and for questions that
     are too long or too large; UsageError for a key or a model that the server does not know, and
     where it tells no probabilities.
     """
     address = with_model(addresses.parse(critic), trusted=trusted)
-    speaker = EndpointSpeaker(Server(address, trusted=trusted, warn=warn), batch, progress)
+    speaker = EndpointSpeaker(
+        Server(address, trusted=trusted, warn=warn), batch, progress, extra=extra
+    )
     probe.check(speaker, sample or probe.small(), likely=likely)
     return speaker
 
@@ -81,18 +86,25 @@ class EndpointSpeaker:
     """A model behind a server.
 
     batch: requests on their way at once, at most.
+    extra: what each question is sent with, beside what it needs.
 
     likeliest: tokens whose probabilities are asked for, in each place.
     takes_pairs: whether a question may show two images to be compared.
     """
 
     def __init__(
-        self, server: Server, batch: int = AT_ONCE, progress: Progress | None = None
+        self,
+        server: Server,
+        batch: int = AT_ONCE,
+        progress: Progress | None = None,
+        *,
+        extra: Mapping[str, Any] | None = None,
     ) -> None:
         self.server = server
         self.likeliest = LIKELIEST
         self.takes_pairs = True
         self._batch = batch
+        self._extra = extra or {}
         self._progress = progress
         self._done = self._total = 0
 
@@ -108,18 +120,31 @@ class EndpointSpeaker:
         bodies = [
             self._body(chat, decoding.max_new_tokens, likely=decoding.numbers)
             | {"temperature": decoding.temperature, "seed": decoding.seed}
+            | _sampling(decoding)
+            | _begun(chat, decoding.prefill)
             for chat in chats
         ]
         return [self._reply(choice, decoding) for choice in self._choices(bodies)]
 
     def yes(self, chats: Sequence[list[Message]]) -> list[float]:
-        """For each chat the probability of "yes" against "no" as the reply's first word.
+        """For each chat the probability of "yes" against "no" as the answer's first word.
 
         Of the two, one that is not among the likeliest tokens counts as the least likely of these:
-        more it cannot be. Raises ModelError where neither is among them.
+        more it cannot be. Where the reply begins with anything else, or the server tells of a
+        thought, it is asked for as far as the answer. A thought that the server's chat template
+        opens without a word of it in the reply cannot be told from an answer that is not sure.
+        Raises ModelError where there is neither yes nor no even so.
         """
         choices = self._choices([self._body(chat, 1, likely=True) for chat in chats])
-        return [self._chance(self._tokens(choice)[0]) for choice in choices]
+        thinking = [
+            i
+            for i, choice in enumerate(choices)
+            if choice.message.thinks or _may_think(self._tokens(choice)[0])
+        ]
+        longer = [self._body(chats[i], thoughts.LONGEST, likely=True) for i in thinking]
+        for i, choice in zip(thinking, self._choices(longer), strict=True):
+            choices[i] = choice
+        return [self._chance(self._tokens(choice), choice.message) for choice in choices]
 
     def ask(self, chat: list[Message], *, limit: int = 1, likely: bool = False) -> Completion:
         """Ask one question. limit: tokens of the answer. likely: with their probabilities."""
@@ -137,6 +162,10 @@ class EndpointSpeaker:
         if withheld:
             return Reply("", cut_off, withheld=withheld)
         numbers = _numbers(text, self._tokens(choice)) if decoding.numbers else ()
+        if decoding.prefill and not text.startswith(decoding.prefill):
+            # Most servers give back what they wrote, and not what they went on from.
+            text = decoding.prefill + text
+            numbers = tuple(replace(n, at=n.at + len(decoding.prefill)) for n in numbers)
         return Reply(text, cut_off, numbers)
 
     def _choices(self, bodies: Sequence[dict[str, Any]]) -> list[Choice]:
@@ -177,6 +206,7 @@ class EndpointSpeaker:
             "messages": [{**message, "content": _content(message)} for message in chat],
             "max_tokens": limit,
             "temperature": 0.0,
+            **self._extra,
         }
         return body | ({"logprobs": True, "top_logprobs": self.likeliest} if likely else {})
 
@@ -189,24 +219,74 @@ class EndpointSpeaker:
             )
         return choice.tokens
 
-    def _chance(self, first: Token) -> float:
-        likeliest = {t.token: math.exp(t.logprob) for t in [*first.top_logprobs, first]}
-        spelled = {"yes": 0.0, "no": 0.0}
-        for token, chance in likeliest.items():
-            word = token.strip(SPACES).casefold()
-            if word in spelled:
-                spelled[word] += chance
-        if not any(spelled.values()):
+    def _chance(self, tokens: list[Token], message: completions.Message) -> float:
+        chance = _odds(_first_of_answer(tokens, message))
+        if chance is None:
             raise ModelError(
-                f"{self.server.address} began with {first.token!r} where yes or no was asked for",
-                "take a critic that answers at once, without thinking aloud",
+                f"{self.server.address} began with {tokens[0].token!r} where yes or no was asked "
+                "for",
+                "turn its thinking off, as docs/rubrics.md says, or take another critic",
             )
-        yes, no = (spelled[word] or min(likeliest.values()) for word in ("yes", "no"))
-        return yes / (yes + no)
+        return chance
+
+
+def _first_of_answer(tokens: list[Token], message: completions.Message) -> Token:
+    """The token that the answer begins with, or the first one where there is no answer."""
+    words = [token.token for token in tokens]
+    if message.thinks and message.text:
+        # The text is without thoughts, and they may be without marks among the tokens.
+        for k in reversed(range(len(words))):
+            if thoughts.answer("".join(words[k:])).strip() == message.text:
+                return tokens[k]
+    answer = thoughts.answer("".join(words))
+    left = len(answer) - len(answer.lstrip()) if answer.strip() else 0
+    for token in tokens:
+        left -= len(token.token)
+        if left < 0:
+            return token
+    return tokens[0]
+
+
+def _may_think(first: Token) -> bool:
+    """Whether a reply begins with the mark of a thought, or a piece of it, or is no answer."""
+    return first.token.lstrip(SPACES)[:1] in tuple("<[◁") or _odds(first) is None
+
+
+def _odds(token: Token) -> float | None:
+    """The probability of yes against no in a token's place; None where neither is likely."""
+    likeliest = {t.token: math.exp(t.logprob) for t in [*token.top_logprobs, token]}
+    spelled = {"yes": 0.0, "no": 0.0}
+    for word, chance in likeliest.items():
+        bare = word.strip(SPACES).casefold()
+        if bare in spelled:
+            spelled[bare] += chance
+    if not any(spelled.values()):
+        return None
+    yes, no = (spelled[word] or min(likeliest.values()) for word in ("yes", "no"))
+    return yes / (yes + no)
 
 
 def _models(server: Server) -> list[str]:
     return [model.id for model in server.get("/models", Models).data]
+
+
+def _sampling(decoding: Decoding) -> dict[str, Any]:
+    limits = {"top_p": decoding.top_p, "top_k": decoding.top_k}
+    return {name: limit for name, limit in limits.items() if limit is not None}
+
+
+def _begun(chat: list[Message], prefill: str) -> dict[str, Any]:
+    """What a question holds whose reply is begun: vLLM has to be told to go on with it, others do
+    so by themselves.
+    """
+    if not prefill:
+        return {}
+    messages = [{**message, "content": _content(message)} for message in chat]
+    return {
+        "messages": [*messages, {"role": "assistant", "content": prefill}],
+        "continue_final_message": True,
+        "add_generation_prompt": False,
+    }
 
 
 def _content(message: Message) -> object:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gcr.critic import thoughts
 from gcr.critic.prefix_cache import PrefixCache
 from gcr.critic.speaker import NUMBER, SPACES, Decoding, Number, Reply
 from gcr.critic.thoughts import OPENING
@@ -25,7 +26,7 @@ from gcr.hub.checkpoints import reworded
 from gcr.hub.templates import bounded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import torch
 
@@ -46,6 +47,7 @@ class LocalSpeaker:
     """A loaded model and its processor.
 
     batch: chats answered at once, at most. threads: of torch on a CPU; None: as torch takes.
+    template: what the chat template is told beside the chat; words that it does not know are not.
 
     inside: measures the seconds spent in the model. written: tokens of all replies so far.
     weights: the model's, as the device moves them. ladder: how many chats go at once, which
@@ -62,9 +64,11 @@ class LocalSpeaker:
         *,
         batch: int = 2,
         threads: int | None = None,
+        template: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
     ) -> None:
         self._threads = threads
+        self._template = template or {}
         self.model = model
         self.processor = processor
         self.progress = progress
@@ -104,7 +108,7 @@ class LocalSpeaker:
             return [reply for replies in self.ladder.each(chats, work) for reply in replies]
 
     def yes(self, chats: Sequence[list[Message]]) -> list[float]:
-        """For each chat the probability of "yes" against "no" as the reply's first word."""
+        """For each chat the probability of "yes" against "no" as the answer's first word."""
 
         def work(batch: Sequence[list[Message]]) -> list[float]:
             yes, no = _opening_tokens(self.processor.tokenizer)
@@ -123,7 +127,7 @@ class LocalSpeaker:
         """The replies to one batch."""
         import torch
 
-        inputs = self._inputs(chats)
+        inputs = self._begun(self._inputs(chats), decoding.prefill)
         start = self._tokens_done
         step = 0
         seen: list[torch.Tensor] = []
@@ -142,7 +146,11 @@ class LocalSpeaker:
             return logits
 
         temperature = decoding.temperature
-        sampling = {"do_sample": True, "temperature": temperature} if temperature else {}
+        sampling: dict[str, Any] = {}
+        if temperature:
+            limits = {"top_p": decoding.top_p, "top_k": decoding.top_k}
+            given = {name: limit for name, limit in limits.items() if limit is not None}
+            sampling = {"do_sample": True, "temperature": temperature, **given}
         with torch.inference_mode(), self._seeded(decoding), self.inside:
             tokens = self.model.generate(
                 **self._prefix.spared(inputs),
@@ -152,7 +160,7 @@ class LocalSpeaker:
                 logits_processor=[keep] if decoding.numbers else [],
             )
         # A thought that the chat template opens is part of the reply, so that nothing in it counts.
-        opened = [self._opened(row) for row in inputs["input_ids"]]
+        opened = [decoding.prefill or self._opened(row) for row in inputs["input_ids"]]
         new = tokens[:, inputs["input_ids"].shape[1] :]
         return self._decoded(new, decoding.max_new_tokens, seen, opened)
 
@@ -226,9 +234,10 @@ class LocalSpeaker:
         return {i: float(word) for i, word in words.items() if NUMBER.fullmatch(word)}
 
     def _first_logits(self, chats: list[list[Message]]) -> torch.Tensor:
-        """The logits of each reply's first token: (batch, vocabulary), float32.
+        """The logits of each answer's first token: (batch, vocabulary), float32.
 
-        Raises ModelError where that belongs to a thought: it says nothing of yes or no.
+        Where the reply's first token belongs to a thought, which says nothing of yes or no, or the
+        template opened one, they are those of the first token after it.
         """
         import torch
 
@@ -242,13 +251,56 @@ class LocalSpeaker:
             )
         logits: torch.Tensor = output.logits[0].float()
         first = [self.processor.tokenizer.decode(token) for token in logits.argmax(-1)]
-        prompts = inputs["input_ids"]
-        if any(self._opened(row) for row in prompts) or any(map(OPENING.match, first)):
-            raise ModelError(
-                "the critic begins to think where yes or no was asked for",
-                "take a critic that answers at once, without thinking aloud",
-            )
+        thinking = [
+            i
+            for i, (row, word) in enumerate(zip(inputs["input_ids"], first, strict=True))
+            if self._opened(row) or OPENING.match(word)
+        ]
+        if thinking:
+            logits = logits.clone()
+            logits[thinking] = self._after_thoughts([chats[i] for i in thinking], logits[thinking])
         return logits
+
+    def _after_thoughts(self, chats: list[list[Message]], first: torch.Tensor) -> torch.Tensor:
+        """As `_first_logits`, of replies that begin with a thought, which is written to its end.
+
+        first: the logits of the thoughts' first tokens. Raises ModelError where one has no end.
+        """
+        import torch
+
+        inputs = self._inputs(chats, thinks=False)
+        prompts = inputs["input_ids"]
+        texts = [self._opened(row) for row in prompts]
+        begun = [False] * len(chats)
+        last = torch.zeros_like(first)
+
+        def keep(_: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+            """Called before each new token; changes nothing."""
+            for i in (i for i in range(len(chats)) if not begun[i]):
+                last[i] = logits[i].float()
+            return logits
+
+        def watch(tokens: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+            """Called after each new token; stops what has come to its answer."""
+            for i in (i for i in range(len(chats)) if not begun[i]):
+                text = self.processor.tokenizer.decode(tokens[i, prompts.shape[1] :])
+                begun[i] = thoughts.begun(texts[i] + text)
+            return torch.tensor(begun, device=tokens.device)
+
+        with torch.inference_mode(), self.inside:
+            self.model.generate(
+                **inputs,
+                max_new_tokens=thoughts.LONGEST,
+                stopping_criteria=[watch],
+                logits_processor=[keep],
+            )
+        if not all(begun):
+            raise ModelError(
+                "the critic begins to think where yes or no was asked for, and does not come to "
+                f"an end of it within {thoughts.LONGEST} tokens",
+                "turn its thinking off, as docs/rubrics.md says, or take another critic",
+            )
+        return last
 
     def _inputs(self, chats: list[list[Message]], *, thinks: bool = True) -> Any:
         """Token ids and pixels of a batch, padded on the left.
@@ -256,7 +308,8 @@ class LocalSpeaker:
         thinks: whether a model may think first that can also answer at once.
         """
         # Other templates know no such word, and it would count as a setting of the images.
-        switch = "enable_thinking" in str(self.processor.chat_template) and not thinks
+        known = str(self.processor.chat_template)
+        told = {**self._template, **({} if thinks else {"enable_thinking": False})}
         # The template is a program of the checkpoint, and may fail in any way.
         hint = "take another critic; or, if the prompt has marks such as <image>, take them out"
         with reworded("the critic cannot be asked this", hint), bounded():
@@ -268,10 +321,25 @@ class LocalSpeaker:
                 return_tensors="pt",
                 # Otherwise a request can open a turn of its own, or stand where an image does.
                 sanitize_control_tokens=True,
-                **({"enable_thinking": False} if switch else {}),
+                **{word: value for word, value in told.items() if word in known},
                 processor_kwargs={"padding": True, "add_special_tokens": False},
             )
         return inputs.to(self._device.name, dtype=self.model.dtype)
+
+    def _begun(self, inputs: Any, prefill: str) -> Any:
+        """The inputs of a batch with the beginning of each reply after the prompt."""
+        if not prefill:
+            return inputs
+        import torch
+
+        ids = self.processor.tokenizer.encode(prefill, add_special_tokens=False)
+        shape = inputs["input_ids"].shape  # (batch, length)
+        rest = {"input_ids": inputs["input_ids"].new_tensor(ids), "attention_mask": 1}
+        for name, tensor in inputs.items():
+            if tensor.shape == shape:
+                more = tensor.new_zeros(shape[0], len(ids))
+                inputs[name] = torch.cat([tensor, more + rest.get(name, 0)], dim=1)
+        return inputs
 
 
 def _forget_sampling(model: Any, tokenizer: Any) -> None:

@@ -24,7 +24,8 @@ SHOWN = 20  # names of models
 FEWER = (5, 2)
 """Probabilities to be content with, where a server tells no more of them."""
 THINKING = (
-    "turn thinking off at the server (vLLM: no --reasoning-parser, and "
+    "turn thinking off in the rubric (chat_template_kwargs, as in qwen3-vl) or at the server "
+    "(vLLM: no --reasoning-parser, and "
     """--default-chat-template-kwargs '{"enable_thinking":false}')"""
 )
 
@@ -69,10 +70,10 @@ class Use:
         image = picture((self.size[0] or TYPICAL, self.size[1] or TYPICAL))
         request = Request("a red circle", source="source.png" if self.edit else "")
         images = [image, image] if self.edit else [image]
-        question = with_images(rubric.messages(request), images)
+        question = with_images(rubric.messages(request), images, rubric.max_pixels)
         pair = None
-        if self.compare and rubric.comparison and not self.edit:
-            pair = with_images(rubric.compare(request), [image, image])
+        if self.compare and rubric.comparison and (rubric.compares_edits or not self.edit):
+            pair = with_images(rubric.compare(request), [*images, image], rubric.max_pixels)
         return Sample(question, pair, rubric.max_new_tokens)
 
 

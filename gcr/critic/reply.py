@@ -16,6 +16,9 @@
 Models bend this form in many ways, and the reader bends with them; `gcr.critic.sections` finds the
 sections. But it never invents: a score is read only where one number from 1 to 4 stands alone.
 0, 45, 3.5/10, `1-4` and `3 or 4` are not scores, and are not bent into any.
+
+A rubric can say that its critic's scores are read as RationalRewards' own parser reads them
+(`verdicts`): then `3.5 (anchored at 4, minus 0.5)` and `3.5 -> 3.3` are 3.5.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from gcr.core.records import AspectScore, Critique, Wording
 from gcr.critic import refined_request
 from gcr.critic.scoring import overall
 from gcr.critic.sections import AFTER_JUDGEMENT, Section, cut, without_thoughts
+from gcr.critic.speaker import NUMBER
 
 if TYPE_CHECKING:
     from gcr.critic.rubric import Rubric
@@ -40,6 +44,13 @@ _NUMBER = re.compile(
     (?: \s* points? \b )?""",
     re.VERBOSE | re.IGNORECASE,
 )
+# What a number of another scale, or one with a decimal comma, begins with is no score.
+_LEADING = re.compile(
+    r"""[\s(\[{<"'（【]*+ (?P<value> \d++ (?:\.\d++)?+ ) (?! \s*+ % | ,\d
+    | \s*+ \(?+ (?: / | out\s+of ) \s*+ (?! 4 (?:\.0+)?+ (?!\.?\d) | four\b ) )""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_SCALE = re.compile(r"\W*1\s*(?:[-–—]|to)\s*4\W*", re.IGNORECASE)
 _DOES_NOT_APPLY = re.compile(
     r"""[\s(\[{<"'（【]*+ (?: n\s*/\s*a | n\.\s*a\. | na | none | not\s+applicable ) (?!\w)""",
     re.VERBOSE | re.IGNORECASE,
@@ -70,10 +81,14 @@ _IN_BRACKETS = re.compile(
 
 
 class _Reading(NamedTuple):
-    """What a line says of an aspect, and where in the reply that stands."""
+    """What a line says of an aspect, and where in the reply that stands.
+
+    exact: whether that is the number that is written there.
+    """
 
     verdict: Verdict
     at: int = 0
+    exact: bool = True
 
 
 def read(text: str, rubric: Rubric, *, cut_off: bool = False) -> Critique:
@@ -85,7 +100,7 @@ def read(text: str, rubric: Rubric, *, cut_off: bool = False) -> Critique:
     The reply is scored only if every aspect has one clear verdict, so that a half-read reply
     never outranks a whole one. N/A is a verdict on the rubric's optional aspects alone. Of those,
     one that is nowhere mentioned counts as N/A, provided the reply goes on past its judgement.
-    Two scores for an aspect that differ are no verdict.
+    Two scores for an aspect that differ are no verdict, unless the rubric has the first one count.
     """
     sections = _sections(text, rubric, cut_off=cut_off)
     verdicts = {a: _verdict(a, sections, rubric).verdict for a in rubric.aspects}
@@ -105,10 +120,17 @@ def read(text: str, rubric: Rubric, *, cut_off: bool = False) -> Critique:
         overall=None if problem else overall(scores),
         summary=_first(sections, "summary"),
         advice=_first(sections, "comments") or _first(sections, "refinement"),
-        refined=refined_request.extract(_first(sections, "refined")),
+        refined=_refined(_first(sections, "refined"), rubric),
         raw=text,
         problem=problem,
     )
+
+
+def _refined(text: str, rubric: Rubric) -> str | None:
+    """The refined request, unless the critic only repeats the place for it in the form."""
+    refined = refined_request.extract(text)
+    is_place = refined is not None and refined.startswith("[") and refined in rubric.template
+    return None if is_place else refined
 
 
 def read_refined(text: str, rubric: Rubric, *, cut_off: bool = False) -> str | None:
@@ -175,13 +197,15 @@ def places(text: str, rubric: Rubric, *, cut_off: bool = False) -> dict[str, int
     """Where in a reply the scores stand that `read` takes from it, by aspect."""
     sections = _sections(text, rubric, cut_off=cut_off)
     readings = {aspect: _verdict(aspect, sections, rubric) for aspect in rubric.aspects}
-    return {aspect: r.at for aspect, r in readings.items() if isinstance(r.verdict, float)}
+    return {a: r.at for a, r in readings.items() if isinstance(r.verdict, float) and r.exact}
 
 
 def _verdict(aspect: str, sections: list[Section], rubric: Rubric) -> _Reading:
     """What a reply says of one aspect, and where it first does."""
     about = [s for s in sections if s.aspect == aspect]
-    readings = [r for s in about if s.kind == "score" and (r := _reading(s))]
+    scores = [s for s in about if s.kind == "score"]
+    readings = [r for s in scores if (r := _leading(s, rubric))][:1]
+    readings = readings or [r for s in scores if (r := _reading(s))]
     if not readings:
         # "1. Text Faithfulness: 3.5/4", with nothing else said.
         readings = [r for s in about if s.kind == "aspect" and (r := _reading(s))]
@@ -190,6 +214,27 @@ def _verdict(aspect: str, sections: list[Section], rubric: Rubric) -> _Reading:
     reading = readings[0] if len({r.verdict for r in readings}) == 1 else _Reading(None)
     optional = reading.verdict != "N/A" or aspect in rubric.optional
     return reading if optional else _Reading(None)
+
+
+def _leading(section: Section, rubric: Rubric) -> _Reading | None:
+    """What a section's first line begins with, where the rubric has that count: a number, or that
+    the aspect does not apply.
+    """
+    if rubric.verdicts == "clear":
+        return None
+    line, at = section.first
+    bare = re.sub(r"[*_`]", " ", line)
+    if _DOES_NOT_APPLY.match(bare):
+        return _Reading("N/A", at)
+    number = None if _SCALE.fullmatch(bare) else _LEADING.match(bare)
+    if number is None:
+        return None
+    value = float(number["value"])
+    clamped = min(4.0, max(1.0, value))
+    exact = clamped == value and NUMBER.fullmatch(number["value"]) is not None
+    if clamped != value and rubric.verdicts == "leading":
+        return _Reading(None, at)
+    return _Reading(clamped, at + number.start("value"), exact=exact)
 
 
 def _reading(section: Section) -> _Reading | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -54,12 +55,17 @@ class Decoding:
     temperature: of sampling; 0 takes the likeliest token.
     seed: of sampling; replies to one chat at one temperature differ by it.
     numbers: whether to report the chances of numbers, too.
+    top_p, top_k: of sampling; None: as transformers or the server takes them.
+    prefill: what the reply begins with.
     """
 
     max_new_tokens: int
     temperature: float = 0.0
     seed: int = 0
     numbers: bool = False
+    top_p: float | None = None
+    top_k: int | None = None
+    prefill: str = ""
 
 
 class Speaker(Protocol):
@@ -84,20 +90,35 @@ class Speaker(Protocol):
         ...
 
     def yes(self, chats: Sequence[list[Message]]) -> list[float]:
-        """For each chat the probability of "yes" against "no" as the reply's first word."""
+        """For each chat the probability of "yes" against "no" as the answer's first word.
+
+        A thought before the answer, empty or full, is let come to its end, also where the chat
+        template opens it. Raises ModelError where it does not within `thoughts.LONGEST` tokens.
+        """
         ...
 
 
-def with_images(messages: list[Message], images: Sequence[Image]) -> list[Message]:
+def with_images(
+    messages: list[Message], images: Sequence[Image], max_pixels: int | None = None
+) -> list[Message]:
     """The rubric's messages with the images, in order, in the places of their image parts."""
     parts = [part for message in messages for part in message["content"]]
     places = [part for part in parts if part["type"] == "image"]
-    filled = {id(place): image_part(image) for place, image in zip(places, images, strict=True)}
+    filled = {
+        id(place): image_part(image, max_pixels)
+        for place, image in zip(places, images, strict=True)
+    }
     return [
         {**message, "content": [filled.get(id(part), part) for part in message["content"]]}
         for message in messages
     ]
 
 
-def image_part(image: Image) -> dict[str, object]:
-    return {"type": "image", "image": image.convert("RGB")}
+def image_part(image: Image, max_pixels: int | None = None) -> dict[str, object]:
+    """An image as a part of a message; one of more pixels is made smaller, in its proportions."""
+    image = image.convert("RGB")
+    width, height = image.size
+    if max_pixels is not None and width * height > max_pixels:
+        factor = math.sqrt(max_pixels / (width * height))
+        image = image.resize((max(1, int(width * factor)), max(1, int(height * factor))))
+    return {"type": "image", "image": image}

@@ -48,6 +48,8 @@ _WORDS = re.compile(r"\s*+\S")
 _LEAVES = re.compile(r"[ \t]*\n\s*\S")
 LONG_LINE = 200
 """Characters of a line that are looked at before a mark."""
+LONGEST = 1024
+"""Tokens of a thought before a yes or no, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,11 @@ def answer(text: str, form: Form | None = None) -> str:
             break
         controls.append(mark.span())
     return _blanked(text, controls)
+
+
+def begun(text: str) -> bool:
+    """Whether a reply that is still being written has come to its answer."""
+    return bool(answer(text).strip())
 
 
 def _blanked(text: str, spans: Sequence[tuple[int, int]]) -> str:

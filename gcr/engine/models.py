@@ -99,7 +99,7 @@ def _critic(
         use=probe.Use(
             size=(settings.width, settings.height),
             edit=edit,
-            compare=settings.compare,
+            compare=settings.compare or settings.select == "pairwise",
             trusted=settings.trusted,
             warn=lambda message, hint: emit(Notice(message, hint)),
         ),

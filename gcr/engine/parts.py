@@ -13,6 +13,7 @@ from gcr.core.stopping import StopRule
 from gcr.critic import rubric
 from gcr.engine import models
 from gcr.engine.settling import compared, settled
+from gcr.errors import UsageError
 from gcr.settings.address import is_address
 from gcr.settings.schema import Settings
 
@@ -47,18 +48,29 @@ class Parts:
         return wanted and self.settings.max_seconds is None and self.critic.can_overlap()
 
     def compared(self, folders: Sequence[RunFolder], emit: Consumer) -> list[Preference | None]:
-        """As `settling.compared`, after near-ties are settled; None for all where the settings want
-        none.
+        """As `settling.compared`, once it is settled which image is best; None for all where the
+        settings want none.
         """
         asked = folders if self.settings.compare else ()
-        for folder, image in zip(asked, settled(asked, self.critic, emit), strict=True):
+        pairwise = self.settings.select == "pairwise"
+        open_to_choice = folders if pairwise else asked
+        images = settled(open_to_choice, self.critic, emit, pairwise=pairwise)
+        for folder, image in zip(open_to_choice, images, strict=True):
             folder.run = replace(folder.run, settled=image)
         return compared(asked, self.critic, emit) or [None] * len(folders)
 
 
 def with_rubric(settings: Settings) -> tuple[Settings, rubric.Rubric]:
-    """The settings as their rubric allows them, and the rubric."""
+    """The settings as their rubric allows them, and the rubric.
+
+    Raises UsageError where images are to be compared, and the rubric has no words to ask with.
+    """
     questions = rubric.load(settings.rubric)
+    if settings.select == "pairwise" and not questions.comparison:
+        raise UsageError(
+            f"the rubric {questions.name} has no comparison, which --select pairwise asks for",
+            "leave --select out, or take another rubric",
+        )
     if not questions.comparison:
         settings = replace(settings, compare=False)
     if not (questions.history and strategies.STRATEGIES[settings.strategy].uses_history):

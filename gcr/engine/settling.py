@@ -1,4 +1,6 @@
-"""What a blind comparison settles at the end of a run, where scores leave it to chance."""
+"""What blind comparisons settle at the end of a run: which image is best, where scores leave it to
+chance or pairs are to decide, and whether it is better than the first.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,6 @@ from gcr.errors import GcrError, UnavailableError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from PIL.Image import Image
-
     from gcr.core.events import Consumer
     from gcr.core.records import Attempt, Critic, Run
     from gcr.storage.runfolder import RunFolder
@@ -30,37 +30,64 @@ RIVALS = 3
 """Images within the noise of the highest score that are held against it, at most."""
 
 
-def settled(folders: Sequence[RunFolder], critic: Critic, emit: Consumer) -> list[str]:
-    """For each run the image that the critic prefers, blindly, to that of the highest score, among
-    those whose scores are within its noise of it; asked for as by `compared`.
+def settled(
+    folders: Sequence[RunFolder], critic: Critic, emit: Consumer, *, pairwise: bool = False
+) -> list[str]:
+    """For each run the image that is to be the best instead of that of the highest score, as the
+    critic prefers it blindly; asked for as by `compared`.
 
-    Of several the one of the higher score. Empty where it prefers none, where there is none to
-    hold against it, and where asking fails.
+    pairwise: whether pairs decide which image is best; else they only settle what scores leave to
+    chance. Empty where it prefers none, where there is none to hold against it, and where asking
+    fails.
     """
-    return _asked(_settled, folders, critic, emit, "")
+    return _asked(_winners if pairwise else _settled, folders, critic, emit, "")
 
 
 def _settled(folders: Sequence[RunFolder], critic: Critic) -> list[str]:
+    """Those whose scores are within the noise of the highest one against it; of several that are
+    preferred that of the higher score.
+    """
     pairs = [(i, *pair) for i, folder in enumerate(folders) for pair in _rivals(folder.run)]
-    said = pairwise.blind(
-        critic,
-        [folders[i].run.request for i, _, _ in pairs],
-        [folders[i].gallery(folders[i].run, top.image) for i, top, _ in pairs],
-        [folders[i].gallery(folders[i].run, rival.image) for i, _, rival in pairs],
-    )
-    found = [""] * len(folders)
-    for (i, _, rival), preference in zip(pairs, said, strict=True):
+    chosen = [""] * len(folders)
+    for (i, _, rival), preference in zip(pairs, _blind(folders, pairs, critic), strict=True):
         if preference is Preference.SECOND:
-            found[i] = found[i] or rival.image
-    return found
+            chosen[i] = chosen[i] or rival.image
+    return chosen
 
 
 def _rivals(run: Run) -> list[tuple[Attempt, Attempt]]:
     """The attempt of the highest score, beside each of those that may be better."""
-    if run.kept or run.request.source:
+    if run.kept:
         return []
     top = next(iter(ranking.ranked(run.attempts)), None)
     return [(top, rival) for rival in near(run.attempts, top)[:RIVALS]] if top else []
+
+
+def _winners(folders: Sequence[RunFolder], critic: Critic) -> list[str]:
+    """The winners among the images of the highest scores; none where a person has chosen."""
+    fields = [[] if f.run.kept else ranking.contenders(f.run.attempts) for f in folders]
+    winners = ranking.knock_out(fields, lambda pairs: _blind(folders, pairs, critic))
+    return [
+        winner.image if winner is not None and winner != field[0] else ""
+        for winner, field in zip(winners, fields, strict=True)
+    ]
+
+
+def _blind(
+    folders: Sequence[RunFolder], pairs: Sequence[ranking.Pair], critic: Critic
+) -> list[Preference | None]:
+    """The critic's blind preference for each pair, all asked for at once."""
+    runs = [folders[i].run for i, _, _ in pairs]
+    return pairwise.blind(
+        critic,
+        [run.request for run in runs],
+        [folders[i].gallery(folders[i].run, first.image) for i, first, _ in pairs],
+        [folders[i].gallery(folders[i].run, second.image) for i, _, second in pairs],
+        [
+            folders[i].gallery(run, run.request.source) if run.request.source else None
+            for (i, _, _), run in zip(pairs, runs, strict=True)
+        ],
+    )
 
 
 def compared(
@@ -109,20 +136,13 @@ def uncompared(folder: RunFolder, error: Exception, emit: Consumer) -> None:
 
 
 def _compared(folders: Sequence[RunFolder], critic: Critic) -> list[Preference | None]:
-    pairs = {i: pair for i, folder in enumerate(folders) if (pair := _pair(folder))}
-    said = pairwise.blind(
-        critic,
-        [folders[i].run.request for i in pairs],
-        [first for first, _ in pairs.values()],
-        [second for _, second in pairs.values()],
-    )
-    found = dict(zip(pairs, said, strict=True))
-    return [found.get(i) for i in range(len(folders))]
+    pairs = [(i, *pair) for i, folder in enumerate(folders) if (pair := _ends(folder.run))]
+    preferences = _blind(folders, pairs, critic)
+    by_folder = {i: said for (i, _, _), said in zip(pairs, preferences, strict=True)}
+    return [by_folder.get(i) for i in range(len(folders))]
 
 
-def _pair(folder: RunFolder) -> tuple[Image, Image] | None:
-    """A run's first image and its best, where there are two to be compared."""
-    run, best = folder.run, ranking.best_scored(folder.run)
-    if best is None or best == ranking.raw(run) or run.request.source:
-        return None
-    return folder.gallery(run, ranking.raw(run).image), folder.gallery(run, best.image)
+def _ends(run: Run) -> tuple[Attempt, Attempt] | None:
+    """A run's first attempt and its best, where there are two to be compared."""
+    best = ranking.best_scored(run)
+    return None if best is None or best == ranking.raw(run) else (ranking.raw(run), best)

@@ -28,12 +28,16 @@ FOR_GENERATOR = ("generator", "width", "height", "steps", "guidance", "call", "d
 FOR_CRITIC = ("critic", "rubric", "judge_batch")
 GOOD_CHANCE = 0.95
 """The target of scores that come from probabilities, which never quite reach 1."""
+GOOD_FLOAT = 0.9
+"""The target of scores that are floats by training, of which 1.0 is hardly ever given."""
 BUDGET_IS_LIMIT = "the budget is the limit"
 """Where the number of rounds comes from under a budget."""
 FEW_IMAGES = 4
 """A budget below this would go to raw images with two in a round: one leaves room for rewriting."""
 EDITING = "editing"
 """The rubric for requests that edit an image: none of the profiles' own shows the critic both."""
+TRAINED = ("rationalrewards", "rational-rewards")
+"""What the names of RationalRewards critics hold, and the rubric that they were trained on."""
 
 _VALIDATOR = TypeAdapter(Settings)
 
@@ -108,7 +112,7 @@ def traced(
     sources = {
         **{key: Given(None, "default") for key in FIELDS},
         **_from_profile(profile, given, by_user=not profiles.is_file(str(name))),
-        **_implied(given, edit=edit),
+        **_implied(given, profile, edit=edit),
         **given,
         "profile": Given(profile.name, origin),
         "chosen": Given(reason, origin),
@@ -218,18 +222,29 @@ def _as_in_files(values: Mapping[str, object]) -> dict[str, object]:
     return plain
 
 
-def _implied(given: Mapping[str, Given], *, edit: bool) -> dict[str, Given]:
+def _implied(
+    given: Mapping[str, Given], profile: profiles.Profile, *, edit: bool
+) -> dict[str, Given]:
     """What follows from other settings, where it is not given itself."""
     implied = {}
-    if given.get("score", Given("reply", "")).value != "reply":
-        implied["target"] = Given(GOOD_CHANCE, "scores that are probabilities")
     if given.keys() & {"max_images", "max_seconds"}:
         implied["rounds"] = Given(MOST_ROUNDS, BUDGET_IS_LIMIT)
     budget = given.get("max_images")
     if budget and str(budget.value).isdecimal() and int(str(budget.value)) < FEW_IMAGES:
         implied["images"] = Given(1, "so few images in all")
+    family, rubric = TRAINED
+    trained = family in str(given.get("critic", Given(profile.critic, "")).value).casefold()
     if edit:
-        implied["rubric"] = Given(EDITING, "an image is edited")
+        name = f"{rubric}-{EDITING}" if trained else EDITING
+        implied["rubric"] = Given(name, "an image is edited")
+    elif trained and "critic" in given:
+        implied["rubric"] = Given(rubric, "what this critic was trained on")
+    of_profile = {} if "critic" in given else {"rubric": Given(profile.rubric, "")}
+    asked = {**of_profile, **implied, **given}.get("rubric", Given("", "")).value
+    if given.get("score", Given("reply", "")).value != "reply":
+        implied["target"] = Given(GOOD_CHANCE, "scores that are probabilities")
+    elif str(asked).startswith(rubric):
+        implied["target"] = Given(GOOD_FLOAT, "scores of which 1.0 is hardly ever given")
     return implied
 
 
@@ -299,6 +314,8 @@ def _from_profile(
         *(() if "generator" in given else FOR_GENERATOR),
         *(() if "critic" in given else FOR_CRITIC),
     )
+    if profile.patience is not None and "generator" not in given:
+        names = (*names, "patience")
     origin = f"profile {profile.name}"
     return {name: Given(getattr(profile, name), origin, by_user) for name in names}
 

@@ -24,6 +24,7 @@ DEFAULT_PROFILE = "pocket"
 MOST_ROUNDS = 100
 
 Score = Literal["reply", "soft", "checklist"]
+Select = Literal["score", "pairwise"]
 Strategy = Literal["refine", "best-of-n", "rewrite", "reflect", "evolve"]
 NameOrPath = str | os.PathLike[str]
 
@@ -207,7 +208,8 @@ class Settings:
         Option(
             LOOP,
             "X",
-            "Stop at this score, between 0 and 1 (default: 1.0; 0.95 for soft and checklist).",
+            "Stop at this score, between 0 and 1 (default: 1.0; 0.95 for soft and "
+            "checklist; 0.9 for RationalRewards).",
         ),
     ] = 1.0
     patience: Annotated[
@@ -250,6 +252,16 @@ class Settings:
             ("--compare/--no-compare",),
         ),
     ] = True
+    select: Annotated[
+        Select,
+        Option(
+            LOOP,
+            "NAME",
+            "Which image is the best one. score: that of the highest score; pairwise: the winner "
+            "among the eight highest scores, compared two by two at the end, in both orders and "
+            "without scores (default: score).",
+        ),
+    ] = "score"
     residency: Annotated[
         Residency,
         Option(
@@ -318,17 +330,20 @@ class Settings:
         return values
 
     def recorded(self) -> dict[str, object]:
-        """The settings that change images, as JSON values.
+        """The settings that change images and results, as JSON values.
 
-        What draws faster is only there if it is on: a run without goes on from one that began
-        before there was such a thing.
+        Those of `LATER` are only there if they are not as by default: a run without goes on from
+        one that began before there was such a thing.
         """
-        off = {name for name in ("compile", "step_cache") if not getattr(self, name)}
-        left_out = {"output", *OF_THE_MACHINE, *off}
+        left_out = {"output", *OF_THE_MACHINE}
+        left_out |= {name for name in LATER if getattr(self, name) == DEFAULTS[name]}
         return {name: value for name, value in self.as_json().items() if name not in left_out}
 
 
 FIELDS = tuple(setting.name for setting in fields(Settings))
+DEFAULTS = {setting.name: setting.default for setting in fields(Settings)}
+LATER = ("compile", "step_cache", "select")
+"""Settings that folders of older versions do not hold."""
 OF_THE_MACHINE = ("residency", "overlap")
 """Settings that no folder records: they are for the machine at hand to say."""
 TYPES: Mapping[str, type] = get_type_hints(Settings, include_extras=True)
@@ -378,6 +393,7 @@ class ComparisonOptions(CriticOptions, total=False):
     max_images: int | None
     max_seconds: float | None
     history: bool | None
+    select: Select | None
     residency: Residency | None
     overlap: bool | None
     compile: bool | None

@@ -60,6 +60,13 @@ def wrong(prompt: str, refined: str, keep: tuple[str, ...] = ()) -> str:
         ("a gallery", "an art critique in a gallery, the critique of a painting"),
         ("a film", "a composer writes a film score in 4/4 time"),
         ("a hotel", "a 5-star rated hotel, a jar 3/4 full"),
+        (
+            "a portrait",
+            "a portrait in 3/4 view, 4:5 aspect ratio, an R-rated film poster behind it",
+        ),
+        ("a bottle", "a highly rated wine, a plate that says it is rated at 4.5 kW"),
+        ("an arcade", "an arcade screen with SCORE 4000, an eye chart for 10/10 vision"),
+        ("a drummer", "a drummer reading 4/4 sheet music, scores of birds above"),
         ("a monk", "a monk paints a rubric, forget-me-nots beside him"),
         ("a film roll", "a hand on the last image of a film roll"),
         ("a desk", "a sign that reads NOTES on a desk, this way up"),
@@ -68,6 +75,26 @@ def wrong(prompt: str, refined: str, keep: tuple[str, ...] = ()) -> str:
 )
 def test_a_rewrite_that_says_what_is_to_be_seen_is_fine(prompt: str, refined: str) -> None:
     assert wrong(prompt, refined) == ""
+
+
+@pytest.mark.parametrize(
+    ("refined", "named"),
+    [
+        ("a cat beside two dogs", "dogs"),
+        ("a cat without dogs, and Dogs behind it", "dogs"),
+        ("a cat on a dogsled, no dogs", ""),
+        ("a cat, not with any dogs around", ""),
+        ("a cat in low light, its fur a soft blur", "blur"),
+        ("a blurred cat", ""),
+    ],
+)
+def test_a_rewrite_does_not_bring_in_what_the_user_does_not_want(refined: str, named: str) -> None:
+    problem = complaint(
+        Request("a cat in low light", "dogs, blur, low light"), refined, lambda _: ""
+    )
+    assert problem == (
+        f"it must not ask for what the user does not want to see: {named}" if named else ""
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,6 +123,7 @@ def test_a_rewrite_that_says_what_is_to_be_seen_is_fine(prompt: str, refined: st
         ("a cat", "a cat with a sign 『喵』", "喵"),
         ("a cat", "a cat, highest rating", "rating"),
         ("a cat", "a cat, 10/10", "10/10"),
+        ("a cat", "a cat, score: 100", "score"),
         ("a cat", "a cat, 3.5/4", "3.5/4"),
         ("a cat", "give it a high score", "score"),
         ("a cat", "a cat, as in the critique above", "critique"),

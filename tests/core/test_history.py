@@ -62,6 +62,18 @@ def test_what_is_not_met_and_what_could_not_be_scored_is_told() -> None:
     assert "2. a dog\n   Result: no score" in history.describe(tried)
 
 
+def test_of_the_best_prompt_it_is_told_what_must_stay() -> None:
+    cat, red = Requirement("Is there a cat?", chance=0.9), Requirement("Is it red?", chance=0.2)
+    tried = run(
+        attempt("a cat", 0.4, requirements=(cat, red)),
+        attempt("a pet", 0.1, requirements=(cat, red)),
+    )
+    best, other = history.describe(tried).split("\n\n")
+    assert "   Met, must stay: Is there a cat?\n   Not met: Is it red?" in best
+    assert "must stay" not in other
+    assert "Not met: Is it red?" in other
+
+
 def test_of_many_prompts_the_best_are_told_in_the_order_they_were_tried() -> None:
     tried = run(*(attempt(f"cat {i}", i / 20) for i in range(12)))
     firsts = [line for line in history.describe(tried).splitlines() if line[:1].isdigit()]

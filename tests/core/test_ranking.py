@@ -4,8 +4,17 @@ from dataclasses import replace
 
 import pytest
 
-from gcr.core.ranking import CONFIDENCE, best, margin, near, ranked
-from gcr.core.records import Attempt, Candidate, Critique, Request, Round, Run, StopReason
+from gcr.core.ranking import BRACKET, CONFIDENCE, best, contenders, knock_out, margin, near, ranked
+from gcr.core.records import (
+    Attempt,
+    Candidate,
+    Critique,
+    Preference,
+    Request,
+    Round,
+    Run,
+    StopReason,
+)
 from gcr.core.stopping import StopRule
 
 
@@ -109,3 +118,27 @@ def test_the_target_is_never_reached_by_a_score_that_says_nothing_of_some_of_the
     partly = replace(tried, rounds=tuple(Round(i, (a,)) for i, a in enumerate(attempts)))
     assert (rule.reason(tried), rule.reason(partly)) == (StopReason.TARGET, None)
     assert partly.untrusted == ("a dragon",)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 5, 8, 20])
+def test_of_a_bracket_the_preferred_one_wins(count):
+    """Whoever prefers consistently gets the image that is preferred to all others."""
+    asked = []
+
+    def prefer(pairs):
+        asked.extend(pairs)
+        likes = [(int(a.image[:2]) * 7 % 11, int(b.image[:2]) * 7 % 11) for _, a, b in pairs]
+        return [Preference.FIRST if a > b else Preference.SECOND for a, b in likes]
+
+    field = contenders(run(*(0.9 - i / 100 for i in range(count))).attempts)
+    assert len(field) == min(count, BRACKET)
+    liked = max(field, key=lambda attempt: int(attempt.image[:2]) * 7 % 11, default=None)
+    assert knock_out([field, field[:1]], prefer) == [liked, field[0] if field else None]
+    assert len(asked) == max(0, len(field) - 1)
+
+
+def test_without_a_preference_the_higher_score_goes_on():
+    fields = [contenders(run(*scores).attempts) for scores in ((0.1, 0.9, 0.5), (0.2, None, 0.2))]
+    for said in (Preference.TIE, None, Preference.FIRST):
+        winners = knock_out(fields, lambda pairs, said=said: [said] * len(pairs))
+        assert [winner.image for winner in winners] == ["01-0.png", "00-0.png"]

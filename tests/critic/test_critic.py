@@ -1,11 +1,23 @@
 """What a critic asks its model, in which order, and what it makes of the replies."""
 
 import pytest
-from fakes import FakeSpeaker, images_in
+from fakes import FakeGenerator, FakeSpeaker, images_in, seed_of, text_of
 from PIL import Image
 from replies import SHORT
 
-from gcr.core.records import Critique, Objection, Preference, Request
+from gcr.core.loop import refine
+from gcr.core.records import (
+    Attempt,
+    Candidate,
+    Critique,
+    Objection,
+    Preference,
+    Request,
+    Round,
+    Run,
+)
+from gcr.core.stopping import StopRule
+from gcr.core.strategies import Refine
 from gcr.critic.critic import VisionLanguageCritic
 from gcr.critic.speaker import Reply
 from gcr.errors import UsageError
@@ -108,3 +120,61 @@ def test_a_rubric_without_the_words_to_ask_is_named(ask):
     pictures = ([RED], [BLUE]) if ask == "compare" else ()
     with pytest.raises(UsageError, match="the rubric test has no"):
         getattr(scripted(), ask)([CIRCLE], *pictures)
+
+
+HISTORY = "{request} after {tried}: best {best}, last {last}!"
+
+
+def attempt(name, score):
+    return Attempt(Candidate("a cat", 0), Critique(overall=score, raw="x"), name)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "shown"),
+    [
+        ([[("a", 0.9)], [("b", 0.2), ("c", 0.4)]], "ac"),
+        ([[("a", 0.1)], [("b", 0.2), ("c", 0.4)]], "c"),
+        ([[("a", 0.9)], [("b", None)]], "a"),
+        ([[("a", None)]], ""),
+    ],
+)
+def test_a_rewriter_sees_the_best_image_so_far_and_that_of_the_last_round(rounds, shown):
+    rounds = [
+        Round(i, tuple(attempt(*one) for one in attempts)) for i, attempts in enumerate(rounds)
+    ]
+    critic = scripted(*["a red cat"] * 3, history=HISTORY, max_pixels=1024)
+    run = Run("1", Request("a {best} cat"), rounds=tuple(rounds))
+    colours = {name: Image.new("RGB", (64, 64), (ord(name), 0, 0)) for name in "abc"}
+    (wording,) = critic.reword([run], gallery=lambda _, name: colours[name])
+    assert wording.prompt == "a red cat"
+    (chat,) = critic.speaker.chats
+    images = images_in(chat)
+    assert "".join(chr(image.getpixel((0, 0))[0]) for image in images) == shown
+    assert all(image.size == (32, 32) for image in images)
+    assert text_of(chat).startswith("a {best} cat after 1. a cat")
+    # With room for one image the best is shown, and without a gallery none is.
+    critic.speaker.takes_pairs = False
+    critic.reword([run], gallery=lambda _, name: colours[name])
+    assert len(images_in(critic.speaker.chats[-1])) == len(shown[:1])
+    critic.reword([run])
+    assert images_in(critic.speaker.chats[-1]) == []
+
+
+def test_the_last_rounds_images_are_shown_before_anybody_saved_them():
+    asked = []
+    speaker = FakeSpeaker(lambda chat: asked.append(chat) or READABLE)
+    rubric = SHORT.model_copy(update={"history": HISTORY})
+    critic = VisionLanguageCritic(speaker, rubric)
+    saved = {}
+    for step in refine(
+        [Run("1", Request("a cat"))],
+        FakeGenerator(),
+        critic,
+        Refine(1, 7),
+        StopRule(rounds=3, patience=9),
+        gallery=lambda _, name: saved[name],
+    ):
+        attempts = step.run.rounds[-1].attempts
+        saved.update({a.image: i for a, i in zip(attempts, step.images, strict=True)})
+    worded = [[seed_of(i) for i in images_in(chat)] for chat in asked if "after" in text_of(chat)]
+    assert worded == [[7], [7, 8]]

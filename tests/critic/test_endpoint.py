@@ -408,6 +408,45 @@ def test_answers_are_the_odds_of_yes_against_no(stage):
     assert critic.answer([RED], ["is it red?"]) == pytest.approx([0.1 / 1.0])  # at most that
 
 
+def test_a_rubric_says_how_a_server_samples_and_what_it_is_told(stage):
+    stage.answer = lambda _: completion("says the server")
+    rules = POCKET.model_copy(
+        update={
+            "temperature": 0.7,
+            "top_p": 0.8,
+            "top_k": 20,
+            "prefill": "# User",
+            "chat_template_kwargs": {"enable_thinking": False},
+            "extra_body": {"presence_penalty": 1.5},
+        }
+    )
+    critic = load_critic(f"{stage.url}#staged", rules, CPU)
+    stage.asked.clear()
+    (critique,) = critic.judge([CIRCLE], [RED])
+    assert critique.raw == "# Usersays the server"
+    body = stage.asked[0]
+    told = {"top_p": 0.8, "top_k": 20, "presence_penalty": 1.5, "temperature": 0.7}
+    assert {name: body[name] for name in told} == told
+    assert body["chat_template_kwargs"] == {"enable_thinking": False}
+    assert body["messages"][-1] == {"role": "assistant", "content": "# User"}
+    assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
+    critic.take_apart([CIRCLE])
+    assert stage.asked[-1]["messages"][-1]["role"] == "user"
+    assert stage.asked[-1]["chat_template_kwargs"] == {"enable_thinking": False}
+
+
+def test_soft_scores_of_a_reply_that_was_begun_stand_where_they_are(stage):
+    begun, rest = "# Detailed Judgement\n1. Text Faithfulness:\n", "## Score: 2\n# Summary: x"
+    likely = {" 2": math.log(0.6), " 4": math.log(0.2)}
+    tokens = [(f" {word}", likely if word == "2" else {}) for word in rest.split()]
+    stage.answer = lambda _: completion(rest, tokens)
+    rules = POCKET.model_copy(
+        update={"aspects": ("Text Faithfulness",), "optional": (), "prefill": begun}
+    )
+    (critique,) = VisionLanguageCritic(speaker(stage), rules, score="soft").judge([CIRCLE], [RED])
+    assert critique.aspects[0].score == pytest.approx((0.6 * 2 + 0.2 * 4) / 0.8)
+
+
 def test_an_answer_that_is_neither_yes_nor_no_is_no_answer(stage):
     stage.answer = lambda _: completion("<think>", [("<think>", {"<think>": -0.1})])
     with pytest.raises(ModelError, match="began with '<think>'"):
@@ -415,6 +454,31 @@ def test_an_answer_that_is_neither_yes_nor_no_is_no_answer(stage):
     stage.answer = lambda _: completion("Yes")
     with pytest.raises(ModelError, match="told no probabilities"):
         speaker(stage).yes([CHAT])
+
+
+SURE = math.log(0.6), math.log(0.2)
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "thoughts"),
+    [
+        ("<think>\n\n</think>\n\nYes", ["<think>", "\n\n", "</think>", "\n\n", "Yes"], None),
+        ("<think>no</think> Yes", ["<", "think", ">", "no", "</think>", " Yes"], None),
+        ("Yes", ["no", " doubt", "</think>", "\n\n", "Yes", "<|im_end|>"], "no doubt"),
+        ("Yes", ["no", " doubt", "Yes"], "no doubt"),
+    ],
+)
+def test_an_answer_is_what_follows_a_thought(stage, text, words, thoughts):
+    def answer(body):
+        short = body["max_tokens"] == 1
+        likely = {w: {w: SURE[0], "no": SURE[1]} for w in ("Yes", " Yes")}
+        told = [(w, likely.get(w, {w: -0.1})) for w in words]
+        reply = completion("" if short else text, told[:1] if short else told)
+        reply["choices"][0]["message"]["reasoning_content"] = thoughts
+        return reply
+
+    stage.answer = answer
+    assert speaker(stage).yes([CHAT, CHAT]) == pytest.approx([0.75, 0.75])
 
 
 @pytest.mark.parametrize("thoughts", ["", "Score: 1 perhaps. 4"])

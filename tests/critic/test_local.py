@@ -1,5 +1,7 @@
 """Vision-language models of real families with random weights, as a critic talks with them."""
 
+import re
+
 import pytest
 import tiny
 import torch
@@ -7,7 +9,7 @@ from PIL import Image
 from replies import SHORT
 
 from gcr.core.records import Request
-from gcr.critic import loading, local
+from gcr.critic import loading, local, rubric
 from gcr.critic.critic import VisionLanguageCritic
 from gcr.critic.critic import load as load_critic
 from gcr.critic.speaker import Decoding, with_images
@@ -78,6 +80,75 @@ def test_a_thought_that_the_template_opens_holds_no_answer(critics, monkeypatch,
     else:
         (chance,) = critic.answer([RED], ["?"])
         assert 0 < chance < 1
+
+
+@pytest.mark.parametrize("reply", ["<think>\n\n</think>\n\nyes", "<think>no, no.</think> yes"])
+def test_an_answer_is_the_first_word_after_a_thought(checkpoint, reply):
+    speaker = local.LocalSpeaker(*loading.load(checkpoint("qwen3_vl"), CPU), CPU, batch=2)
+    tokenizer = speaker.processor.tokenizer
+    tokenizer.add_tokens(["<think>", "</think>"])
+    script = tokenizer.encode(reply, add_special_tokens=False)
+    step = [0]
+
+    def write(model, args, inputs, output):
+        """As if the model had learned to write the reply, and were not sure of its last word."""
+        step[0] = step[0] + 1 if inputs["input_ids"].shape[1] == 1 else 0
+        output.logits[:] = -99.0
+        output.logits[:, -1, script[step[0]]] = 1.0
+        if tokenizer.decode(script[step[0]]) == "y":
+            output.logits[:, -1, tokenizer.encode("n")] = 0.0
+        return output
+
+    speaker.model.register_forward_hook(write, with_kwargs=True)
+    chats = [with_images(SHORT.messages(CIRCLE), [image]) for image in (RED, BLUE)]
+    sure = 1 / (1 + torch.exp(torch.tensor(-1.0))).item()
+    assert speaker.yes(chats) == pytest.approx([sure] * 2, abs=1e-4)
+
+
+@pytest.mark.parametrize("family", ["qwen3_vl", "llava"])
+def test_a_reply_goes_on_from_what_it_begins_with(critics, family):
+    speaker = critics(family).speaker
+    chats = [with_images(SHORT.messages(CIRCLE), [image]) for image in (RED, BLUE)]
+    begun = speaker.replies(chats, Decoding(3, prefill="a red circle"))
+    assert all(reply.text.startswith("a red circle") for reply in begun)
+    alone = [speaker.replies([chat], Decoding(3, prefill="a red circle"))[0] for chat in chats]
+    assert [reply.text for reply in begun] == [reply.text for reply in alone]
+    inputs = speaker._inputs(chats)
+    plain = inputs["input_ids"].clone()
+    longer = speaker._begun(inputs, "a red circle")
+    ids = speaker.processor.tokenizer.encode("a red circle", add_special_tokens=False)
+    assert longer["input_ids"][:, : -len(ids)].tolist() == plain.tolist()
+    assert longer["input_ids"][0, -len(ids) :].tolist() == ids
+    assert longer["attention_mask"].shape == longer["input_ids"].shape
+
+
+def test_a_chat_template_is_told_what_the_rubric_says(critics, monkeypatch):
+    critic = critics("qwen3_vl")
+    processor = critic.speaker.processor
+    monkeypatch.setattr(processor, "chat_template", processor.chat_template + THINKING)
+    monkeypatch.setattr(critic.speaker, "_template", {"enable_thinking": False, "unknown": 1})
+    (reply,) = critic.speaker.replies([SHORT.messages(CIRCLE)[:1]], Decoding(2))
+    assert not reply.text.startswith("<think>")
+
+
+def test_a_model_reads_text_and_images_in_the_order_of_the_rubric(critics):
+    """Qwen3-VL's own form, in which RationalRewards was trained: images inside of the text."""
+    speaker = critics("qwen3_vl").speaker
+    critic = VisionLanguageCritic(speaker, rubric.load("rational-rewards-editing"))
+    large = Image.new("RGB", (1600, 1000), "red")
+    (chat,) = critic._chats([EDIT], [large], [BLUE])
+    inputs = speaker._inputs([chat])
+    text = speaker.processor.tokenizer.decode(inputs["input_ids"][0])
+    image = r"<\|vision_start\|>(?:<\|image_pad\|>)+<\|vision_end\|>"
+    assert re.search(
+        rf"system\n[^\n]+<\|im_end\|>\n<\|im_start\|>user\nUser Instruction: make it blue\n[^\n]+\n"
+        rf"1\. Source Image {image}\n2\. Edited Image {image}\n\nJudge the edited image",
+        text,
+    )
+    (source, result) = inputs["image_grid_thw"].tolist()
+    size = speaker.processor.image_processor.patch_size
+    assert source[1] * source[2] < result[1] * result[2]
+    assert result[1] * result[2] * size * size <= 802_816
 
 
 def test_the_image_is_seen(critics):

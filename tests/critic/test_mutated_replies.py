@@ -44,6 +44,15 @@ def check(text: str, *, cut_off: bool) -> Critique:
             prompt is None or prompt.isprintable() or not re.search(r"[\x00-\x1f\x7f-\x9f]", prompt)
         )
         complaint(REQUEST, prompt or "", lambda _: "")
+    for rules in (RUBRIC.model_copy(update={"verdicts": v}) for v in ("leading", "clamped")):
+        trained = read(text, rules, cut_off=cut_off)
+        assert all(a.score is None or 1 <= a.score <= 4 for a in trained.aspects)
+        assert (trained.overall is None) == bool(trained.problem)
+        for aspect, place in places(text, rules, cut_off=cut_off).items():
+            score = next(a.score for a in trained.aspects if a.aspect == aspect)
+            written = NUMBER.match(text, place)
+            assert written is not None
+            assert float(written[0]) == score
     kept(Request(text))
     pairwise.read(text)
     assert all(r.question.endswith("?") for r in checklist.read(text))

@@ -36,7 +36,10 @@ def said(message: rubric.Message) -> str:
 
 
 def test_our_rubrics() -> None:
-    assert rubric.known() == ["editing", "pocket", "text-to-image"]
+    assert rubric.known() == [
+        *("editing", "pocket", "qwen3-vl", "rational-rewards", "rational-rewards-editing"),
+        "text-to-image",
+    ]
     drawn = rubric.load("text-to-image")
     assert drawn.aspects == ("Text Faithfulness", "Physical and Visual Quality", "Text Rendering")
     assert rubric.load("pocket").aspects == drawn.aspects
@@ -49,12 +52,19 @@ def test_each_of_ours_can_be_loaded_by_name_and_by_path(name: str) -> None:
     rules = rubric.load(name)
     path = Path(__file__).parents[2] / "prompts" / f"{name}.yaml"
     assert rules.name == name
-    assert rules.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    base = yaml.safe_load(path.read_text(encoding="utf-8")).get("base")
+    digest = hashlib.sha256(path.read_bytes())
+    if base:
+        digest.update(rubric.load(base).sha256.encode())
+    assert rules.sha256 == digest.hexdigest()
     assert rubric.load(path) == rubric.load(str(path)) == rules
     assert rules.optional == ("Text Rendering",)
 
 
-@pytest.mark.parametrize("name", ["text-to-image", "editing"])
+TRAINED = ["rational-rewards", "rational-rewards-editing"]
+
+
+@pytest.mark.parametrize("name", ["text-to-image", "editing", *TRAINED])
 def test_the_form_our_rubrics_ask_for_is_the_form_that_is_read(name: str) -> None:
     rules = rubric.load(name)
     blank = Critique(tuple(AspectScore(a, 4.0, "...") for a in rules.aspects), refined="x")
@@ -62,7 +72,14 @@ def test_the_form_our_rubrics_ask_for_is_the_form_that_is_read(name: str) -> Non
         reply.write(blank, rules, "...").replace("4.0", "...").replace("Request: x", "Request: ...")
     )
     form = re.sub(r"(Summary|Comments):", r"\1: ...", form)
-    assert form in rules.system
+    if name in TRAINED:
+        form = rules.template[rules.template.index("# User Request Analysis") :]
+        written = reply.write(blank, rules).splitlines()
+        headings = [line.partition(":")[0] for line in written if line]
+        lines = [line for line in form.splitlines() if line and not line.startswith("[")]
+        assert [line.partition(":")[0] for line in lines] == headings
+    else:
+        assert form in rules.system
     # A critic that only repeats the form has said nothing.
     parrot = reply.read(form, rules)
     assert (parrot.overall, parrot.refined) == (None, None)
@@ -172,10 +189,10 @@ def test_an_unknown_name(tmp_path: Path) -> None:
     message, hint = refusal("editin")
     assert message == "no rubric named 'editin'"
     assert "did you mean 'editing'?" in hint
-    assert "editing, pocket, text-to-image" in refusal("zzz")[1]
+    assert "editing, pocket, qwen3-vl, rational-rewards" in refusal("zzz")[1]
     message, hint = refusal(tmp_path / "gone.yaml")
     assert "no rubric file" in message
-    assert "editing, pocket, text-to-image" in hint
+    assert "editing, pocket, qwen3-vl, rational-rewards" in hint
     assert "no rubric file" in refusal("here/gone")[0]
     assert "no rubric file" in refusal(tmp_path)[0]
 
@@ -199,6 +216,15 @@ def test_an_unknown_name(tmp_path: Path) -> None:
         ({"template": "What is this?"}, "template does not hold {request}", ""),
         ({"negative": "Not that."}, "negative does not hold {negative}", ""),
         ({"max_new_tokens": 0}, "max_new_tokens:", ""),
+        ({"template": "{image}{image} {request}"}, "the text of template needs each of", ""),
+        ({"template": "{source} {request}"}, "the text of template needs each of", ""),
+        ({"template": "{image}{source} {request}"}, "has {image} before {source}", ""),
+        ({"comparison": "{first} {request}"}, "the text of comparison needs each of", ""),
+        ({"comparison": "{second}{first} {request}"}, "has {second} before {first}", ""),
+        ({"max_pixels": 10}, "max_pixels:", ""),
+        ({"verdicts": "free"}, "verdicts", ""),
+        ({"top_p": 0}, "top_p:", ""),
+        ({"base": "mine"}, "base 'mine' is not one of gcr's rubrics", ""),
         ({"temperature": -1}, "temperature:", ""),
         ({"name": 5}, "name:", ""),
     ],
@@ -217,6 +243,44 @@ def test_a_rubric_that_lacks_something(tmp_path: Path) -> None:
     message, hint = refusal(file(tmp_path, complaint=...))
     assert "the key 'complaint' is missing" in message
     assert "name, description, aspects, template, complaint" in hint
+
+
+def test_a_rubric_may_be_based_on_one_of_ours(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("name: own\ndescription: colder\nbase: qwen3-vl\ntemperature: 0.2\n")
+    own, base = rubric.load(path), rubric.load("qwen3-vl")
+    assert (own.name, own.temperature, own.top_k) == ("own", 0.2, 20)
+    assert own.messages(Request("a cat")) == base.messages(Request("a cat"))
+    assert base.messages(Request("a cat")) == rubric.load("text-to-image").messages(
+        Request("a cat")
+    )
+    assert own.sha256 not in (base.sha256, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+@pytest.mark.parametrize("prompt", ["{image}", "{source}{first}", "a {second} cat"])
+def test_a_place_in_the_users_words_is_none(tmp_path: Path, prompt: str) -> None:
+    own = rubric.load(
+        file(tmp_path, template="{request}:{image}!", comparison="{first}{second}{request}")
+    )
+    (only,) = own.messages(Request(prompt))
+    assert [part["type"] for part in only["content"]] == ["text", "image", "text"]
+    assert said(only) == f"{prompt}:!"
+    assert said(own.compare(Request(prompt))[0]) == prompt
+    # A source has no place of its own here, and stands before what was made of it.
+    (edit,) = own.messages(Request(prompt, source="source.png"))
+    assert [part["type"] for part in edit["content"]] == ["text", "image", "image", "text"]
+
+
+UNCHANGED = {
+    "text-to-image": "0e88440a39431aae9e3538e643878b06b553ddb643c6255ac8cda3c40b304ae0",
+    "editing": "3226ffff50166e31293c4b61d2544b78efaaf473260f13ecd2737d0a8d5dc2d2",
+    "pocket": "f72ea53b03026ba1300a122a3c4b9910a452c7b915f0fdda7a95a061361d619c",
+}
+
+
+@pytest.mark.parametrize("name", UNCHANGED)
+def test_rubrics_that_runs_have_recorded_stay_as_they_are(name: str) -> None:
+    assert rubric.load(name).sha256 == UNCHANGED[name]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from fakes import FakeCritic, seed_of
 
 import gcr
 from gcr.core import phrases
-from gcr.core.ranking import CONFIDENCE, margin
+from gcr.core.ranking import BRACKET, CONFIDENCE, margin
 from gcr.core.records import Critique, Preference
 from gcr.engine import settling
 from gcr.results.report import charts, report
@@ -44,12 +44,13 @@ class Noisy(FakeCritic):
         return found
 
 
-def refined(cli, scores, likes=()):
+def refined(cli, scores, likes=(), *options):
     """One image a round, each going on from the best."""
     cli.models["critic"] = Noisy(scores, likes)
     ran = cli(
         *("refine", "a red circle and a blue star", "--strategy", "reflect", "--rounds", "3"),
         *("--images", "1", "-s", "4", "--patience", "9", "--json"),
+        *options,
     )
     assert ran.code == 0
     return ran, json.loads(ran.out)
@@ -82,6 +83,50 @@ def test_the_blind_comparison_settles_what_is_within_the_noise(cli):
     assert "the critic prefers it, side by side, to 01-0.png (0.99)" in page
     assert json.loads((Path(told["folder"]) / "run.json").read_text())["settled"] == "00-0.png"
     assert gcr.load_run(told["folder"]).settled == "00-0.png"
+
+
+PAIRS = ("--select", "pairwise")
+
+
+def test_pairs_may_decide_whatever_the_scores_are(cli):
+    scores = {4: 0.2, 5: 0.99, 6: 0.5}
+    ran, told = refined(cli, scores, [6, 4, 5], *PAIRS)
+    assert (told["best"]["score"], told["settled"]) == (0.5, True)
+    assert "it won, side by side, though 01-0.png scored higher (0.99)" in ran.err
+    # The highest score meets the lowest, and the winner the one between; then first and best.
+    order = [(5, 4), (4, 5), (4, 6), (6, 4), (4, 6), (6, 4)]
+    assert cli.models["critic"].pairs == order
+    _, told = refined(cli, scores, [5], *PAIRS)
+    assert (told["best"]["score"], told["settled"]) == (0.99, False)
+    _, told = refined(cli, scores, [6], *PAIRS, "--no-compare")
+    assert (told["best"]["score"], told["comparison"]) == (0.5, None)
+    assert cli.models["critic"].pairs == [(5, 4), (4, 5), (5, 6), (6, 5)]
+
+
+def test_pairs_are_asked_within_a_budget(cli):
+    cli.models["critic"] = Noisy({i: i / 40 for i in range(40)}, range(40))
+    options = ("--rounds", "4", "--images", "8", "--no-compare", "--json")
+    told = json.loads(cli("refine", "a red circle", *options, *PAIRS).out)
+    pairs = cli.models["critic"].pairs
+    assert len(pairs) == 2 * (BRACKET - 1)
+    drawn = max(max(pair) for pair in pairs)
+    assert told["best"]["score"] == (drawn - BRACKET + 1) / 40  # the one it likes best of these
+
+
+def test_pairs_need_a_rubric_that_asks_for_them(cli, tmp_path):
+    rules = tmp_path / "own.yaml"
+    rules.write_text("name: own\ndescription: none\nbase: pocket\ncomparison: ''\n")
+    ran = cli("refine", "a red circle", "--rubric", str(rules), *PAIRS)
+    assert (ran.code, "the rubric own has no comparison" in ran.err) == (2, True)
+
+
+def test_a_folder_of_before_there_was_a_choice_goes_on(cli):
+    _, told = refined(cli, SCORES)
+    path = Path(told["folder"]) / "run.json"
+    assert "select" not in json.loads(path.read_text())["settings"]
+    _, told = refined(cli, SCORES, [], *PAIRS)
+    path = Path(told["folder"]) / "run.json"
+    assert json.loads(path.read_text())["settings"]["select"] == "pairwise"
 
 
 def test_a_preference_for_one_place_settles_nothing(cli):

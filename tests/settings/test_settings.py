@@ -77,10 +77,45 @@ def test_each_source_wins_over_those_after_it(place):
     assert POCKET.steps not in sources.values()
 
 
+def test_a_distilled_generator_has_less_patience_in_its_profile(tmp_path):
+    alone = {"folder": tmp_path, "environ": {"XDG_CONFIG_HOME": str(tmp_path)}}
+    patience = {
+        name: resolve({"profile": name}, FakeMachine(), **alone).patience
+        for name in profiles.known()
+    }
+    assert {name for name, rounds in patience.items() if rounds == 1} == {"16gb", "24gb"}
+    assert {*patience.values()} == {1, 2}
+    other = {"profile": "24gb", "generator": "a/b"}
+    assert resolve(other, FakeMachine(), **alone).patience == 2
+
+
+@pytest.mark.parametrize(
+    ("critic", "rubric", "of_edits"),
+    [
+        ("TIGER-Lab/RationalRewards-8B-T2I", "rational-rewards", "rational-rewards-editing"),
+        ("/models/rationalrewards-8b-edit", "rational-rewards", "rational-rewards-editing"),
+        ("Qwen/Qwen3-VL-8B-Instruct", "text-to-image", "editing"),
+    ],
+)
+def test_a_critic_has_the_rubric_it_was_trained_on(tmp_path, critic, rubric, of_edits):
+    alone = {"folder": tmp_path, "environ": {"XDG_CONFIG_HOME": str(tmp_path)}}
+    flags = {"profile": "24gb", "critic": critic}
+    assert resolve(flags, FakeMachine(), **alone).rubric == rubric
+    assert resolve(flags, FakeMachine(), edit=True, **alone).rubric == of_edits
+    targets = {"rational-rewards": 0.9}
+    assert resolve(flags, FakeMachine(), **alone).target == targets.get(rubric, 1.0)
+    assert resolve({**flags, "score": "soft"}, FakeMachine(), **alone).target == 0.95
+    assert resolve({**flags, "target": 0.8}, FakeMachine(), **alone).target == 0.8
+    named = {**flags, "rubric": "text-to-image"}
+    assert resolve(named, FakeMachine(), edit=True, **alone).rubric == "text-to-image"
+
+
 def test_an_edit_has_a_rubric_of_its_own_unless_one_is_named(tmp_path):
     alone = {"folder": tmp_path, "environ": {"XDG_CONFIG_HOME": str(tmp_path)}}
     for profile in profiles.known():
-        assert resolve({"profile": profile}, FakeMachine(), edit=True, **alone).rubric == "editing"
+        settings = resolve({"profile": profile}, FakeMachine(), edit=True, **alone)
+        trained = "RationalRewards" in settings.critic
+        assert settings.rubric == ("rational-rewards-editing" if trained else "editing")
     assert (
         resolve({"rubric": "text-to-image"}, FakeMachine(), edit=True, **alone).rubric
         == "text-to-image"
@@ -261,12 +296,10 @@ def test_what_is_recorded_decides_the_images(place):
     recorded = place(output=Path("/elsewhere"), residency="swap").recorded()
     assert recorded == place().recorded()
     assert recorded != place(seed=1).recorded()
-    off = {"output", "residency", "overlap", "chosen", "trusted", "compile", "step_cache"}
+    later = {"compile": True, "step_cache": True, "select": "pairwise"}
+    off = {"output", "residency", "overlap", "chosen", "trusted", *later}
     assert set(recorded) == set(FIELDS) - off
-    assert place(compile=True, step_cache=True).recorded().items() >= {
-        ("compile", True),
-        ("step_cache", True),
-    }
+    assert place(**later).recorded().items() >= later.items()
 
 
 def test_where_a_folder_is_gone_on_with_residency_is_for_this_machine_to_say(place, monkeypatch):
@@ -349,7 +382,7 @@ def test_the_helps_defaults_are_the_settings_own():
     del shown["overlap"]  # not of yes and no
     for switch in ("compare", "history", "compile", "step_cache"):
         shown[switch] = str(not shown[switch].startswith("no-"))
-    assert len(shown) == 16
+    assert len(shown) == 17
     defaults = {setting.name: setting.default for setting in fields(Settings)}
     for key, default in shown.items():
         assert default == str(defaults[key]), key

@@ -25,6 +25,7 @@ from gcr.core.records import (
     Candidate,
     Critique,
     Drawing,
+    Gallery,
     Objection,
     Preference,
     Rejected,
@@ -163,7 +164,10 @@ class FakeCritic:
         return [self.rewrites.get(o.critique.refined or "") for o in objections]
 
     def reword(
-        self, runs: Sequence[Run], rejected: Sequence[Rejected] = ()
+        self,
+        runs: Sequence[Run],
+        rejected: Sequence[Rejected] = (),
+        gallery: Gallery | None = None,
     ) -> list[Wording | None]:
         self.complaints += [before.complaint for before in rejected]
         words = self.second if rejected else self.wordings
@@ -174,6 +178,7 @@ class FakeCritic:
         requests: Sequence[Request],
         firsts: Sequence[Image.Image],
         seconds: Sequence[Image.Image],
+        sources: Sequence[Image.Image | None] = (),
     ) -> list[Preference | None]:
         """Prefers the higher score, as the images were judged."""
         scores = [

@@ -42,6 +42,7 @@ class Profile(BaseModel):
     vram_gb: free GPU memory in GiB that the larger of the two needs to work, with its parts taking
         turns if need be; 0: needs no GPU.
     draw_batch, judge_batch: images drawn and judged at once, at most.
+    patience: rounds without a gain after which a run stops; None: as without a profile.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -64,6 +65,7 @@ class Profile(BaseModel):
     vram_gb: Annotated[float, Field(ge=0)]
     draw_batch: Count = 1
     judge_batch: Count = 1
+    patience: Count | None = None
 
 
 class Choice(NamedTuple):
