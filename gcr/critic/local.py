@@ -25,7 +25,7 @@ from gcr.hub.checkpoints import reworded
 from gcr.hub.templates import bounded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import torch
 
@@ -38,6 +38,9 @@ Result = TypeVar("Result")
 YES = ("yes", "Yes", "YES", " yes", " Yes", " YES")
 NO = ("no", "No", "NO", " no", " No", " NO")
 _OPENED = re.compile(rf"(?:{OPENING.pattern})\s*\Z", OPENING.flags)
+LINE_BREAKS = ("\n", "\u010a", "<0x0A>")  # how vocabularies spell the end of a line
+TYPICAL_TOKENS = 400
+"""Of a reply to a rubric of ours, until there is one: what progress counts to."""
 _SAMPLING = threading.Lock()
 """Held while one reply is sampled: all threads share torch's random numbers."""
 
@@ -70,6 +73,7 @@ class LocalSpeaker:
         self.progress = progress
         self._device = device
         self._tokens_done = self._tokens_total = 0
+        self._longest = TYPICAL_TOKENS
         self.inside = Stopwatch()
         self.written = 0
         self.weights = Weights([model])
@@ -89,13 +93,13 @@ class LocalSpeaker:
 
     def replies(self, chats: Sequence[list[Message]], decoding: Decoding) -> list[Reply]:
         """A reply to each chat, in order."""
-        self._tokens_total += decoding.max_new_tokens * len(chats)
+        expected = min(self._longest, decoding.max_new_tokens)
+        self._tokens_total += expected * len(chats)
 
         def work(batch: Sequence[list[Message]]) -> list[Reply]:
             start = self._tokens_done
-            replies = self._run(partial(self._speak, list(batch), decoding))
-            # Most replies end long before the limit.
-            self._tokens_done = start + decoding.max_new_tokens * len(batch)
+            replies = self._run(partial(self._speak, list(batch), decoding, expected))
+            self._tokens_done = start + expected * len(batch)
             if self.progress is not None:
                 self.progress("judge", self._tokens_done, self._tokens_total)
             return replies
@@ -119,22 +123,35 @@ class LocalSpeaker:
         with at_most(self._threads):
             return self._device.run(self.weights, work)
 
-    def _speak(self, chats: list[list[Message]], decoding: Decoding) -> list[Reply]:
-        """The replies to one batch."""
+    def _speak(self, chats: list[list[Message]], decoding: Decoding, expected: int) -> list[Reply]:
+        """The replies to one batch. expected: tokens of each, for the progress."""
         import torch
 
         inputs = self._inputs(chats)
+        prompts, tokenizer = inputs["input_ids"], self.processor.tokenizer
         start = self._tokens_done
-        step = 0
         seen: list[torch.Tensor] = []
+        # A thought that the chat template opens is part of the reply, so that nothing in it counts.
+        opened = [self._opened(row) for row in prompts]
+        ended: dict[int, int] = {}  # rows whose reply is complete, and its tokens
 
         def watch(tokens: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
-            """Called after each new token of the batch; stops nothing."""
-            nonlocal step
-            step += 1
+            """Called after each new token of the batch; ends rows whose reply is complete."""
+            step = tokens.shape[1] - prompts.shape[1]
             if self.progress is not None:
-                self.progress("judge", start + step * len(chats), self._tokens_total)
-            return torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+                done = start + min(step, expected) * len(chats)
+                self.progress("judge", done, self._tokens_total)
+            if (complete := decoding.complete) is not None:
+                new = tokens[:, -step:]
+                for row, token in enumerate(new[:, -1].tolist()):
+                    if token in self._line_breaks and row not in ended:
+                        text = tokenizer.decode(new[row], skip_special_tokens=True)
+                        if complete(opened[row] + text):
+                            ended[row] = step
+            stopped = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+            if ended:
+                stopped[list(ended)] = True
+            return stopped
 
         def keep(_: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
             """Called before each new token; changes nothing."""
@@ -151,10 +168,9 @@ class LocalSpeaker:
                 stopping_criteria=[watch],
                 logits_processor=[keep] if decoding.numbers else [],
             )
-        # A thought that the chat template opens is part of the reply, so that nothing in it counts.
-        opened = [self._opened(row) for row in inputs["input_ids"]]
-        new = tokens[:, inputs["input_ids"].shape[1] :]
-        return self._decoded(new, decoding.max_new_tokens, seen, opened)
+        new = tokens[:, prompts.shape[1] :]
+        self._longest = new.shape[1]
+        return self._decoded(new, decoding.max_new_tokens, seen, opened, ended)
 
     def _opened(self, row: torch.Tensor) -> str:
         """What opens a thought at the end of a prompt; empty where nothing does."""
@@ -180,20 +196,24 @@ class LocalSpeaker:
         limit: int,
         seen: Sequence[torch.Tensor] = (),
         opened: Sequence[str] = (),
+        ended: Mapping[int, int] | None = None,
     ) -> list[Reply]:
         """tokens: (batch, length) of the replies alone, padded at the end.
 
         seen: for each step the chances of the vocabulary's numbers, (batch, numbers). opened: what
-        stands before each reply.
+        stands before each reply. ended: rows that were complete, and their tokens.
         """
-        texts = self.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         ends = self.model.generation_config.eos_token_id
         ends = ends if isinstance(ends, list) else [ends]
-        self.written += int((tokens != self.processor.tokenizer.pad_token_id).sum())
+        pad = self.processor.tokenizer.pad_token_id
         full = tokens.shape[1] >= limit
         replies = []
-        for i, (text, row) in enumerate(zip(texts, tokens.tolist(), strict=True)):
-            cut_off = full and not any(end in row for end in ends)
+        for i, written in enumerate(tokens.tolist()):
+            length = (ended or {}).get(i)
+            row = written[:length]
+            text = self.processor.tokenizer.decode(row, skip_special_tokens=True)
+            self.written += sum(token != pad for token in row)
+            cut_off = full and length is None and not any(end in row for end in ends)
             numbers = self._numbers_in(row, [step[i] for step in seen], text) if seen else ()
             before = opened[i] if opened else ""
             numbers = tuple(replace(number, at=number.at + len(before)) for number in numbers)
@@ -218,6 +238,12 @@ class LocalSpeaker:
                     at += 1
                 numbers.append(Number(at, chances))
         return tuple(numbers)
+
+    @cached_property
+    def _line_breaks(self) -> frozenset[int]:
+        """The tokens of the vocabulary that end a line."""
+        vocabulary = self.processor.tokenizer.get_vocab().items()
+        return frozenset(i for word, i in vocabulary if any(mark in word for mark in LINE_BREAKS))
 
     @cached_property
     def _numbers(self) -> dict[int, float]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from PIL.Image import Image
 
@@ -54,12 +54,15 @@ class Decoding:
     temperature: of sampling; 0 takes the likeliest token.
     seed: of sampling; replies to one chat at one temperature differ by it.
     numbers: whether to report the chances of numbers, too.
+    complete: whether a reply up to the end of a line says all that will be read of it, so that
+        nothing more has to be written; None: a reply ends where the model ends it.
     """
 
     max_new_tokens: int
     temperature: float = 0.0
     seed: int = 0
     numbers: bool = False
+    complete: Callable[[str], bool] | None = None
 
 
 class Speaker(Protocol):
