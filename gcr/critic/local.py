@@ -13,10 +13,11 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gcr.critic.graphs import CudaGraphs, Graphs
 from gcr.critic.prefix_cache import PrefixCache
 from gcr.critic.speaker import NUMBER, SPACES, Decoding, Number, Reply
 from gcr.critic.thoughts import OPENING
-from gcr.device.out_of_memory import Ladder
+from gcr.device.out_of_memory import Ladder, is_out_of_memory
 from gcr.device.stopwatch import Stopwatch
 from gcr.device.threads import at_most
 from gcr.device.weights import Weights
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import torch
 
     from gcr.core.records import Progress
+    from gcr.critic.graphs import Capture
     from gcr.critic.rubric import Message
     from gcr.device.memory import SharedDevice
 
@@ -49,6 +51,7 @@ class LocalSpeaker:
     """A loaded model and its processor.
 
     batch: chats answered at once, at most. threads: of torch on a CPU; None: as torch takes.
+    capture: how decode steps are captured; None: as CUDA graphs on a GPU, elsewhere not at all.
 
     inside: measures the seconds spent in the model. written: tokens of all replies so far.
     weights: the model's, as the device moves them. ladder: how many chats go at once, which
@@ -66,6 +69,7 @@ class LocalSpeaker:
         batch: int = 2,
         threads: int | None = None,
         progress: Progress | None = None,
+        capture: Capture | None = None,
     ) -> None:
         self._threads = threads
         self.model = model
@@ -76,7 +80,10 @@ class LocalSpeaker:
         self._longest = TYPICAL_TOKENS
         self.inside = Stopwatch()
         self.written = 0
-        self.weights = Weights([model])
+        if capture is None and device.limited:
+            capture = CudaGraphs(device.name)
+        self._graphs = Graphs(model, capture)
+        self.weights = Weights([model], moving=self._graphs.drop)
         self._prefix = PrefixCache(model)
         # Without a reference to the speaker: a cycle would keep its memory until it is collected.
         relieve = partial(device.tighten, self.weights)
@@ -124,13 +131,29 @@ class LocalSpeaker:
             return self._device.run(self.weights, work)
 
     def _speak(self, chats: list[list[Message]], decoding: Decoding, expected: int) -> list[Reply]:
-        """The replies to one batch. expected: tokens of each, for the progress."""
+        """The replies to one batch. expected: tokens of each, about."""
+        graphed = self._graphs.serve(len(chats))
+        try:
+            return self._written(chats, decoding, expected)
+        except RuntimeError as error:
+            if not (graphed and is_out_of_memory(error)):
+                raise
+        import torch
+
+        self._graphs.avoid(len(chats))
+        torch.cuda.empty_cache()
+        return self._written(chats, decoding, expected)
+
+    def _written(
+        self, chats: list[list[Message]], decoding: Decoding, expected: int
+    ) -> list[Reply]:
         import torch
 
         inputs = self._inputs(chats)
         prompts, tokenizer = inputs["input_ids"], self.processor.tokenizer
         start = self._tokens_done
-        seen: list[torch.Tensor] = []
+        columns = torch.tensor(list(self._numbers), device=prompts.device)
+        seen: list[torch.Tensor] = []  # on the device: the host is not to wait at every token
         # A thought that the chat template opens is part of the reply, so that nothing in it counts.
         opened = [self._opened(row) for row in prompts]
         ended: dict[int, int] = {}  # rows whose reply is complete, and its tokens
@@ -155,14 +178,15 @@ class LocalSpeaker:
 
         def keep(_: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
             """Called before each new token; changes nothing."""
-            seen.append(logits[:, list(self._numbers)].float().softmax(-1).cpu())
+            seen.append(logits[:, columns].float().softmax(-1))
             return logits
 
         temperature = decoding.temperature
         sampling = {"do_sample": True, "temperature": temperature} if temperature else {}
-        with torch.inference_mode(), self._seeded(decoding), self.inside:
+        graphs = self._graphs.decoding(len(chats), prompts.shape[1], expected)
+        with torch.inference_mode(), self._seeded(decoding), self.inside, graphs as cache:
             tokens = self.model.generate(
-                **self._prefix.spared(inputs),
+                **self._prefix.spared(inputs, cache),
                 **sampling,
                 max_new_tokens=decoding.max_new_tokens,
                 stopping_criteria=[watch],
@@ -170,6 +194,7 @@ class LocalSpeaker:
             )
         new = tokens[:, prompts.shape[1] :]
         self._longest = new.shape[1]
+        seen = [chances.cpu() for chances in seen]
         return self._decoded(new, decoding.max_new_tokens, seen, opened, ended)
 
     def _opened(self, row: torch.Tensor) -> str:
@@ -309,6 +334,7 @@ def _forget_sampling(model: Any, tokenizer: Any) -> None:
     end = end if end is not None else tokenizer.eos_token_id
     model.generation_config = GenerationConfig(
         do_sample=False,
+        disable_compile=True,  # what a static cache would begin
         bos_token_id=preferred.bos_token_id,
         eos_token_id=end,
         pad_token_id=tokenizer.pad_token_id,
