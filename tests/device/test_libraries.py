@@ -7,7 +7,12 @@ from gcr.device import libraries
 
 
 def in_a_process(code):
-    lines = "import sys; from gcr.device.libraries import MODELS, imported; imported(*MODELS)\n"
+    lines = (
+        "import sys\n"
+        "from gcr.device.libraries import MODELS\n"
+        "from gcr.device.loading import imported\n"
+        "imported(*MODELS)\n"
+    )
     done = subprocess.run(
         [sys.executable, "-c", lines + code], check=False, capture_output=True, text=True
     )
