@@ -42,7 +42,8 @@ NO = ("no", "No", "NO", " no", " No", " NO")
 _OPENED = re.compile(rf"(?:{OPENING.pattern})\s*\Z", OPENING.flags)
 LINE_BREAKS = ("\n", "\u010a", "<0x0A>")  # how vocabularies spell the end of a line
 TYPICAL_TOKENS = 400
-"""Of a reply to a rubric of ours, until there is one: what progress counts to."""
+"""Of a reply to a rubric of ours, until there is one: what progress counts to, and what a captured
+cache has room for at first."""
 _SAMPLING = threading.Lock()
 """Held while one reply is sampled: all threads share torch's random numbers."""
 
@@ -77,7 +78,7 @@ class LocalSpeaker:
         self.progress = progress
         self._device = device
         self._tokens_done = self._tokens_total = 0
-        self._longest = TYPICAL_TOKENS
+        self._expected = TYPICAL_TOKENS  # from then on, what the last replies took
         self.inside = Stopwatch()
         self.written = 0
         if capture is None and device.limited:
@@ -100,7 +101,7 @@ class LocalSpeaker:
 
     def replies(self, chats: Sequence[list[Message]], decoding: Decoding) -> list[Reply]:
         """A reply to each chat, in order."""
-        expected = min(self._longest, decoding.max_new_tokens)
+        expected = min(self._expected, decoding.max_new_tokens)
         self._tokens_total += expected * len(chats)
 
         def work(batch: Sequence[list[Message]]) -> list[Reply]:
@@ -147,6 +148,7 @@ class LocalSpeaker:
     def _written(
         self, chats: list[list[Message]], decoding: Decoding, expected: int
     ) -> list[Reply]:
+        """As `_speak`, which knows what to do where memory runs out."""
         import torch
 
         inputs = self._inputs(chats)
@@ -193,7 +195,7 @@ class LocalSpeaker:
                 logits_processor=[keep] if decoding.numbers else [],
             )
         new = tokens[:, prompts.shape[1] :]
-        self._longest = new.shape[1]
+        self._expected = new.shape[1]
         seen = [chances.cpu() for chances in seen]
         return self._decoded(new, decoding.max_new_tokens, seen, opened, ended)
 

@@ -132,7 +132,7 @@ def test_a_cache_grows_with_the_replies(loaded, spared):
     expected = plain.replies(chats, Decoding(60))
     recorder = Recorder(model)
     speaker = speaker_of(model, processor, recorder, spared=spared)
-    speaker._longest = 1
+    speaker._expected = 1
     assert speaker.replies(chats, Decoding(60)) == expected
     assert recorder.captured >= 3
     # From now on as long as is expected, and the capture is there already.
