@@ -12,7 +12,7 @@ SCRIPT = Path(__file__).parent.parent / "examples" / "gpu_floor.py"
 
 @pytest.mark.parametrize("pair", ["dit", pytest.param("sdxl", marks=pytest.mark.slow)])
 def test_it_runs_with_tiny_models(pair, tmp_path):
-    small = ["--images", "2", "--tokens", "2", "--most", "2", "--times", "1", "--steps", "1"]
+    small = ["--images", "2", "--tokens", "3", "--most", "2", "--times", "1", "--steps", "1"]
     ran = subprocess.run(
         [sys.executable, SCRIPT, "--tiny", "--pair", pair, "--folder", tmp_path, *small],
         check=True,
@@ -26,6 +26,12 @@ def test_it_runs_with_tiny_models(pair, tmp_path):
     )
     assert found["round_over_floor"] == found["round_seconds"] / found["floor_seconds"] > 0
     assert found["critic_start"]["ratio"] > 0
+    for batch in (1, 4, 8):
+        rates = found["decoding"][f"at_{batch}"]
+        gained = rates["graph_tokens_per_second"] / rates["eager_tokens_per_second"]
+        assert rates["ratio"] == pytest.approx(gained)
+        assert rates["step_over_floor"]
+    assert ran.stderr.count("decoding_at_") == 3
     assert found["overlap"]["fits"]
     assert found["overlap"]["ratio"] > 0
     assert [len(curve["points"]) for curve in found["curves"].values()] == [2, 2]

@@ -26,9 +26,12 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """Models, or a cluster, are being made ready. what: the name of what is loaded."""
+    """Models, or a cluster, are being made ready.
 
-    what: str
+    what: the name of what is loaded; empty: nothing any more.
+    """
+
+    what: str = ""
 
 
 @dataclass(frozen=True, slots=True)

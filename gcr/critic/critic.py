@@ -10,6 +10,7 @@ makes scores of that.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from gcr.core import history, ranking
@@ -340,7 +341,8 @@ class VisionLanguageCritic:
 
     def _read(self, chats: list[list[Message]], decoding: Decoding) -> list[Critique]:
         soft = self.score == "soft"
-        replies = self.speaker.replies(chats, replace(decoding, numbers=soft))
+        complete = partial(reply.is_complete, rubric=self.rubric)
+        replies = self.speaker.replies(chats, replace(decoding, numbers=soft, complete=complete))
         critiques = []
         for r in replies:
             critique = reply.read(r.text, self.rubric, cut_off=r.cut_off)

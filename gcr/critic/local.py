@@ -14,10 +14,11 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gcr.critic import thoughts
+from gcr.critic.graphs import CudaGraphs, Graphs
 from gcr.critic.prefix_cache import PrefixCache
 from gcr.critic.speaker import NUMBER, SPACES, Decoding, Number, Reply
 from gcr.critic.thoughts import OPENING
-from gcr.device.out_of_memory import Ladder
+from gcr.device.out_of_memory import Ladder, is_out_of_memory
 from gcr.device.stopwatch import Stopwatch
 from gcr.device.threads import at_most
 from gcr.device.weights import Weights
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import torch
 
     from gcr.core.records import Progress
+    from gcr.critic.graphs import Capture
     from gcr.critic.rubric import Message
     from gcr.device.memory import SharedDevice
 
@@ -39,6 +41,10 @@ Result = TypeVar("Result")
 YES = ("yes", "Yes", "YES", " yes", " Yes", " YES")
 NO = ("no", "No", "NO", " no", " No", " NO")
 _OPENED = re.compile(rf"(?:{OPENING.pattern})\s*\Z", OPENING.flags)
+LINE_BREAKS = ("\n", "\u010a", "<0x0A>")  # how vocabularies spell the end of a line
+TYPICAL_TOKENS = 400
+"""Of a reply to a rubric of ours, until there is one: what progress counts to, and what a captured
+cache has room for at first."""
 _SAMPLING = threading.Lock()
 """Held while one reply is sampled: all threads share torch's random numbers."""
 
@@ -48,6 +54,7 @@ class LocalSpeaker:
 
     batch: chats answered at once, at most. threads: of torch on a CPU; None: as torch takes.
     template: what the chat template is told beside the chat; words that it does not know are not.
+    capture: how decode steps are captured; None: as CUDA graphs on a GPU, elsewhere not at all.
 
     inside: measures the seconds spent in the model. written: tokens of all replies so far.
     weights: the model's, as the device moves them. ladder: how many chats go at once, which
@@ -66,6 +73,7 @@ class LocalSpeaker:
         threads: int | None = None,
         template: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
+        capture: Capture | None = None,
     ) -> None:
         self._threads = threads
         self._template = template or {}
@@ -74,9 +82,13 @@ class LocalSpeaker:
         self.progress = progress
         self._device = device
         self._tokens_done = self._tokens_total = 0
+        self._expected = TYPICAL_TOKENS  # from then on, what the last replies took
         self.inside = Stopwatch()
         self.written = 0
-        self.weights = Weights([model])
+        if capture is None and device.limited:
+            capture = CudaGraphs(device.name)
+        self._graphs = Graphs(model, capture)
+        self.weights = Weights([model], moving=self._graphs.drop)
         self._prefix = PrefixCache(model)
         # Without a reference to the speaker: a cycle would keep its memory until it is collected.
         relieve = partial(device.tighten, self.weights)
@@ -93,13 +105,13 @@ class LocalSpeaker:
 
     def replies(self, chats: Sequence[list[Message]], decoding: Decoding) -> list[Reply]:
         """A reply to each chat, in order."""
-        self._tokens_total += decoding.max_new_tokens * len(chats)
+        expected = min(self._expected, decoding.max_new_tokens)
+        self._tokens_total += expected * len(chats)
 
         def work(batch: Sequence[list[Message]]) -> list[Reply]:
             start = self._tokens_done
-            replies = self._run(partial(self._speak, list(batch), decoding))
-            # Most replies end long before the limit.
-            self._tokens_done = start + decoding.max_new_tokens * len(batch)
+            replies = self._run(partial(self._speak, list(batch), decoding, expected))
+            self._tokens_done = start + expected * len(batch)
             if self.progress is not None:
                 self.progress("judge", self._tokens_done, self._tokens_total)
             return replies
@@ -123,26 +135,56 @@ class LocalSpeaker:
         with at_most(self._threads):
             return self._device.run(self.weights, work)
 
-    def _speak(self, chats: list[list[Message]], decoding: Decoding) -> list[Reply]:
-        """The replies to one batch."""
+    def _speak(self, chats: list[list[Message]], decoding: Decoding, expected: int) -> list[Reply]:
+        """The replies to one batch. expected: tokens of each, about."""
+        graphed = self._graphs.serve(len(chats))
+        try:
+            return self._written(chats, decoding, expected)
+        except RuntimeError as error:
+            if not (graphed and is_out_of_memory(error)):
+                raise
+        import torch
+
+        self._graphs.avoid(len(chats))
+        torch.cuda.empty_cache()
+        return self._written(chats, decoding, expected)
+
+    def _written(
+        self, chats: list[list[Message]], decoding: Decoding, expected: int
+    ) -> list[Reply]:
+        """As `_speak`, which knows what to do where memory runs out."""
         import torch
 
         inputs = self._begun(self._inputs(chats), decoding.prefill)
+        prompts, tokenizer = inputs["input_ids"], self.processor.tokenizer
         start = self._tokens_done
-        step = 0
-        seen: list[torch.Tensor] = []
+        columns = torch.tensor(list(self._numbers), device=prompts.device)
+        seen: list[torch.Tensor] = []  # on the device: the host is not to wait at every token
+        # A thought that the chat template opens is part of the reply, so that nothing in it counts.
+        opened = [decoding.prefill or self._opened(row) for row in prompts]
+        ended: dict[int, int] = {}  # rows whose reply is complete, and its tokens
 
         def watch(tokens: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
-            """Called after each new token of the batch; stops nothing."""
-            nonlocal step
-            step += 1
+            """Called after each new token of the batch; ends rows whose reply is complete."""
+            step = tokens.shape[1] - prompts.shape[1]
             if self.progress is not None:
-                self.progress("judge", start + step * len(chats), self._tokens_total)
-            return torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+                done = start + min(step, expected) * len(chats)
+                self.progress("judge", done, self._tokens_total)
+            if (complete := decoding.complete) is not None:
+                new = tokens[:, -step:]
+                for row, token in enumerate(new[:, -1].tolist()):
+                    if token in self._line_breaks and row not in ended:
+                        text = tokenizer.decode(new[row], skip_special_tokens=True)
+                        if complete(opened[row] + text):
+                            ended[row] = step
+            stopped = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+            if ended:
+                stopped[list(ended)] = True
+            return stopped
 
         def keep(_: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
             """Called before each new token; changes nothing."""
-            seen.append(logits[:, list(self._numbers)].float().softmax(-1).cpu())
+            seen.append(logits[:, columns].float().softmax(-1))
             return logits
 
         temperature = decoding.temperature
@@ -151,18 +193,19 @@ class LocalSpeaker:
             limits = {"top_p": decoding.top_p, "top_k": decoding.top_k}
             given = {name: limit for name, limit in limits.items() if limit is not None}
             sampling = {"do_sample": True, "temperature": temperature, **given}
-        with torch.inference_mode(), self._seeded(decoding), self.inside:
+        graphs = self._graphs.decoding(len(chats), prompts.shape[1], expected)
+        with torch.inference_mode(), self._seeded(decoding), self.inside, graphs as cache:
             tokens = self.model.generate(
-                **self._prefix.spared(inputs),
+                **self._prefix.spared(inputs, cache),
                 **sampling,
                 max_new_tokens=decoding.max_new_tokens,
                 stopping_criteria=[watch],
                 logits_processor=[keep] if decoding.numbers else [],
             )
-        # A thought that the chat template opens is part of the reply, so that nothing in it counts.
-        opened = [decoding.prefill or self._opened(row) for row in inputs["input_ids"]]
-        new = tokens[:, inputs["input_ids"].shape[1] :]
-        return self._decoded(new, decoding.max_new_tokens, seen, opened)
+        new = tokens[:, prompts.shape[1] :]
+        self._expected = new.shape[1]
+        seen = [chances.cpu() for chances in seen]
+        return self._decoded(new, decoding.max_new_tokens, seen, opened, ended)
 
     def _opened(self, row: torch.Tensor) -> str:
         """What opens a thought at the end of a prompt; empty where nothing does."""
@@ -188,20 +231,24 @@ class LocalSpeaker:
         limit: int,
         seen: Sequence[torch.Tensor] = (),
         opened: Sequence[str] = (),
+        ended: Mapping[int, int] | None = None,
     ) -> list[Reply]:
         """tokens: (batch, length) of the replies alone, padded at the end.
 
         seen: for each step the chances of the vocabulary's numbers, (batch, numbers). opened: what
-        stands before each reply.
+        stands before each reply. ended: rows that were complete, and their tokens.
         """
-        texts = self.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         ends = self.model.generation_config.eos_token_id
         ends = ends if isinstance(ends, list) else [ends]
-        self.written += int((tokens != self.processor.tokenizer.pad_token_id).sum())
+        pad = self.processor.tokenizer.pad_token_id
         full = tokens.shape[1] >= limit
         replies = []
-        for i, (text, row) in enumerate(zip(texts, tokens.tolist(), strict=True)):
-            cut_off = full and not any(end in row for end in ends)
+        for i, written in enumerate(tokens.tolist()):
+            length = (ended or {}).get(i)
+            row = written[:length]
+            text = self.processor.tokenizer.decode(row, skip_special_tokens=True)
+            self.written += sum(token != pad for token in row)
+            cut_off = full and length is None and not any(end in row for end in ends)
             numbers = self._numbers_in(row, [step[i] for step in seen], text) if seen else ()
             before = opened[i] if opened else ""
             numbers = tuple(replace(number, at=number.at + len(before)) for number in numbers)
@@ -226,6 +273,12 @@ class LocalSpeaker:
                     at += 1
                 numbers.append(Number(at, chances))
         return tuple(numbers)
+
+    @cached_property
+    def _line_breaks(self) -> frozenset[int]:
+        """The tokens of the vocabulary that end a line."""
+        vocabulary = self.processor.tokenizer.get_vocab().items()
+        return frozenset(i for word, i in vocabulary if any(mark in word for mark in LINE_BREAKS))
 
     @cached_property
     def _numbers(self) -> dict[int, float]:
@@ -351,6 +404,7 @@ def _forget_sampling(model: Any, tokenizer: Any) -> None:
     end = end if end is not None else tokenizer.eos_token_id
     model.generation_config = GenerationConfig(
         do_sample=False,
+        disable_compile=True,  # what a static cache would begin
         bos_token_id=preferred.bos_token_id,
         eos_token_id=end,
         pad_token_id=tokenizer.pad_token_id,

@@ -27,15 +27,17 @@ class PrefixCache:
         # In the machine's memory: the GPU's is planned for the weights and the work.
         self._layers: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def spared(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    def spared(self, inputs: Mapping[str, torch.Tensor], cache: Any = None) -> dict[str, Any]:
         """The inputs of `generate` for a batch padded on the left, with the opening read already.
 
         The padding moves behind the opening, which every row then has in the same place. As they
         are, where the rows show no image, or differ before their first one.
+        cache: an empty one to decode with; None: as `generate` makes it.
         """
         opening = self._opening(inputs) if self._serves else []
+        given = {} if cache is None else {"past_key_values": cache}
         if not opening:
-            return dict(inputs)
+            return {**inputs, **given}
         from transformers import DynamicCache
 
         ids = inputs["input_ids"]
@@ -45,7 +47,12 @@ class PrefixCache:
             [half.to(ids.device).expand(len(ids), -1, -1, -1) for half in layer]
             for layer in self._layers
         )
-        return {**_moved(inputs, len(opening)), "past_key_values": DynamicCache(layers)}
+        if cache is None:
+            cache = DynamicCache(layers)
+        else:
+            for place, (keys, values) in zip(cache.layers, layers, strict=True):
+                place.update(keys, values)
+        return {**_moved(inputs, len(opening)), "past_key_values": cache}
 
     def _opening(self, inputs: Mapping[str, torch.Tensor]) -> list[int]:
         """The tokens before the first image, if they are the same in every row."""

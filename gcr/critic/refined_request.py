@@ -39,6 +39,12 @@ def extract(text: str) -> str | None:
     return text
 
 
+def is_closed(text: str) -> bool:
+    """Whether it ends with an empty line, and `extract` takes no paragraph that follows it."""
+    ends = re.search(r"\n[^\S\n]*\n\s*\Z", text) is not None
+    return ends and extract(f"{text}A paragraph of a request.") == extract(text)
+
+
 def _printable(text: str) -> str:
     """The text without escape sequences, changes of direction and other control characters."""
     return "".join(

@@ -182,6 +182,18 @@ def write(critique: Critique, rubric: Rubric, analysis: str = "") -> str:
     return text
 
 
+def is_complete(text: str, rubric: Rubric) -> bool:
+    """Whether `read` would take nothing of what could follow: the refined request, which is last in
+    the form, has come to its end.
+    """
+    sections = cut(text, rubric)
+    refined = next((s for s in sections if s.kind == "refined" and not s.empty), None)
+    if refined is None:
+        return False
+    written = "\n".join(line for line, _ in refined.lines)
+    return refined is not sections[-1] or refined_request.is_closed(written)
+
+
 def _sections(text: str, rubric: Rubric, *, cut_off: bool) -> list[Section]:
     """The sections, without what the end cut in two where half of it could pass for the whole."""
     sections = cut(text, rubric)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from PIL.Image import Image
 
@@ -57,6 +57,8 @@ class Decoding:
     numbers: whether to report the chances of numbers, too.
     top_p, top_k: of sampling; None: as transformers or the server takes them.
     prefill: what the reply begins with.
+    complete: whether a reply up to the end of a line says all that will be read of it, so that
+        nothing more has to be written; None: a reply ends where the model ends it.
     """
 
     max_new_tokens: int
@@ -66,6 +68,7 @@ class Decoding:
     top_p: float | None = None
     top_k: int | None = None
     prefill: str = ""
+    complete: Callable[[str], bool] | None = None
 
 
 class Speaker(Protocol):

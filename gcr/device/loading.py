@@ -12,10 +12,11 @@ import sys
 import threading
 from collections import Counter
 from contextlib import contextmanager
-from importlib import import_module
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gcr.core.background import in_background
+from gcr.device.libraries import import_lightly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,4 +113,4 @@ def imported(*names: str) -> None:
     """
     missing = [name for name in names if name not in sys.modules]
     if missing:
-        in_background(lambda: [import_module(name) for name in missing])()
+        in_background(partial(import_lightly, missing))()

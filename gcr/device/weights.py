@@ -60,10 +60,14 @@ class Part:
 
 
 class Weights:
-    """The modules of one model, each a part of it."""
+    """The modules of one model, each a part of it.
 
-    def __init__(self, modules: Iterable[Any]) -> None:
+    moving: called before they move, by whoever knows where they are.
+    """
+
+    def __init__(self, modules: Iterable[Any], moving: Callable[[], None] = lambda: None) -> None:
         self._parts = [Part(module) for module in modules]
+        self._moving = moving
         self._bytes: list[int] | None = None
         self._hooked = False
         weakref.finalize(self, _unhook_all, [part.module for part in self._parts]).atexit = False
@@ -85,12 +89,14 @@ class Weights:
 
     def bring(self, device: str) -> None:
         """Bring all parts to a device."""
+        self._moving()
         self._unhook()
         for part in self._parts:
             part.bring(device)
 
     def release(self) -> None:
         """Take all parts off the device."""
+        self._moving()
         self._unhook()
         for part in self._parts:
             part.release()
@@ -116,6 +122,11 @@ class Weights:
         if self._bytes is None:
             self._bytes = [part.bytes() for part in self._parts]
         return self._bytes
+
+
+def addresses(module: Any) -> list[int]:
+    """Where the tensors of a module are."""
+    return [tensor.data_ptr() for tensor, _ in _tensors(module)]
 
 
 def _unhook_all(modules: Iterable[Any]) -> None:

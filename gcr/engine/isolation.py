@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from PIL.Image import Image
 
@@ -22,10 +22,18 @@ if TYPE_CHECKING:
 class Isolated:
     """A strategy and a generator in one: when it draws it knows which images are whose."""
 
-    def __init__(self, strategy: Strategy, generator: Generator, rule: StopRule) -> None:
+    def __init__(
+        self,
+        strategy: Strategy,
+        generator: Generator,
+        rule: StopRule,
+        drawn: Callable[[Sequence[Image]], None] = lambda _: None,
+    ) -> None:
+        """drawn: called with the images of a run as soon as there are any."""
         self._strategy = strategy
         self._generator = generator
         self._rule = rule
+        self._drawn = drawn
         self._shares: list[int] = []  # images of each run, since the last drawing
 
     def propose(self, run: Run) -> tuple[Candidate, ...]:
@@ -49,11 +57,13 @@ class Isolated:
         drawings = []
         for share in shares:
             own = list(islice(wave, share))
-            drawings += self._generator.draw(
+            images = self._generator.draw(
                 [candidate for candidate, _, _ in own],
                 [start for _, start, _ in own],
                 [source for _, _, source in own],
             )
+            self._drawn([drawing.image for drawing in images])
+            drawings += images
         return drawings
 
     def obstacle(self, candidate: Candidate) -> str:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from gcr import pocket
 from gcr.core.events import Loading, Notice, Progress
-from gcr.hub import fetching
+from gcr.hub import checkpoints, fetching
 from gcr.settings import profiles
 from gcr.settings.address import is_address
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gcr.core.events import Consumer
     from gcr.core.records import Progress as Told
     from gcr.critic import rubric
@@ -37,7 +39,7 @@ def load_models(
     from gcr.device.memory import SharedDevice, default_device
     from gcr.drawing import generator
 
-    fetching.provide({settings.generator: True, settings.critic: False}, settings.profile)
+    _provide({settings.generator: True, settings.critic: False}, settings, emit)
     emit(Loading(settings.critic))
     pocket.check_size(settings.generator, settings.width, settings.height)
     generator.check(settings.generator, edit=edit)
@@ -71,10 +73,23 @@ def load_critic(
     """
     from gcr.device.memory import SharedDevice
 
-    fetching.provide({settings.critic: False}, settings.profile)
+    _provide({settings.critic: False}, settings, emit)
     emit(Loading(settings.critic))
     shared = SharedDevice(device, smaller=profiles.advice)
     return _critic(settings, questions, emit, shared)
+
+
+def _provide(models: Mapping[str, bool], settings: Settings, emit: Consumer) -> None:
+    """As `fetching.provide`, once it is seen that there can be such models, and the libraries are
+    imported, which takes longest of a small pair.
+    """
+    for model in models:
+        if not is_address(model):
+            checkpoints.locate(model)
+    emit(Loading("torch, transformers and diffusers"))
+    checkpoints.quiet_libraries()
+    emit(Loading())  # whoever is to agree to a download must be able to read what is asked
+    fetching.provide(models, settings.profile)
 
 
 def _critic(

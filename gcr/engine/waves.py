@@ -22,6 +22,7 @@ from gcr.core.strategies import BySeed
 from gcr.engine.isolation import Isolated
 from gcr.engine.settling import uncompared
 from gcr.errors import UnavailableError
+from gcr.storage import metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -165,7 +166,8 @@ class _Wave:
         over = [(f, reason) for f in folders if (reason := parts.rule.reason(f.run))]
         self._finish(over)
         strategy = _Revised(BySeed(parts.strategy))
-        isolated = Isolated(strategy, parts.generator, parts.rule)
+        ahead = metadata.Ahead()  # so that images are encoded while they are judged
+        isolated = Isolated(strategy, parts.generator, parts.rule, ahead.begin)
         stopped: list[tuple[RunFolder, StopReason]] = []
         for step in loop.refine(
             [folder.run for folder in folders],
@@ -179,7 +181,7 @@ class _Wave:
             pause=self._stop,
         ):
             folder = self.left[step.run.id]
-            folder.save(step.run, step.images)
+            folder.save(step.run, step.images, ahead.pixels)
             self._emit(RoundFinished(folder.run, ranking.best_scored(folder.run)))
             if step.run.stop is not None:
                 stopped.append((folder, step.run.stop))

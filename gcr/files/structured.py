@@ -10,17 +10,16 @@ any size. The one here makes the same nodes without recursion, and counts what a
 
 from __future__ import annotations
 
-import gc
 import io
 import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from gcr.core.collection import no_collection
 from gcr.files.atomic import reading
 
 if TYPE_CHECKING:
@@ -253,22 +252,10 @@ def compose_yaml(text: str) -> Any:
     import yaml
 
     try:
-        with _no_collection():
+        with no_collection():  # nodes, none of them garbage
             return _Composer().compose(text)
     except yaml.YAMLError as error:
         raise _malformed(error, text.count("\n") + 1) from error
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """No garbage collection: with so many nodes it would take four times as long as the rest."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _malformed(error: yaml.YAMLError, lines: int) -> MalformedError:

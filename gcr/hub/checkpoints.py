@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gcr.device.libraries import MODELS
 from gcr.device.loading import imported, loading
 from gcr.device.out_of_memory import is_out_of_memory
 from gcr.device.threads import unless_chosen
@@ -261,7 +262,7 @@ def quiet_libraries() -> None:
     # It logs that it is offline, and each retry; gcr reports the outcome once.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     with loading():  # two threads that import them at once get halves of modules
-        imported("torch", "transformers.utils.logging", "diffusers.utils.logging")
+        imported(*MODELS, "transformers.utils.logging", "diffusers.utils.logging")
         from diffusers.utils import logging as diffusers_logging
         from transformers import dynamic_module_utils
         from transformers.utils import logging as transformers_logging

@@ -51,7 +51,7 @@ from gcr.settings.recorded import UNRECORDED, lasting
 from gcr.storage import metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from PIL.Image import Image
     from pydantic import TypeAdapter
@@ -160,11 +160,19 @@ class RunFolder:
                 "go on with those it was begun with, or start a new run",
             )
 
-    def save(self, run: Run, images: Sequence[Image]) -> Run:
-        """Put the run's last round on disk; returns the run with the sha256 of its images."""
+    def save(
+        self,
+        run: Run,
+        images: Sequence[Image],
+        pixels: Callable[[Image], bytes] = metadata.pixels,
+    ) -> Run:
+        """Put the run's last round on disk; returns the run with the sha256 of its images.
+
+        pixels: gives an image as PNG, without texts.
+        """
         finished, run = run.rounds[-1], run.listed()
         attempts = tuple(
-            self._save_image(run, finished.index, attempt, image)
+            self._save_image(run, finished.index, attempt, image.size, pixels(image))
             for attempt, image in zip(finished.attempts, images, strict=True)
         )
         saved = replace(finished, attempts=attempts)
@@ -200,8 +208,10 @@ class RunFolder:
             write(self.path / "best.png", read(self.path / best.image))
         self._write_run(best)
 
-    def _save_image(self, run: Run, index: int, attempt: Attempt, image: Image) -> Attempt:
-        content = metadata.png(image, metadata.texts(run, index, attempt, image.size))
+    def _save_image(
+        self, run: Run, index: int, attempt: Attempt, size: tuple[int, int], png: bytes
+    ) -> Attempt:
+        content = metadata.with_texts(png, metadata.texts(run, index, attempt, size))
         write(self.path / attempt.image, content)
         return replace(attempt, sha256=hashlib.sha256(content).hexdigest())
 

@@ -66,7 +66,12 @@ class BatchTerminal:
 
     def loading(self, what: str) -> None:
         self._lines.open()
-        self._lines.show("loading", f"loading {plain(what)}", 0, None)
+        if not what:
+            self._lines.hide("loading")
+        elif self.console.is_terminal:
+            self._lines.show("loading", f"loading {plain(what)}", 0, None)
+        else:
+            self.say(f"loading {what}")
 
     def begin(self, total: int, done: int) -> None:
         self._lines.open()

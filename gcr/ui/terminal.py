@@ -91,7 +91,10 @@ class Terminal:
 
     def loading(self, what: str) -> None:
         self._lines.clear()
-        self._lines.show("loading", f"loading {plain(what)}", 0, None)
+        if what and self.console.is_terminal:
+            self._lines.show("loading", f"loading {plain(what)}", 0, None)
+        elif what:
+            self.say(f"loading {what}")
 
     def begin(self, run: Run, folder: Path | None = None) -> None:
         """Show a run that begins. folder: where its page follows along; None: it is over."""

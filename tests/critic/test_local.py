@@ -212,6 +212,44 @@ def test_progress_counts_tokens_of_all_batches(critics):
     assert told[-1] == ("judge", 36, 36)  # asked twice: random weights say nothing readable
 
 
+def test_a_complete_reply_ends_and_the_others_go_on(critics):
+    critic = critics("llava")
+    speaker = critic.speaker
+    speaker.model.generation_config.eos_token_id = None
+    speaker.model.generation_config.suppress_tokens = speaker.processor.tokenizer.all_special_ids
+    speaker._line_breaks = frozenset(range(speaker.model.config.text_config.vocab_size))
+    chats = critic._chats([CIRCLE, Request("is there blue")], [RED, BLUE], [None, None])
+    whole = speaker.replies(chats, Decoding(6))
+    start = whole[0].text[: len(whole[0].text) // 2]
+    shown = []
+
+    def complete(text):
+        shown.append(text)
+        return whole[0].text.startswith(text.strip()) and len(text.strip()) >= len(start)
+
+    before = speaker.written
+    first, second = speaker.replies(chats, Decoding(6, complete=complete))
+    assert whole[0].text.startswith(first.text)
+    assert len(start) <= len(first.text) < len(whole[0].text)
+    assert (first.cut_off, second) == (False, whole[1])
+    assert speaker.written - before < 12
+    assert shown[-1].strip() == whole[1].text  # the other was looked at until the limit
+
+
+def test_progress_counts_to_the_length_of_replies_so_far(critics):
+    told = []
+    critic = critics("llava")
+    critic.speaker.model.generation_config.eos_token_id = None
+    critic.speaker.progress = lambda *step: told.append(step)
+    chat = with_images(SHORT.messages(CIRCLE), [RED])
+    critic.speaker.replies([chat], Decoding(3))
+    critic.speaker.begin()
+    told.clear()
+    critic.speaker.replies([chat], Decoding(6))
+    assert [done for _, done, _ in told] == [1, 2, 3, 3, 3, 3, 3]
+    assert {total for *_, total in told} == {3}
+
+
 def test_sampling_is_the_same_each_time_and_greedy_is_the_default(critics):
     critic = critics("qwen3_vl")
     chat = with_images(SHORT.messages(CIRCLE), [RED])

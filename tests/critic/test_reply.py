@@ -15,7 +15,7 @@ from gcr.core.guards import complaint
 from gcr.core.plaintext import plain
 from gcr.core.records import AspectScore, Critique, Request
 from gcr.critic import checklist, pairwise
-from gcr.critic.reply import read, read_wording, write
+from gcr.critic.reply import is_complete, read, read_wording, write
 from gcr.critic.scoring import overall
 
 if TYPE_CHECKING:
@@ -373,3 +373,54 @@ def test_what_cannot_be_read_back_is_not_written(wrong: dict[str, object]) -> No
     critique = replace(read(REPLY, RUBRIC), **wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=f"cannot say this {next(iter(wrong))}"):
         write(critique, RUBRIC)
+
+
+BEFORE = REPLY[: REPLY.index("A red cat sitting")]
+
+
+@pytest.mark.parametrize(
+    "refined",
+    [
+        "None\n\n",
+        '"A red cat"\n\n',
+        "**A red cat**\n \n",
+        "A red cat\n---\n",
+        "A red cat\n## Note\n",
+        "```\nA red cat\n```\n",
+        "A red cat\n\nThis wording names the mat.\n\n",
+        "<prompt>A red cat</prompt>\n\n",
+        "I'm sorry, but I can't help with that.\n\n",
+    ],
+)
+def test_nothing_is_read_of_what_follows_a_complete_reply(refined: str) -> None:
+    text = BEFORE + refined
+    assert is_complete(text, RUBRIC)
+    for more in (
+        "A blue dog.\n",
+        "Note: x\n\nA dog",
+        '"A dog"\n',
+        "# Summary: other\n",
+        "```\nA dog",
+    ):
+        assert replace(read(text + more, RUBRIC), raw="") == replace(read(text, RUBRIC), raw="")
+
+
+@pytest.mark.parametrize(
+    "refined",
+    [
+        "",
+        "\n\n",
+        "A red cat\n",
+        "A red cat\n\n",
+        "```\nA red cat\n\n",
+        "Here is the request:\n\n",
+        '"HELLO" above "WORLD"\n\n',
+    ],
+)
+def test_a_request_that_may_go_on_is_not_complete(refined: str) -> None:
+    assert not is_complete(BEFORE + refined, RUBRIC)
+
+
+def test_a_draft_in_a_thought_is_no_complete_reply() -> None:
+    assert not is_complete(f"<think>\n{BEFORE}None\n\n", RUBRIC)
+    assert is_complete(f"<think>\n{BEFORE}None\n\n</think>\n{BEFORE}None\n\n", RUBRIC)

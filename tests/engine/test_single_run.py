@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pytest
 from fakes import FakeCritic, FakeGenerator, Recorder, in_words, seed_of
@@ -50,6 +51,28 @@ def tool(monkeypatch, tmp_path):
 
 def files(folder):
     return {path.name: path.read_bytes() for path in folder.glob("*.png")}
+
+
+def test_images_are_encoded_while_they_are_judged(tool, monkeypatch):
+    encoded = []
+    ready = Event()
+    pixels, judge = metadata.pixels, tool.critic.judge
+
+    def encode(image):
+        encoded.append(seed_of(image))
+        ready.set()
+        return pixels(image)
+
+    def wait(*arguments):
+        assert ready.wait(10)
+        ready.clear()
+        return judge(*arguments)
+
+    monkeypatch.setattr(metadata, "pixels", encode)
+    monkeypatch.setattr(tool.critic, "judge", wait)
+    outcome = tool(rounds=2)
+    assert encoded == [attempt.candidate.seed for attempt in outcome.run.attempts]  # each once
+    assert {a.image for a in outcome.run.attempts} < files(outcome.folder).keys()
 
 
 def test_a_run_is_saved_as_it_goes(tool):

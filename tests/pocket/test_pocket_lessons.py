@@ -59,6 +59,7 @@ def speaker() -> SimpleNamespace:
         processor=image_processor(pocket.WEIGHTS / "critic"),
         model=SimpleNamespace(dtype=torch.float32),
         _device=SimpleNamespace(name="cpu"),
+        _template={},
     )
 
 

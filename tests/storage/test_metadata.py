@@ -1,9 +1,11 @@
+import io
 import json
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from gcr.core.records import AspectScore, Attempt, Candidate, Critique, Request, Round, Run
 from gcr.drawing import pipelines
@@ -24,6 +26,25 @@ def written(tmp_path, run, attempt):
     path = tmp_path / "image.png"
     path.write_bytes(metadata.png(image, metadata.texts(run, 1, attempt, image.size)))
     return metadata.read(path)
+
+
+def test_texts_stand_where_pillow_puts_them():
+    image = Image.effect_noise((64, 32), 80).convert("RGB")
+    texts = {"parameters": "a circle", "gcr": '{"prompt": "круг 圆"}'}
+    info = PngInfo()
+    for key, text in texts.items():
+        info.add_text(key, text)
+    file = io.BytesIO()
+    image.save(file, "PNG", pnginfo=info, compress_level=metadata.COMPRESSION)
+    assert metadata.png(image, texts) == file.getvalue()
+
+
+def test_images_encoded_ahead_are_the_same():
+    images = [Image.effect_noise((64, 32), spread).convert("RGB") for spread in (20, 40, 60)]
+    ahead = metadata.Ahead()
+    ahead.begin(images[:2])
+    assert [ahead.pixels(image) for image in images] == [metadata.pixels(i) for i in images]
+    assert not ahead._encoded
 
 
 def test_parameters_have_the_form_that_others_read(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from gcr.core.events import RoundFinished, RunFinished, RunStarted
+from gcr.core.events import Loading, RoundFinished, RunFinished, RunStarted
 from gcr.core.plaintext import plain
 from gcr.core.records import (
     AspectScore,
@@ -23,6 +23,7 @@ from gcr.core.records import (
     StopReason,
     Wording,
 )
+from gcr.ui.batch_terminal import BatchTerminal
 from gcr.ui.terminal import STOPPED, Terminal, failure
 
 ASPECTS = (AspectScore("Text Faithfulness", 2.5), AspectScore("Text Rendering", None))
@@ -55,6 +56,15 @@ def test_a_round_shows_what_is_left_of_the_budgets():
     assert "judged in 1.0 s · 59 s left · 1 image left" in text
     spent = replace(run, settings={"max_seconds": 1.0, "max_images": None})
     assert "judged in 1.0 s · 0 s left\n" in shown(lambda view: view.round(spent, None))
+
+
+@pytest.mark.parametrize("view", [Terminal, BatchTerminal])
+def test_a_pipe_is_told_what_is_loaded_as_well(view):
+    file = io.StringIO()
+    console = Console(file=file, highlight=False)
+    for event in (Loading("a/model"), Loading()):
+        view(console=console)(event)
+    assert file.getvalue() == "loading a/model\n"
 
 
 def failing(chance):
@@ -211,7 +221,7 @@ def test_without_a_terminal_there_are_whole_lines_and_no_bars():
 
     text = shown(tell)
     assert long.strip() in text
-    assert "loading" not in text
+    assert text.startswith("loading a model\n\nround 0")
 
 
 def test_a_terminal_shows_what_is_going_on():
