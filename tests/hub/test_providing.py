@@ -188,7 +188,8 @@ def test_a_hub_out_of_reach_is_one_line_that_names_what_to_pull(hub, monkeypatch
     code = main()
     printed = capsys.readouterr()
     assert (code, printed.out) == (1, "")
-    first, second = printed.err.splitlines()
+    loading, first, second = printed.err.splitlines()
+    assert loading == "loading torch, transformers and diffusers"
     assert first.startswith("error: the hub cannot be reached for us/pipeline")
     assert second.endswith("then: gcr pull mine")
 
