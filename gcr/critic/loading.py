@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +12,7 @@ from gcr.device.out_of_memory import is_out_of_memory
 from gcr.errors import ModelError
 from gcr.hub import checkpoints, templates
 from gcr.hub.checkpoints import named_errors
+from gcr.hub.processors import torchvision_imports, videoless
 
 if TYPE_CHECKING:
     from gcr.device.memory import SharedDevice
@@ -145,15 +144,6 @@ def image_processor(folder: Path) -> Any:
     return processor
 
 
-def torchvision_imports() -> bool:
-    try:
-        import_module("torchvision")
-    except (ImportError, RuntimeError):
-        # RuntimeError: one that was built for another version of torch.
-        return False
-    return True
-
-
 def _whole_processor(folder: Path) -> Any:
     from transformers import AutoProcessor
 
@@ -161,25 +151,12 @@ def _whole_processor(folder: Path) -> Any:
 
 
 def _videoless_processor(folder: Path) -> Any:
-    from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
+    from transformers import AutoConfig
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        whole = PROCESSOR_MAPPING[type(config)]
-        halves = [name for name in whole.get_attributes() if name != "video_processor"]
-        image_only = type(
-            whole.__name__, (whole,), {"get_attributes": classmethod(lambda _: halves)}
-        )
-        settings, _ = image_only.get_processor_dict(folder)  # type: ignore[attr-defined]
-        takes = inspect.signature(whole.__init__).parameters
-        return image_only(
-            tokenizer=AutoTokenizer.from_pretrained(folder, trust_remote_code=False),
-            image_processor=AutoImageProcessor.from_pretrained(
-                folder, backend="pil", trust_remote_code=False
-            ),
-            **{k: v for k, v in settings.items() if k in takes and k not in whole.get_attributes()},
-        )
+        return videoless(folder, PROCESSOR_MAPPING[type(config)])
     except (ImportError, KeyError, TypeError) as error:
         raise ModelError(
             f"the processor of {folder} needs torchvision", "pip install torchvision"

@@ -15,13 +15,13 @@ from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from gcr.critic import endpoint, loading
+from gcr.critic import endpoint
 from gcr.device import card
 from gcr.device.memory import SharedDevice
 from gcr.engine.machine import ThisMachine
 from gcr.errors import GcrError, UsageError
 from gcr.files import folders
-from gcr.hub import fetching, offline
+from gcr.hub import fetching, offline, processors
 from gcr.hub.checkpoints import first_line, quiet_libraries
 from gcr.hub.fetching import gigabytes
 from gcr.settings import address, profiles
@@ -196,7 +196,7 @@ def product_error(device: str) -> float:
 
 
 def _torchvision() -> Iterator[Finding]:
-    if loading.torchvision_imports():
+    if processors.torchvision_imports():
         yield Finding("torchvision", "ok", version("torchvision"))
     else:
         text = "does not import; only a few models need it, such as Qwen-Image-Edit"

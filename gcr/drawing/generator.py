@@ -23,11 +23,12 @@ from gcr.drawing import acceleration, editing, image_to_image, noise, pipelines
 from gcr.drawing.pipelines import Sampling
 from gcr.drawing.pixels import drawing
 from gcr.errors import ModelError, UsageError
-from gcr.hub import checkpoints
+from gcr.hub import checkpoints, processors, templates
 from gcr.hub.vetting import PIPELINE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from PIL.Image import Image
 
@@ -88,8 +89,34 @@ def load(
                 dtype=device.dtype(sampling.dtype),
                 use_safetensors=True,
                 trust_remote_code=False,
+                **_processors(folder, model),
             )
         return DiffusersGenerator(pipeline, sampling, device, progress, edit=edit, threads=threads)
+
+
+def _processors(folder: Path, model: str) -> dict[str, Any]:
+    """The parts of a pipeline that read text and images, without their half for videos where that
+    cannot be had. Their chat templates are kept within bounds from the start: some pipelines run
+    them while they are made.
+    """
+    import transformers
+    from diffusers import DiffusionPipeline
+
+    parts = {}
+    for part, kind in DiffusionPipeline.load_config(folder).items():
+        name = kind[1] if isinstance(kind, list) and kind[0] == "transformers" else ""
+        processor_class: Any = getattr(transformers, str(name), None)
+        if not issubclass(processor_class or object, transformers.ProcessorMixin):
+            continue
+        if processors.takes_videos(processor_class) and not processors.torchvision_imports():
+            processor = processors.videoless(folder / part, processor_class)
+        else:
+            processor = processor_class.from_pretrained(folder / part, trust_remote_code=False)
+        if processor.chat_template:
+            templates.check(processor.chat_template, model)
+        processor.apply_chat_template = templates.bounded()(processor.apply_chat_template)
+        parts[part] = processor
+    return parts
 
 
 def check(model: str, *, edit: bool = False) -> str:
@@ -159,6 +186,7 @@ class DiffusersGenerator:
         pipeline.progress_bar = self._steps.bar
         acceleration.encode_once(pipeline)
         self._reuses = sampling.step_cache and acceleration.reuse_steps(pipeline)
+        self._singly = noise.sample_tokens_from_seeds(pipeline) or self._reuses
         if sampling.compile:
             acceleration.compile_blocks(pipeline)
         device.join(self.weights)
@@ -171,7 +199,7 @@ class DiffusersGenerator:
     @property
     def heeds_negative(self) -> bool:
         """Whether a negative prompt has an effect, which it has not without guidance."""
-        return self.takes_negative and not pipelines.is_unguided(self._parameters, self._arguments)
+        return self.takes_negative and not pipelines.is_unguided(self._pipeline, self._arguments)
 
     def draw(
         self,
@@ -208,7 +236,7 @@ class DiffusersGenerator:
         # An image could depend on what else is in a mixed batch.
         for _, group in itertools.groupby(inputs, key=_likeness):
             alike = list(group)
-            most = 1 if self._reuses else self._editor.most(alike[0].source, len(alike))
+            most = 1 if self._singly else self._editor.most(alike[0].source, len(alike))
             is_single_step = self._arguments.get("num_inference_steps") == 1  # PixArt needs two
             hint = (
                 "take more steps"
@@ -299,7 +327,7 @@ class DiffusersGenerator:
     def _negative(self, batch: Sequence[Candidate]) -> dict[str, list[str]]:
         if any(candidate.negative for candidate in batch):
             return {"negative_prompt": [candidate.negative for candidate in batch]}
-        if pipelines.guidance_name(self._parameters) == "true_cfg_scale":
+        if pipelines.guidance_name(self._parameters) == "true_cfg_scale" and self.heeds_negative:
             # Only a negative prompt that is not empty switches this guidance on.
             return {"negative_prompt": [" "] * len(batch)}
         return {}

@@ -8,6 +8,7 @@ itself could. Latents are never stored: a run is resumed, and an image drawn aga
 from __future__ import annotations
 
 import inspect
+import weakref
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,54 @@ def seeded(seed: int) -> torch.Generator:
     import torch
 
     return torch.Generator().manual_seed(seed)
+
+
+def sample_tokens_from_seeds(pipeline: Any) -> bool:
+    """Have a pipeline that writes tokens before it draws sample them from the seed of its image.
+
+    GLM-Image seeds torch's global random state instead, which all threads share, and with the first
+    seed of a batch. Returns whether the pipeline is of this kind: then it must draw one image at a
+    time, as it tells its language model only that seed.
+    """
+    family = type(pipeline)
+    write = getattr(family, "generate_prior_tokens", None)
+    if write is None:
+        return False
+    reference = weakref.ref(pipeline)  # in a cycle the pipeline would keep its memory
+
+    def generate_prior_tokens(*args: Any, generator: Any = None, **kwargs: Any) -> Any:
+        with _sampling(generator):
+            return write(reference(), *args, **kwargs)
+
+    pipeline.generate_prior_tokens = generate_prior_tokens
+    return True
+
+
+def _sampling(generator: torch.Generator | None) -> AbstractContextManager[Any]:
+    """Inside this block, in this thread, torch samples from a seed, not from its global state."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    if generator is None:
+        return nullcontext()
+
+    class Sampling(TorchFunctionMode):
+        def __init__(self, seed: int) -> None:
+            super().__init__()
+            self.seed = seed
+            self.generator: torch.Generator | None = None  # made where the first sample is taken
+
+        def __torch_function__(
+            self, function: Any, _types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            kwargs = kwargs or {}
+            if function is torch.multinomial:
+                if self.generator is None:
+                    self.generator = torch.Generator(args[0].device).manual_seed(self.seed)
+                kwargs = {**kwargs, "generator": self.generator}
+            return function(*args, **kwargs)
+
+    return Sampling(generator.initial_seed())
 
 
 def obstacle(pipeline: Any) -> str:

@@ -1,6 +1,6 @@
 """What a pipeline of diffusers takes, as the signature of its `__call__` says.
 
-Nothing here depends on the name of a pipeline: new classes of diffusers are read the same way. An
+New classes of diffusers are read the same way: what depends on names is listed above the code. An
 argument that a pipeline does not take is an error before anything is drawn.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,7 +17,7 @@ from gcr.core.phrases import nearest
 from gcr.drawing import editing
 from gcr.errors import ModelError, UsageError
 from gcr.hub import templates
-from gcr.hub.vetting import needs_code
+from gcr.hub.vetting import modular, needs_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +27,26 @@ if TYPE_CHECKING:
 Parameters = Mapping[str, inspect.Parameter]
 
 CLIP_TOKENS = 77
+MOST_TOKENS = 1_000_000
+"""Beyond this a tokenizer has no limit: transformers then gives it a number of 30 digits."""
+
+NO_REWRITER: Mapping[str, object] = {
+    "enable_prompt_rewrite": False,  # LongCat-Image
+    "use_pe": False,  # ERNIE-Image
+    "complex_human_instruction": None,  # Sana
+}
+"""Arguments that switch a pipeline's own rewriter of prompts off. It would change what the critic
+wrote, after the critic's rewrite was checked and recorded."""
+
+OTHER_TEXTS = frozenset(
+    {
+        ("ErnieImagePipeline", "pe_tokenizer"),  # of its rewriter
+        ("LongCatImagePipeline", "text_processor"),  # of its rewriter
+        ("GlmImagePipeline", "tokenizer"),  # reads what the prompt quotes
+        ("HunyuanImagePipeline", "tokenizer_2"),  # reads what the prompt quotes
+    }
+)
+"""Tokenizers that do not read the prompt itself, by pipeline and part."""
 
 SAMPLERS = {
     "DDIMScheduler": "DDIM",
@@ -95,6 +115,7 @@ class Sampling:
             float32 in any case: half precision is slower there, where it works at all.
         compile: compile the denoiser's blocks.
         step_cache: skip steps in which little changes.
+        rewriter: let the pipeline rewrite prompts, where its family does so by itself.
     """
 
     width: int | None = None
@@ -106,6 +127,7 @@ class Sampling:
     dtype: str = "auto"
     compile: bool = False
     step_cache: bool = False
+    rewriter: bool = False
 
 
 def parameters_of(pipeline_class: Any) -> Parameters:
@@ -126,6 +148,8 @@ def check_kind(model: str, config: Mapping[str, object], *, edit: bool = False) 
     name = config.get("_class_name")
     if not isinstance(name, str):
         raise needs_code(model, "it names no pipeline of diffusers")
+    if name.endswith("ModularPipeline"):
+        raise modular(model, name)
     pipeline_class = getattr(diffusers, name, None)
     if pipeline_class is None:
         raise ModelError(
@@ -166,20 +190,39 @@ def modules(pipeline: Any) -> list[Any]:
 
 
 def guidance_name(parameters: Parameters) -> str:
-    """The argument that sets the guidance: Qwen-Image's `guidance_scale` does nothing."""
-    inert = "guidance_scale" in parameters and parameters["guidance_scale"].default is None
+    """The argument that sets the guidance: Qwen-Image's `guidance_scale` does nothing, and
+    Qwen-Image-2.1 has none.
+    """
+    scale = parameters.get("guidance_scale")
+    inert = scale is None or scale.default is None
     return "true_cfg_scale" if inert and "true_cfg_scale" in parameters else "guidance_scale"
 
 
-def is_unguided(parameters: Parameters, arguments: Mapping[str, object]) -> bool:
-    """Whether a scale of at most 1 switches guidance off, and negative prompts with it."""
-    name = "true_cfg_scale" if "true_cfg_scale" in parameters else "guidance_scale"
-    scale = arguments.get(name, parameters[name].default)
+def is_unguided(pipeline: Any, call: Mapping[str, object]) -> bool:
+    """Whether guidance is off in such a call of the pipeline, and negative prompts with it.
+
+    Most pipelines have a property that says so of the scales of a call: for some guidance begins
+    above 1, for Z-Image and Krea 2 above 0, and for distilled ones never. The others begin above 1.
+    """
+    parameters = parameters_of(type(pipeline))
+    scales = {
+        name: call.get(name, parameter.default)
+        for name, parameter in parameters.items()
+        if name.endswith(("guidance_scale", "cfg_scale"))
+    }
+    if "true_cfg_scale" not in scales and hasattr(type(pipeline), "do_classifier_free_guidance"):
+        with ExitStack() as stack:
+            for name, scale in scales.items():
+                stack.enter_context(replaced(pipeline, f"_{name}", scale))
+            return not pipeline.do_classifier_free_guidance
+    scale = scales.get("true_cfg_scale", scales.get("guidance_scale"))
     return isinstance(scale, int | float) and scale <= 1
 
 
 def arguments(pipeline: Any, sampling: Sampling, *, edit: bool = False) -> dict[str, object]:
     """The arguments of every call of the pipeline, but for the image to edit.
+
+    A pipeline's rewriter of prompts is switched off, unless the sampling says otherwise.
 
     Raises UsageError for what the pipeline does not take, and for a size it cannot draw.
     """
@@ -208,28 +251,38 @@ def arguments(pipeline: Any, sampling: Sampling, *, edit: bool = False) -> dict[
     if "max_area" in parameters and sampling.width and sampling.height:
         # Of width and height alone Kontext would only take the shape.
         call["max_area"] = sampling.width * sampling.height
-    return {**call, **sampling.call}
+    off = {name: value for name, value in NO_REWRITER.items() if name in parameters}
+    return {**({} if sampling.rewriter else off), **call, **sampling.call}
 
 
 def reading_limits(pipeline: Any, call: Mapping[str, object]) -> list[tuple[str, Any, int]]:
     """Every tokenizer that reads the prompt: its name in the pipeline, itself, and its token limit.
 
-    The limit is the tokenizer's own or the pipeline's `max_sequence_length`, whichever is less;
-    the latter does not reach a CLIP, whose 77 tokens are its architecture.
+    The limit is the tokenizer's own or the pipeline's `max_sequence_length`, whichever is less.
+    The latter does not reach a CLIP, whose 77 tokens are its architecture, nor a tokenizer inside
+    a processor, whose texts the pipelines do not cut.
     """
     from transformers import PreTrainedTokenizerBase
 
+    pipeline_name = type(pipeline).__name__
     parameter = parameters_of(type(pipeline)).get("max_sequence_length")
-    most = call.get("max_sequence_length", parameter.default if parameter else None)
+    default = parameter.default if parameter else getattr(pipeline, "tokenizer_max_length", None)
+    most = call.get("max_sequence_length", default)
     limits = []
     for name, part in pipeline.components.items():
-        if isinstance(part, PreTrainedTokenizerBase):
-            if template := getattr(part, "chat_template", None):
-                templates.check(template, type(pipeline).__name__)
-            limit = part.model_max_length
-            if isinstance(most, int) and limit > CLIP_TOKENS:
-                limit = min(limit, most)
-            limits.append((name, part, limit))
+        tokenizer = getattr(part, "tokenizer", part)
+        if not isinstance(tokenizer, PreTrainedTokenizerBase):
+            continue
+        for template in (getattr(part, "chat_template", None), tokenizer.chat_template):
+            if template:
+                templates.check(template, pipeline_name)
+        if (pipeline_name, name) in OTHER_TEXTS:
+            continue
+        limit = tokenizer.model_max_length
+        if isinstance(most, int) and limit > CLIP_TOKENS and tokenizer is part:
+            limit = min(limit, most)
+        if limit <= MOST_TOKENS:
+            limits.append((name, tokenizer, limit))
     return limits
 
 

@@ -25,16 +25,20 @@ CHANNELS = (1, 3)  # of an image; four would be latents or transparency
 
 
 def drawing(pixels: np.ndarray, batch: int = 1) -> Drawing:
-    """A drawing, marked where it is blank or not finite.
+    """A drawing, marked where it is blank or not finite. What is transparent is shown on white.
 
     Arguments:
-        pixels: (height, width, 3), float, 0-1; NaN where the pipeline computed nonsense.
+        pixels: (height, width, 3), or 4 with transparency (Qwen-Image-2.1), float, 0-1; NaN where
+            the pipeline computed nonsense.
         batch: images drawn in the same call.
     """
     import numpy as np
     from PIL import Image
 
     finite = bool(np.isfinite(pixels).all())
+    if pixels.shape[2] == 4:
+        alpha = pixels[..., 3:]
+        pixels = pixels[..., :3] * alpha + (1 - alpha)
     image = Image.fromarray((np.nan_to_num(pixels) * 255).round().clip(0, 255).astype("uint8"))
     if not finite:
         return Drawing(image, fault="non-finite", batch=batch)

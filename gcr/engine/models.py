@@ -56,6 +56,7 @@ def load_models(
         dtype=settings.dtype,
         compile=settings.compile,
         step_cache=settings.step_cache,
+        rewriter=settings.rewriter,
     )
     drawer = generator.load(settings.generator, sampling, device, _progress(emit), edit=edit)
     if settings.negative or negative:

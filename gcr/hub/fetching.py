@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gcr.device import card
 from gcr.errors import GcrError, ModelError, UsageError
 from gcr.hub import checkpoints, consent, offline
-from gcr.hub.vetting import PIPELINE
+from gcr.hub.vetting import MODULAR, PIPELINE, modular
 from gcr.settings import profiles
 from gcr.settings.address import is_address
 
@@ -201,7 +201,10 @@ def shipment_of(model: str) -> Shipment:
         info = HfApi().model_info(model)
         if info.gated:
             HfApi().auth_check(model)
-        is_pipeline = any(file.rfilename == PIPELINE for file in info.siblings or ())
+        names = {file.rfilename for file in info.siblings or ()}
+        is_pipeline = PIPELINE in names
+        if MODULAR in names and not is_pipeline:
+            raise modular(model)
         files = snapshot_download(
             model,
             allow_patterns=_parts(model) if is_pipeline else list(checkpoints.LOADED),

@@ -39,6 +39,7 @@ SAFE_HINT = "only safetensors are read: save it again in that format, or take an
 LINK_HINT = "copy the file itself into the folder"
 
 PIPELINE = "model_index.json"
+MODULAR = "modular_model_index.json"
 DAMAGED_HINT = "download it again"
 CODE_HINT = "take a checkpoint that transformers or diffusers have the code for"
 MOST_DEPTH = 64
@@ -93,6 +94,8 @@ class _Checkpoint:
     def check_pipeline(self) -> None:
         """Check the index of a pipeline and each part that it names."""
         files = self.files(self.folder)
+        if PIPELINE not in files and MODULAR in files:
+            raise modular(self.model, str(self.config(files[MODULAR]).get("_class_name", "")))
         if PIPELINE not in files:
             raise ModelError(
                 f"{self.model} is not a diffusers pipeline: it has no {PIPELINE}",
@@ -263,6 +266,8 @@ def _pipeline_parts(index: Json, model: str) -> dict[str, str]:
     for name, value in index.items():
         if name.startswith("_") or not isinstance(value, list):
             continue
+        if all(isinstance(item, int | float) for item in value):
+            continue  # a setting: layers, or a schedule
         if len(value) != 2 or not name.isidentifier():
             raise ModelError(f"{PIPELINE} of {model} has a part that is none: {name}", DAMAGED_HINT)
         library, kind = value
@@ -284,6 +289,17 @@ def _pipeline_parts(index: Json, model: str) -> dict[str, str]:
 def needs_code(model: str, where: str) -> ModelError:
     """The error for a model that comes with code. where: which file names it, and how."""
     return ModelError(f"{model} needs code of its own, and gcr runs none: {where}", CODE_HINT)
+
+
+def modular(model: str, name: str = "") -> ModelError:
+    """The error for a modular pipeline, such as FLUX 3: each of its parts may come from another
+    checkpoint, which nobody looked at. name: of its class.
+    """
+    kind = f"a {name}, " if name else ""
+    return ModelError(
+        f"{model} is {kind}a modular pipeline, whose parts may come from anywhere",
+        f"take a pipeline that is in one folder, with a {PIPELINE}",
+    )
 
 
 def _is_known(library: str) -> bool:

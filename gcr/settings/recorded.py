@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MEASURED = ("spread", "draw_batch", "judge_batch")
 """Settings that gcr bench and gcr calibrate measure, and nobody gives by hand."""
-UNRECORDED = {"history": False}
+UNRECORDED = {"history": False, "rewriter": True}
 """How older versions ran without recording it: settings for folders that lack them."""
 
 
@@ -25,12 +25,15 @@ def recorded(settings: Settings, rubric_sha256: str) -> dict[str, object]:
 
 
 def as_begun(settings: Settings, before: Mapping[str, object]) -> Settings:
-    """Settings with what had been measured when a folder was begun, whatever was measured since.
+    """Settings with what had been measured when a folder was begun, whatever was measured since,
+    and with what nobody can set as it was then.
 
     before: the settings that the folder keeps.
     """
-    measured: dict[str, Any] = {key: before[key] for key in MEASURED if key in before}
-    return replace(settings, **measured)
+    values: dict[str, Any] = {**UNRECORDED, **before}
+    return replace(
+        settings, **{key: values[key] for key in (*MEASURED, "rewriter") if key in values}
+    )
 
 
 def lasting(settings: Mapping[str, object]) -> dict[str, object]:

@@ -59,6 +59,8 @@ class Settings:
     compile, step_cache: change images a little.
     spread: standard deviation of a score, as `gcr calibrate` measured it; None: unknown.
     call, dtype, draw_batch, judge_batch: as in a profile, which alone can set them.
+    rewriter: whether a pipeline's own rewriter of prompts is on, as in folders of older versions;
+        nobody sets it, and `call` can switch on that of a family.
     chosen: why `auto` took this profile; empty where a person chose.
     trusted: whether the critic's server may have the user's key: see `gcr.settings.keys`.
     """
@@ -315,6 +317,7 @@ class Settings:
     dtype: str = "auto"
     draw_batch: int = 1
     judge_batch: int = 2
+    rewriter: bool = False
     chosen: str = ""
     trusted: bool = False
 

@@ -15,6 +15,7 @@ from gcr.critic.critic import VisionLanguageCritic
 from gcr.critic.critic import load as load_critic
 from gcr.device.memory import SharedDevice
 from gcr.errors import ModelError
+from gcr.hub import processors
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -184,5 +185,5 @@ def test_torchvision_that_does_not_import_is_done_without(monkeypatch, error):
     def fail(name):
         raise error
 
-    monkeypatch.setattr(loading, "import_module", fail)
-    assert not loading.torchvision_imports()
+    monkeypatch.setattr(processors, "import_module", fail)
+    assert not processors.torchvision_imports()

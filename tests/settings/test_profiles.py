@@ -212,8 +212,8 @@ def test_the_list_fits_a_terminal_of_80_columns(cli, monkeypatch):
 
 def test_sampling_holds_every_setting_of_a_profile_that_is_for_drawing():
     names = {field.name for field in dataclasses.fields(Sampling)}
-    chosen_by_hand = {"batch", "compile", "step_cache"}
-    assert names - chosen_by_hand < set(profiles.Profile.model_fields)
+    by_no_profile = {"batch", "compile", "step_cache", "rewriter"}
+    assert names - by_no_profile < set(profiles.Profile.model_fields)
 
 
 def test_an_unknown_profile_names_the_nearest_and_all():

@@ -21,6 +21,7 @@ from gcr.errors import GcrError, UsageError
 from gcr.files import folders
 from gcr.settings import keys, profiles
 from gcr.settings.measurements import SPEEDS, Speed, device_key
+from gcr.settings.recorded import as_begun
 from gcr.settings.resolving import recalled, resolve, user_config
 from gcr.settings.schema import (
     FIELDS,
@@ -314,6 +315,15 @@ def test_where_a_folder_is_gone_on_with_residency_is_for_this_machine_to_say(pla
     assert recalled(before.recorded(), FakeMachine(), residency="both").residency == "both"
     with pytest.raises(UsageError, match="--residency should be 'auto', 'both'"):
         recalled(before.recorded(), FakeMachine(), residency="all")
+
+
+def test_folders_of_older_versions_go_on_with_the_rewriters_of_pipelines(place):
+    recorded = place().recorded()
+    assert recorded["rewriter"] is False
+    assert recalled(recorded, FakeMachine()).rewriter is False
+    del recorded["rewriter"]
+    assert recalled(recorded, FakeMachine()).rewriter is True
+    assert as_begun(place(), recorded).rewriter is True
 
 
 def test_a_folder_of_another_version_is_refused_by_what_it_records(place):

@@ -72,13 +72,13 @@ def word_tokenizer(words: str, special: tuple[str, ...] = (), **settings: Any) -
     return fast
 
 
-def _vae(channels: int = 4, **settings: Any) -> Any:
+def _vae(channels: int = 4, levels: int = 2, **settings: Any) -> Any:
     from diffusers import AutoencoderKL
 
     return AutoencoderKL(
-        block_out_channels=(8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(8,) * levels,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
         latent_channels=channels,
         norm_num_groups=4,
         layers_per_block=1,
@@ -203,7 +203,7 @@ def kontext(folder: Path) -> Path:
 
 def flux2_klein(folder: Path, layers: int = 2) -> Path:
     """layers: of the text encoder, of which the pipeline reads 9, 18 and 27 unless told others."""
-    from diffusers import AutoencoderKLFlux2, Flux2KleinPipeline, Flux2Transformer2DModel
+    from diffusers import Flux2KleinPipeline, Flux2Transformer2DModel
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     text_encoder = Qwen3ForCausalLM(
@@ -231,24 +231,29 @@ def flux2_klein(folder: Path, layers: int = 2) -> Path:
         mlp_ratio=2.0,
         axes_dims_rope=(4, 4, 4, 4),
     )
-    vae = AutoencoderKLFlux2(
+    return _saved(
+        folder,
+        Flux2KleinPipeline(
+            scheduler=_flow(),
+            vae=_flux2_vae(),
+            text_encoder=text_encoder.eval(),
+            tokenizer=tokenizer,
+            transformer=transformer,
+            is_distilled=True,
+        ),
+    )
+
+
+def _flux2_vae() -> Any:
+    from diffusers import AutoencoderKLFlux2
+
+    return AutoencoderKLFlux2(
         block_out_channels=(8, 8),
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
         latent_channels=4,
         norm_num_groups=4,
         layers_per_block=1,
-    )
-    return _saved(
-        folder,
-        Flux2KleinPipeline(
-            scheduler=_flow(),
-            vae=vae,
-            text_encoder=text_encoder.eval(),
-            tokenizer=tokenizer,
-            transformer=transformer,
-            is_distilled=True,
-        ),
     )
 
 
@@ -387,22 +392,20 @@ def qwen_image(folder: Path) -> Path:
 
 
 def qwen_image_edit(*, plus: bool = False) -> Any:
-    """A whole pipeline, not a folder: its processor is only read back where torchvision is."""
+    """A whole pipeline, not a folder."""
     import diffusers
     from transformers import Qwen2VLImageProcessorPil, Qwen2VLProcessor
 
+    from gcr.hub.processors import image_only
+
     tokenizer, text_encoder = _qwen2_5_vl()
-    halves = ["image_processor", "tokenizer"]
-    image_only = type(
-        "ImageOnly", (Qwen2VLProcessor,), {"get_attributes": classmethod(lambda _: halves)}
-    )
     kind = diffusers.QwenImageEditPlusPipeline if plus else diffusers.QwenImageEditPipeline
     return kind(
         scheduler=_flow(),
         vae=_qwen_image_vae(),
         text_encoder=text_encoder,
         tokenizer=tokenizer,
-        processor=image_only(
+        processor=image_only(Qwen2VLProcessor)(
             image_processor=Qwen2VLImageProcessorPil(
                 patch_size=14,
                 merge_size=2,
@@ -523,6 +526,238 @@ def z_image(folder: Path) -> Path:
     )
 
 
+def qwen_image_21(folder: Path) -> Path:
+    """Its tokenizer is inside its processor, and it has no `guidance_scale`."""
+    from diffusers import (
+        AutoencoderKLQwenImage21,
+        QwenImage21Pipeline,
+        QwenImage21Transformer2DModel,
+    )
+    from transformers import Qwen3VLProcessor
+
+    from gcr.hub.processors import image_only
+
+    tokenizer, text_encoder, images = _qwen3_vl()
+    tokenizer.chat_template = QWEN_TEMPLATE
+    vae = AutoencoderKLQwenImage21(
+        base_dim=4,
+        decoder_base_dim=4,
+        z_dim=4,
+        dim_mult=[1, 1, 1, 1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[False] * 4,
+        latents_mean=[0.0] * 4,
+        latents_std=[1.0] * 4,
+    )
+    transformer = QwenImage21Transformer2DModel(
+        in_channels=4,
+        out_channels=4,
+        num_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        context_in_dim=64,
+        axes_dims_rope=(4, 6, 6),
+    )
+    return _saved(
+        folder,
+        QwenImage21Pipeline(
+            scheduler=_flow(),
+            vae=vae,
+            text_encoder=text_encoder,
+            processor=image_only(Qwen3VLProcessor)(
+                image_processor=images, tokenizer=tokenizer, chat_template=QWEN_TEMPLATE
+            ),
+            transformer=transformer,
+        ),
+    )
+
+
+def krea2(folder: Path) -> Path:
+    from diffusers import Krea2Pipeline, Krea2Transformer2DModel
+
+    tokenizer, text_encoder, _ = _qwen3_vl()
+    transformer = Krea2Transformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        intermediate_size=32,
+        timestep_embed_dim=16,
+        text_hidden_dim=64,
+        num_text_layers=2,
+        text_num_attention_heads=2,
+        text_num_key_value_heads=2,
+        text_intermediate_size=32,
+        num_layerwise_text_blocks=1,
+        num_refiner_text_blocks=1,
+        axes_dims_rope=(4, 6, 6),
+    )
+    return _saved(
+        folder,
+        Krea2Pipeline(
+            scheduler=_flow(),
+            vae=_qwen_image_vae(),
+            text_encoder=text_encoder.model,
+            tokenizer=tokenizer,
+            transformer=transformer,
+            text_encoder_select_layers=(0, 1),
+        ),
+    )
+
+
+def longcat_image(folder: Path) -> Path:
+    """Rewrites its prompts by itself, unless it is told not to."""
+    from diffusers import LongCatImagePipeline, LongCatImageTransformer2DModel
+    from transformers import Qwen2VLImageProcessorPil, Qwen2VLProcessor
+
+    from gcr.hub.processors import image_only
+
+    tokenizer, text_encoder = _qwen2_5_vl()
+    transformer = LongCatImageTransformer2DModel(
+        in_channels=64,  # of 16 latent channels, which its pipeline takes for granted
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        pooled_projection_dim=16,
+        axes_dims_rope=[4, 6, 6],
+    )
+    return _saved(
+        folder,
+        LongCatImagePipeline(
+            scheduler=_flow(),
+            vae=_vae(16, scaling_factor=0.36, shift_factor=0.11),
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            text_processor=image_only(Qwen2VLProcessor)(
+                image_processor=Qwen2VLImageProcessorPil(patch_size=14, merge_size=2),
+                tokenizer=tokenizer,
+                chat_template=QWEN_TEMPLATE,
+            ),
+            transformer=transformer,
+        ),
+    )
+
+
+def ernie_image(folder: Path) -> Path:
+    """Rewrites its prompts by itself, unless it is told not to."""
+    import torch
+    from diffusers import ErnieImagePipeline, ErnieImageTransformer2DModel
+    from transformers import Ministral3Config, Ministral3ForCausalLM, Ministral3Model
+
+    def config() -> Any:
+        return Ministral3Config(
+            vocab_size=300,
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=8,
+        )
+
+    rewriter = byte_tokenizer(tuple(QWEN_TOKENS), model_max_length=16)
+    rewriter.chat_template = QWEN_TEMPLATE
+    transformer = ErnieImageTransformer2DModel(
+        hidden_size=32,
+        num_attention_heads=2,
+        num_layers=1,
+        ffn_hidden_size=32,
+        in_channels=16,
+        out_channels=16,
+        text_in_dim=16,
+        rope_axes_dim=(4, 6, 6),
+    )
+    for parameter in transformer.parameters():
+        if not parameter.any():  # its gates begin closed, so that it would not see the text
+            torch.nn.init.normal_(parameter, std=0.3)
+    return _saved(
+        folder,
+        ErnieImagePipeline(
+            transformer=transformer,
+            vae=_flux2_vae(),
+            text_encoder=Ministral3Model(config()).eval(),
+            tokenizer=byte_tokenizer(model_max_length=512),
+            scheduler=_flow(),
+            pe=Ministral3ForCausalLM(config()).eval(),
+            pe_tokenizer=rewriter,
+        ),
+    )
+
+
+def glm_image(folder: Path) -> Path:
+    """A language model writes the tokens that it draws from."""
+    from diffusers import GlmImagePipeline, GlmImageTransformer2DModel
+    from transformers import (
+        ByT5Tokenizer,
+        GlmImageConfig,
+        GlmImageForConditionalGeneration,
+        GlmImageImageProcessorPil,
+        GlmImageProcessor,
+    )
+
+    names = {"image_token": "<|image|>", "grid_bos_token": "<sop>", "grid_eos_token": "<eop>"}
+    tokenizer = byte_tokenizer(
+        tuple(names.values()), model_max_length=4096, bos_token="<sop>", extra_special_tokens=names
+    )
+    size = {"hidden_size": 16, "intermediate_size": 32}
+    language = GlmImageForConditionalGeneration(
+        GlmImageConfig(
+            text_config={
+                **size,
+                "vocab_size": 300,
+                "vision_vocab_size": 80,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "num_key_value_heads": 1,
+                "pad_token_id": 256,
+                "eos_token_id": 256,  # which it cannot write: noise would end early
+                "rope_parameters": {
+                    "rope_type": "default",
+                    "rope_theta": 10000.0,
+                    "partial_rotary_factor": 1.0,
+                    "mrope_section": [1, 1, 2],
+                },
+            },
+            vision_config={**size, "depth": 1, "num_heads": 2, "image_size": 32},
+            vq_config={"embed_dim": 8, "num_embeddings": 64, "latent_channels": 16},
+            image_token_id=tokenizer.convert_tokens_to_ids("<|image|>"),
+            image_start_token_id=78,
+            image_end_token_id=79,
+        )
+    )
+    processor = GlmImageProcessor(
+        image_processor=GlmImageImageProcessorPil(patch_size=16, merge_size=1),
+        tokenizer=tokenizer,
+        chat_template=QWEN_TEMPLATE,
+    )
+    transformer = GlmImageTransformer2DModel(
+        in_channels=4,
+        out_channels=4,
+        num_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        text_embed_dim=16,
+        time_embed_dim=16,
+        condition_dim=8,
+        prior_vq_quantizer_codebook_size=300,
+    )
+    return _saved(
+        folder,
+        GlmImagePipeline(
+            tokenizer=ByT5Tokenizer(extra_ids=0, model_max_length=512),
+            processor=processor,
+            text_encoder=_t5(),
+            vision_language_encoder=language.eval(),
+            vae=_vae(levels=4, latents_mean=[0.0] * 4, latents_std=[1.0] * 4),
+            transformer=transformer,
+            scheduler=_flow(),
+        ),
+    )
+
+
 def _saved(folder: Path, pipeline: Any) -> Path:
     pipeline.save_pretrained(folder, safe_serialization=True)
     return folder
@@ -534,6 +769,12 @@ def qwen3_vl(folder: Path, size: int = 64, layers: int = 1, *, tied: bool = Fals
     size: width of the language model, a multiple of 64.
     tied: whether its head is its embedding, as in the published ones of up to 4B.
     """
+    tokenizer, model, images = _qwen3_vl(size, layers, tied=tied)
+    return _critic(folder, model, tokenizer, images, QWEN_TEMPLATE)
+
+
+def _qwen3_vl(size: int = 64, layers: int = 1, *, tied: bool = False) -> tuple[Any, Any, Any]:
+    """The tokenizer, the model and the image processor of a Qwen3-VL."""
     from transformers import (
         Qwen2VLImageProcessorPil,
         Qwen3VLConfig,
@@ -581,7 +822,7 @@ def qwen3_vl(folder: Path, size: int = 64, layers: int = 1, *, tied: bool = Fals
     images = Qwen2VLImageProcessorPil(
         patch_size=8, merge_size=2, size={"shortest_edge": 16 * 16, "longest_edge": 64 * 64}
     )
-    return _critic(folder, model, tokenizer, images, QWEN_TEMPLATE)
+    return tokenizer, model.eval(), images
 
 
 def llava(folder: Path, inner: int = 128) -> Path:
