@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from gcr.critic import quantized
 from gcr.device.loading import loading, working
 from gcr.device.out_of_memory import is_out_of_memory
+from gcr.device.weights import part_from_layers
 from gcr.errors import ModelError
 from gcr.hub import checkpoints, templates
 from gcr.hub.checkpoints import named_errors
@@ -96,7 +97,7 @@ def _load(folder: Path, device: SharedDevice, quantization: Any = None) -> tuple
             f"{folder} lacks {len(missing)} of its weights, such as {missing[0]}",
             "download it again",
         )
-    quantized.part_from_layers(loaded)
+    part_from_layers(loaded)
     return loaded.eval(), processor
 
 

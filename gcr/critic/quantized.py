@@ -88,17 +88,6 @@ def _known_parts(model: Any) -> list[str]:
     ]
 
 
-def part_from_layers(model: Any) -> None:
-    """Have 4-bit weights not know the layers that they are in, which they need to be quantized.
-
-    A layer and a weight that know each other are a circle, whose memory is only freed when Python
-    looks for such: another model may have to be loaded before that.
-    """
-    for weight in model.parameters():
-        if getattr(weight, "module", None) is not None:
-            weight.module = None
-
-
 def pays(model: Any) -> bool:
     """Whether to keep a copy of a quantized model."""
     return bool(model.get_memory_footprint() >= WORTH_KEEPING)

@@ -129,6 +129,17 @@ def addresses(module: Any) -> list[int]:
     return [tensor.data_ptr() for tensor, _ in _tensors(module)]
 
 
+def part_from_layers(model: Any) -> None:
+    """Have 4-bit weights not know the layers that they are in, which they need to be quantized.
+
+    A layer and a weight that know each other are a circle, whose memory is only freed when Python
+    looks for such: another model may have to be loaded before that.
+    """
+    for weight in model.parameters():
+        if getattr(weight, "module", None) is not None:
+            weight.module = None
+
+
 def _unhook_all(modules: Iterable[Any]) -> None:
     """Remove what libraries added to modules that are no longer needed: hooks, compiled calls.
 

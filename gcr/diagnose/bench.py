@@ -177,7 +177,7 @@ def speeds(
     size = (settings.width, settings.height)
     speaker = _local(critic)
     parts: list[tuple[measurements.Phase, str, Curve, Timed]] = [
-        ("draw", settings.generator, bench.draw, drawer)
+        ("draw", settings.generator_measured, bench.draw, drawer)
     ]
     if bench.judge is not None and speaker is not None:
         parts.append(("judge", settings.critic, bench.judge, speaker))

@@ -18,7 +18,7 @@ from gcr.device.loading import loading
 from gcr.device.out_of_memory import Ladder
 from gcr.device.stopwatch import Stopwatch
 from gcr.device.threads import at_most
-from gcr.device.weights import Weights
+from gcr.device.weights import Weights, part_from_layers
 from gcr.drawing import acceleration, editing, image_to_image, noise, pipelines
 from gcr.drawing.pipelines import Sampling
 from gcr.drawing.pixels import drawing
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 __all__ = ["DiffusersGenerator", "Sampling", "load"]
 
 logger = logging.getLogger(__name__)
+
+NOT_QUANTIZED = ("Autoencoder", "VQ", "CLIP", "StableDiffusionSafetyChecker")
+"""How the names of classes begin whose weights keep their precision."""
 
 
 class Inputs(NamedTuple):
@@ -64,7 +67,8 @@ def load(
 ) -> DiffusersGenerator:
     """Load a pipeline from a hub id, a folder or `pocket:generator`, and check the settings.
 
-    Only safetensors are read, and no code of the checkpoint is run.
+    Only safetensors are read, and no code of the checkpoint is run. Weights in 4 bits are made
+    anew at each load: that takes as long as reading them.
 
     Arguments:
         model: as `gcr.hub.checkpoints.locate` takes it.
@@ -77,6 +81,8 @@ def load(
     settings that the pipeline does not take.
     """
     place, threads = check(model, edit=edit), checkpoints.threads(model)
+    if sampling.quantize != "none":
+        check_4bit(device)
     from diffusers import DiffusionPipeline
 
     with checkpoints.named_errors(model):
@@ -84,13 +90,20 @@ def load(
             place, is_pipeline=True
         )  # before `loading`, which makes others wait
         with loading(), at_most(threads):
+            how: dict[str, Any] = {}
+            if sampling.quantize != "none":
+                device.clear()  # diffusers quantizes there
+                how["quantization_config"] = _in_4bit(folder, device.dtype(sampling.dtype))
             pipeline = DiffusionPipeline.from_pretrained(
                 folder,
                 dtype=device.dtype(sampling.dtype),
                 use_safetensors=True,
                 trust_remote_code=False,
                 **_processors(folder, model),
+                **how,
             )
+            for part in pipelines.modules(pipeline):
+                part_from_layers(part)
         return DiffusersGenerator(pipeline, sampling, device, progress, edit=edit, threads=threads)
 
 
@@ -117,6 +130,43 @@ def _processors(folder: Path, model: str) -> dict[str, Any]:
         processor.apply_chat_template = templates.bounded()(processor.apply_chat_template)
         parts[part] = processor
     return parts
+
+
+def check_4bit(device: SharedDevice) -> None:
+    """Raise UsageError for a device on which diffusers makes no 4-bit weights."""
+    if not device.limited:
+        raise UsageError(
+            "--quantize-generator nf4 needs a GPU: diffusers quantizes on no other device",
+            "leave it out; on a CPU the embedded pair, or a small pipeline, is the quicker way",
+        )
+
+
+def _in_4bit(folder: Path, dtype: Any) -> Any:
+    """Diffusers' configuration for the large parts of a pipeline in NF4 with double quantization.
+
+    Left as they are: VAEs, which are convolutions, and CLIP text encoders, which are small and
+    whose errors every step would see.
+    """
+    import diffusers
+    import transformers
+    from diffusers import DiffusionPipeline, PipelineQuantizationConfig
+
+    nf4 = {
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_use_double_quant": True,
+        "bnb_4bit_compute_dtype": dtype,
+    }
+    mapping = {}
+    for part, kind in DiffusionPipeline.load_config(folder).items():
+        if not isinstance(kind, list) or kind[0] not in ("diffusers", "transformers"):
+            continue
+        library: Any = diffusers if kind[0] == "diffusers" else transformers
+        bases = (diffusers.ModelMixin, transformers.PreTrainedModel)
+        model_class = getattr(library, str(kind[1]), object)
+        if issubclass(model_class, bases) and not str(kind[1]).startswith(NOT_QUANTIZED):
+            mapping[part] = library.BitsAndBytesConfig(**nf4)
+    return PipelineQuantizationConfig(quant_mapping=mapping)
 
 
 def check(model: str, *, edit: bool = False) -> str:
@@ -189,6 +239,8 @@ class DiffusersGenerator:
         self._singly = noise.sample_tokens_from_seeds(pipeline) or self._reuses
         if sampling.compile:
             acceleration.compile_blocks(pipeline)
+        if sampling.quantize != "none":
+            self.weights.release()  # from the device that they were quantized on
         device.join(self.weights)
 
     @property

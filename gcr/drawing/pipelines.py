@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from gcr.core.records import Progress
+    from gcr.settings.schema import Quantize
 
 Parameters = Mapping[str, inspect.Parameter]
 
@@ -116,6 +117,7 @@ class Sampling:
         compile: compile the denoiser's blocks.
         step_cache: skip steps in which little changes.
         rewriter: let the pipeline rewrite prompts, where its family does so by itself.
+        quantize: `nf4` for 4-bit weights of the large parts; `none` as they are.
     """
 
     width: int | None = None
@@ -128,6 +130,7 @@ class Sampling:
     compile: bool = False
     step_cache: bool = False
     rewriter: bool = False
+    quantize: Quantize = "none"
 
 
 def parameters_of(pipeline_class: Any) -> Parameters:

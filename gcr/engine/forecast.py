@@ -91,13 +91,13 @@ def _memory(resolved: Resolved) -> Memory:
     if not torch.cuda.is_available():
         stay = "the generator stays" if alone else "both models stay"
         said = f"no GPU: {stay} in the machine's memory"
-        if profile.vram_gb and settings.generator == profile.generator:
+        if profile.vram_gb and profile.is_for(settings):
             said += f"; profile {profile.name} is for a GPU with {profile.vram_gb:g} GiB"
         return Memory(device, None, None, "", said)
     free = torch.cuda.mem_get_info()[0]
     size = (settings.width, settings.height)
     speeds = SPEEDS.read(os.environ)
-    found = [on_device(speeds, "draw", settings.generator, size, card.device_name)]
+    found = [on_device(speeds, "draw", settings.generator_measured, size, card.device_name)]
     if not alone:
         found.append(on_device(speeds, "judge", settings.critic, size, card.device_name))
     models = [print_ for one in found if one and (print_ := one.footprint())]
@@ -106,7 +106,7 @@ def _memory(resolved: Resolved) -> Memory:
         plan = residency.plan(modes, models, free)
         return Memory(device, free / GIB, plan.needs / GIB, plan.mode, f"{plan} (by gcr bench)")
     said = f"{device}: {free / GIB:.1f} GiB free; "
-    if (settings.generator, settings.critic) == (profile.generator, profile.critic):
+    if profile.is_for(settings):
         said += f"profile {profile.name} needs {profile.vram_gb:g} (estimated)"
         return Memory(device, free / GIB, profile.vram_gb, "", said)
     return Memory(device, free / GIB, None, "", said + "gcr bench measures what these models need")

@@ -57,6 +57,7 @@ def load_models(
         compile=settings.compile,
         step_cache=settings.step_cache,
         rewriter=settings.rewriter,
+        quantize=settings.quantize_generator,
     )
     drawer = generator.load(settings.generator, sampling, device, _progress(emit), edit=edit)
     if settings.negative or negative:
@@ -90,7 +91,7 @@ def _provide(models: Mapping[str, bool], settings: Settings, emit: Consumer) -> 
     emit(Loading("torch, transformers and diffusers"))
     checkpoints.quiet_libraries()
     emit(Loading())  # whoever is to agree to a download must be able to read what is asked
-    fetching.provide(models, settings.profile)
+    fetching.provide(models, settings.profile, quantize=settings.quantize_generator)
 
 
 def _critic(

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +19,20 @@ from gcr.hub import checkpoints, consent, offline
 from gcr.hub.vetting import MODULAR, PIPELINE, modular
 from gcr.settings import profiles
 from gcr.settings.address import is_address
+from gcr.settings.schema import Quantize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 NOT_LOADED = (
     *("*.bin", "*.ckpt", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.onnx", "*.onnx_data", "*.xml"),
     # Weights in another precision, besides those that are loaded.
     *("*.fp16.*", "*.fp16-*", "*.bf16.*", "*.bf16-*", "*.non_ema.*", "*.ema.*"),
 )
+
+SHARE_IN_MEMORY: Mapping[Quantize, float] = {"none": 1, "nf4": 0.35}
+"""Of a pipeline's files in 16 bits. In NF4 a weight takes 4.13 bits of these, and what is not
+quantized (VAE, embeddings, norms) takes all; estimated, not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +54,13 @@ class Shipment:
     missing: int
 
 
-def provide(models: Mapping[str, bool], profile: str = "") -> None:
+def provide(models: Mapping[str, bool], profile: str = "", *, quantize: Quantize = "none") -> None:
     """Fetch what the cache lacks of models, if the machine is large enough and the user agrees.
 
     Arguments:
         models: hub ids, folders or servers, and whether each is a pipeline.
         profile: the name of the one that they may come from.
+        quantize: the precision that pipelines will be loaded in.
 
     Raises ModelError for a model that cannot be had, GcrError where the disk is too small, and
     UsageError where the machine is, or where the user does not agree.
@@ -70,7 +77,7 @@ def provide(models: Mapping[str, bool], profile: str = "") -> None:
             f"{missing[0]} is not in the cache, or not all of it, and offline nothing is fetched",
             f"fetch it while there is a connection: {pull}",
         )
-    if chosen:
+    if chosen and chosen.quantize_generator == quantize:
         _check_gpu(chosen, pull)
     try:
         shipments = [shipment_of(model) for model in missing]
@@ -79,7 +86,7 @@ def provide(models: Mapping[str, bool], profile: str = "") -> None:
     for shipment in shipments:
         _check_kind(shipment, models[shipment.model])
     check_room(shipments)
-    check_memory([shipment for shipment in shipments if shipment.is_pipeline])
+    check_memory([shipment for shipment in shipments if shipment.is_pipeline], quantize)
     _obtain_consent(shipments, pull)
     for shipment in shipments:
         fetch(shipment)
@@ -139,15 +146,20 @@ def _check_gpu(profile: profiles.Profile, pull: str) -> None:
         )
 
 
-def check_memory(shipments: Iterable[Shipment]) -> None:
-    """Raise UsageError where weights are larger than the machine's memory."""
+def check_memory(shipments: Iterable[Shipment], quantize: Quantize = "none") -> None:
+    """Raise UsageError where weights are larger than the machine's memory, in which they wait.
+
+    quantize: the precision that they are loaded in.
+    """
     if not hasattr(os, "sysconf"):  # Windows
         return
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for shipment in shipments:
-        if shipment.size > memory:
+        size = round(shipment.size * SHARE_IN_MEMORY[quantize])
+        if size > memory:
+            kept = "has" if quantize == "none" else f"in {quantize} takes about"
             raise UsageError(
-                f"{shipment.model} has {gigabytes(shipment.size)}, and this machine "
+                f"{shipment.model} {kept} {gigabytes(size)}, and this machine "
                 f"{gigabytes(memory)} of memory",
                 "take a smaller profile: gcr profiles lists them",
             )

@@ -24,7 +24,10 @@ from gcr.settings.schema import FIELDS, MOST_ROUNDS, OF_THE_MACHINE, OPTIONS, TY
 from gcr.settings.sources import Given, from_environment, from_file, from_flags
 
 NOT_SETTINGS = frozenset({"GCR_DEBUG", "GCR_CACHE", "GCR_API_KEY", "GCR_OFFLINE", "GCR_YES"})
-FOR_GENERATOR = ("generator", "width", "height", "steps", "guidance", "call", "dtype", "draw_batch")
+FOR_GENERATOR = (
+    *("generator", "width", "height", "steps", "guidance", "call", "dtype", "draw_batch"),
+    "quantize_generator",
+)
 FOR_CRITIC = ("critic", "rubric", "judge_batch")
 GOOD_CHANCE = 0.95
 """The target of scores that come from probabilities, which never quite reach 1."""
@@ -277,7 +280,7 @@ def _measured(
         measured["spread"] = Given(spread, "gcr calibrate")
     speeds = measurements.SPEEDS.read(environ)
     size, device = (settings.width, settings.height), machine.device_name
-    if drawing := measurements.on_device(speeds, "draw", settings.generator, size, device):
+    if drawing := measurements.on_device(speeds, "draw", settings.generator_measured, size, device):
         measured["draw_batch"] = Given(drawing.batch, "gcr bench")
     if judging := measurements.on_device(speeds, "judge", settings.critic, size, device):
         measured["judge_batch"] = Given(judging.batch, "gcr bench")
@@ -288,7 +291,7 @@ def _measured(
 
 def _overlap(settings: Settings, machine: Machine, environ: Mapping[str, str]) -> bool | None:
     """Whether overlapping was measured to be faster on this machine; None where it was not."""
-    models = measurements.pair(settings.generator, settings.critic)
+    models = measurements.pair(settings.generator_measured, settings.critic)
     return measurements.on_device(
         measurements.OVERLAPS.read(environ),
         "overlap",

@@ -14,7 +14,7 @@ from gcr.device.threads import at_most
 from gcr.drawing import generator, noise, pipelines
 from gcr.drawing.generator import Sampling
 from gcr.drawing.pixels import drawing
-from gcr.errors import ModelError
+from gcr.errors import ModelError, UsageError
 from gcr.hub import vetting
 
 CPU = SharedDevice("cpu")
@@ -211,3 +211,43 @@ def test_a_modular_pipeline_is_refused_by_its_name(tmp_path):
     assert "one folder" in caught.value.hint
     with pytest.raises(ModelError, match="a modular pipeline"):
         pipelines.check_kind("some/model", index)
+
+
+@pytest.mark.usefixtures("quantizer_on_a_cpu")
+@pytest.mark.parametrize(
+    ("family", "quantized"),
+    [
+        ("z_image", {"transformer", "text_encoder"}),
+        ("flux", {"transformer", "text_encoder_2"}),  # but not its CLIP
+        ("flux2_klein", {"transformer", "text_encoder"}),
+        ("sdxl", {"unet"}),
+    ],
+)
+def test_the_large_parts_are_loaded_in_4_bits(checkpoint, family, quantized):
+    from bitsandbytes.nn import Linear4bit
+
+    parts = {
+        name
+        for name, part in drawer_of(checkpoint(family), quantize="nf4")._pipeline.components.items()
+        if isinstance(part, torch.nn.Module)
+        and any(isinstance(layer, Linear4bit) for layer in part.modules())
+    }
+    assert parts == quantized
+
+
+@pytest.mark.usefixtures("quantizer_on_a_cpu")
+def test_a_pipeline_in_4_bits_draws_nearly_the_same(checkpoint):
+    whole = drawer_of(checkpoint("z_image_wide"))
+    small = drawer_of(checkpoint("z_image_wide"), quantize="nf4")
+    assert small.weights.weight_bytes < 0.35 * whole.weights.weight_bytes
+    first, second, again = small.draw([CIRCLE, SQUARE, CIRCLE])
+    assert [drawing.fault for drawing in (first, second, again)] == ["", "", ""]
+    assert abs(pixels(first) - pixels(second)).mean() > 1
+    assert abs(pixels(first) - pixels(again)).max() <= 1
+    likeness = abs(pixels(first) - pixels(whole.draw([CIRCLE])[0])).mean()
+    assert 0 < likeness < 0.5 * abs(pixels(first) - pixels(second)).mean()
+
+
+def test_4_bits_need_a_gpu(checkpoint):
+    with pytest.raises(UsageError, match="--quantize-generator nf4 needs a GPU"):
+        drawer_of(checkpoint("z_image"), quantize="nf4")

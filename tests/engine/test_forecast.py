@@ -194,6 +194,18 @@ def test_what_a_run_would_refuse_a_dry_run_refuses(cli, options, message):
     assert said[1].out == ""
 
 
+def test_in_4_bits_a_pipeline_is_measured_apart(gpu):
+    other = gpu(20, profile="24gb", quantize_generator="nf4")
+    assert other.needs_gib is None
+    assert "gcr bench measures what these models need" in other.said
+    settings = traced({"profile": "24gb", "quantize_generator": "nf4"}, ThisMachine()).settings
+    for phase, name in (("draw", settings.generator_measured), ("judge", settings.critic)):
+        key = device_key(phase, name, "Card", (1024, 1024))
+        SPEEDS.keep(os.environ, {key: Speed(2, 1.0, 6 * GIB, 4 * GIB, 2 * GIB)})
+    assert gpu(20, profile="24gb", quantize_generator="nf4").residency == "both"
+    assert gpu(20, profile="24gb").residency == ""
+
+
 def test_the_memory_plan_is_the_profile_s_word_until_it_is_measured(gpu):
     memory = gpu(20, profile="16gb")
     assert (memory.needs_gib, memory.residency) == (14, "")

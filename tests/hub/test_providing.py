@@ -164,6 +164,36 @@ def test_disk_and_memory_are_looked_at_before_anybody_is_asked(hub, monkeypatch)
         fetching.check_memory([fetching.Shipment("us/large", True, 1, 1 << 50, 1 << 50)])
 
 
+def test_a_pipeline_in_4_bits_needs_a_third_of_the_memory(monkeypatch):
+    pages = {"SC_PHYS_PAGES": 6 * 10**6, "SC_PAGE_SIZE": 1000}  # 6 GB
+    monkeypatch.setattr("os.sysconf", pages.get)
+    large = fetching.Shipment("us/large", True, 1, 16 * 10**9, 0)
+    fetching.check_memory([large], "nf4")
+    with pytest.raises(UsageError, match=r"us/large has 16\.0 GB, and this machine 6\.0 GB"):
+        fetching.check_memory([large])
+    larger = fetching.Shipment("us/large", True, 1, 20 * 10**9, 0)
+    with pytest.raises(UsageError, match=r"us/large in nf4 takes about 7\.0 GB, and"):
+        fetching.check_memory([larger], "nf4")
+
+
+def test_a_profile_in_another_precision_says_nothing_of_the_gpu(hub, monkeypatch, tmp_path):
+    monkeypatch.setenv(consent.VARIABLE, "1")
+    give_profile(tmp_path, 1000)
+    with pytest.raises(UsageError, match="profile mine needs a GPU with 1000 GiB"):
+        fetching.provide(BOTH, "mine")
+    fetching.provide(BOTH, "mine", quantize="nf4")
+    assert fetched(hub)
+
+
+def test_a_modular_pipeline_is_refused_before_it_is_fetched(tmp_path, monkeypatch):
+    folder = tmp_path / "modular"
+    folder.mkdir()
+    (folder / "modular_model_index.json").write_text('{"_class_name": "Flux3ModularPipeline"}')
+    refused = pytest.raises(ModelError, match="us/flux is a modular pipeline")
+    with served({"us/flux": folder}, tmp_path / "hub", monkeypatch), refused:
+        fetching.shipment_of("us/flux")
+
+
 def test_a_model_of_the_other_kind_is_not_fetched_in_vain(hub, monkeypatch):
     monkeypatch.setenv(consent.VARIABLE, "1")
     with pytest.raises(ModelError, match="us/critic is not a diffusers pipeline"):

@@ -298,6 +298,7 @@ def test_what_is_recorded_decides_the_images(place):
     assert recorded == place().recorded()
     assert recorded != place(seed=1).recorded()
     later = {"compile": True, "step_cache": True, "select": "pairwise"}
+    later["quantize_generator"] = "nf4"
     off = {"output", "residency", "overlap", "chosen", "trusted", *later}
     assert set(recorded) == set(FIELDS) - off
     assert place(**later).recorded().items() >= later.items()

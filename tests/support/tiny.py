@@ -484,32 +484,33 @@ def _qwen_image_transformer() -> Any:
     )
 
 
-def z_image(folder: Path) -> Path:
+def z_image(folder: Path, width: int = 16, channels: int = 4) -> Path:
+    """width: of both models; channels: of the latents."""
     from diffusers import ZImagePipeline, ZImageTransformer2DModel
     from transformers import Qwen3Config, Qwen3Model
 
     transformer = ZImageTransformer2DModel(
         all_patch_size=(2,),
         all_f_patch_size=(1,),
-        in_channels=4,
-        dim=16,
+        in_channels=channels,
+        dim=width,
         n_layers=1,
         n_refiner_layers=1,
         n_heads=2,
         n_kv_heads=2,
-        cap_feat_dim=16,
-        axes_dims=[2, 2, 4],
+        cap_feat_dim=width,
+        axes_dims=[width // 8, width // 8, width // 4],
         axes_lens=[512, 64, 64],
     )
     text_encoder = Qwen3Model(
         Qwen3Config(
             vocab_size=300,
-            hidden_size=16,
-            intermediate_size=32,
+            hidden_size=width,
+            intermediate_size=2 * width,
             num_hidden_layers=2,
             num_attention_heads=2,
             num_key_value_heads=1,
-            head_dim=8,
+            head_dim=width // 2,
         )
     )
     tokenizer = byte_tokenizer(tuple(QWEN_TOKENS), model_max_length=512)
@@ -518,12 +519,17 @@ def z_image(folder: Path) -> Path:
         folder,
         ZImagePipeline(
             scheduler=_flow(),
-            vae=_vae(scaling_factor=0.36, shift_factor=0.11),
+            vae=_vae(channels, scaling_factor=0.36, shift_factor=0.11),
             text_encoder=text_encoder.eval(),
             tokenizer=tokenizer,
             transformer=transformer,
         ),
     )
+
+
+def z_image_wide(folder: Path) -> Path:
+    """Its layers have the sizes that 4-bit weights on a CPU take."""
+    return z_image(folder, width=192, channels=16)
 
 
 def qwen_image_21(folder: Path) -> Path:

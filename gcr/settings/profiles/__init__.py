@@ -19,7 +19,7 @@ from gcr.errors import UsageError
 from gcr.files import folders, structured
 from gcr.files.structured import MalformedError
 from gcr.files.validation import first_problem
-from gcr.settings.schema import DEFAULT_PROFILE
+from gcr.settings.schema import DEFAULT_PROFILE, Quantize, Settings
 
 AUTO = "auto"
 EMBEDDED = DEFAULT_PROFILE
@@ -39,8 +39,12 @@ class Profile(BaseModel):
     prompt_limit: tokens that the generator reads of a prompt; None: unknown.
     call: further arguments of the generator's pipeline.
     dtype: of the generator's weights on a GPU.
+    quantize_generator: `nf4` for 4-bit weights of its large parts; `none` as they are.
     vram_gb: free GPU memory in GiB that the larger of the two needs to work, with its parts taking
         turns if need be; 0: needs no GPU.
+    download_gb: of both models in GB, which is also the room on the disk that they take; None:
+        unknown.
+    ram_gb: memory of the machine in GiB in which both models wait; None: unknown.
     draw_batch, judge_batch: images drawn and judged at once, at most.
     patience: rounds without a gain after which a run stops; None: as without a profile.
     """
@@ -62,10 +66,18 @@ class Profile(BaseModel):
     prompt_limit: Count | None = None
     call: dict[str, JsonValue] = Field(default_factory=dict)
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    quantize_generator: Quantize = "none"
     vram_gb: Annotated[float, Field(ge=0)]
+    download_gb: Annotated[float, Field(ge=0)] | None = None
+    ram_gb: Annotated[float, Field(ge=0)] | None = None
     draw_batch: Count = 1
     judge_batch: Count = 1
     patience: Count | None = None
+
+    def is_for(self, settings: Settings) -> bool:
+        """Whether what this says of memory holds for these settings' models."""
+        names = ("generator", "critic", "quantize_generator")
+        return all(getattr(self, name) == getattr(settings, name) for name in names)
 
 
 class Choice(NamedTuple):
