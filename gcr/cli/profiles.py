@@ -10,7 +10,7 @@ from gcr.cli import options, table
 if TYPE_CHECKING:
     from gcr.settings.profiles import Profile
 
-HEADINGS = ("name", "GPU", "size", "models")
+HEADINGS = ("name", "GPU", "RAM", "download", "size", "models")
 
 Name = Annotated[
     str | None, typer.Argument(metavar="[NAME]", help="Show all that this profile says.")
@@ -20,9 +20,11 @@ Name = Annotated[
 def profiles(name: Name = None, *, as_json: options.Listed = False) -> None:
     """List the profiles: gcr's own, and yours in gcr/profiles/ of your config folder.
 
-    The models are a generator and a critic. GPU: its memory that has to be free, estimated from
-    parameter counts. With NAME all of that profile, as YAML: licences, steps, how much of a prompt
-    is read, and whether the hub wants terms accepted first (gated).
+    The models are a generator and a critic. GPU: its memory that has to be free, and nf4 where the
+    generator's weights have 4 bits. RAM: memory of the machine in which the models wait. download:
+    of both models, which takes as much of the disk. GPU and RAM are estimated from parameter
+    counts. With NAME all of that profile, as YAML: licences, steps, how much of a prompt is read,
+    and whether the hub wants terms accepted first (gated).
 
     --profile takes one of these names, or the path of a YAML file with the same keys.
     """
@@ -54,6 +56,10 @@ def _show(profile: "Profile", *, as_json: bool) -> None:
 
 
 def _row(profile: "Profile") -> tuple[str, ...]:
-    needs = f"{profile.vram_gb:g} GiB" if profile.vram_gb else "none"
+    gpu = f"{profile.vram_gb:g} GiB" if profile.vram_gb else "none"
+    if profile.quantize_generator != "none":
+        gpu += f"\n{profile.quantize_generator}"
+    ram = "" if profile.ram_gb is None else f"{profile.ram_gb:g} GiB"
+    download = "" if profile.download_gb is None else f"{profile.download_gb:g} GB"
     size = f"{profile.width}×{profile.height}"
-    return (profile.name, needs, size, f"{profile.generator}\n{profile.critic}")
+    return (profile.name, gpu, ram, download, size, f"{profile.generator}\n{profile.critic}")

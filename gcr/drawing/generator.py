@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import itertools
 import logging
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from gcr.core.records import Candidate, Drawing, Progress
     from gcr.device.memory import SharedDevice
+    from gcr.settings.schema import Quantize
 
 __all__ = ["DiffusersGenerator", "Sampling", "load"]
 
@@ -81,18 +83,19 @@ def load(
     settings that the pipeline does not take.
     """
     place, threads = check(model, edit=edit), checkpoints.threads(model)
-    if sampling.quantize != "none":
-        check_4bit(device)
+    import torch
     from diffusers import DiffusionPipeline
 
     with checkpoints.named_errors(model):
         folder = checkpoints.fetch(
             place, is_pipeline=True
         )  # before `loading`, which makes others wait
-        with loading(), at_most(threads):
-            how: dict[str, Any] = {}
+        how: dict[str, Any] = {}
+        with loading(), at_most(threads), ExitStack() as stack:
             if sampling.quantize != "none":
-                device.clear()  # diffusers quantizes there
+                device.clear()  # diffusers quantizes there, on what is torch's current GPU
+                if device.limited:
+                    stack.enter_context(torch.cuda.device(device.name))
                 how["quantization_config"] = _in_4bit(folder, device.dtype(sampling.dtype))
             pipeline = DiffusionPipeline.from_pretrained(
                 folder,
@@ -132,9 +135,9 @@ def _processors(folder: Path, model: str) -> dict[str, Any]:
     return parts
 
 
-def check_4bit(device: SharedDevice) -> None:
-    """Raise UsageError for a device on which diffusers makes no 4-bit weights."""
-    if not device.limited:
+def check_precision(quantize: Quantize, *, has_gpu: bool) -> None:
+    """Raise UsageError for 4-bit weights where diffusers makes none."""
+    if quantize != "none" and not has_gpu:
         raise UsageError(
             "--quantize-generator nf4 needs a GPU: diffusers quantizes on no other device",
             "leave it out; on a CPU the embedded pair, or a small pipeline, is the quicker way",

@@ -93,6 +93,8 @@ def _memory(resolved: Resolved) -> Memory:
         said = f"no GPU: {stay} in the machine's memory"
         if profile.vram_gb and profile.is_for(settings):
             said += f"; profile {profile.name} is for a GPU with {profile.vram_gb:g} GiB"
+        if settings.quantize_generator != "none":
+            said += f"; {settings.quantize_generator} weights need one"
         return Memory(device, None, None, "", said)
     free = torch.cuda.mem_get_info()[0]
     size = (settings.width, settings.height)

@@ -44,6 +44,7 @@ def load_models(
     pocket.check_size(settings.generator, settings.width, settings.height)
     generator.check(settings.generator, edit=edit)
     device = SharedDevice(default_device(), settings.residency, smaller=profiles.advice)
+    generator.check_precision(settings.quantize_generator, has_gpu=device.limited)
     critic = _critic(settings, questions, emit, device, edit=edit)
     emit(Loading(settings.generator))
     sampling = generator.Sampling(

@@ -24,9 +24,6 @@ def quantizer_on_a_cpu(monkeypatch):
     """Diffusers quantizes on GPUs only, though bitsandbytes can do so on a CPU."""
     from diffusers.quantizers.bitsandbytes.bnb_quantizer import BnB4BitDiffusersQuantizer
 
-    from gcr.drawing import generator
-
     quantizer = BnB4BitDiffusersQuantizer
-    monkeypatch.setattr(generator, "check_4bit", lambda _: None)
     monkeypatch.setattr(quantizer, "validate_environment", lambda *_, **__: None)
     monkeypatch.setattr(quantizer, "update_device_map", lambda *_: {"": "cpu"})

@@ -14,7 +14,7 @@ from gcr.device.threads import at_most
 from gcr.drawing import generator, noise, pipelines
 from gcr.drawing.generator import Sampling
 from gcr.drawing.pixels import drawing
-from gcr.errors import ModelError, UsageError
+from gcr.errors import ModelError
 from gcr.hub import vetting
 
 CPU = SharedDevice("cpu")
@@ -246,8 +246,3 @@ def test_a_pipeline_in_4_bits_draws_nearly_the_same(checkpoint):
     assert abs(pixels(first) - pixels(again)).max() <= 1
     likeness = abs(pixels(first) - pixels(whole.draw([CIRCLE])[0])).mean()
     assert 0 < likeness < 0.5 * abs(pixels(first) - pixels(second)).mean()
-
-
-def test_4_bits_need_a_gpu(checkpoint):
-    with pytest.raises(UsageError, match="--quantize-generator nf4 needs a GPU"):
-        drawer_of(checkpoint("z_image"), quantize="nf4")

@@ -194,6 +194,12 @@ def test_what_a_run_would_refuse_a_dry_run_refuses(cli, options, message):
     assert said[1].out == ""
 
 
+def test_a_dry_run_says_that_4_bits_need_a_gpu(dry):
+    said = dry("refine", "a red circle", "--profile", "8gb")["memory"]["said"]
+    assert said.startswith("no GPU: ")
+    assert said.endswith("; profile 8gb is for a GPU with 7 GiB; nf4 weights need one")
+
+
 def test_in_4_bits_a_pipeline_is_measured_apart(gpu):
     other = gpu(20, profile="24gb", quantize_generator="nf4")
     assert other.needs_gib is None
@@ -208,8 +214,8 @@ def test_in_4_bits_a_pipeline_is_measured_apart(gpu):
 
 def test_the_memory_plan_is_the_profile_s_word_until_it_is_measured(gpu):
     memory = gpu(20, profile="16gb")
-    assert (memory.needs_gib, memory.residency) == (14, "")
-    assert "profile 16gb needs 14 (estimated)" in memory.said
+    assert (memory.needs_gib, memory.residency) == (15, "")
+    assert "profile 16gb needs 15 (estimated)" in memory.said
     assert gpu(20, profile="16gb", critic="owner/name").needs_gib is None
 
     pair = traced({"profile": "16gb"}, ThisMachine()).settings

@@ -412,3 +412,10 @@ def test_a_size_that_the_embedded_generator_cannot_draw_is_refused(size, place):
         models.load_models(replace(place(), **size), rubric.load("pocket"), ignore)
     same = place(width=side, height=side)
     assert (same.width, same.height) == (side, side)
+
+
+def test_4_bits_are_refused_without_a_gpu_before_anything_is_loaded(place, monkeypatch):
+    monkeypatch.setattr(models, "_critic", lambda *_, **__: pytest.fail("the critic was loaded"))
+    settings = replace(place(), quantize_generator="nf4")
+    with pytest.raises(UsageError, match="--quantize-generator nf4 needs a GPU"):
+        models.load_models(settings, rubric.load("pocket"), ignore)
