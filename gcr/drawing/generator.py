@@ -227,6 +227,8 @@ class DiffusersGenerator:
         self.ladder = Ladder(sampling.batch, "images drawn", relieve, device.hint)
         self._parameters = pipelines.parameters_of(type(pipeline))
         self._arguments = pipelines.arguments(pipeline, sampling, edit=edit)
+        # Once: to ask the pipeline sets attributes of it, which a call in another thread would see.
+        self._is_unguided = pipelines.is_unguided(pipeline, self._arguments)
         self._editor = editing.Editor(
             self._name, self._parameters, (sampling.width, sampling.height)
         )
@@ -254,7 +256,7 @@ class DiffusersGenerator:
     @property
     def heeds_negative(self) -> bool:
         """Whether a negative prompt has an effect, which it has not without guidance."""
-        return self.takes_negative and not pipelines.is_unguided(self._pipeline, self._arguments)
+        return self.takes_negative and not self._is_unguided
 
     def draw(
         self,

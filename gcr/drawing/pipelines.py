@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 Parameters = Mapping[str, inspect.Parameter]
 
 CLIP_TOKENS = 77
+ROUNDED_TO = {"GlmImagePipeline": 32, "QwenImage21Pipeline": 32}
+"""What width and height are rounded to by pipelines of which no part says so."""
+
 MOST_TOKENS = 1_000_000
 """Beyond this a tokenizer has no limit: transformers then gives it a number of 30 digits."""
 
@@ -239,7 +242,7 @@ def arguments(pipeline: Any, sampling: Sampling, *, edit: bool = False) -> dict[
                 f"{name} takes no argument {argument!r}",
                 f"did you mean {similar!r}?" if similar else f"it takes {', '.join(allowed)}",
             )
-    settings = {
+    settings: dict[str, object] = {
         "height": sampling.height,
         "width": sampling.width,
         "num_inference_steps": sampling.steps,
@@ -254,6 +257,9 @@ def arguments(pipeline: Any, sampling: Sampling, *, edit: bool = False) -> dict[
     if "max_area" in parameters and sampling.width and sampling.height:
         # Of width and height alone Kontext would only take the shape.
         call["max_area"] = sampling.width * sampling.height
+    if sampling.steps and getattr(getattr(pipeline, "config", None), "sample_sigmas", None):
+        # Of Qwen-Image-2.1, whose checkpoint's own schedule would have its own number of steps.
+        call["sigmas"] = [1 - step / sampling.steps for step in range(sampling.steps)]
     off = {name: value for name, value in NO_REWRITER.items() if name in parameters}
     return {**({} if sampling.rewriter else off), **call, **sampling.call}
 
@@ -302,14 +308,17 @@ def _check_size(pipeline: Any, sampling: Sampling) -> None:
 
 
 def size_factor(pipeline: Any) -> int:
-    """What width and height must be a multiple of: the VAE's factor times the patch size."""
+    """What width and height must be a multiple of: the VAE's factor times the patch size, as far as
+    a pipeline's parts say, or what it rounds to.
+    """
     vae = int(getattr(pipeline, "vae_scale_factor", 1))
     transformer = getattr(pipeline, "transformer", None)
     patch = getattr(getattr(transformer, "config", None), "patch_size", 1)
     processor = getattr(pipeline, "image_processor", None)
     # Pipelines that pack latents themselves give the whole factor to their image processor.
     packed = getattr(getattr(processor, "config", None), "vae_scale_factor", 1)
-    return math.lcm(vae * (patch if isinstance(patch, int) else 1), int(packed))
+    rounded = ROUNDED_TO.get(type(pipeline).__name__, 1)
+    return math.lcm(vae * (patch if isinstance(patch, int) else 1), int(packed), rounded)
 
 
 def sampler_name(pipeline: Any) -> str:

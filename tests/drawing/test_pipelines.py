@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from PIL import Image
 
 from gcr.core.records import Candidate
 from gcr.device.memory import SharedDevice
@@ -14,7 +15,7 @@ from gcr.device.threads import at_most
 from gcr.drawing import generator, noise, pipelines
 from gcr.drawing.generator import Sampling
 from gcr.drawing.pixels import drawing
-from gcr.errors import ModelError
+from gcr.errors import ModelError, UsageError
 from gcr.hub import vetting
 
 CPU = SharedDevice("cpu")
@@ -83,6 +84,31 @@ def test_guidance_of_qwen_image_21_is_its_true_cfg_scale(checkpoint):
     assert "guidance_scale" not in drawer._arguments
     other = drawer_of(checkpoint("qwen_image_21"), guidance=5.0)
     assert (pixels(drawer.draw([CIRCLE])[0]) != pixels(other.draw([CIRCLE])[0])).any()
+
+
+def test_steps_are_heeded_where_a_checkpoint_has_a_schedule(checkpoint):
+    drawer = drawer_of(checkpoint("qwen_image_21"))
+    pipeline = drawer._pipeline
+    assert "sigmas" not in drawer._arguments
+    pipeline.register_to_config(sample_sigmas=[1.0, 0.75, 0.5, 0.25])
+    chosen, own = Sampling(width=64, height=64, steps=2), Sampling(width=64, height=64)
+    assert pipelines.arguments(pipeline, chosen)["sigmas"] == [1.0, 0.5]
+    assert "sigmas" not in pipelines.arguments(pipeline, own)
+
+
+def test_a_size_that_a_pipeline_would_round_is_refused(checkpoint):
+    for family in ("qwen_image_21", "glm_image"):
+        with pytest.raises(UsageError, match="width 80 is not a multiple of 32"):
+            drawer_of(checkpoint(family), width=80)
+
+
+def test_qwen_image_21_edits_as_well(checkpoint):
+    sampling = Sampling(steps=2, call={"output_resolution": 64})
+    drawer = generator.load(checkpoint("qwen_image_21"), sampling, CPU, edit=True)
+    source = Image.new("RGB", (64, 64), "red")
+    first, second = drawer.draw([CIRCLE, SQUARE], sources=[source, source])
+    assert first.image.size == (64, 64)
+    assert (pixels(first) != pixels(second)).any()
 
 
 def test_a_prompt_is_measured_by_the_tokenizer_inside_a_processor(checkpoint):

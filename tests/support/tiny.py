@@ -543,7 +543,7 @@ def qwen_image_21(folder: Path) -> Path:
 
     from gcr.hub.processors import image_only
 
-    tokenizer, text_encoder, images = _qwen3_vl()
+    tokenizer, text_encoder, images = _qwen3_vl(patch=16)
     tokenizer.chat_template = QWEN_TEMPLATE
     vae = AutoencoderKLQwenImage21(
         base_dim=4,
@@ -779,8 +779,13 @@ def qwen3_vl(folder: Path, size: int = 64, layers: int = 1, *, tied: bool = Fals
     return _critic(folder, model, tokenizer, images, QWEN_TEMPLATE)
 
 
-def _qwen3_vl(size: int = 64, layers: int = 1, *, tied: bool = False) -> tuple[Any, Any, Any]:
-    """The tokenizer, the model and the image processor of a Qwen3-VL."""
+def _qwen3_vl(
+    size: int = 64, layers: int = 1, *, tied: bool = False, patch: int = 8
+) -> tuple[Any, Any, Any]:
+    """The tokenizer, the model and the image processor of a Qwen3-VL.
+
+    patch: side of an image's patches in pixels, of which it reads 2×2 as one.
+    """
     from transformers import (
         Qwen2VLImageProcessorPil,
         Qwen3VLConfig,
@@ -812,7 +817,7 @@ def _qwen3_vl(size: int = 64, layers: int = 1, *, tied: bool = False) -> tuple[A
             "intermediate_size": 64,
             "num_heads": 2,
             "out_hidden_size": size,
-            "patch_size": 8,
+            "patch_size": patch,
             "spatial_merge_size": 2,
             "deepstack_visual_indexes": [0],
             "num_position_embeddings": 64,
@@ -826,7 +831,7 @@ def _qwen3_vl(size: int = 64, layers: int = 1, *, tied: bool = False) -> tuple[A
     model = Qwen3VLForConditionalGeneration(config)
     model.generation_config.eos_token_id = [tokens["<|im_end|>"], tokenizer.eos_token_id]
     images = Qwen2VLImageProcessorPil(
-        patch_size=8, merge_size=2, size={"shortest_edge": 16 * 16, "longest_edge": 64 * 64}
+        patch_size=patch, merge_size=2, size={"shortest_edge": 16 * 16, "longest_edge": 64 * 64}
     )
     return tokenizer, model.eval(), images
 
