@@ -122,7 +122,8 @@ def _processors(folder: Path, model: str) -> dict[str, Any]:
     for part, kind in DiffusionPipeline.load_config(folder).items():
         name = kind[1] if isinstance(kind, list) and kind[0] == "transformers" else ""
         processor_class: Any = getattr(transformers, str(name), None)
-        if not issubclass(processor_class or object, transformers.ProcessorMixin):
+        is_class = isinstance(processor_class, type)
+        if not (is_class and issubclass(processor_class, transformers.ProcessorMixin)):
             continue
         if processors.takes_videos(processor_class) and not processors.torchvision_imports():
             processor = processors.videoless(folder / part, processor_class)
@@ -167,7 +168,8 @@ def _in_4bit(folder: Path, dtype: Any) -> Any:
         library: Any = diffusers if kind[0] == "diffusers" else transformers
         bases = (diffusers.ModelMixin, transformers.PreTrainedModel)
         model_class = getattr(library, str(kind[1]), object)
-        if issubclass(model_class, bases) and not str(kind[1]).startswith(NOT_QUANTIZED):
+        is_model = isinstance(model_class, type) and issubclass(model_class, bases)
+        if is_model and not str(kind[1]).startswith(NOT_QUANTIZED):
             mapping[part] = library.BitsAndBytesConfig(**nf4)
     return PipelineQuantizationConfig(quant_mapping=mapping)
 
