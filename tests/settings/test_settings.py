@@ -84,7 +84,12 @@ def test_a_distilled_generator_has_less_patience_in_its_profile(tmp_path):
         name: resolve({"profile": name}, FakeMachine(), **alone).patience
         for name in profiles.known()
     }
-    assert {name for name, rounds in patience.items() if rounds == 1} == {"16gb", "24gb"}
+    assert {name for name, rounds in patience.items() if rounds == 1} == {
+        "8gb",
+        "12gb",
+        "16gb",
+        "24gb",
+    }
     assert {*patience.values()} == {1, 2}
     other = {"profile": "24gb", "generator": "a/b"}
     assert resolve(other, FakeMachine(), **alone).patience == 2
@@ -393,7 +398,7 @@ def test_the_helps_defaults_are_the_settings_own():
     del shown["overlap"]  # not of yes and no
     for switch in ("compare", "history", "compile", "step_cache"):
         shown[switch] = str(not shown[switch].startswith("no-"))
-    assert len(shown) == 17
+    assert len(shown) == 18
     defaults = {setting.name: setting.default for setting in fields(Settings)}
     for key, default in shown.items():
         assert default == str(defaults[key]), key
