@@ -120,11 +120,12 @@ def _processors(folder: Path, model: str) -> dict[str, Any]:
 
     parts = {}
     for part, kind in DiffusionPipeline.load_config(folder).items():
-        name = kind[1] if isinstance(kind, list) and kind[0] == "transformers" else ""
-        processor_class: Any = getattr(transformers, str(name), None)
-        is_class = isinstance(processor_class, type)
-        if not (is_class and issubclass(processor_class, transformers.ProcessorMixin)):
-            continue
+        name = str(kind[1]) if isinstance(kind, list) and kind[:1] == ["transformers"] else ""
+        if not name.endswith("Processor"):
+            continue  # and nothing of transformers is imported that the pipeline would not use
+        processor_class: Any = getattr(transformers, name, object)
+        if not issubclass(processor_class, transformers.ProcessorMixin):
+            continue  # of images alone
         if processors.takes_videos(processor_class) and not processors.torchvision_imports():
             processor = processors.videoless(folder / part, processor_class)
         else:
@@ -163,7 +164,7 @@ def _in_4bit(folder: Path, dtype: Any) -> Any:
     }
     mapping = {}
     for part, kind in DiffusionPipeline.load_config(folder).items():
-        if not isinstance(kind, list) or kind[0] not in ("diffusers", "transformers"):
+        if not isinstance(kind, list) or kind[:1] not in (["diffusers"], ["transformers"]):
             continue
         library: Any = diffusers if kind[0] == "diffusers" else transformers
         bases = (diffusers.ModelMixin, transformers.PreTrainedModel)
