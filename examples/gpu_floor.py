@@ -70,6 +70,8 @@ class RunAgain:
     def kept_bytes(self) -> int:
         return GIB
 
+    def forget(self) -> None: ...
+
     def __call__(
         self, step: Callable[[], torch.Tensor], restore: Callable[[], None]
     ) -> tuple[torch.Tensor, Callable[[], object]]:

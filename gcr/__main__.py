@@ -8,14 +8,16 @@ import sys
 from typing import NoReturn
 
 SEARCHES = (50_000, 20, 100)
-"""How rarely Python looks for circles of garbage: in small runs it would look eight times through
-all that torch, transformers and diffusers make, for 1.8 of 8 seconds."""
+"""Thresholds of Python's collector of cyclic garbage: its own cost 1.8 of 8 seconds in a small run,
+looking eight times through all that torch, transformers and diffusers make."""
 
 
 def entry() -> NoReturn:
     """What the command `gcr` calls: run the command line, then end the process."""
     from gcr.core.background import is_busy
+    from gcr.device import libraries
 
+    libraries.spare()
     gc.set_threshold(*SEARCHES)
     code = main()
     if is_busy():

@@ -135,7 +135,7 @@ def complaint(request: Request, refined: str, excess: Excess) -> str:  # noqa: P
 
 
 _NEGATED = r"""\b(?:no|not|non|never|without|free\s+of|instead\s+of|rather\s+than|avoid\w*|lack\w*
-    |neither|nor|any|devoid\s+of) \b [^.;]{0,40}?"""
+    |neither|nor|devoid\s+of) \b [^.;:,]{0,40}?"""
 
 
 def _unwanted(request: Request, refined: str) -> list[str]:

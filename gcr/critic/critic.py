@@ -60,6 +60,7 @@ def load(  # noqa: PLR0913 - what to load, how to ask, and where: none follows f
     score: Score = "reply",
     judges: int = 1,
     spread: float | None = None,
+    graphs: bool = False,
     progress: Progress | None = None,
     use: probe.Use | None = None,
 ) -> VisionLanguageCritic:
@@ -68,6 +69,7 @@ def load(  # noqa: PLR0913 - what to load, how to ask, and where: none follows f
 
     batch: images judged at once, at most.
     score, judges, spread: as `VisionLanguageCritic` has them.
+    graphs: whether a local one decodes through captured graphs on a GPU.
     use: what a server will be asked for.
     Raises ModelError for what cannot be loaded or reached, and for a model that cannot see images;
     UsageError for a server that does not take the key, or tells too little for this score.
@@ -86,7 +88,7 @@ def load(  # noqa: PLR0913 - what to load, how to ask, and where: none follows f
             warn=use.warn,
         )
     else:
-        speaker = _local(model, rubric, device, quantize, batch, progress)
+        speaker = _local(model, rubric, device, quantize, batch, progress, graphs=graphs)
     ignored = limits.ignored if limits.is_limited(model) else None
     return VisionLanguageCritic(
         speaker, rubric, score=score, judges=judges, spread=spread, ignored=ignored
@@ -106,6 +108,8 @@ def _local(  # noqa: PLR0913, PLR0917 - as `load` has them
     quantize: Quantize,
     batch: int,
     progress: Progress | None,
+    *,
+    graphs: bool,
 ) -> LocalSpeaker:
     threads = checkpoints.threads(model)
     with at_most(threads):
@@ -119,6 +123,7 @@ def _local(  # noqa: PLR0913, PLR0917 - as `load` has them
             threads=threads,
             template=rubric.chat_template_kwargs,
             progress=progress,
+            graphs=graphs,
         )
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import functools
 import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,9 +29,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BUCKET = 512
-"""Tokens by which caches are longer than one another."""
+"""Capacities of caches are multiples of so many tokens."""
 KEPT = 1 / 8
-"""Of the GPU's memory, at most, for the caches of captures that are kept."""
+"""The largest share of the GPU's memory that kept caches may take."""
+
+_CAPTURING = threading.Lock()
+"""CUDA captures one graph at a time in a process."""
 
 Replay = Callable[[], None]
 
@@ -42,6 +46,10 @@ class Capture(Protocol):
         """What the caches of captures may take together while nothing is written."""
         ...
 
+    def forget(self) -> None:
+        """All captures are gone, and with them what they shared."""
+        ...
+
     def __call__(
         self, step: Callable[[], torch.Tensor], restore: Callable[[], None]
     ) -> tuple[torch.Tensor, Replay]:
@@ -49,7 +57,7 @@ class Capture(Protocol):
         then, and writes into those logits.
 
         restore: takes back what a run of the step changed besides; to be called after each one that
-        was made for the capture. None of them counts.
+        was made for the capture: these runs must leave no trace.
         """
         ...
 
@@ -62,10 +70,11 @@ class CudaGraphs:
         import torch
 
         self._device = device
-        self._pool = torch.cuda.graph_pool_handle()
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._pool: Any = None  # made with the first capture
 
     def kept_bytes(self) -> int:
-        """A part of the memory, and no more than is free beside: else it is short."""
+        """A share of the memory, or what is free, if that is less."""
         import torch
 
         free, total = torch.cuda.mem_get_info(self._device)
@@ -78,20 +87,31 @@ class CudaGraphs:
     ) -> tuple[torch.Tensor, Replay]:
         import torch
 
-        # Libraries make their workspaces when they first run on a stream.
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(2):
-                step()
-                restore()
-        torch.cuda.current_stream().wait_stream(side)
+        usual = torch.cuda.current_stream(self._device)
         graph = torch.cuda.CUDAGraph()
-        # Not "global": the generator may be at work in another thread.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            logits = step()
+        self._pool = self._pool or torch.cuda.graph_pool_handle()
+        try:
+            with _CAPTURING:
+                # Libraries make their workspaces when they first run on a stream: on this one,
+                # before the capture, so that they are not in its memory.
+                self._stream.wait_stream(usual)
+                with torch.cuda.stream(self._stream):
+                    for _ in range(2):
+                        step()
+                        restore()
+                # Not "global": the generator may be at work in another thread.
+                with torch.cuda.graph(
+                    graph, self._pool, self._stream, capture_error_mode="thread_local"
+                ):
+                    logits = step()
+        finally:
+            torch.cuda.set_stream(usual)  # which a capture that fails does not put back
+        usual.wait_stream(self._stream)
         restore()
         return logits, graph.replay
+
+    def forget(self) -> None:
+        self._pool = None
 
 
 @dataclass
@@ -196,6 +216,8 @@ class Graphs:
         """Forget all captures, and free their memory."""
         self._rooms.clear()
         self._addresses = ()
+        if self._capture is not None:
+            self._capture.forget()
 
     def avoid(self, batch: int) -> None:
         """Capture no steps of so many rows from here on, for which memory is too short."""

@@ -54,7 +54,7 @@ class LocalSpeaker:
 
     batch: chats answered at once, at most. threads: of torch on a CPU; None: as torch takes.
     template: what the chat template is told beside the chat; words that it does not know are not.
-    capture: how decode steps are captured; None: as CUDA graphs on a GPU, elsewhere not at all.
+    graphs: whether decode steps are captured on a GPU. capture: how; None: as CUDA graphs.
 
     inside: measures the seconds spent in the model. written: tokens of all replies so far.
     weights: the model's, as the device moves them. ladder: how many chats go at once, which
@@ -73,6 +73,7 @@ class LocalSpeaker:
         threads: int | None = None,
         template: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
+        graphs: bool = False,
         capture: Capture | None = None,
     ) -> None:
         self._threads = threads
@@ -85,7 +86,7 @@ class LocalSpeaker:
         self._expected = TYPICAL_TOKENS  # from then on, what the last replies took
         self.inside = Stopwatch()
         self.written = 0
-        if capture is None and device.limited:
+        if capture is None and graphs and device.limited:
             capture = CudaGraphs(device.name)
         self._graphs = Graphs(model, capture)
         self.weights = Weights([model], moving=self._graphs.drop)

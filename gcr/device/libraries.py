@@ -19,11 +19,23 @@ MODELS = ("torch", "bitsandbytes", "transformers", "diffusers")
 """Needed to load models, in the order in which each spares the next something."""
 
 
+_ours = False
+
+
+def spare() -> None:
+    """Import less from here on, in a process that does nothing else than ours: what is left out
+    would be missed by others, such as scipy by a training of detectors.
+    """
+    global _ours  # noqa: PLW0603 - what is imported is the process's
+    _ours = True
+
+
 def import_lightly(names: Iterable[str]) -> None:
-    """Import modules without what models that only answer never need."""
+    """Import modules, in a process of ours without what models that only answer never need."""
     with no_collection():
         for name in names:
-            PREPARED.get(name, import_module)(name)
+            importing = PREPARED.get(name, import_module) if _ours else import_module
+            importing(name)
 
 
 def _bitsandbytes(name: str) -> None:

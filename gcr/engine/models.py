@@ -113,6 +113,7 @@ def _critic(
         score=settings.score,
         judges=settings.judges,
         spread=settings.spread,
+        graphs=settings.graphs,
         progress=_progress(emit),
         use=probe.Use(
             size=(settings.width, settings.height),

@@ -54,7 +54,7 @@ class Parts:
         asked = folders if self.settings.compare else ()
         pairwise = self.settings.select == "pairwise"
         open_to_choice = folders if pairwise else asked
-        images = settled(open_to_choice, self.critic, emit, pairwise=pairwise)
+        images = settled(open_to_choice, self.critic, emit, by_pairs=pairwise)
         for folder, image in zip(open_to_choice, images, strict=True):
             folder.run = replace(folder.run, settled=image)
         return compared(asked, self.critic, emit) or [None] * len(folders)

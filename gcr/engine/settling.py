@@ -30,17 +30,21 @@ RIVALS = 3
 """Images within the noise of the highest score that are held against it, at most."""
 
 
+WITH_FIRST = "with the first"
+
+
 def settled(
-    folders: Sequence[RunFolder], critic: Critic, emit: Consumer, *, pairwise: bool = False
+    folders: Sequence[RunFolder], critic: Critic, emit: Consumer, *, by_pairs: bool = False
 ) -> list[str]:
     """For each run the image that is to be the best instead of that of the highest score, as the
     critic prefers it blindly; asked for as by `compared`.
 
-    pairwise: whether pairs decide which image is best; else they only settle what scores leave to
+    by_pairs: whether pairs decide which image is best; else they only settle what scores leave to
     chance. Empty where it prefers none, where there is none to hold against it, and where asking
     fails.
     """
-    return _asked(_winners if pairwise else _settled, folders, critic, emit, "")
+    ask = _winners if by_pairs else _settled
+    return _asked(ask, folders, critic, emit, "", "with others of its score")
 
 
 def _settled(folders: Sequence[RunFolder], critic: Critic) -> list[str]:
@@ -100,18 +104,21 @@ def compared(
     where it fails, of which is warned: the results stand without it.
     Raises UnavailableError where nothing more can be asked at all.
     """
-    return _asked(_compared, folders, critic, emit, None)
+    return _asked(_compared, folders, critic, emit, None, WITH_FIRST)
 
 
-def _asked(
+def _asked(  # noqa: PLR0913, PLR0917 - each for itself
     ask: Callable[[Sequence[RunFolder], Critic], list[Answer]],
     folders: Sequence[RunFolder],
     critic: Critic,
     emit: Consumer,
     failed: Answer,
+    rival: str,
 ) -> list[Answer]:
     """What the critic answers for all folders at once, or for each alone where that fails, and
     `failed` for those where it fails even so, of which is warned.
+
+    rival: what the best image was to be compared with, in words.
     """
     try:
         return ask(folders, critic)
@@ -120,19 +127,21 @@ def _asked(
     except Exception as error:
         if len(folders) > 1:
             logger.info("comparisons failed; they go on one by one", exc_info=error)
-            alone = (_asked(ask, [folder], critic, emit, failed) for folder in folders)
+            alone = (_asked(ask, [folder], critic, emit, failed, rival) for folder in folders)
             return [answer for answers in alone for answer in answers]
         logger.info("a comparison failed", exc_info=error)
-        uncompared(folders[0], error, emit)
+        uncompared(folders[0], error, emit, rival)
         return [failed]
 
 
-def uncompared(folder: RunFolder, error: Exception, emit: Consumer) -> None:
-    """Say that there is no comparison at the end, and why."""
+def uncompared(
+    folder: RunFolder, error: Exception, emit: Consumer, rival: str = WITH_FIRST
+) -> None:
+    """Say that there is no comparison at the end, and why. rival: as `_asked` has it."""
     why, hint = f"{type(error).__name__}: {error}", ""
     if isinstance(error, GcrError):
         why, hint = error.message, error.hint
-    emit(Notice(f"the best image in {folder.path} was not compared with the first: {why}", hint))
+    emit(Notice(f"the best image in {folder.path} was not compared {rival}: {why}", hint))
 
 
 def _compared(folders: Sequence[RunFolder], critic: Critic) -> list[Preference | None]:

@@ -124,7 +124,7 @@ class _Wave:
         self._emit = emit
         self._stop = stop
         self._approve = approve
-        self._failure: Exception | None = None  # of the queue itself, which no run is to blame for
+        self._failure: Exception | None = None  # of queue or consumer: no run is to blame for it
 
     def advance(self) -> None:
         """Advance all runs to their ends; runs that were stopped early are marked interrupted."""
@@ -220,13 +220,15 @@ class _Wave:
         self, folder: RunFolder, reason: StopReason, preference: Preference | None = None
     ) -> None:
         """A run has come to its end."""
+        best = ranking.best_scored(folder.run)
         try:
-            self._close(folder, reason, preference)
+            folder.finish(reason, best, preference)
         except Exception as error:  # noqa: BLE001 - one failed prompt fails alone
             self._fail(folder, error)
-        else:
-            del self.left[folder.run.id]
-            self._tell(lambda: self._queue.finished(folder))
+            return
+        del self.left[folder.run.id]
+        self._tell(lambda: self._emit(RunFinished(folder.run, best, folder.path)))
+        self._tell(lambda: self._queue.finished(folder))
 
     def _fail(self, folder: RunFolder, error: Exception) -> None:
         logger.info("run %s failed", folder.run.id, exc_info=error)
@@ -235,7 +237,7 @@ class _Wave:
         self._tell(lambda: self._queue.failed(folder, error))
 
     def _tell(self, act: Callable[[], None]) -> None:
-        """Tell the queue something. Raises what it raises, which ends the whole work."""
+        """Tell the queue or the consumer. Raises what that raises, which ends the whole work."""
         try:
             act()
         except Exception as error:
@@ -243,18 +245,10 @@ class _Wave:
             raise
 
     def _break_off(self, folder: RunFolder, reason: StopReason) -> None:
-        """Like `_close`, but its own failure is only a notice: there is other news to be told."""
+        """As `_end`, but a failure of its own is only a notice: there is other news to be told."""
         best = ranking.best_scored(folder.run)
         with after_an_error(self._emit):
             folder.finish(reason, best)
-        self._emit(RunFinished(folder.run, best, folder.path))
-
-    def _close(
-        self, folder: RunFolder, reason: StopReason, preference: Preference | None = None
-    ) -> None:
-        """Write down how a run ended, and tell of it."""
-        best = ranking.best_scored(folder.run)
-        folder.finish(reason, best, preference)
         self._emit(RunFinished(folder.run, best, folder.path))
 
 

@@ -57,6 +57,7 @@ class Settings:
     strength: of the strategies that go on from an image; None leaves the choice to each.
     max_images, max_seconds: budgets; None: no limit. With one, rounds is lifted, unless given too.
     residency, overlap: change no image; an overlap of None is for the critic's kind to decide.
+    graphs: changes replies in their last bits, if at all.
     compile, step_cache: change images a little.
     spread: standard deviation of a score, as `gcr calibrate` measured it; None: unknown.
     call, dtype, draw_batch, judge_batch: as in a profile, which alone can set them.
@@ -285,6 +286,16 @@ class Settings:
             ("--overlap/--no-overlap",),
         ),
     ] = None
+    graphs: Annotated[
+        bool,
+        Option(
+            MODELS,
+            "",
+            "On a GPU, write the critic's replies through captured CUDA graphs, where its family "
+            "allows that: faster, but not yet tried on one (default: no-graphs).",
+            ("--graphs/--no-graphs",),
+        ),
+    ] = False
     compile: Annotated[
         bool,
         Option(
@@ -362,7 +373,7 @@ class Settings:
 
 FIELDS = tuple(setting.name for setting in fields(Settings))
 DEFAULTS = {setting.name: setting.default for setting in fields(Settings)}
-LATER = ("compile", "step_cache", "select", "quantize_generator")
+LATER = ("graphs", "compile", "step_cache", "select", "quantize_generator")
 """Settings that folders of older versions do not hold."""
 OF_THE_MACHINE = ("residency", "overlap")
 """Settings that no folder records: they are for the machine at hand to say."""
@@ -416,6 +427,7 @@ class ComparisonOptions(CriticOptions, total=False):
     select: Select | None
     residency: Residency | None
     overlap: bool | None
+    graphs: bool | None
     compile: bool | None
     step_cache: bool | None
     quantize_generator: Quantize | None

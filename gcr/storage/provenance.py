@@ -30,6 +30,8 @@ COMMENT, EXIF = 0x9286, 0x8769  # EXIF's UserComment, and the pointer to where i
 _LINE = re.compile(r'(?:^|(?<=,))\s*+(\w[\w /()-]*+):\s*+("(?:[^"\\]|\\.)*+"|[^,]*+)(?:,|$)')
 _LORA = re.compile(r"<(?:lora|lyco):([^:<>]++)(?::([^<>]*+))?>")
 _SIZE = re.compile(r"\(?\s*(\d{1,5})\s*[x×,]\s*(\d{1,5})\s*\)?")
+KNOWN = frozenset({"steps", "sampler", "cfg scale", "seed", "size", "model"})
+"""Settings of which one at least is in the last line of A1111's form."""
 LEAST = 3
 """Settings that A1111's last line has at least; one with fewer belongs to the prompt."""
 LONGEST = 64  # nodes of a graph that are followed one after the other
@@ -194,7 +196,7 @@ def _a1111(text: str) -> Provenance | None:
     """Lines of the prompt, those of the negative one, and a line of settings."""
     lines = text.strip().split("\n")
     pairs = {key.strip(): _unquoted(value) for key, value in _LINE.findall(lines[-1])}
-    if len(pairs) < LEAST:
+    if len(pairs) < LEAST or KNOWN.isdisjoint(map(str.casefold, pairs)):
         pairs = {}
     else:
         lines.pop()
@@ -349,9 +351,12 @@ class _Graph:
                 "ComfyUI", remarks=(f"its graph is not plain ({why}), so it is not read",)
             )
         inputs = _part(self.nodes[samplers[0]], "inputs")
-        prompt = self._prompt(inputs.get("positive"))
         negative = self._prompt(inputs.get("negative"))
-        guidance = self.guidance or _number(self._value(inputs.get("cfg")))
+        self.guidance = None  # what goes with the negative prompt guides nothing
+        prompt = self._prompt(inputs.get("positive"))
+        guidance = self.guidance
+        if guidance is None:
+            guidance = _number(self._value(inputs.get("cfg")))
         model, loras = self._model(inputs.get("model"))
         latent = self._inputs(inputs.get("latent_image"))
         width, height = (_whole(self._value(latent.get(side))) for side in ("width", "height"))

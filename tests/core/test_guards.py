@@ -253,3 +253,19 @@ def test_without_a_rewrite_the_previous_prompt_gets_new_seeds() -> None:
     for _ in refine([run], generator, critic, Refine(2, 0), rule):
         pass
     assert [(c.prompt, c.seed) for c in generator.calls[1]] == [("a cat", 2), ("a cat", 3)]
+
+
+@pytest.mark.parametrize(
+    ("refined", "unwanted"),
+    [
+        ("a fox with no leash, blurry background", True),
+        ("any fox, blurry", True),
+        ("a fox in a sharp photo, not blurry", False),
+        ("a fox without any blurry background", False),
+    ],
+)
+def test_what_the_user_does_not_want_is_only_ruled_out_by_its_own_words(
+    refined: str, *, unwanted: bool
+) -> None:
+    request = Request("a fox", negative="blurry")
+    assert ("blurry" in complaint(request, refined, fits)) is unwanted

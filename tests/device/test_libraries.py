@@ -6,10 +6,11 @@ import sys
 from gcr.device import libraries
 
 
-def in_a_process(code):
+def in_a_process(code, spare=True):
     lines = (
         "import sys\n"
-        "from gcr.device.libraries import MODELS\n"
+        "from gcr.device.libraries import MODELS, spare\n"
+        f"{'spare()' if spare else ''}\n"
         "from gcr.device.loading import imported\n"
         "imported(*MODELS)\n"
     )
@@ -56,3 +57,13 @@ def test_a_function_is_compiled_by_its_first_call():
     assert not compiled
     assert double(torch.ones(1)).item() == double(torch.ones(1)).item() == 2
     assert len(compiled) == 1
+
+
+def test_in_a_process_of_others_nothing_is_left_out():
+    """A training of detectors in the same process needs scipy in transformers' losses."""
+    code = (
+        "from transformers.loss import loss_for_object_detection as losses\n"
+        "import scipy.stats\n"
+        "print(hasattr(losses, 'linear_sum_assignment'), 'norm' in dir(scipy.stats))"
+    )
+    assert in_a_process(code, spare=False) == ["True", "True"]

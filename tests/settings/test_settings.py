@@ -302,7 +302,7 @@ def test_what_is_recorded_decides_the_images(place):
     recorded = place(output=Path("/elsewhere"), residency="swap").recorded()
     assert recorded == place().recorded()
     assert recorded != place(seed=1).recorded()
-    later = {"compile": True, "step_cache": True, "select": "pairwise"}
+    later = {"graphs": True, "compile": True, "step_cache": True, "select": "pairwise"}
     later["quantize_generator"] = "nf4"
     off = {"output", "residency", "overlap", "chosen", "trusted", *later}
     assert set(recorded) == set(FIELDS) - off
@@ -396,9 +396,9 @@ def test_the_helps_defaults_are_the_settings_own():
         if default := re.search(r"\(default: (.*)\)", option.help):
             shown[name] = re.split("[,;]", default[1])[0]
     del shown["overlap"]  # not of yes and no
-    for switch in ("compare", "history", "compile", "step_cache"):
+    for switch in ("compare", "history", "graphs", "compile", "step_cache"):
         shown[switch] = str(not shown[switch].startswith("no-"))
-    assert len(shown) == 18
+    assert len(shown) == 19
     defaults = {setting.name: setting.default for setting in fields(Settings)}
     for key, default in shown.items():
         assert default == str(defaults[key]), key

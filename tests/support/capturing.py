@@ -57,6 +57,8 @@ class Recorder:
     def kept_bytes(self) -> int:
         return self._kept_bytes
 
+    def forget(self) -> None: ...
+
     def __call__(
         self, step: Callable[[], torch.Tensor], restore: Callable[[], None]
     ) -> tuple[torch.Tensor, Replay]:
