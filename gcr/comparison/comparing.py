@@ -20,7 +20,8 @@ from gcr.comparison.evaluators import Choice
 from gcr.comparison.figures import category_column
 from gcr.comparison.folder import CompareInterrupted, Contest
 from gcr.comparison.measuring import About, Comparison, conclude, take
-from gcr.core.events import Consumer, ignore
+from gcr.core.events import Consumer, Notice, ignore
+from gcr.core.plaintext import shortened
 from gcr.core.records import Task
 from gcr.engine.machine import ThisMachine
 from gcr.engine.plan import SIZE, Pace
@@ -224,7 +225,14 @@ def scored(
     arms = [Arm.read(name, path / name) for name in contest.arms]
     about = _begun(path, contest)
     try:
-        take(scores, arms, Choice(evaluators.SCORES, benchmark), path)
+        if ids := take(scores, arms, Choice(evaluators.SCORES, benchmark), path):
+            emit(
+                Notice(
+                    f"{benchmark} scored the very same picture of several arms differently: "
+                    f"{shortened(', '.join(ids), 200)}",
+                    "the score of the last file counts for all of them",
+                )
+            )
         return conclude(about, contest.asked, arms, emit, started)
     except KeyboardInterrupt as interruption:
         raise CompareInterrupted(path) from interruption

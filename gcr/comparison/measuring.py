@@ -191,16 +191,25 @@ def measured(
 
 def take(
     scored: Mapping[tuple[str, str], float], arms: Sequence[Arm], choice: Choice, folder: Path
-) -> None:
-    """Write down scores that somebody else gave, by arm and prompt id, for `measured` to find."""
+) -> list[str]:
+    """Write down scores that somebody else gave, by arm and prompt id, for `measured` to find.
+
+    Returns the ids of prompts for which one picture, that several arms chose, was given several
+    scores: of these the last counts.
+    """
     known = Scores(folder)
     by_name = {arm.name: arm for arm in arms}
+    given: dict[Key, float] = {}
+    contradicted: dict[str, None] = {}
     for (name, id_), score in scored.items():
         arm = by_name[name]
         if (image := arm.image(id_)) is not None:
             key = _key(choice, Sample(id_, arm.results[id_].prompt, image))
+            if given.setdefault(key, score) != score:
+                contradicted[id_] = None
             if known.all.get(key) != score:
                 known.add(key, score)
+    return list(contradicted)
 
 
 def _key(choice: Choice, sample: Sample) -> Key:

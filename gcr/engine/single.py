@@ -170,7 +170,7 @@ def _is_over(folder: RunFolder, emit: Consumer) -> bool:
     emit(
         Notice(
             f"{folder.path} is finished, so nothing is drawn",
-            f"gcr resume {folder.path} --rounds +3 draws three rounds more",
+            f"gcr resume {folder.path} --rounds +3 draws up to three rounds more",
         )
     )
     emit(RunFinished(run, ranking.best_scored(run), folder.path))

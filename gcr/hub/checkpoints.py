@@ -170,6 +170,7 @@ def named_errors(model: str) -> Iterator[None]:
     except GcrError:
         raise
     except Exception as error:
+        _raise_interruption(error)
         raise ModelError(*_described(model, error)) from error
 
 
@@ -188,7 +189,21 @@ def reworded(what: str, hint: str) -> Iterator[None]:
     except GcrError:
         raise
     except Exception as error:
+        _raise_interruption(error)
         raise ModelError(f"{what}: {first_line(error)}", hint) from error
+
+
+def _raise_interruption(error: BaseException) -> None:
+    """Raise the KeyboardInterrupt that a library turned into an error of its own, if one did: those
+    that import on demand call everything a failed import.
+    """
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        if isinstance(cause, KeyboardInterrupt):
+            raise cause
+        seen.add(id(cause))
+        cause = cause.__cause__ or cause.__context__
 
 
 def _described(model: str, error: Exception) -> tuple[str, str]:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -226,6 +225,10 @@ def _read(
     seen: set[tuple[str, str]] = set()
     for row in _rows(path, form):
         arm = named_arm or _arm(path, row, contest.arms)
+        if (written := _part(PurePosixPath(row.path).parts[:-1], contest.arms)) not in ("", arm):
+            raise UsageError(
+                f"{path} scores images of {written}, not of {arm}", f"--scores {written}={path}"
+            )
         id_ = keys.get(row.key)
         if id_ is None or (row.prompt is not None and row.prompt.strip() != prompts[id_]):
             what = row.path or row.key
@@ -248,17 +251,21 @@ def _read(
 def _arm(path: Path, row: Row, arms: Sequence[str]) -> str:
     """The arm whose folder the image, or else the file, is in, or whose name the file has."""
     for parts in (PurePosixPath(row.path).parts[:-1], (*path.absolute().parts[:-1], path.stem)):
-        for part in reversed(parts):
-            if part in arms:
-                return part
+        if arm := _part(parts, arms):
+            return arm
     raise UsageError(f"which arm is {path} of?", f"--scores {arms[0]}={path}, if it is that one's")
+
+
+def _part(parts: Sequence[str], arms: Sequence[str]) -> str:
+    """The last part of a path that is an arm's name; empty where none is."""
+    return next((part for part in reversed(parts) if part in arms), "")
 
 
 def _rows(path: Path, form: str) -> list[Row]:
     """What a file says, in its order. Raises UsageError where it is not its scorer's."""
     try:
         rows = list(_READERS[form](structured.decoded(structured.content(path))))
-        if odd := [row.score for row in rows if row.score and not math.isfinite(row.score)]:
+        if odd := [row.score for row in rows if row.score and not 0 <= row.score <= 1]:
             raise ValueError(f"a score of {odd[0]}")  # noqa: TRY301 - as for any other
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}", "check it") from error

@@ -188,3 +188,17 @@ def test_what_is_absent_is_told_from_what_is_damaged(monkeypatch):
         checkpoints.named_errors("us/damaged"),
     ):
         raise OSError("cut short")
+
+
+def test_an_interruption_that_a_library_takes_for_a_failed_import_stays_one():
+    """Libraries that import on demand call everything a failed import."""
+
+    def load():
+        try:
+            raise KeyboardInterrupt  # noqa: TRY301 - as a signal does
+        except KeyboardInterrupt as error:
+            raise RuntimeError("Failed to import diffusers.pipelines.onnx_utils") from error
+
+    for loading in (checkpoints.named_errors("x"), checkpoints.reworded("it failed", "")):
+        with pytest.raises(KeyboardInterrupt), loading:
+            load()

@@ -339,3 +339,26 @@ def test_what_is_said_of_a_layout_names_every_arm():
             "gcr compare c --scores raw=FILE --scores refine=FILE"
         ),
     ]
+
+
+def test_scores_of_one_arm_are_not_taken_for_another(cli):
+    draw(cli, "geneval")
+    Path("x.jsonl").write_text(as_geneval("c/geneval/raw", [True, True, True]))
+    ran = cli("compare", "c", "--scores", "refine=x.jsonl")
+    assert (ran.code, ran.out) == (2, "")
+    assert "x.jsonl scores images of raw, not of refine" in ran.err
+    assert "--scores raw=x.jsonl" in ran.err
+
+
+def test_a_picture_that_two_arms_share_and_that_is_scored_twice_is_told(cli):
+    draw(cli, "geneval")
+    for arm in ARMS:  # one picture in both, as where nothing beats the request as it is
+        for number in "123":
+            Path(f"c/{arm}/runs/{number}/best.png").write_bytes(
+                Path("c/raw/runs/1/best.png").read_bytes()
+            )
+    Path("raw.jsonl").write_text(as_geneval("c/geneval/raw", [True, True, True]))
+    Path("refine.jsonl").write_text(as_geneval("c/geneval/refine", [True, False, True]))
+    ran = cli("compare", "c", "--scores", "raw.jsonl", "--scores", "refine.jsonl")
+    assert ran.code == 0
+    assert "geneval scored the very same picture of several arms differently: 2" in ran.err
