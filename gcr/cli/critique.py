@@ -50,10 +50,11 @@ def critique(
     from gcr.core.events import ignore
     from gcr.engine import judging
     from gcr.engine.machine import ThisMachine
+    from gcr.files import paths
     from gcr.settings.resolving import resolve
     from gcr.ui.terminal import Terminal
 
-    if prompt != "-" and Path(prompt).is_file():
+    if prompt != "-" and paths.is_file(prompt):
         raise UsageError(
             f"there is no prompt: the last argument, {prompt}, is a file",
             f'say what the pictures are to show: gcr critique {prompt} "a red circle"',

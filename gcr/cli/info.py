@@ -9,6 +9,7 @@ import typer
 
 from gcr.cli import options
 from gcr.errors import UsageError
+from gcr.files import paths
 
 if TYPE_CHECKING:
     from gcr.settings.schema import Settings
@@ -34,7 +35,7 @@ def info(image: Image, *, as_json: options.Listed = False) -> None:
     logs.set_up(verbose=False, quiet=False)
     from gcr.storage import provenance
 
-    carried = provenance.read(image.expanduser())
+    carried = provenance.read(paths.expanded(image))
     if as_json:
         typer.echo(json.dumps({"file": str(image), **carried.as_json()}))
     else:
@@ -151,7 +152,7 @@ def begin_from(
     from gcr.settings.resolving import problem_of, resolve
     from gcr.storage import provenance
 
-    carried = provenance.read(image.expanduser())
+    carried = provenance.read(paths.expanded(image))
     story = carried.usable or next(iter(carried.stories), None)
     if story is None or (prompt is None and not story.prompt):
         why = "".join(f": {remark}" for remark in (story.remarks if story else ())[:1])

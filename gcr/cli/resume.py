@@ -9,6 +9,7 @@ import typer
 from gcr.cli import batch, compare, options, refine
 from gcr.cli.flags import settings_only
 from gcr.errors import UsageError
+from gcr.files import paths
 
 LOOP = "More of a run that is over, or stopped"
 
@@ -74,7 +75,7 @@ def resume(
     from gcr.engine import batching, single
     from gcr.storage import batchfolder
 
-    if evaluators and not (folder / comparefolder.NAME).exists():
+    if evaluators and not paths.exists(folder / comparefolder.NAME):
         raise UsageError("--evaluator is for comparisons", f"gcr resume {folder} goes on with this")
     more = single.More(
         _more("--rounds", rounds, int),
@@ -87,7 +88,7 @@ def resume(
     here = dict(flags)
     overlap = here.pop("overlap")
     pace = batching.paced(wave, shard, max_failures, ray, workers)
-    if (folder / batchfolder.NAME).exists():
+    if paths.exists(folder / batchfolder.NAME):
         batch.work(
             lambda emit, stop: batching.resume(
                 folder, pace, emit=emit, stop=stop, overlap=overlap, **here
@@ -97,7 +98,7 @@ def resume(
         )
     elif ray:
         raise UsageError("--ray is for batches", f"gcr resume {folder} goes on with this")
-    elif (folder / comparefolder.NAME).exists():
+    elif paths.exists(folder / comparefolder.NAME):
         compare.work(
             lambda emit, stop: comparing.resume(
                 folder,
@@ -139,7 +140,7 @@ def _check_extensible(folder: Path) -> None:
     from gcr.storage import batchfolder
 
     inside = folder.absolute().parent.name == batchfolder.RUNS
-    if inside or any((folder / x.NAME).exists() for x in (batchfolder, comparefolder)):
+    if inside or any(paths.exists(folder / x.NAME) for x in (batchfolder, comparefolder)):
         raise UsageError(
             f"{folder} is no single run, and only those are extended",
             "the budget of a batch or a comparison is the same for all of its runs; "
@@ -151,7 +152,7 @@ def _run(folder: Path, here: dict[str, Any], *, as_json: bool, quiet: bool, verb
     """Go on with a single run. here: what is not in its folder."""
     from gcr.engine import single
 
-    if not (folder / "run.json").exists():
+    if not paths.exists(folder / "run.json"):
         raise UsageError(
             f"no run and no batch in {folder}",
             "name a folder that gcr refine, gcr batch or gcr compare made",

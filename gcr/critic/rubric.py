@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 
 from gcr.core.phrases import nearest
 from gcr.errors import UsageError
-from gcr.files import structured
+from gcr.files import paths, structured
 from gcr.files.structured import MalformedError
 from gcr.files.validation import first_problem
 from gcr.settings.recorded import is_rubric_path
@@ -331,8 +331,8 @@ def _folder() -> Path:
 def _find(name_or_path: str | Path) -> Path:
     text = str(name_or_path)
     if isinstance(name_or_path, Path) or is_rubric_path(text):
-        path = Path(name_or_path).expanduser()
-        if not path.is_file():
+        path = paths.expanded(name_or_path)
+        if not paths.is_file(path):
             raise UsageError(f"no rubric file {path}", _choices())
         return path
     if text not in known():

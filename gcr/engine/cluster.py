@@ -21,6 +21,7 @@ from gcr.engine import signals
 from gcr.engine.crew import WorkerDiedError
 from gcr.engine.worker import Worker, environment
 from gcr.errors import UsageError
+from gcr.files import paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -201,7 +202,7 @@ def _elsewhere(plan: Plan) -> Plan:
     update: dict[str, Any] = {
         role: str(path.absolute())
         for role, model in models.items()
-        if (path := Path(model).expanduser()).exists()
+        if paths.exists(path := paths.expanded(model))
     }
     return replace(plan, settings=replace(settings, **update))
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gcr import pocket
 from gcr.core.events import Loading, Notice, Progress
+from gcr.files import paths
 from gcr.hub import checkpoints, fetching
 from gcr.settings import profiles
 from gcr.settings.address import is_address
@@ -135,7 +136,7 @@ def revision(model: str) -> str | None:
     """
     from huggingface_hub import try_to_load_from_cache
 
-    if model.startswith("pocket:") or is_address(model) or Path(model).expanduser().exists():
+    if model.startswith("pocket:") or is_address(model) or paths.exists(paths.expanded(model)):
         return None
     for name in ("model_index.json", "config.json"):  # of a pipeline, of a critic
         path = try_to_load_from_cache(model, name)

@@ -17,6 +17,7 @@ from gcr.device.loading import imported, loading
 from gcr.device.out_of_memory import is_out_of_memory
 from gcr.device.threads import unless_chosen
 from gcr.errors import GcrError, ModelError, UsageError
+from gcr.files import paths
 from gcr.hub import offline, vetting
 from gcr.hub.vetting import PIPELINE, needs_code
 
@@ -48,10 +49,10 @@ def locate(model: str) -> str:
         if not folder.is_dir():
             raise ModelError(f"the embedded pair is not at {folder}", "install gcr again")
         return str(folder)
-    path = Path(model).expanduser()
-    if path.is_dir():
+    path = paths.expanded(model)
+    if paths.is_folder(path):
         return str(path)
-    if path.is_file():
+    if paths.is_file(path):
         raise UsageError(
             f"{model} is a single file", "give the folder of a checkpoint saved by save_pretrained"
         )

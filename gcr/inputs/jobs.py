@@ -12,6 +12,7 @@ from typing import Any
 
 from gcr.core.plaintext import slug
 from gcr.errors import UsageError
+from gcr.files import paths
 from gcr.inputs import promptfile
 from gcr.inputs.promptfile import Entry
 from gcr.inputs.wildcards import Choice, Wildcards
@@ -97,7 +98,7 @@ def _texts(texts: Sequence[str]) -> list[Entry]:
     if not texts:
         raise UsageError("no prompts", "give texts, or Paths of prompt files")
     for text in texts:
-        if len(text) < 256 and Path(text).suffix and Path(text).is_file():
+        if Path(text).suffix and paths.is_file(text):
             raise UsageError(f"{text} is a file", f"give Path({text!r}) to read it")
     return [Entry(str(row), text, TEXTS, row, 0) for row, text in enumerate(texts, 1)]
 

@@ -47,7 +47,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gcr.errors import UsageError
-from gcr.files import structured
+from gcr.files import paths, structured
 from gcr.files.atomic import reading
 from gcr.files.structured import MalformedError, first_flaw, lines_of
 from gcr.inputs import documents, tables
@@ -161,7 +161,7 @@ def read(
 def _check_once(sources: Sequence[str | Path]) -> None:
     places = set()
     for source in map(str, sources):
-        place = source if source == STDIN else Path(source).expanduser().resolve()
+        place = source if source == STDIN else paths.expanded(source).resolve()
         if place in places:
             raise UsageError(f"{source} is given more than once", "name each prompt file once")
         places.add(place)
@@ -328,10 +328,10 @@ def _by_format(source: str | Path, prompt_names: Sequence[str]) -> Iterable[Row]
     name = name_of(source)
     if source == STDIN:
         return _stdin(name, prompt_names)
-    path = Path(source).expanduser()
-    if path.is_dir():
+    path = paths.expanded(source)
+    if paths.is_folder(path):
         return _folder(name, path, prompt_names)
-    if not path.exists():
+    if not paths.exists(path):
         raise UsageError(f"no file {name!r}", "give prompt files, folders of .txt files, or -")
     suffix = path.suffix.lower()
     if suffix == ".parquet":

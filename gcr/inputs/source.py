@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gcr.errors import GcrError, UsageError
-from gcr.files import imagefile
+from gcr.files import imagefile, paths
 from gcr.files.imagefile import DAMAGE, TooLargeError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def read(image_or_path: Path | str | Image, *, option: str = "--image") -> Image
             _check_shape(image_or_path, name)
             image = _upright(image_or_path)
     elif isinstance(image_or_path, str | Path):
-        path = Path(image_or_path).expanduser()
+        path = paths.expanded(image_or_path)
         name = str(path)
         with readable(name, option), imagefile.opened(path) as opened:
             _check_shape(opened, name)

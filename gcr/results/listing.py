@@ -18,7 +18,7 @@ from gcr.core.phrases import STOPPED, count
 from gcr.core.ranking import best_scored
 from gcr.core.records import StopReason
 from gcr.errors import GcrError, UsageError
-from gcr.files import structured
+from gcr.files import paths, structured
 from gcr.storage import batchfolder, runfolder
 from gcr.storage.summary import Summary, of_batch
 
@@ -109,7 +109,7 @@ class Entry:
 
 def entries(output: Path) -> list[Entry]:
     """All that is below a folder, newest first. Raises UsageError where there is no such folder."""
-    if not output.is_dir():
+    if not paths.is_folder(output):
         raise UsageError(
             f"there is no folder {output}", "gcr refine makes it; or name another with --output"
         )
@@ -144,12 +144,12 @@ def find(name: str, output: Path) -> Path:
 
     Raises UsageError where there is none, or more than one.
     """
-    path = Path(name).expanduser()
-    if path.is_dir():
+    path = paths.expanded(name)
+    if paths.is_folder(path):
         return path
-    if path.is_file():
+    if paths.is_file(path):
         return path.parent
-    places = [folder for _, folder in _places(output, DEEPEST)] if output.is_dir() else []
+    places = [folder for _, folder in _places(output, DEEPEST)] if paths.is_folder(output) else []
     fit = [folder for folder in places if name.casefold() in folder.name.casefold()]
     if not fit:
         raise UsageError(f"no run {name!r} below {output}", "gcr list shows what there is")
@@ -168,7 +168,7 @@ def newest_run(output: Path) -> Path:
 
     Raises UsageError where there is none.
     """
-    places = _places(output, DEEPEST) if output.is_dir() else ()
+    places = _places(output, DEEPEST) if paths.is_folder(output) else ()
     runs = [Entry(kind, folder) for kind, folder in places if kind == "run"]
     if runs:
         return max(runs, key=lambda entry: (entry.began, str(entry.folder))).folder
@@ -189,11 +189,11 @@ def _places(folder: Path, depth: int) -> Iterator[tuple[str, Path]]:
 
 def _kind(path: Path) -> str:
     """What a folder holds, also where its record is gone; empty for none of ours."""
-    if (path / COMPARED).exists() or (path / CONTESTED).exists():
+    if paths.exists(path / COMPARED) or paths.exists(path / CONTESTED):
         return "comparison"
-    if (path / batchfolder.NAME).exists():
+    if paths.exists(path / batchfolder.NAME):
         return "batch"
-    begun = any((path / name).exists() for name in RECORDS)
+    begun = any(paths.exists(path / name) for name in RECORDS)
     made = _DAY.fullmatch(path.parent.name) and _MADE.fullmatch(path.name)
     return "run" if begun or made else ""
 
@@ -207,7 +207,7 @@ def _read(kind: str, folder: Path) -> Entry:
 
 
 def _run(folder: Path) -> Entry:
-    if not any((folder / name).exists() for name in RECORDS):
+    if not any(paths.exists(folder / name) for name in RECORDS):
         raise GcrError(f"{folder} has no {runfolder.NAME}: nothing was begun there, or it is lost")
     problem = runfolder.first_damage(folder)
     run, story = runfolder.load_with_story(folder)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from gcr.files import paths
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,8 +44,8 @@ def lasting(settings: Mapping[str, object]) -> dict[str, object]:
     for key in ("generator", "critic", "rubric"):
         name = values.get(key)
         if isinstance(name, str) and (key != "rubric" or is_rubric_path(name)):
-            path = Path(name).expanduser()
-            values[key] = str(path.absolute()) if os.path.exists(path) else name  # noqa: PTH110 - never raises
+            path = paths.expanded(name)
+            values[key] = str(path.absolute()) if paths.exists(path) else name
     return values
 
 

@@ -16,7 +16,8 @@ from gcr.cli.app import COMMANDS
 from gcr.core.records import Critique
 from gcr.engine import models, single
 from gcr.engine.models import load_models
-from gcr.errors import GcrError, ModelError
+from gcr.errors import GcrError, ModelError, UsageError
+from gcr.hub import checkpoints
 from gcr.settings import profiles
 
 
@@ -400,3 +401,32 @@ def test_a_closed_pipe_is_no_traceback(tmp_path):
         ["/bin/sh", "-c", command], capture_output=True, text=True, check=False, cwd=tmp_path
     )
     assert "Traceback" not in shown.stderr
+
+
+@pytest.mark.parametrize("name", ["L" * 300, "~nosuch"])
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (("show",), "no run '"),
+        (("list", "-o"), "there is no folder "),
+        (("resume",), "no run and no batch in "),
+        (("report",), "no run, batch or comparison in "),
+        (("info",), "cannot read "),
+        (("refine", "a red circle", "--from"), "cannot read "),
+        (("refine", "a red circle", "--image"), "cannot read "),
+        (("refine", "a red circle", "--rubric"), "no rubric "),
+        (("batch",), "no file '"),
+        (("critique", "no.png"), "the embedded critic understands nothing of "),
+    ],
+)
+def test_a_name_that_no_file_can_have_is_wrong_usage(cli, command, says, name):
+    ran = cli(*command, name)
+    assert (ran.code, ran.out) == (2, "")
+    assert f"error: {says}" in ran.err
+    assert "hint: " in ran.err
+
+
+@pytest.mark.parametrize("name", ["L" * 300, "~nosuch"])
+def test_a_model_of_a_name_that_no_folder_can_have_is_wrong_usage(name):
+    with pytest.raises(UsageError, match="there is no model at"):
+        checkpoints.locate(name)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from gcr.core.events import Loading
 from gcr.core.phrases import nearest
 from gcr.errors import GcrError, UsageError
+from gcr.files import paths
 from gcr.hub import checkpoints, fetching
 from gcr.settings import address, profiles
 
@@ -146,8 +147,8 @@ def choose(text: str | None, generators: Iterable[str]) -> Choice:
 
 def _from_anywhere(model: str) -> str:
     """The whole path of a folder: a comparison may be gone on with from elsewhere."""
-    path = Path(model).expanduser()
-    return str(path.absolute()) if path.is_dir() else model
+    path = paths.expanded(model)
+    return str(path.absolute()) if paths.is_folder(path) else model
 
 
 def names_models(choice: Choice) -> bool:

@@ -35,14 +35,13 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gcr.comparison.evaluators.clipscore import ClipScore, load_whole
 from gcr.core.records import Evaluator, Sample, Task
 from gcr.device.loading import loading, working
 from gcr.errors import ModelError, UsageError
-from gcr.files import imagefile, structured
+from gcr.files import imagefile, paths, structured
 from gcr.hub.checkpoints import named_errors
 
 if TYPE_CHECKING:
@@ -309,7 +308,7 @@ class Setup(NamedTuple):
 
 def setup(argument: str) -> Setup:
     """Raises UsageError for what cannot be read."""
-    if Path(argument).expanduser().is_dir():
+    if paths.is_folder(paths.expanded(argument)):
         return Setup(argument)
     parts = [part.strip() for part in argument.split(",")]
     models = [part for part in parts if "=" not in part]

@@ -22,6 +22,7 @@ from gcr.core.events import (
 from gcr.core.records import StopReason
 from gcr.engine.outcome import Outcome, Unreported
 from gcr.errors import GcrError, UsageError
+from gcr.files import paths
 from gcr.files.atomic import write
 from gcr.files.locks import turn
 from gcr.results.report import batch, compare, run
@@ -49,22 +50,22 @@ def report(folder: Path, output: Path | None = None, *, standalone: bool = False
     written. A run of a gallery that cannot be read is a warning.
     """
     page = output or folder / NAME
-    if page.is_dir():
+    if paths.is_folder(page):
         raise UsageError(f"{page} is a folder", "name the file to write, such as report.html")
     pictures = Pictures(page, embed=standalone)
-    if (folder / "run.json").exists():
+    if paths.exists(folder / "run.json"):
         write(page, run.page(folder, pictures))
-    elif (folder / "batch.json").exists():
+    elif paths.exists(folder / "batch.json"):
         # Several processes may finish their shares of one batch at the same time.
         with nullcontext() if output else turn(folder / RUNS):
             if output is None and not standalone:
                 _write_runs(batch.runs(folder), folder)
             write(page, batch.page(folder, pictures))
-    elif (folder / "compare.json").exists():
+    elif paths.exists(folder / "compare.json"):
         if output is None and not standalone:
             _write_runs(compare.runs(folder), folder)
         write(page, compare.page(folder, pictures))
-    elif (folder / "arms.json").exists():
+    elif paths.exists(folder / "arms.json"):
         raise UsageError(
             f"the comparison in {folder} is not done",
             f"gcr resume {folder} finishes it; gcr report {folder}/ARM shows one of its arms",

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from gcr.core.phrases import nearest
 from gcr.errors import UsageError
-from gcr.files import folders, structured
+from gcr.files import folders, paths, structured
 from gcr.files.structured import MalformedError
 from gcr.files.validation import first_problem
 from gcr.settings.schema import DEFAULT_PROFILE, Quantize, Settings
@@ -116,7 +116,7 @@ def load(name: str, environ: Mapping[str, str] | None = None) -> Profile:
     Raises UsageError when there is none, naming the nearest.
     """
     if is_file(name):
-        return _read(Path(name).expanduser())
+        return _read(paths.expanded(name))
     files = _files(os.environ if environ is None else environ)
     names = [*known(), *files]
     if name not in names:
