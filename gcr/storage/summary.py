@@ -13,6 +13,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from pathlib import PurePosixPath
+from sys import float_info
 from typing import TYPE_CHECKING, Any
 
 from gcr.core.phrases import quoted
@@ -153,14 +154,18 @@ def _checked(values: Any) -> Result:
     Raises TypeError and ValueError for what is no result, or leads out of its batch.
     """
     result = Result(**values)
-    texts = (result.id, result.prompt, result.folder, result.stop, result.best_image)
+    texts = (result.id, result.prompt, result.folder, result.best_image, result.untrusted)
     counts = (result.seed, result.rounds, result.images)
     if not all(isinstance(text, str) for text in (*texts, result.failure)):
         raise TypeError("a text is missing")
     if not all(isinstance(count, int) for count in counts):
         raise TypeError("a number is missing")
-    if not (isinstance(result.seconds, int | float) and isinstance(result.extra, Mapping)):
-        raise TypeError("seconds or columns are missing")
+    if not isinstance(result.extra, Mapping):
+        raise TypeError("columns are missing")
+    StopReason(result.stop)  # raises ValueError for anything else
+    for number in (result.seconds, result.noise):
+        if not 0 <= number <= float_info.max:
+            raise ValueError(f"{number} where seconds or a margin should be")
     for score in (result.raw, result.best):
         if score is not None and not 0 <= score <= 1:
             raise ValueError(f"a score of {score}, which is not in 0-1")

@@ -133,6 +133,8 @@ def _came_of(result: Result) -> Text:
     if result.raw is not None and result.best is not None:
         gain = result.best - result.raw
         marks += f" {chance(result.noise)}" if 0 < gain <= result.noise else ""
-    details = f" · {count(result.images, 'image')}, {result.stop}, {duration(result.seconds)}"
+    details = (
+        f" · {count(result.images, 'image')}, {plain(result.stop)}, {duration(result.seconds)}"
+    )
     gained = "" if raw == best else f"{raw} → "
     return Text.assemble(gained, (best, "bold"), (marks, "yellow"), (details, "dim"))

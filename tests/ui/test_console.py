@@ -18,6 +18,7 @@ from gcr.core.records import (
     Preference,
     Request,
     Requirement,
+    Result,
     Round,
     Run,
     StopReason,
@@ -318,3 +319,14 @@ def test_a_terminal_is_told_of_the_page_first_and_has_links(tmp_path):
     piped = shown(tell)
     assert "follow along" not in piped
     assert "\x1b" not in piped
+
+
+def test_no_text_of_a_result_acts_in_a_terminal():
+    acts = "\x1b[31mX"
+    file = io.StringIO()
+    view = BatchTerminal(Console(file=file, force_terminal=True, width=200))
+    view.result(Result(acts, acts, 0, "runs/1", acts))
+    view.result(Result(acts, acts, 0, "runs/1", acts, failure=acts))
+    view.end()
+    assert "\x1b[31mX" not in file.getvalue()
+    assert "0 images, X, " in plain(file.getvalue())
