@@ -60,6 +60,11 @@ class Job:
         """The job of `as_json`. Raises TypeError, KeyError and ValueError for anything else."""
         choices = (Choice(c["wildcard"], tuple(c["chosen"])) for c in values["choices"])
         job = cls(**{**values, "choices": tuple(choices)})
+        texts = (job.id, job.folder, job.prompt, job.place, job.written, job.negative)
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("a text is missing")
+        if not (isinstance(job.seed, int) and isinstance(job.extra, Mapping)):
+            raise TypeError("a seed or columns are missing")
         if job.folder in ("", ".", "..") or Path(job.folder).name != job.folder:
             raise ValueError(f"the folder {job.folder!r} is not in the batch's own")
         return job

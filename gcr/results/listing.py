@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from sys import float_info
 from typing import Any
 
 from gcr.core.phrases import STOPPED, count
@@ -263,16 +264,16 @@ def _comparison(folder: Path) -> Entry:
             total = len(record["entries"])
             return _named(Entry("comparison", folder, total=total), record)
         record = structured.record(path)
-        prompts, means = record["prompts"], [arm["mean"] for arm in record["arms"]]
+        prompts, means = record["prompts"], [_score(arm["mean"]) for arm in record["arms"]]
         arms = [arm for prompt in prompts for arm in prompt["arms"].values()]
-        images = [(arm["score"] or 0.0, arm["image"]) for arm in arms if arm["image"]]
+        images = [(_score(arm["score"]) or 0.0, str(arm["image"])) for arm in arms if arm["image"]]
         top = max(images, default=(0.0, ""))[1]
         return _named(
             Entry(
                 "comparison",
                 folder,
                 score=max((mean for mean in means if mean is not None), default=None),
-                images=sum(int(arm["images"]) for arm in arms),
+                images=sum(_count(arm["images"]) for arm in arms),
                 done=len(prompts),
                 total=len(prompts),
                 failed=sum(any(a["failure"] for a in p["arms"].values()) for p in prompts),
@@ -280,8 +281,24 @@ def _comparison(folder: Path) -> Entry:
             ),
             record,
         )
-    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (OSError, RuntimeError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise runfolder.damaged(path if path.exists() else folder / CONTESTED, error) from error
+
+
+def _score(value: object) -> float | None:
+    """A score of a record, on whatever scale its evaluator has. Raises ValueError for none."""
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or not abs(value) <= float_info.max:  # nan neither
+        raise ValueError(f"a score of {value!r}")
+    return value
+
+
+def _count(value: object) -> int:
+    """How many, as a record has it. Raises ValueError for what is no number of things."""
+    if not isinstance(value, int) or value < 0:
+        raise ValueError(f"{value!r} is no number of images")
+    return value
 
 
 def _named(entry: Entry, record: Any) -> Entry:

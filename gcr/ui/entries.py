@@ -42,7 +42,7 @@ def _block(entry: Entry, console: Console) -> None:
     score = Text("   –")
     if entry.score is not None:
         score = Text(f"{entry.score:.2f}", f"bold {colour(entry.score)}")
-    head = Text(f"{moment(entry.began):<16}  ", "dim").append_text(score)
+    head = Text(f"{plain(moment(entry.began)):<16}  ", "dim").append_text(score)
     if entry.untrusted:
         head.append(" untrusted", "yellow")
     kind = "" if entry.kind == "run" else f"{entry.kind}, "

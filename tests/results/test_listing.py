@@ -1,5 +1,6 @@
 """gcr list, gcr show and the gallery: what there is, and nothing that is damaged left out."""
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -205,6 +206,26 @@ def test_showing_again_is_what_refine_showed(cli):
     assert json.loads(cli("show", told["run_id"].partition("-")[2], "--json").out) == told
 
 
+@pytest.mark.parametrize("junk", ["\x1b[31mX", [], {}, -1, float("nan"), 10**400])
+def test_a_batch_is_shown_whatever_a_line_of_its_summary_holds(cli, place, junk):
+    path = place / "shapes" / "summary.jsonl"
+    first, *others = path.read_text().splitlines(keepends=True)
+    for value in bent(json.loads(first), junk):
+        path.write_text("".join((json.dumps(value), "\n", *others)))
+        ran = cli("show", "outputs/shapes")
+        assert ran.code == 0
+        assert "of 6 prompts done" in ran.out
+        assert "\x1b" not in ran.out + ran.err
+
+
+def test_a_stop_that_is_no_reason_is_damage(cli, place):
+    path = place / "shapes" / "summary.jsonl"
+    path.write_text(path.read_text().replace('"plateau"', '"\\u001b[31mX"'))
+    ran = cli("show", "outputs/shapes")
+    assert "X" not in ran.out
+    assert "line 1, is damaged" in ran.err
+
+
 def test_a_batch_is_shown_by_its_prompts(cli, place):
     ran = cli("show", "outputs/shapes")
     assert "1/6 p0: 0.20 → 0.30" in ran.out
@@ -242,3 +263,40 @@ def test_nothing_of_the_machine_is_asked_for_a_list(cli, place, monkeypatch):
     assert cli("show", "red-circle").code == 0
     ran = cli("list", "-o", "elsewhere")
     assert (ran.code, "no folder elsewhere" in ran.err) == (2, True)
+
+
+def bent(value, junk):
+    """A JSON value with one of its parts replaced by junk, for each of its parts."""
+    yield junk
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from ({**value, name: other} for other in bent(part, junk))
+    elif isinstance(value, list) and value:
+        yield from ([other, *value[1:]] for other in bent(value[0], junk))
+
+
+@pytest.mark.parametrize("junk", ["\x1b[31mX", [[]], {}, None, -1, True, float("nan"), 10**400])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "2026-11-21/210000-shapes-3c4d/compare.json",
+        "shapes/batch.json",
+        "shapes/summary.jsonl",
+        "2026-11-20/101112-a-red-circle-1a2b/run.json",
+        "2026-11-20/101112-a-red-circle-1a2b/rounds.jsonl",
+    ],
+)
+def test_no_record_of_one_folder_keeps_the_others_from_being_listed(place, name, junk):
+    first, *others = (place / name).read_text().splitlines(keepends=name.endswith("l"))
+    text = first if name.endswith("l") else "\n".join((first, *others))
+    for value in bent(json.loads(text), junk):
+        rest = others if name.endswith("l") else ()
+        (place / name).write_text("".join((json.dumps(value), "\n", *rest)))
+        entries = listing.entries(place)
+        assert len(entries) == 3
+        fit = listing.chosen(entries, ["shapes"], 0.1)
+        for terminal in (True, False):
+            console = Console(force_terminal=terminal, file=io.StringIO())
+            shown.show(fit, console)
+            assert "\x1b[31mX" not in console.file.getvalue()
+        json.dumps([entry.as_json() for entry in fit])
