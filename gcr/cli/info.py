@@ -57,11 +57,13 @@ def _show(image: Path, carried: "Carried") -> None:
             (plain(str(image)), "bold"), f"  {carried.kind}, {carried.width}×{carried.height}"
         )
     )
-    # What gcr writes in others' forms is in its own already.
-    ours = [story for story in carried.stories if story.form == "gcr"]
-    for story in ours or carried.stories:
+    hidden = _repeated(carried)
+    shown = [story for story in carried.stories if story not in hidden]
+    for story in shown:
         console.print()
-        console.print(Text(story.form, "bold"))
+        taken = len(shown) > 1 and story is carried.usable
+        mark = "  gcr refine --from takes this" if taken else ""
+        console.print(Text.assemble((story.form, "bold"), (mark, "dim")))
         table = Table(box=None, show_header=False, pad_edge=False)
         table.add_column(no_wrap=True, style="dim")
         table.add_column(overflow="fold")
@@ -70,13 +72,27 @@ def _show(image: Path, carried: "Carried") -> None:
         console.print(table)
         for remark in story.remarks:
             console.print(Text(plain(remark), "yellow"))
-    if ours and len(carried.stories) > 1:
-        others = ", ".join(story.form for story in carried.stories if story.form != "gcr")
+    if hidden:
         console.print()
-        console.print(Text(f"the same for {others}", "dim"))
+        console.print(Text(f"the same for {', '.join(story.form for story in hidden)}", "dim"))
     if not carried.stories:
         console.print()
         console.print("it says nothing of how it was made, or in no form that is known here")
+
+
+def _repeated(carried: "Carried") -> "list[Provenance]":
+    """Those that only repeat what gcr's own says: gcr writes it in the forms of others, too."""
+    ours = next((story for story in carried.stories if story.form == "gcr"), None)
+    if ours is None or ours.prompt is None:
+        return []
+    # In others' forms the size is that of the image, whatever was asked for.
+    size = {"width": carried.width, "height": carried.height}
+    known = {"negative": "", **ours.settings, **size}
+    return [
+        story
+        for story in carried.stories
+        if story is not ours and story.settings.items() <= known.items()
+    ]
 
 
 def _rows(story: "Provenance") -> list[tuple[str, str]]:

@@ -60,6 +60,32 @@ def test_info_of_an_image_of_ours_tells_its_score(cli):
     assert "the same for A1111, InvokeAI" in ran.out
 
 
+BLUE = "a blue star\nSteps: 14, Sampler: Euler, CFG scale: 2, Seed: 5, Size: 128x128"
+
+
+@pytest.mark.parametrize(
+    ("candidate", "taken"),
+    [
+        ({}, "A1111"),
+        ({"prompt": "a red circle"}, "gcr"),
+        ({"prompt": "a blue star", "seed": 6}, "gcr"),
+        ({"prompt": "a blue star", "seed": 5}, "gcr"),
+    ],
+)
+def test_info_hides_nothing_that_differs_and_marks_what_is_taken(cli, candidate, taken):
+    story = {"candidate": candidate, "settings": {"steps": 14, "guidance": 2.0}}
+    picture(size=(128, 128), gcr=json.dumps(story), parameters=BLUE)
+    out = cli("info", "in.png").out
+    equal = candidate.get("seed") == 5
+    assert ("the same for A1111" in out) == equal
+    assert ("\nA1111" in out) != equal
+    mark = "  gcr refine --from takes this"
+    assert out.count(mark) == (0 if equal else 1)  # the only one needs no mark
+    assert f"\n{taken}{'' if equal else mark}\n" in out
+    ran = cli("refine", "--from", "in.png", "--rounds", "1")
+    assert f"from in.png ({taken}): prompt" in ran.err
+
+
 def test_info_of_an_image_that_says_nothing(cli):
     ran = cli("info", picture())
     assert ran.code == 0
