@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gcr.engine.judging import Ranking
 
 Images = Annotated[
-    list[Path],
+    list[Path] | None,
     typer.Argument(metavar="IMAGE", help="The pictures, such as PNG, JPEG or WebP files."),
 ]
 Prompt = Annotated[
@@ -28,9 +28,9 @@ Prompt = Annotated[
 
 @settings_only("profile", "critic", "rubric", "score", "judges", "negative")
 def critique(
-    images: Images,
-    prompt: Prompt,
+    images: Images = None,  # where one word is given, Typer takes it for PROMPT
     *,
+    prompt: Prompt,
     as_json: options.Listed = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -58,6 +58,11 @@ def critique(
         raise UsageError(
             f"there is no prompt: the last argument, {prompt}, is a file",
             f'say what the pictures are to show: gcr critique {prompt} "a red circle"',
+        )
+    if not images:
+        raise UsageError(
+            "there are no images to judge",
+            'name them before the prompt: gcr critique image.png "a red circle"',
         )
     words = options.read_stdin() if prompt == "-" else prompt
     settings = resolve(flags, ThisMachine())

@@ -124,7 +124,10 @@ def test_pictures_from_elsewhere_are_warned_of_with_the_embedded_critic(cli, cri
         (("1.png", "a cat"), "the embedded critic understands nothing of “a cat”"),
         (("1.png", "no.png", "a red circle"), "cannot read no.png: No such file"),
         (("1.png", "text.png", "a red circle"), "text.png is not an image"),
-        (("1.png",), "Missing argument"),
+        (("1.png",), "there is no prompt: the last argument, 1.png, is a file"),
+        (("a red circle",), "there are no images to judge"),
+        ((), "Missing argument 'PROMPT'"),
+        (("1.png", "a cat " * 50), "the embedded critic understands nothing of “a cat a cat"),
         (("1.png", "a red circle", "--judges", "0"), "--judges"),
     ],
 )
