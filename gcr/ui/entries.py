@@ -10,7 +10,7 @@ from rich.style import Style
 from rich.text import Text
 
 from gcr.core.phrases import count
-from gcr.core.plaintext import plain
+from gcr.core.plaintext import plain, shortened
 from gcr.results.report.page import NAME, moment
 from gcr.ui.terminal import colour, linked
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gcr.results.listing import Entry
 
 LEFT = (0, 0, 0, 2)
+LONGEST = 300  # characters of a title or a problem that are shown; --json has all
 
 
 def show(entries: Sequence[Entry], console: Console | None = None) -> None:
@@ -34,8 +35,13 @@ def show(entries: Sequence[Entry], console: Console | None = None) -> None:
 
 def _line(entry: Entry) -> str:
     score = "" if entry.score is None else f"{entry.score:.2f}"
-    cells = (entry.began, entry.kind, score, str(entry.images), entry.problem or entry.end)
-    return "\t".join(plain(cell) for cell in (*cells, str(entry.folder), entry.title))
+    cells = (entry.began, entry.kind, score, str(entry.images))
+    words = (_short(entry.problem or entry.end), plain(str(entry.folder)), _short(entry.title))
+    return "\t".join((*map(plain, cells), *words))
+
+
+def _short(text: str) -> str:
+    return shortened(plain(text), LONGEST)
 
 
 def _block(entry: Entry, console: Console) -> None:
@@ -48,9 +54,9 @@ def _block(entry: Entry, console: Console) -> None:
     kind = "" if entry.kind == "run" else f"{entry.kind}, "
     head.append(f"  {kind}{count(entry.images, 'image')}, {entry.end}", "dim")
     console.print(head)
-    console.print(Padding(Text(plain(entry.title)), LEFT))
+    console.print(Padding(Text(_short(entry.title)), LEFT))
     if entry.problem:
-        console.print(Padding(Text(plain(entry.problem), "red"), LEFT))
+        console.print(Padding(Text(_short(entry.problem), "red"), LEFT))
     # Whole, however narrow the terminal: it is to be copied.
     page = entry.folder / NAME
     link = Style(dim=True) + linked(page if page.exists() else entry.folder)

@@ -143,6 +143,17 @@ def test_a_pipe_gets_a_line_for_each(cli, place):
     ]
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_long_prompt_is_cut_short(tmp_path, terminal):
+    entry = Entry("run", tmp_path / "run", prompt="a red circle " * 4000)
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
+    shown.show([entry], console)
+    assert "a red circle a red" in console.file.getvalue()
+    assert "…" in console.file.getvalue()
+    assert len(console.file.getvalue()) < 1500
+    assert entry.as_json()["prompt"] == entry.prompt
+
+
 def test_a_terminal_gets_blocks_with_links_and_nothing_that_acts(tmp_path):
     hostile = "a \x1b]0;x\x07 red\ncircle\u202e"
     entry = Entry("run", tmp_path / "run", "2026-11-20T10:11:12", hostile, score=0.5)
