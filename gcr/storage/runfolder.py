@@ -28,7 +28,7 @@ from importlib import metadata as packages
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gcr.core import stopping
+from gcr.core import ranking, stopping
 from gcr.core.plaintext import slug
 from gcr.core.records import (
     Attempt,
@@ -134,12 +134,15 @@ class RunFolder:
     def open(cls, path: Path) -> RunFolder:
         """Read a run in order to go on with it, and clear up what a crash left.
 
+        A person's choice stands, unless it was what ended the run: then it is open again.
         Raises UsageError where the folder holds no run, GcrError where run.json, a line or an
         image is damaged or missing.
         """
         run, story = read_beginning(path)
-        kept = {key: value for key, value in story.items() if key not in RESULTS}
-        folder = cls(path, run, kept)
+        if story.get("stop") != StopReason.CHOSEN:
+            run = replace(run, kept=str(story.get("kept") or ""))
+        lasting_story = {key: value for key, value in story.items() if key not in RESULTS}
+        folder = cls(path, run, lasting_story)
         folder.run = replace(run, rounds=folder._read_rounds()).listed()
         folder._check_images()
         if line := folder._log.mend():
@@ -180,15 +183,26 @@ class RunFolder:
             self.run = replace(self.run, request=run.request)
             self._write_run(None)
         self._log.append(_round_adapter().dump_json(saved))
-        self.run = replace(run, rounds=(*self.run.rounds, saved))
+        rounds = (*self.run.rounds, saved)
+        # What the critic preferred before says nothing of a new round.
+        self.run = replace(run, rounds=rounds, settled="", comparison=None)
         return self.run
 
-    def extend(self, extension: Extension) -> None:
+    def extend(self, extension: Extension, before: Run) -> None:
         """Record a larger budget for the rounds from here on; the settings stay as they were begun
         with, so that who knows of no extensions reads a run that is over.
+
+        before: the run as it had ended. On disk its results stay until it ends anew. A person's
+        choice stays the best image even then.
         """
-        self.run = replace(self.run, extensions=(*self.run.extensions, extension))
-        self._write_run(None)
+        self.run = replace(
+            self.run,
+            extensions=(*self.run.extensions, extension),
+            comparison=before.comparison,
+            kept=before.kept,
+            settled=before.settled,
+        )
+        self._write_run(ranking.best_scored(self.run))
 
     def gallery(self, _run: Run, name: str) -> Image:
         """An image of this folder's run, by its name in the records; in RGB."""
