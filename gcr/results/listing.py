@@ -280,7 +280,7 @@ def _comparison(folder: Path) -> Entry:
             ),
             record,
         )
-    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (OSError, ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise runfolder.damaged(path if path.exists() else folder / CONTESTED, error) from error
 
 

@@ -67,6 +67,8 @@ BEGINNING = ("id", "request", "settings", "extensions")
 RESULTS = ("stop", "best", "comparison", "kept", "settled", "untrusted")
 """What run.json holds of how the run ended, which is dropped when it goes on."""
 RECORDED_VERSIONS = ("gcr", "torch", "diffusers", "transformers", "bitsandbytes", "pillow")
+MOST_SECONDS = 1e9
+"""Of one piece of work: thirty years. Where records have more, or what is no number, is damage."""
 AS_IT_WAS = "put the file back as it was, or start a new run"
 
 
@@ -310,19 +312,7 @@ def load_with_story(path: Path) -> tuple[Run, dict[str, Any]]:
         raise
     except GcrError as error:
         run, story = _run_from_images(path, rounds, error)
-    try:
-        stop, comparison = story["stop"], story["comparison"]
-        run = replace(
-            run,
-            rounds=rounds,
-            stop=stop and StopReason(stop),
-            comparison=comparison and Preference(comparison),
-            kept=str(story.get("kept") or ""),
-            settled=str(story.get("settled") or ""),
-        ).listed()
-    except (KeyError, ValueError) as error:
-        raise damaged(path / NAME, error) from error
-    return run, story
+    return with_end(replace(run, rounds=rounds), story, path).listed(), story
 
 
 def first_damage(path: Path) -> str:
@@ -371,12 +361,35 @@ def _run(record: Any) -> Run:
     request = _request_adapter().validate_python(values)
     if request.source not in ("", source.NAME):
         raise ValueError(f"the image to edit is called {request.source!r}")
-    if not isinstance(record["settings"], dict):
-        raise TypeError("its settings are no object")
+    check_objects(record)
     extensions = _extensions_adapter().validate_python(record.get("extensions", ()))
+    # Each raises TypeError or ValueError for what is no budget.
+    stopping.rule(record["settings"])
     for extension in extensions:
-        stopping.rule({}, [extension])  # raises ValueError for what is no budget
+        stopping.rule({}, [extension])
     return Run(str(record["id"]), request, record["settings"], extensions=extensions)
+
+
+def with_end(run: Run, story: Mapping[str, Any], path: Path) -> Run:
+    """A run with how it ended, by what run.json in a folder holds besides. Raises GcrError."""
+    try:
+        stop, comparison = story["stop"], story["comparison"]
+        return replace(
+            run,
+            stop=None if stop is None else StopReason(stop),
+            comparison=None if comparison is None else Preference(comparison),
+            kept=str(story.get("kept") or ""),
+            settled=str(story.get("settled") or ""),
+        )
+    except (KeyError, ValueError) as error:
+        raise damaged(path / NAME, error) from error
+
+
+def check_objects(record: Mapping[str, object]) -> None:
+    """Raise TypeError where what is an object in a run.json or a batch.json is none."""
+    for name in ("settings", "versions", "revisions"):
+        if not isinstance(record.get(name, {}), dict):
+            raise TypeError(f"its {name} are no object")
 
 
 def damaged(path: Path, error: Exception) -> GcrError:
@@ -452,6 +465,8 @@ def _problems(finished: Round, before: list[Round]) -> Iterator[str]:
     """What is wrong with a round in itself, or cannot follow from the rounds before it."""
     if not finished.attempts:
         yield "its round has no images"
+    if finished.wording and not 0 <= finished.wording.seconds <= MOST_SECONDS:
+        yield f"its wording took {finished.wording.seconds:g} seconds"
     images = {attempt.image for earlier in before for attempt in earlier.attempts}
     for position, attempt in enumerate(finished.attempts):
         name = image_name(finished.index, position)
@@ -470,8 +485,8 @@ def _out_of_range(attempt: Attempt, critique: Critique) -> Iterator[str]:
         ("a score", critique.overall, 0.0, 1.0),
         ("a spread", critique.spread, 0.0, 1.0),
         ("a strength", attempt.candidate.strength, 0.0, 1.0),
-        ("drawing seconds", attempt.draw_seconds, 0.0, float("inf")),
-        ("judging seconds", attempt.judge_seconds, 0.0, float("inf")),
+        ("drawing seconds", attempt.draw_seconds, 0.0, MOST_SECONDS),
+        ("judging seconds", attempt.judge_seconds, 0.0, MOST_SECONDS),
     ]
     numbers += [(f"a score of {a.aspect}", a.score, 1.0, 4.0) for a in critique.aspects]
     numbers += [("a probability", r.chance, 0.0, 1.0) for r in critique.requirements]

@@ -23,6 +23,7 @@ from gcr.files import structured
 from gcr.files.atomic import sweep, write
 from gcr.files.jsonlines import JsonLines
 from gcr.files.locks import turn
+from gcr.storage.runfolder import MOST_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,6 +66,8 @@ def result_of(job: Job, path: str, run: Run | None, failure: str) -> Result:
     )
 
 
+MOST_NOISE = 4.0
+"""More than the margin of a critic whose scores, 0-1, spread as far as they can."""
 COLUMNS = tuple(column.name for column in fields(Result) if column.name != "extra")
 
 
@@ -159,8 +162,12 @@ def _checked(values: Any) -> Result:
         raise TypeError("a text is missing")
     if not all(isinstance(count, int) for count in counts):
         raise TypeError("a number is missing")
-    if not (isinstance(result.seconds, int | float) and isinstance(result.extra, Mapping)):
-        raise TypeError("seconds or columns are missing")
+    if not isinstance(result.extra, Mapping):
+        raise TypeError("columns are missing")
+    if not 0 <= result.seconds <= MOST_SECONDS:
+        raise ValueError(f"seconds of {result.seconds}")
+    if not 0 <= result.noise <= MOST_NOISE:
+        raise ValueError(f"a noise of {result.noise}")
     for score in (result.raw, result.best):
         if score is not None and not 0 <= score <= 1:
             raise ValueError(f"a score of {score}, which is not in 0-1")
