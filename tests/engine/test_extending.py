@@ -237,6 +237,17 @@ def test_an_extension_that_cannot_be_read_is_damage(cli, over, extensions):
     assert "run.json, is damaged" in ran.err
 
 
+def test_a_date_that_is_none_reaches_the_terminal_without_its_escapes(cli, over):
+    folder = over("--rounds", "1")
+    cli("resume", str(folder), "--rounds", "+1")
+    told = story(folder)
+    told["extensions"][0]["when"] = "\x1b[31mX\x07"
+    (folder / "run.json").write_text(json.dumps(told))
+    ran = cli("show", str(folder))
+    assert "extended to 2 rounds at most on X" in ran.out
+    assert "\x1b" not in ran.out
+
+
 def test_patience_and_target_count_from_an_extension():
     rule = stopping.rule({"rounds": 2, "patience": 2}, (Extension(2, 5, 9, 1.5),))
     assert (rule.rounds, rule.images, rule.seconds, rule.since) == (5, 9, 1.5, 2)
