@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -38,6 +39,7 @@ class StopRule:
     since: int = 0
 
     def __post_init__(self) -> None:
+        self._check_types()
         if self.rounds < 1:
             raise ValueError(f"rounds must be at least 1, not {self.rounds}")
         if not 0 <= self.target <= 1:
@@ -48,10 +50,21 @@ class StopRule:
             raise ValueError(f"min_gain must be from 0 to 1, not {self.min_gain}")
         if self.images is not None and self.images < 1:
             raise ValueError(f"images must be at least 1, not {self.images}")
-        if self.seconds is not None and self.seconds <= 0:
-            raise ValueError(f"seconds must be more than 0, not {self.seconds}")
+        # Neither infinite, nor not a number, nor an integer beyond what floats can hold.
+        if self.seconds is not None and not 0 < self.seconds <= sys.float_info.max:
+            raise ValueError(f"seconds must be more than 0 and finite, not {self.seconds}")
         if not 0 <= self.since < self.rounds:
             raise ValueError(f"since must be from 0 to less than rounds, not {self.since}")
+
+    def _check_types(self) -> None:
+        """Raise TypeError for what is no number, as records that were damaged may have it."""
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if name in {"target", "min_gain", "seconds"}:
+                if not isinstance(value, int | float | None):
+                    raise TypeError(f"{name} must be a number, not {value!r}")
+            elif not isinstance(value, int | None):
+                raise TypeError(f"{name} must be a whole number, not {value!r}")
 
     def reason(self, run: Run) -> StopReason | None:
         """Why this run is over, or None while it is not.

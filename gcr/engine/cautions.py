@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gcr.core.events import Consumer
-    from gcr.core.records import Generator, Request
+    from gcr.core.records import Generator, Request, Run
     from gcr.settings.schema import Settings
 
 
@@ -94,6 +94,12 @@ class Gathering:
         for hint, messages in self._found.items():
             more = f" (and so with {len(messages) - 1} more)" if len(messages) > 1 else ""
             emit(Notice(messages[0] + more, hint))
+
+
+def of_kept(run: Run, emit: Consumer) -> None:
+    """Say that a person's choice stays the best image of a run that goes on."""
+    if run.kept:
+        emit(Notice(f"{run.kept} stays the best image, as you chose it, whatever new rounds score"))
 
 
 class Begun(Protocol):

@@ -76,7 +76,8 @@ def run(  # noqa: PLR0913 - each for itself
             folder = _reopened(Path(resume), held)
             settings = as_begun(settings, folder.run.settings)
             folder.check(request, recorded(settings, questions.sha256))
-            extension = more and extended(runfolder.load_run(folder.path), more)
+            before = runfolder.load_run(folder.path) if more else None
+            extension = extended(before, more) if before and more else None
             if extension is None and _is_over(folder, emit):
                 return _outcome(folder, started, 0.0)
         cautions.of_pocket(request, settings, emit)
@@ -93,8 +94,9 @@ def run(  # noqa: PLR0913 - each for itself
             held.enter_context(claimed(folder.path))
         else:
             cautions.of_changes(folder, parts.revisions, emit)
-            if extension:
-                folder.extend(extension)
+            if extension and before:
+                folder.extend(extension, before)
+                cautions.of_kept(folder.run, emit)
             parts = replace(parts, rule=stopping.rule_of(folder.run))
         loading_seconds = time.perf_counter() - started
         emit(WorkStarted(1))

@@ -248,7 +248,7 @@ class _Wave:
         """As `_end`, but a failure of its own is only a notice: there is other news to be told."""
         best = ranking.best_scored(folder.run)
         with after_an_error(self._emit):
-            folder.finish(reason, best)
+            folder.finish(reason, best, folder.run.comparison)
         self._emit(RunFinished(folder.run, best, folder.path))
 
 

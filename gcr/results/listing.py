@@ -108,6 +108,18 @@ class Entry:
         }
 
 
+ERRORS = (
+    OSError,
+    RuntimeError,
+    ArithmeticError,
+    AttributeError,
+    KeyError,
+    TypeError,
+    ValueError,
+)
+"""What reading a damaged record may raise."""
+
+
 def entries(output: Path) -> list[Entry]:
     """All that is below a folder, newest first. Raises UsageError where there is no such folder."""
     if not paths.is_folder(output):
@@ -281,7 +293,7 @@ def _comparison(folder: Path) -> Entry:
             ),
             record,
         )
-    except (OSError, RuntimeError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except ERRORS as error:
         raise runfolder.damaged(path if path.exists() else folder / CONTESTED, error) from error
 
 

@@ -32,7 +32,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from itertools import combinations, islice
 from pathlib import Path
@@ -157,13 +157,7 @@ def _runs(folder: Path, left_out: Counter[str]) -> Iterator[tuple[str, Path, Run
 def _ended(path: Path) -> Run:
     """A run, with what run.json holds of its end."""
     _, story = runfolder.read_beginning(path)
-    comparison = story.get("comparison")
-    return replace(
-        RunFolder.open(path).run,
-        comparison=Preference(comparison) if comparison else None,
-        kept=str(story.get("kept") or ""),
-        settled=str(story.get("settled") or ""),
-    )
+    return runfolder.with_end(RunFolder.open(path).run, story, path)
 
 
 def _pairs(

@@ -25,7 +25,7 @@ from gcr.files.atomic import check_inside, sync_folder, write_json, writing
 from gcr.files.locks import turn
 from gcr.inputs.jobs import Job
 from gcr.storage import runfolder
-from gcr.storage.runfolder import damaged, differences
+from gcr.storage.runfolder import check_objects, damaged, differences
 
 if TYPE_CHECKING:
     from gcr.core.records import Requirement
@@ -108,6 +108,7 @@ class BatchFolder:
         """Find a batch again. Raises UsageError where there is none, GcrError for damage."""
         try:
             record = structured.record(path / NAME)
+            check_objects(record)
             jobs = [Job.from_json(values) for values in record.pop("entries")]
             return cls(path, jobs, record.pop("settings"), record)
         except OSError as error:

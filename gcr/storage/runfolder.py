@@ -28,7 +28,7 @@ from importlib import metadata as packages
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gcr.core import stopping
+from gcr.core import ranking, stopping
 from gcr.core.plaintext import slug
 from gcr.core.records import (
     Attempt,
@@ -67,6 +67,8 @@ BEGINNING = ("id", "request", "settings", "extensions")
 RESULTS = ("stop", "best", "comparison", "kept", "settled", "untrusted")
 """What run.json holds of how the run ended, which is dropped when it goes on."""
 RECORDED_VERSIONS = ("gcr", "torch", "diffusers", "transformers", "bitsandbytes", "pillow")
+MOST_SECONDS = 1e9
+"""Of one piece of work: thirty years. Where records have more, or what is no number, is damage."""
 AS_IT_WAS = "put the file back as it was, or start a new run"
 
 
@@ -134,12 +136,15 @@ class RunFolder:
     def open(cls, path: Path) -> RunFolder:
         """Read a run in order to go on with it, and clear up what a crash left.
 
+        A person's choice stands, unless it was what ended the run: then it is open again.
         Raises UsageError where the folder holds no run, GcrError where run.json, a line or an
         image is damaged or missing.
         """
         run, story = read_beginning(path)
-        kept = {key: value for key, value in story.items() if key not in RESULTS}
-        folder = cls(path, run, kept)
+        if story.get("stop") != StopReason.CHOSEN:
+            run = replace(run, kept=str(story.get("kept") or ""))
+        lasting_story = {key: value for key, value in story.items() if key not in RESULTS}
+        folder = cls(path, run, lasting_story)
         folder.run = replace(run, rounds=folder._read_rounds()).listed()
         folder._check_images()
         if line := folder._log.mend():
@@ -180,15 +185,26 @@ class RunFolder:
             self.run = replace(self.run, request=run.request)
             self._write_run(None)
         self._log.append(_round_adapter().dump_json(saved))
-        self.run = replace(run, rounds=(*self.run.rounds, saved))
+        rounds = (*self.run.rounds, saved)
+        # What the critic preferred before says nothing of a new round.
+        self.run = replace(run, rounds=rounds, settled="", comparison=None)
         return self.run
 
-    def extend(self, extension: Extension) -> None:
+    def extend(self, extension: Extension, before: Run) -> None:
         """Record a larger budget for the rounds from here on; the settings stay as they were begun
         with, so that who knows of no extensions reads a run that is over.
+
+        before: the run as it had ended. On disk its results stay until it ends anew. A person's
+        choice stays the best image even then.
         """
-        self.run = replace(self.run, extensions=(*self.run.extensions, extension))
-        self._write_run(None)
+        self.run = replace(
+            self.run,
+            extensions=(*self.run.extensions, extension),
+            comparison=before.comparison,
+            kept=before.kept,
+            settled=before.settled,
+        )
+        self._write_run(ranking.best_scored(self.run))
 
     def gallery(self, _run: Run, name: str) -> Image:
         """An image of this folder's run, by its name in the records; in RGB."""
@@ -296,19 +312,7 @@ def load_with_story(path: Path) -> tuple[Run, dict[str, Any]]:
         raise
     except GcrError as error:
         run, story = _run_from_images(path, rounds, error)
-    try:
-        stop, comparison = story["stop"], story["comparison"]
-        run = replace(
-            run,
-            rounds=rounds,
-            stop=stop and StopReason(stop),
-            comparison=comparison and Preference(comparison),
-            kept=str(story.get("kept") or ""),
-            settled=str(story.get("settled") or ""),
-        ).listed()
-    except (KeyError, ValueError) as error:
-        raise damaged(path / NAME, error) from error
-    return run, story
+    return with_end(replace(run, rounds=rounds), story, path).listed(), story
 
 
 def first_damage(path: Path) -> str:
@@ -357,12 +361,35 @@ def _run(record: Any) -> Run:
     request = _request_adapter().validate_python(values)
     if request.source not in ("", source.NAME):
         raise ValueError(f"the image to edit is called {request.source!r}")
-    if not isinstance(record["settings"], dict):
-        raise TypeError("its settings are no object")
+    check_objects(record)
     extensions = _extensions_adapter().validate_python(record.get("extensions", ()))
+    # Each raises TypeError or ValueError for what is no budget.
+    stopping.rule(record["settings"])
     for extension in extensions:
-        stopping.rule({}, [extension])  # raises ValueError for what is no budget
+        stopping.rule({}, [extension])
     return Run(str(record["id"]), request, record["settings"], extensions=extensions)
+
+
+def with_end(run: Run, story: Mapping[str, Any], path: Path) -> Run:
+    """A run with how it ended, by what run.json in a folder holds besides. Raises GcrError."""
+    try:
+        stop, comparison = story["stop"], story["comparison"]
+        return replace(
+            run,
+            stop=None if stop is None else StopReason(stop),
+            comparison=None if comparison is None else Preference(comparison),
+            kept=str(story.get("kept") or ""),
+            settled=str(story.get("settled") or ""),
+        )
+    except (KeyError, ValueError) as error:
+        raise damaged(path / NAME, error) from error
+
+
+def check_objects(record: Mapping[str, object]) -> None:
+    """Raise TypeError where what is an object in a run.json or a batch.json is none."""
+    for name in ("settings", "versions", "revisions"):
+        if not isinstance(record.get(name, {}), dict):
+            raise TypeError(f"its {name} are no object")
 
 
 def damaged(path: Path, error: Exception) -> GcrError:
@@ -438,6 +465,8 @@ def _problems(finished: Round, before: list[Round]) -> Iterator[str]:
     """What is wrong with a round in itself, or cannot follow from the rounds before it."""
     if not finished.attempts:
         yield "its round has no images"
+    if finished.wording and not 0 <= finished.wording.seconds <= MOST_SECONDS:
+        yield f"its wording took {finished.wording.seconds:g} seconds"
     images = {attempt.image for earlier in before for attempt in earlier.attempts}
     for position, attempt in enumerate(finished.attempts):
         name = image_name(finished.index, position)
@@ -456,8 +485,8 @@ def _out_of_range(attempt: Attempt, critique: Critique) -> Iterator[str]:
         ("a score", critique.overall, 0.0, 1.0),
         ("a spread", critique.spread, 0.0, 1.0),
         ("a strength", attempt.candidate.strength, 0.0, 1.0),
-        ("drawing seconds", attempt.draw_seconds, 0.0, float("inf")),
-        ("judging seconds", attempt.judge_seconds, 0.0, float("inf")),
+        ("drawing seconds", attempt.draw_seconds, 0.0, MOST_SECONDS),
+        ("judging seconds", attempt.judge_seconds, 0.0, MOST_SECONDS),
     ]
     numbers += [(f"a score of {a.aspect}", a.score, 1.0, 4.0) for a in critique.aspects]
     numbers += [("a probability", r.chance, 0.0, 1.0) for r in critique.requirements]

@@ -13,7 +13,6 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from pathlib import PurePosixPath
-from sys import float_info
 from typing import TYPE_CHECKING, Any
 
 from gcr.core.phrases import quoted
@@ -24,6 +23,7 @@ from gcr.files import structured
 from gcr.files.atomic import sweep, write
 from gcr.files.jsonlines import JsonLines
 from gcr.files.locks import turn
+from gcr.storage.runfolder import MOST_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,6 +66,8 @@ def result_of(job: Job, path: str, run: Run | None, failure: str) -> Result:
     )
 
 
+MOST_NOISE = 4.0
+"""More than the margin of a critic whose scores, 0-1, spread as far as they can."""
 COLUMNS = tuple(column.name for column in fields(Result) if column.name != "extra")
 
 
@@ -163,9 +165,10 @@ def _checked(values: Any) -> Result:
     if not isinstance(result.extra, Mapping):
         raise TypeError("columns are missing")
     StopReason(result.stop)  # raises ValueError for anything else
-    for number in (result.seconds, result.noise):
-        if not 0 <= number <= float_info.max:
-            raise ValueError(f"{number} where seconds or a margin should be")
+    if not 0 <= result.seconds <= MOST_SECONDS:
+        raise ValueError(f"seconds of {result.seconds}")
+    if not 0 <= result.noise <= MOST_NOISE:
+        raise ValueError(f"a noise of {result.noise}")
     for score in (result.raw, result.best):
         if score is not None and not 0 <= score <= 1:
             raise ValueError(f"a score of {score}, which is not in 0-1")

@@ -120,7 +120,7 @@ class Terminal:
         for extension in run.extensions:
             if extension.after == finished.index:
                 self._print(Text())
-                self._print(Text(extended(extension), "dim"))
+                self._print(Text(plain(extended(extension)), "dim"))
         self._print(Text())
         self._print(_heading(finished).append(_left(run), "dim"))
         shown = ""

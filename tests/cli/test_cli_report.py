@@ -1,11 +1,12 @@
 """`gcr report`, and the pages that refine and batch leave, as a user meets them."""
 
+import json
 import signal
 from pathlib import Path
 
 import pytest
 from fakes import SCORES, FakeCritic
-from folders import make_batch, make_run
+from folders import make_batch, make_comparison, make_run
 
 import gcr
 from gcr.engine.outcome import Unreported
@@ -76,6 +77,94 @@ def test_a_damaged_run_is_said(cli, tmp_path):
     ran = cli("report", "run")
     assert ran.code == 1
     assert "rounds.jsonl, line 1, is damaged" in ran.err
+
+
+def put(path, where, value):
+    """Change a value in a JSON file, at a place such as `settings.rounds`."""
+    told = json.loads(path.read_text())
+    *parents, name = (int(key) if key.isdigit() else key for key in where.split("."))
+    inside = told
+    for key in parents:
+        inside = inside[key]
+    inside[name] = value
+    path.write_text(json.dumps(told) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        ("settings.rounds", "x"),
+        ("settings.target", [1]),
+        ("settings.patience", 1.5),
+        ("settings.min_gain", 10**400),
+        ("settings.max_images", {}),
+        ("settings.max_seconds", 10**400),
+        ("settings.max_seconds", float("nan")),
+        ("versions", "x"),
+        ("revisions", 3),
+        ("settings", []),
+    ],
+)
+def test_what_cannot_be_in_a_run_file_is_damage(cli, tmp_path, where, value):
+    """As of any damage in it, what was drawn is shown from the images."""
+    put(make_run(tmp_path / "run").path / "run.json", where, value)
+    for command in ("show", "report"):
+        ran = cli(command, "run")
+        assert (ran.code, "warning: run/run.json, is damaged: " in ran.err) == (0, True)
+    ran = cli("resume", "run")
+    assert (ran.code, "error: run/run.json, is damaged: " in ran.err) == (1, True)
+
+
+@pytest.mark.parametrize("value", [[], {}, "", 0, False])
+@pytest.mark.parametrize("where", ["stop", "comparison"])
+def test_an_end_that_there_is_not_is_damage(cli, tmp_path, where, value):
+    put(make_run(tmp_path / "run").path / "run.json", where, value)
+    for command in ("show", "report"):
+        ran = cli(command, "run")
+        assert (ran.code, "error: run/run.json, is damaged: " in ran.err) == (1, True)
+        assert "hint:" in ran.err
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400, [], "x", -1])
+@pytest.mark.parametrize("where", ["seconds", "noise"])
+def test_seconds_of_a_batch_that_cannot_be_are_damage(cli, tmp_path, where, value):
+    path = make_batch(tmp_path / "b", 2) / "summary.jsonl"
+    put(path, where, value)
+    for command in ("show", "report"):
+        ran = cli(command, "b")
+        warning = "warning: b/summary.jsonl, line 1, is damaged: "
+        assert (ran.code, warning in ran.err) == (0, True)
+
+
+@pytest.mark.parametrize("where", ["versions", "revisions", "settings"])
+def test_what_cannot_be_in_a_batch_file_is_damage(cli, tmp_path, where):
+    put(make_batch(tmp_path / "b", 2) / "batch.json", where, ["x"])
+    ran = cli("report", "b")
+    assert (ran.code, f"batch.json, is damaged: its {where} are no object" in ran.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        ("pairs.0.p", "x"),
+        ("pairs.0.adjusted", {}),
+        ("pairs.0.difference", float("nan")),
+        ("prompts.0.arms.raw.critic", "x"),
+        ("prompts.0.arms.raw.seconds", float("inf")),
+        ("arms.0.critic_mean", []),
+        ("arms.0.seconds", "x"),
+        ("arms.0", {"name": "raw", "strategy": "raw", "folder": "raw"}),
+        ("budget", float("nan")),
+        ("budget", "x"),
+        ("versions", "x"),
+    ],
+)
+def test_what_cannot_be_in_a_comparison_file_is_said(cli, tmp_path, where, value):
+    put(make_comparison(tmp_path / "c", 2) / "compare.json", where, value)
+    ran = cli("report", "c")
+    assert (ran.code, ran.out) == (1, "")
+    assert "error: c/compare.json is not the record of a comparison: " in ran.err
+    assert "hint:  compare again" in ran.err
 
 
 def test_a_damaged_run_does_not_keep_a_batch_from_being_shown(cli, tmp_path):

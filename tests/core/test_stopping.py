@@ -133,6 +133,8 @@ def test_the_defaults_stop_at_a_perfect_score_only() -> None:
         {"min_gain": 2},
         {"images": 0},
         {"seconds": 0},
+        {"seconds": float("inf")},
+        {"seconds": 10**400},
     ],
 )
 def test_a_rule_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:

@@ -128,6 +128,61 @@ def test_a_stopped_run_can_have_more_than_what_is_left(cli, over):
     assert len(gcr.load_run(folder).rounds) == 3
 
 
+def ended(folder, stop, **results):
+    """Have a run end as if a person or the critic had preferred an image of a low score."""
+    told = {**story(folder), "stop": stop, **results}
+    (folder / "run.json").write_text(json.dumps(told))
+    (folder / "best.png").write_bytes((folder / "00-0.png").read_bytes())
+
+
+class Interrupted(FakeGenerator):
+    """Stops when it is to draw for the nth time."""
+
+    def __init__(self, nth):
+        super().__init__()
+        self.nth = nth
+
+    def draw(self, candidates, starts=(), sources=()):
+        if len(self.calls) + 1 == self.nth:
+            raise KeyboardInterrupt
+        return super().draw(candidates, starts, sources)
+
+
+@pytest.mark.parametrize("stop", ["chosen", "rounds"])
+def test_a_persons_choice_stays_the_best(cli, over, stop):
+    cli.models["critic"] = FakeCritic({0: 0.2}, otherwise=0.9)
+    folder = over("--rounds", "1", "--images", "1", "--patience", "9")
+    ended(folder, stop, kept="00-0.png")
+    ran = cli("resume", str(folder), "--rounds", "+2")
+    assert ran.code == 0
+    assert "warning: 00-0.png stays the best image, as you chose it" in ran.err
+    assert (story(folder)["kept"], story(folder)["best"]["image"]) == ("00-0.png", "00-0.png")
+    assert (folder / "best.png").read_bytes() == (folder / "00-0.png").read_bytes()
+    # Nor is it lost where that is stopped, or extended, or both.
+    cli.models["generator"] = Interrupted(2)
+    assert cli("resume", str(folder), "--rounds", "+2").code == 130
+    assert story(folder)["kept"] == "00-0.png"
+    cli.models["generator"] = FakeGenerator()
+    assert cli("resume", str(folder)).code == 0
+    assert (story(folder)["kept"], len(gcr.load_run(folder).rounds)) == ("00-0.png", 5)
+
+
+def test_what_the_critic_settled_stands_until_another_round_is_drawn(cli, over):
+    cli.models["critic"] = FakeCritic({0: 0.2}, otherwise=0.9)
+    folder = over("--rounds", "2", "--images", "1", "--patience", "9", "--no-compare")
+    ended(folder, "rounds", settled="00-0.png", comparison="first")
+    cli.models["generator"] = Interrupted(1)
+    assert cli("resume", str(folder), "--rounds", "+2").code == 130
+    told = story(folder)
+    assert (told["settled"], told["comparison"]) == ("00-0.png", "first")
+    assert told["best"]["image"] == "00-0.png"
+    cli.models["generator"] = FakeGenerator()
+    assert cli("resume", str(folder), "--rounds", "+1").code == 0
+    told = story(folder)
+    assert (told["settled"], told["comparison"]) == ("", None)
+    assert told["best"]["image"] == "01-0.png"
+
+
 @pytest.mark.parametrize("text", ["3", "+0", "-1", "+x", "+1.5", ""])
 def test_only_more_is_taken(cli, over, text):
     folder = over("--rounds", "1")
@@ -180,6 +235,17 @@ def test_an_extension_that_cannot_be_read_is_damage(cli, over, extensions):
     ran = cli("resume", str(folder))
     assert ran.code == 1
     assert "run.json, is damaged" in ran.err
+
+
+def test_a_date_that_is_none_reaches_the_terminal_without_its_escapes(cli, over):
+    folder = over("--rounds", "1")
+    cli("resume", str(folder), "--rounds", "+1")
+    told = story(folder)
+    told["extensions"][0]["when"] = "\x1b[31mX\x07"
+    (folder / "run.json").write_text(json.dumps(told))
+    ran = cli("show", str(folder))
+    assert "extended to 2 rounds at most on X" in ran.out
+    assert "\x1b" not in ran.out
 
 
 def test_patience_and_target_count_from_an_extension():

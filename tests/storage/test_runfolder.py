@@ -322,6 +322,13 @@ DAMAGE = {
         2,
         "is no earlier image",
     ),
+    "forever": (lambda line: changed(line, draw_seconds=1e400), 2, "drawing seconds of inf"),
+    "wording": (
+        lambda line: (
+            json.dumps({**json.loads(line), "wording": {"prompt": "x", "seconds": 1e400}}) + "\n"
+        ),
+        *(2, "its wording took inf seconds"),
+    ),
     "empty": (lambda line: '{"index": 1, "attempts": []}\n', 2, "its round has no images"),
 }
 

@@ -19,6 +19,8 @@ from gcr.results.report.pictures import Picture, Pictures
 RAW = "raw"
 UNREFINED = (RAW, "best-of-n")
 TOO_FEW = "too few"
+DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What comes of values that are not what a comparison records."""
 VERDICTS = {"better": "better", "worse": "worse"}  # those that have a colour
 
 
@@ -82,12 +84,13 @@ class Prompt:
 
 def page(folder: Path, pictures: Pictures) -> bytes:
     """The page of the comparison in a folder. Raises GcrError where it cannot be read."""
+    from jinja2 import UndefinedError
+
     record = _read(folder)
     try:
-        values = _values(record, folder, pictures)
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        return render("compare.html", ["gallery.js"], _values(record, folder, pictures))
+    except (*DAMAGE, UndefinedError) as error:
         raise _damaged(folder, error) from error
-    return render("compare.html", ["gallery.js"], values)
 
 
 def runs(folder: Path) -> list[Path]:
@@ -95,7 +98,7 @@ def runs(folder: Path) -> list[Path]:
     prompts = _read(folder)["prompts"]
     try:
         paths = [folder / arm["run"] for prompt in prompts for arm in prompt["arms"].values()]
-    except (KeyError, TypeError, AttributeError) as error:
+    except DAMAGE as error:
         raise _damaged(folder, error) from error
     return [path for path in dict.fromkeys(paths) if (path / "run.json").exists()]
 
