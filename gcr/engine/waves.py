@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from gcr.core import loop, ranking
@@ -182,7 +183,8 @@ class _Wave:
         ):
             folder = self.left[step.run.id]
             folder.save(step.run, step.images, ahead.pixels)
-            self._emit(RoundFinished(folder.run, ranking.best_scored(folder.run)))
+            finished = RoundFinished(folder.run, ranking.best_scored(folder.run))
+            self._tell(partial(self._emit, finished))
             if step.run.stop is not None:
                 stopped.append((folder, step.run.stop))
             elif self._approve is not None:
@@ -227,14 +229,14 @@ class _Wave:
             self._fail(folder, error)
             return
         del self.left[folder.run.id]
-        self._tell(lambda: self._emit(RunFinished(folder.run, best, folder.path)))
-        self._tell(lambda: self._queue.finished(folder))
+        self._tell(partial(self._emit, RunFinished(folder.run, best, folder.path)))
+        self._tell(partial(self._queue.finished, folder))
 
     def _fail(self, folder: RunFolder, error: Exception) -> None:
         logger.info("run %s failed", folder.run.id, exc_info=error)
         del self.left[folder.run.id]
         self._break_off(folder, StopReason.FAILED)
-        self._tell(lambda: self._queue.failed(folder, error))
+        self._tell(partial(self._queue.failed, folder, error))
 
     def _tell(self, act: Callable[[], None]) -> None:
         """Tell the queue or the consumer. Raises what that raises, which ends the whole work."""
@@ -255,8 +257,8 @@ class _Wave:
 class _Revised:
     """A strategy whose next proposal may be given another prompt, as a person wrote it.
 
-    prompt: empty for none. With it only what the user does not want to see is left out: what the
-        critic added to that was for its own prompt.
+    prompt: empty for none. It is drawn with the user's own negative prompt: what the critic added
+        to that belongs to the critic's prompt.
     """
 
     def __init__(self, strategy: Strategy) -> None:

@@ -138,9 +138,9 @@ def test_work_goes_on_beside_work_and_inside_itself():
 
     def work():
         with gate.working(), gate.working():
-            meet.wait(LONG)
+            return meet.wait(LONG)
 
-    at_once(work, work, work)
+    assert sorted(at_once(work, work, work)) == [0, 1, 2]  # all three were inside together
     with gate.loading(), gate.loading(), gate.working():
         pass
     at_once(work, work, work)

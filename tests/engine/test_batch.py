@@ -735,3 +735,15 @@ def test_a_number_that_is_none_is_wrong_usage(tool, option):
 def test_a_shard_needs_a_folder_that_all_share(tool):
     with pytest.raises(UsageError, match="--shard needs --into"):
         tool(into=None, rounds=1, shard="1/2")
+
+
+def test_a_consumer_that_fails_ends_the_work_and_no_prompt_is_to_blame(tool):
+    def broken(event):
+        if isinstance(event, RoundFinished):
+            raise ValueError("a mistake of the caller's")  # noqa: TRY004 - any error
+
+    with pytest.raises(ValueError, match="a mistake of the caller's"):
+        tool(rounds=2, on_event=broken)
+    assert Summary(Path("b")).left(batching.BatchFolder.open(Path("b")).jobs)
+    assert not Path("b/summary.jsonl").exists()
+    assert tool(rounds=2).failures == ()

@@ -107,8 +107,10 @@ def test_what_is_ignored_stays_ignored(cli, end):
 
 
 def test_a_library_changes_no_handler_for_good(end):
+    before = signal.getsignal(end[0])
     with signals.kept():
         signal.signal(end[0], signal.SIG_DFL)
+    assert signal.getsignal(end[0]) is before
 
 
 def run(where, redirected, *arguments):
