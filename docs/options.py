@@ -36,8 +36,8 @@ Every setting has one name. `--max-images 8` is also `GCR_MAX_IMAGES=8` in the e
 4. `~/.config/gcr/config.yaml`, or under `$XDG_CONFIG_HOME`
 5. the profile, then gcr's own default
 
-A misspelt name is an error that suggests the nearest known one. `gcr refine … --dry-run` shows
-every setting and where its value came from.
+A misspelt name is an error that suggests the nearest known one. `gcr config list`
+shows every setting and where its value comes from.
 
 A few variables are not settings, and no file can set them:
 

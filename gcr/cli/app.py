@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, str] = {
     "doctor": "Look at what gcr stands on.",
     "calibrate": "Measure how much of the critic's score is chance.",
     "bench": "Measure seconds and memory of your models here.",
+    "config": "Show every setting and where its value comes from.",
     "profiles": "List pairs of models and what they need.",
 }
 """What each command does. It is the function of its name in the module of its name."""
@@ -67,7 +68,7 @@ class Root(TyperGroup):
 app = typer.Typer(
     cls=Root,
     name="gcr",
-    add_completion=False,
+    add_completion=True,
     context_settings=HELP,
     pretty_exceptions_enable=False,
     epilog='Try: gcr refine "two red circles, a blue star and a green square"',

@@ -83,9 +83,11 @@ def _annotation(name: str) -> Any:
     """A setting's option for Typer. None is for what is not given."""
     option = OPTIONS[name]
     declared: Any = get_args(TYPES[name])[0]
+    choices: Any = None
     if NoneType in get_args(declared):
         declared = next(kind for kind in get_args(declared) if kind is not NoneType)
     if get_origin(declared) is Literal:
+        choices = _offered(get_args(declared))
         declared = str  # of a wrong name, settings say more
     elif get_origin(declared) is tuple:
         declared = list[str]
@@ -94,5 +96,15 @@ def _annotation(name: str) -> Any:
         metavar=option.metavar,
         help=option.help,
         rich_help_panel=option.panel,
+        autocompletion=choices,
     )
     return Annotated[declared | None, made]
+
+
+def _offered(choices: Collection[str]) -> Callable[[str], list[str]]:
+    """What a shell is to offer for a name that is begun."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [choice for choice in choices if choice.startswith(incomplete)]
+
+    return complete

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from gcr.cli import table
+from gcr.cli import config, table
 
 if TYPE_CHECKING:
     from gcr.engine.forecast import Estimate, Forecast
@@ -25,7 +25,7 @@ def show(resolved: "Resolved", prompts: int = 1, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(found.as_json()))
         return
-    table.show(("setting", "value", "from"), _settings(found))
+    table.show(config.HEADINGS, _settings(found))
     typer.echo()
     table.show(("plan", ""), _plan(found))
 
@@ -34,18 +34,10 @@ def _settings(found: "Forecast") -> list[tuple[str, str, str]]:
     """All that somebody decided, and the defaults that do something."""
     values = found.settings.as_json()
     return [
-        (name, _said(value), found.origins[name])
-        for name, value in values.items()
-        if found.origins[name] != "default" or value not in (None, "", [], {})
+        row
+        for row in config.rows(found.settings, found.origins)
+        if row[2] != "default" or values[row[0]] not in (None, "", [], {})
     ]
-
-
-def _said(value: object) -> str:
-    if value is None:
-        return "the pipeline's own"
-    if isinstance(value, list | dict):
-        return json.dumps(value, ensure_ascii=False)
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _plan(found: "Forecast") -> list[tuple[str, str]]:

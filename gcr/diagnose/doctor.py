@@ -231,7 +231,7 @@ def _connections() -> Iterator[Finding]:
 
 def _configuration(flags: Mapping[str, object]) -> Iterator[Finding]:
     """Config files, the resolved models, and the server if the critic is on one."""
-    for path in (Path("gcr.yaml"), configuration.user_config(os.environ)):
+    for path in configuration.config_files():
         if path.exists():
             try:
                 keys = ", ".join(from_file(path, OPTIONS)) or "nothing"

@@ -188,9 +188,10 @@ def _given(
     flags: Mapping[str, object], folder: Path, environ: Mapping[str, str]
 ) -> dict[str, Given]:
     """What is set by flags, the environment and files; of several, what takes precedence."""
+    here, own = config_files(folder, environ)
     return {
-        **from_file(user_config(environ), OPTIONS, by_user=True),
-        **from_file(folder / "gcr.yaml", OPTIONS),
+        **from_file(own, OPTIONS, by_user=True),
+        **from_file(here, OPTIONS),
         **from_environment(environ, OPTIONS, besides=NOT_SETTINGS),
         **from_flags({key: flags[key] for key in flags if key != keys.TRUST}, OPTIONS),
     }
@@ -301,9 +302,12 @@ def _overlap(settings: Settings, machine: Machine, environ: Mapping[str, str]) -
     )
 
 
-def user_config(environ: Mapping[str, str]) -> Path:
-    """The user's own config file."""
-    return folders.config(environ) / "config.yaml"
+def config_files(
+    folder: Path = Path(), environ: Mapping[str, str] | None = None
+) -> tuple[Path, Path]:
+    """The files that settings are read from: the working folder's, which wins, and the user's."""
+    environ = os.environ if environ is None else environ
+    return folder / "gcr.yaml", folders.config(environ) / "config.yaml"
 
 
 def _from_profile(

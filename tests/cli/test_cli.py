@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -430,3 +431,47 @@ def test_a_name_that_no_file_can_have_is_wrong_usage(cli, command, says, name):
 def test_a_model_of_a_name_that_no_folder_can_have_is_wrong_usage(name):
     with pytest.raises(UsageError, match="there is no model at"):
         checkpoints.locate(name)
+
+
+def test_config_lists_every_setting_with_where_it_came_from(cli, monkeypatch):
+    monkeypatch.setenv("GCR_ROUNDS", "7")
+    Path("gcr.yaml").write_text("images: 3\nguidance: 2.5\n")
+    ran = cli("config", "list", "--json", "--guidance", "4")
+    listed = json.loads(ran.out)
+    assert listed["rounds"] == {"value": 7, "from": "GCR_ROUNDS"}
+    assert listed["images"] == {"value": 3, "from": "images in gcr.yaml"}
+    assert listed["guidance"] == {"value": 4.0, "from": "--guidance"}
+    assert listed["seed"] == {"value": 0, "from": "default"}
+    ran = cli("config")
+    assert "GCR_ROUNDS" in ran.out
+    assert ran.err.splitlines()[0] == "gcr.yaml"
+
+
+def test_config_asks_no_server_for_its_model(cli):
+    ran = cli("config", "--critic", "http://127.0.0.1:9/v1", "--json")
+    assert json.loads(ran.out)["critic"]["value"] == "http://127.0.0.1:9/v1"
+
+
+def test_config_can_only_list(cli):
+    assert_refused(cli("config", "set"), 2, "gcr config cannot 'set'")
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("gcr cri", ["critique"]),
+        ("gcr refine --strat", ["--strategy"]),
+        ("gcr refine --strategy re", ["refine", "rewrite", "reflect"]),
+        ("gcr batch --sel", ["--select"]),
+    ],
+)
+def test_a_shell_completes_commands_options_and_names(line, offered):
+    typed = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    ran = subprocess.run(
+        [sys.executable, "-m", "gcr"],
+        env={**os.environ, **typed, "_GCR_COMPLETE": "complete_bash"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.stdout.split() == offered

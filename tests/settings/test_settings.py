@@ -22,7 +22,7 @@ from gcr.files import folders
 from gcr.settings import keys, profiles
 from gcr.settings.measurements import SPEEDS, Speed, device_key
 from gcr.settings.recorded import as_begun
-from gcr.settings.resolving import recalled, resolve, user_config
+from gcr.settings.resolving import config_files, recalled, resolve
 from gcr.settings.schema import (
     FIELDS,
     MOST_ROUNDS,
@@ -338,9 +338,12 @@ def test_a_folder_of_another_version_is_refused_by_what_it_records(place):
         recalled(recorded, FakeMachine())
 
 
-def test_the_users_config_is_in_the_folder_of_configuration():
+def test_settings_are_in_the_working_folder_and_in_the_folder_of_configuration():
     environ = {"XDG_CONFIG_HOME": "/x"}
-    assert user_config(environ) == folders.config(environ) / "config.yaml"
+    assert config_files(Path("x"), environ) == (
+        Path("x/gcr.yaml"),
+        folders.config(environ) / "config.yaml",
+    )
 
 
 def test_a_budget_lifts_the_limit_on_rounds_unless_that_is_given_too(place):
