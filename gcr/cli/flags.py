@@ -83,11 +83,11 @@ def _annotation(name: str) -> Any:
     """A setting's option for Typer. None is for what is not given."""
     option = OPTIONS[name]
     declared: Any = get_args(TYPES[name])[0]
-    choices: Any = None
+    choices = option.choices
     if NoneType in get_args(declared):
         declared = next(kind for kind in get_args(declared) if kind is not NoneType)
     if get_origin(declared) is Literal:
-        choices = _offered(get_args(declared))
+        choices = get_args(declared)
         declared = str  # of a wrong name, settings say more
     elif get_origin(declared) is tuple:
         declared = list[str]
@@ -96,7 +96,7 @@ def _annotation(name: str) -> Any:
         metavar=option.metavar,
         help=option.help,
         rich_help_panel=option.panel,
-        autocompletion=choices,
+        autocompletion=_offered(choices) if choices else None,
     )
     return Annotated[declared | None, made]
 

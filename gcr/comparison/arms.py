@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from gcr.core.events import ArmStarted
 from gcr.core.records import Result, Round
-from gcr.core.strategies import STRATEGIES
 from gcr.engine import batching, models
 from gcr.engine import plan as plans
 from gcr.engine.outcome import BatchStopped
@@ -22,6 +21,7 @@ from gcr.engine.queue import open_run
 from gcr.errors import BatchError, UsageError
 from gcr.files.atomic import check_inside
 from gcr.files.locks import take
+from gcr.settings import plugins
 from gcr.storage.batchfolder import NAME, BatchFolder
 from gcr.storage.runfolder import RunFolder
 from gcr.storage.summary import Summary
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from gcr.settings.schema import Settings
 
 RAW = "raw"
-NAMES = (RAW, *STRATEGIES)
 USUAL = (RAW, "best-of-n", "refine")
 
 
@@ -101,7 +100,7 @@ class Models:
         generator, critic = self._pair
         parts = parts_of(plan.settings, generator, critic, emit)
         name = plan.settings.strategy
-        if type(parts.strategy) is not STRATEGIES[name]:
+        if type(parts.strategy) is not plugins.strategy(name):
             raise UsageError(
                 f"{plan.settings.generator} cannot draw as {name} does",
                 f"leave out --arm {name}, or take another --generator",

@@ -27,6 +27,7 @@ from gcr.engine.machine import ThisMachine
 from gcr.engine.plan import SIZE, Pace
 from gcr.engine.waves import never
 from gcr.errors import UsageError
+from gcr.settings import plugins
 from gcr.settings.resolving import BUDGET_IS_LIMIT, traced
 from gcr.settings.schema import MOST_ROUNDS
 from gcr.storage import runfolder
@@ -85,8 +86,8 @@ def prepare(  # noqa: PLR0913 - each for itself
     """
     names = tuple(dict.fromkeys(arms))
     for name in names:
-        if name not in kinds.NAMES:
-            raise UsageError(f"no arm named {name!r}", f"there are: {', '.join(kinds.NAMES)}")
+        if name != kinds.RAW:
+            plugins.STRATEGIES.find(name, _arms)
     official = (Choice(evaluators.SCORES, benchmark),) if benchmark else ()
     choices: tuple[Choice, ...] = official
     if evaluator or not benchmark:
@@ -94,6 +95,10 @@ def prepare(  # noqa: PLR0913 - each for itself
     _check(plan, [choice for choice in choices if choice not in official], force=force)
     column = category_column([job.extra for job in plan.jobs], by)
     return Contest(plan, names, choices, equal, column)
+
+
+def _arms() -> str:
+    return ", ".join((kinds.RAW, *plugins.STRATEGIES.names()))
 
 
 def _check(plan: Plan, choices: Sequence[Choice], *, force: bool = False) -> None:

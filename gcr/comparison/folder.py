@@ -16,7 +16,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gcr.comparison.arms import NAMES
 from gcr.comparison.evaluators import Choice
 from gcr.comparison.figures import Asked, category
 from gcr.engine import plan as plans
@@ -26,6 +25,7 @@ from gcr.files import structured
 from gcr.files.atomic import sweep, write_json, writing
 from gcr.files.locks import turn
 from gcr.inputs.jobs import Job
+from gcr.settings.plugins import PLAIN
 from gcr.settings.resolving import recalled
 from gcr.storage import runfolder
 from gcr.storage.batchfolder import NAME as BATCH
@@ -153,5 +153,5 @@ def _check(record: dict[str, Any]) -> None:
     if missing := [key for key in KEYS if key not in record]:
         raise KeyError(missing[0])
     for name in record["arms"]:
-        if name not in NAMES:
+        if not PLAIN.fullmatch(name):
             raise ValueError(f"there is no arm {name!r}")

@@ -1,38 +1,57 @@
 """What to draw next. Pure and repeatable: the same run always gets the same proposal.
 
 A strategy is chosen by name with `--strategy`. Each draws the raw request in round 0, its first
-image with the user's own seed: that image is the baseline, whatever comes after.
+image with the user's own seed: that image is the baseline, whatever comes after. Other
+distributions add strategies of their own: see `BaseStrategy`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import ClassVar
 
 from gcr.core.ranking import highest, ranked
 from gcr.core.records import Attempt, Candidate, Run, image_name
+from gcr.errors import GcrError
 
 
 @dataclass(frozen=True, slots=True)
-class _Strategy:
-    """What all strategies share.
+class BaseStrategy:
+    """What all strategies share; a subclass says what a round draws.
 
-    images: how many to draw each round. seed: of the first image.
+    Another distribution adds one with an entry point in the group `gcr.strategies`, whose name is
+    the strategy's. A strategy keeps nothing between rounds: all it may go by is the run, or a run
+    that is gone on with would draw other images.
+
+    Attributes:
+        images: how many to draw each round.
+        seed: of the first image.
+        uses_history: whether it draws what the critic words with all in view that was tried.
     """
 
     images: int
     seed: int
 
+    uses_history: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         if self.images < 1:
             raise ValueError(f"images must be at least 1, not {self.images}")
 
-    uses_history: ClassVar[bool] = True
-    """Whether it draws what the critic words with all in view that was tried."""
+    def propose(self, run: Run) -> tuple[Candidate, ...]:
+        """What to draw next, at least one candidate; what a budget has no room for is left out.
 
-    def _fresh(self, run: Run, prompts: list[str]) -> tuple[Candidate, ...]:
+        Where the run has no rounds yet it must be `raw(run)`.
+        """
+        raise NotImplementedError
+
+    def raw(self, run: Run) -> tuple[Candidate, ...]:
+        """Round 0: the request as it is, the first image on the user's own seed."""
+        return self.fresh(run, [run.request.prompt])
+
+    def fresh(self, run: Run, prompts: Sequence[str]) -> tuple[Candidate, ...]:
         """A round of these prompts in turn, each image on a seed that the run has not used."""
         first = self.seed + len(run.attempts)
         these = (prompts[i % len(prompts)] for i in range(self.images))
@@ -46,7 +65,7 @@ class _Strategy:
 
 
 @dataclass(frozen=True, slots=True)
-class Refine(_Strategy):
+class Refine(BaseStrategy):
     """Refinement with several seeds a round: the critic's rewrites, each on noise of its own.
 
     Wording and luck both decide what an image shows, so a round varies both, as ReflectionFlow
@@ -58,10 +77,10 @@ class Refine(_Strategy):
 
     def propose(self, run: Run) -> tuple[Candidate, ...]:
         if not run.rounds:
-            return self._fresh(run, [run.request.prompt])
+            return self.raw(run)
         rewrites = self._rewrites(run)
         new = [rewrites[i % len(rewrites)] for i in range(self.images - self.again)]
-        return self._fresh(run, new + [ranked(run.attempts)[0].candidate.prompt] * self.again)
+        return self.fresh(run, new + [ranked(run.attempts)[0].candidate.prompt] * self.again)
 
     def _rewrites(self, run: Run) -> list[str]:
         """The prompts worth drawing, most promising first; never empty.
@@ -77,7 +96,7 @@ class Refine(_Strategy):
         return [r for r in rewrites if r not in drawn] or rewrites or [attempts[0].candidate.prompt]
 
 
-class BestOfN(_Strategy):
+class BestOfN(BaseStrategy):
     """The request as it is on many seeds: what refinement has to beat.
 
     Sampling more and choosing with a judge is the simplest way to spend compute at inference
@@ -87,10 +106,10 @@ class BestOfN(_Strategy):
     uses_history = False
 
     def propose(self, run: Run) -> tuple[Candidate, ...]:
-        return self._fresh(run, [run.request.prompt])
+        return self.fresh(run, [run.request.prompt])
 
 
-class Rewrite(_Strategy):
+class Rewrite(BaseStrategy):
     """Each image's prompt rewritten again and again on a seed of its own.
 
     With one image a round this is the loop of RationalRewards: nothing but the wording moves.
@@ -101,7 +120,7 @@ class Rewrite(_Strategy):
 
     def propose(self, run: Run) -> tuple[Candidate, ...]:
         if not run.rounds:
-            return self._fresh(run, [run.request.prompt])
+            return self.raw(run)
         prompts = [a.critique.refined or a.candidate.prompt for a in run.rounds[-1].attempts]
         drawn = {attempt.candidate for attempt in run.attempts}
         same = (
@@ -110,12 +129,12 @@ class Rewrite(_Strategy):
         )
         return tuple(
             fresh if candidate in drawn else candidate
-            for candidate, fresh in zip(same, self._fresh(run, prompts), strict=False)
+            for candidate, fresh in zip(same, self.fresh(run, prompts), strict=False)
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Reflect(_Strategy):
+class Reflect(BaseStrategy):
     """The best image so far, noised and denoised again under the prompt its critic asks for.
 
     What is right about it has a chance to stay. After the reflective denoising of SRRL (Pan et
@@ -129,10 +148,10 @@ class Reflect(_Strategy):
     def propose(self, run: Run) -> tuple[Candidate, ...]:
         parent = highest(run.attempts)
         if parent is None:
-            return self._fresh(run, [run.request.prompt])
+            return self.raw(run)
         return tuple(
             replace(fresh, start=parent.image, strength=self.strength)
-            for fresh in self._fresh(run, [_improved(run, parent)])
+            for fresh in self.fresh(run, [improved(run, parent)])
         )
 
     def later(self) -> Candidate:
@@ -140,7 +159,7 @@ class Reflect(_Strategy):
 
 
 @dataclass(frozen=True, slots=True)
-class Evolve(_Strategy):
+class Evolve(BaseStrategy):
     """The noise of the best image so far, mutated, under the prompt its critic asks for.
 
     Noise near to good noise is good, as EvoSearch finds (He et al., 2025), which also mutates
@@ -154,11 +173,11 @@ class Evolve(_Strategy):
     def propose(self, run: Run) -> tuple[Candidate, ...]:
         parent = highest(run.attempts)
         if parent is None:
-            return self._fresh(run, [run.request.prompt])
+            return self.raw(run)
         seed, before = parent.candidate.seed, parent.candidate.mutations
         return tuple(
             replace(fresh, seed=seed, mutations=(*before, fresh.seed), strength=self.strength)
-            for fresh in self._fresh(run, [_improved(run, parent)])
+            for fresh in self.fresh(run, [improved(run, parent)])
         )
 
     def later(self) -> Candidate:
@@ -166,18 +185,41 @@ class Evolve(_Strategy):
 
 
 class BySeed:
-    """One strategy for runs that differ in their seeds: each run's is among its settings."""
+    """One strategy for runs that differ in their seeds: each run's is among its settings.
 
-    def __init__(self, strategy: Named) -> None:
+    It holds strategies to what `BaseStrategy` says of them.
+    """
+
+    def __init__(self, strategy: BaseStrategy) -> None:
         self._strategy = strategy
 
     def propose(self, run: Run) -> tuple[Candidate, ...]:
-        seed = int(str(run.settings["seed"]))
-        return replace(self._strategy, seed=seed).propose(run)
+        """Raises GcrError where a strategy that is not gcr's own fails, or proposes nothing."""
+        strategy = replace(self._strategy, seed=int(str(run.settings["seed"])))
+        if type(strategy) in STRATEGIES.values():
+            return strategy.propose(run)
+        try:
+            proposal = strategy.propose(run)
+        except Exception as error:
+            raise _at_fault(strategy, f"failed: {type(error).__name__}: {error}") from error
+        if not isinstance(proposal, tuple) or not all(isinstance(c, Candidate) for c in proposal):
+            raise _at_fault(strategy, "proposed what is no tuple of candidates")
+        if not proposal:
+            raise _at_fault(strategy, f"proposed nothing to draw in round {len(run.rounds)}")
+        if not run.rounds and proposal[:1] != strategy.raw(run)[:1]:
+            raise _at_fault(strategy, "does not begin with the request as it is")
+        return proposal
 
 
-def _improved(run: Run, attempt: Attempt) -> str:
-    """The prompt that the critic would draw instead, or the same where it knows no better."""
+def _at_fault(strategy: BaseStrategy, problem: str) -> GcrError:
+    name = f"{type(strategy).__module__}.{type(strategy).__qualname__}"
+    return GcrError(f"the strategy {name} {problem}", "tell whoever wrote it, or take another")
+
+
+def improved(run: Run, attempt: Attempt) -> str:
+    """The prompt that the critic would draw instead of an attempt's, or the same where it knows no
+    better.
+    """
     return _latest(run) or attempt.critique.refined or attempt.candidate.prompt
 
 
@@ -194,9 +236,7 @@ def _negative(run: Run, prompt: str) -> str:
     return ", ".join(filter(None, (run.request.negative, added)))
 
 
-Named = Refine | BestOfN | Rewrite | Reflect | Evolve
-
-STRATEGIES: Mapping[str, type[Named]] = MappingProxyType(
+STRATEGIES: Mapping[str, type[BaseStrategy]] = MappingProxyType(
     {
         "refine": Refine,
         "best-of-n": BestOfN,
@@ -207,12 +247,13 @@ STRATEGIES: Mapping[str, type[Named]] = MappingProxyType(
 )
 
 
-def load(name: str, images: int, seed: int, strength: float | None = None) -> Named:
-    """The strategy of this name; a KeyError where there is none.
+def make(
+    kind: type[BaseStrategy], images: int, seed: int, strength: float | None = None
+) -> BaseStrategy:
+    """A strategy of this class.
 
-    strength: for those that go on from an image; None leaves it to each.
+    strength: for those that have one; None leaves it to each.
     """
-    kind = STRATEGIES[name]
-    if strength is not None and issubclass(kind, Reflect | Evolve):
-        return kind(images, seed, strength)
+    if strength is not None and any(field.name == "strength" for field in fields(kind)):
+        return kind(images, seed, strength=strength)  # type: ignore[call-arg]
     return kind(images, seed)

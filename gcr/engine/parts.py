@@ -14,6 +14,7 @@ from gcr.critic import rubric
 from gcr.engine import models
 from gcr.engine.settling import compared, settled
 from gcr.errors import UsageError
+from gcr.settings import plugins
 from gcr.settings.address import is_address
 from gcr.settings.schema import Settings
 
@@ -34,7 +35,7 @@ class Parts:
     settings: Settings
     generator: Generator
     critic: Critic
-    strategy: strategies.Named
+    strategy: strategies.BaseStrategy
     rule: StopRule
     revisions: Mapping[str, str | None]
 
@@ -63,7 +64,8 @@ class Parts:
 def with_rubric(settings: Settings) -> tuple[Settings, rubric.Rubric]:
     """The settings as their rubric allows them, and the rubric.
 
-    Raises UsageError where images are to be compared, and the rubric has no words to ask with.
+    Raises UsageError where images are to be compared, and the rubric has no words to ask with;
+    GcrError for a strategy of another distribution that cannot be imported.
     """
     questions = rubric.load(settings.rubric)
     if settings.select == "pairwise" and not questions.comparison:
@@ -73,7 +75,7 @@ def with_rubric(settings: Settings) -> tuple[Settings, rubric.Rubric]:
         )
     if not questions.comparison:
         settings = replace(settings, compare=False)
-    if not (questions.history and strategies.STRATEGIES[settings.strategy].uses_history):
+    if not (questions.history and plugins.strategy(settings.strategy).uses_history):
         settings = replace(settings, history=False)
     return settings, questions
 
@@ -104,12 +106,13 @@ def parts_of(settings: Settings, generator: Generator, critic: Critic, emit: Con
     return Parts(settings, generator, critic, strategy, rule, revisions)
 
 
-def _strategy(settings: Settings, generator: Generator, emit: Consumer) -> strategies.Named:
+def _strategy(settings: Settings, generator: Generator, emit: Consumer) -> strategies.BaseStrategy:
     """The strategy that was chosen, or `refine` where the generator cannot draw what it proposes.
 
     Raises UsageError where it could with other settings.
     """
-    chosen = strategies.load(settings.strategy, settings.images, settings.seed, settings.strength)
+    kind = plugins.strategy(settings.strategy)
+    chosen = strategies.make(kind, settings.images, settings.seed, settings.strength)
     obstacle = generator.obstacle(chosen.later())
     if not obstacle:
         return chosen

@@ -18,7 +18,7 @@ from gcr import pocket
 from gcr.errors import GcrError, UsageError
 from gcr.files import folders
 from gcr.files.validation import first_problem
-from gcr.settings import address, keys, measurements, profiles
+from gcr.settings import address, keys, measurements, plugins, profiles
 from gcr.settings.recorded import UNRECORDED
 from gcr.settings.schema import FIELDS, MOST_ROUNDS, OF_THE_MACHINE, OPTIONS, TYPES, Settings
 from gcr.settings.sources import Given, from_environment, from_file, from_flags
@@ -200,12 +200,13 @@ def _given(
 def _validated(values: Mapping[str, object], given: Mapping[str, Given]) -> Settings:
     """The settings of these values. given: where somebody set one, for messages.
 
-    Raises UsageError for a value that its setting does not take.
+    Raises UsageError for a value that its setting does not take, and for an unknown strategy.
     """
     try:
         settings = _VALIDATOR.validate_python(_as_in_files(values))
     except ValidationError as error:
         raise _out_of_range(error, given) from error
+    plugins.STRATEGIES.find(settings.strategy)
     if settings.score == "checklist" and settings.judges > 1:
         raise UsageError(
             "--judges does nothing with --score checklist", "answers are probabilities already"

@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar, Literal, TypedDict, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
+from gcr.core.strategies import STRATEGIES
 from gcr.device.residency import Residency
 
 MODELS = "Models"
@@ -25,7 +26,6 @@ MOST_ROUNDS = 100
 
 Score = Literal["reply", "soft", "checklist"]
 Select = Literal["score", "pairwise"]
-Strategy = Literal["refine", "best-of-n", "rewrite", "reflect", "evolve"]
 Quantize = Literal["none", "nf4"]
 NameOrPath = str | os.PathLike[str]
 
@@ -38,12 +38,14 @@ class Option:
     metavar: what stands for its value; empty for a switch, which takes none.
     help: what it does, and its default.
     flags: as they are typed; by default `--` and the setting's name.
+    choices: what a shell is to offer, where the type does not say.
     """
 
     panel: str
     metavar: str
     help: str
     flags: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,14 +168,16 @@ class Settings:
     ] = 1
     spread: Annotated[float | None, Ge(0), Le(1)] = None
     strategy: Annotated[
-        Strategy,
+        str,
+        MinLen(1),
         Option(
             LOOP,
             "NAME",
             "What each round draws. refine: rewritten prompts on fresh seeds; best-of-n: the "
             "prompt as it is on fresh seeds; rewrite: rewritten prompts on one seed; reflect: the "
-            "best image, noised and drawn again; evolve: the best image's noise, changed a little "
-            "(default: refine).",
+            "best image, noised and drawn again; evolve: the best image's noise, changed a little; "
+            "or one that another package brings (default: refine).",
+            choices=tuple(STRATEGIES),
         ),
     ] = "refine"
     strength: Annotated[
@@ -437,7 +441,7 @@ class ComparisonOptions(CriticOptions, total=False):
 class RunOptions(ComparisonOptions, total=False):
     """Keyword options of runs and batches: every setting, and `trust_endpoint`."""
 
-    strategy: Strategy | None
+    strategy: str | None
     compare: bool | None
 
 

@@ -180,7 +180,7 @@ def test_a_strategy_that_cannot_be_drawn_is_refused_and_not_replaced(tool):
     [
         ({"arms": ["raw"]}, "nothing to be compared with"),
         ({"arms": ["raw", "raw"]}, "nothing to be compared with"),
-        ({"arms": ["raw", "refined"]}, "no arm named 'refined'"),
+        ({"arms": ["raw", "refined"]}, "no strategy named 'refined'"),
         ({"by": "kind"}, "--by 'kind' is no column"),
         ({"evaluator": "vqascore:pocket:critic"}, "is the critic that steers"),
         ({"evaluator": "clipscore:nowhere"}, "there is no model at nowhere"),

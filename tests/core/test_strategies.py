@@ -1,7 +1,6 @@
 """What is drawn next."""
 
 from collections.abc import Sequence
-from typing import get_args
 
 import pytest
 from fakes import FakeCritic, FakeGenerator, paint
@@ -9,8 +8,7 @@ from fakes import FakeCritic, FakeGenerator, paint
 from gcr.core.loop import refine
 from gcr.core.records import Attempt, Candidate, Critique, Gallery, Request, Round, Run, Strategy
 from gcr.core.stopping import StopRule
-from gcr.core.strategies import STRATEGIES, BestOfN, Evolve, Refine, Reflect, Rewrite, load
-from gcr.settings import schema
+from gcr.core.strategies import BestOfN, Evolve, Refine, Reflect, Rewrite, make
 
 Tried = tuple[str, float | None, str | None]
 """The prompt of an attempt, its score, and the prompt its critique would draw instead."""
@@ -198,17 +196,11 @@ def test_a_generator_is_asked_about_what_will_be_drawn(kind: type[Reflect | Evol
     assert later.strength == proposed.strength == 0.4
 
 
-def test_a_strategy_is_known_by_its_name_and_no_other() -> None:
-    for name, kind in STRATEGIES.items():
-        assert isinstance(load(name, 2, 7), kind)
-    assert get_args(schema.Strategy) == tuple(STRATEGIES)
-
-
 def test_strength_goes_to_the_strategies_that_have_one() -> None:
-    assert load("reflect", 2, 7, 0.4) == Reflect(2, 7, 0.4)
-    assert load("evolve", 2, 7, 0.4) == Evolve(2, 7, 0.4)
-    assert load("evolve", 2, 7) == Evolve(2, 7)
-    assert load("refine", 2, 7, 0.4) == Refine(2, 7)
+    assert make(Reflect, 2, 7, 0.4) == Reflect(2, 7, 0.4)
+    assert make(Evolve, 2, 7, 0.4) == Evolve(2, 7, 0.4)
+    assert make(Evolve, 2, 7) == Evolve(2, 7)
+    assert make(Refine, 2, 7, 0.4) == Refine(2, 7)
 
 
 def test_at_least_one_image_is_drawn() -> None:

@@ -16,38 +16,38 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gcr.core.events import Loading
-from gcr.core.phrases import nearest
-from gcr.errors import GcrError, UsageError
+from gcr.errors import UsageError
 from gcr.files import paths
 from gcr.hub import checkpoints, fetching
-from gcr.settings import address, profiles
+from gcr.settings import address, plugins, profiles
 
 if TYPE_CHECKING:
     from gcr.core.events import Consumer
     from gcr.core.records import Evaluator, Task
 
-GROUP = "gcr.evaluators"
-"""The group of entry points that evaluators of other distributions are in."""
 TRUTH = "truth"
 SCORES = "scores"
 """Scores that are taken from the result files of a benchmark's own scorer, which users run."""
-BUILT_IN = {
-    name: EntryPoint(name, f"{__name__}.{place}", GROUP)
-    for name, place in {
-        "vqascore": "vqascore:VqaScore",
-        "clipscore": "clipscore:ClipScore",
-        "ocr": "ocr:Ocr",
-        "ocr-exact": "ocr:OcrExact",
-        "detect": "detect:Detect",
-        "command": "command:Command",
-        TRUTH: "truth:Truth",
-    }.items()
-}
+KINDS = plugins.Group(
+    "gcr.evaluators",
+    "evaluator",
+    {
+        name: f"{__name__}.{place}"
+        for name, place in {
+            "vqascore": "vqascore:VqaScore",
+            "clipscore": "clipscore:ClipScore",
+            "ocr": "ocr:Ocr",
+            "ocr-exact": "ocr:OcrExact",
+            "detect": "detect:Detect",
+            "command": "command:Command",
+            TRUTH: "truth:Truth",
+        }.items()
+    },
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +69,10 @@ class Choice:
         return {"name": self.name, "model": self.model or None}
 
 
-def names() -> list[str]:
-    """All that there are: ours first, then those of other distributions."""
-    return list(dict.fromkeys([*BUILT_IN, *sorted(entry_points(group=GROUP).names)]))
-
-
 def choices() -> str:
     """What there is to choose from, for a person."""
-    built_in = [_called(name, point.load()) for name, point in BUILT_IN.items() if name != TRUTH]
-    others = [name for name in names() if name not in BUILT_IN]
+    built_in = [_called(name, KINDS.load(name)) for name in KINDS.built_in if name != TRUTH]
+    others = [name for name in KINDS.names() if name not in KINDS.built_in]
     listed = ", ".join([*built_in, *others])
     return f"{listed}, or {TRUTH}, which knows the embedded world only"
 
@@ -88,20 +83,9 @@ def _called(name: str, kind: type[Evaluator]) -> str:
 
 def kind_of(name: str) -> type[Evaluator]:
     """The class behind a name. Raises UsageError where there is none, GcrError for a broken one."""
-    points = [BUILT_IN[name]] if name in BUILT_IN else []
-    points += entry_points(group=GROUP, name=name)
-    if name == SCORES or not points:
-        near = nearest(name, names())
-        hint = f"did you mean {near}? " if near else ""
-        raise UsageError(f"no evaluator named {name!r}", f"{hint}there are {choices()}")
-    if len(points) > 1:
-        where = ", ".join(point.value for point in points)
-        raise UsageError(f"{len(points)} evaluators are called {name}", f"uninstall one of {where}")
-    try:
-        kind: type[Evaluator] = points[0].load()
-    except (ImportError, AttributeError) as error:
-        message = f"the evaluator {name} cannot be loaded: {error}"
-        raise GcrError(message, f"install what has {points[0].value} again") from error
+    if name == SCORES:
+        raise UsageError(f"no evaluator named {name!r}", f"there are {choices()}")
+    kind: type[Evaluator] = KINDS.load(name, choices)
     return kind
 
 
