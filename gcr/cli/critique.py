@@ -26,7 +26,7 @@ Prompt = Annotated[
 ]
 
 
-@settings_only("profile", "critic", "rubric", "score", "judges", "negative")
+@settings_only("profile", "critic", "rubric", "score", "judges", "verify", "negative")
 def critique(
     images: Images = None,  # where one word is given, Typer takes it for PROMPT
     *,

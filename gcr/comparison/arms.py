@@ -71,7 +71,7 @@ class Arm:
     @property
     def critic(self) -> tuple[str, ...]:
         """What its scores come from; those of another critic are no others' measure."""
-        return tuple(self.setting(name) for name in ("critic", "rubric_sha256", "score"))
+        return tuple(self.setting(name) for name in ("critic", "rubric_sha256", "score", "verify"))
 
 
 def plan_of(name: str, plan: Plan) -> Plan:

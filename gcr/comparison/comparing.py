@@ -103,6 +103,7 @@ def _arms() -> str:
 
 def _check(plan: Plan, choices: Sequence[Choice], *, force: bool = False) -> None:
     """Raise what can be known to be wrong with evaluators before anything is drawn."""
+    evaluators.check_apart(choices, [plan.settings.verify])
     tasks = [Task(job.prompt, job.extra) for job in plan.jobs]
     for choice in choices:
         evaluators.check(choice, tasks, [plan.settings.critic], force=force)
@@ -203,6 +204,7 @@ def contest_of(
     lines = [choice.model for choice in known if not evaluators.names_models(choice)]
     if evaluator:
         given = evaluators.chosen(evaluator, [contest.plan.settings.generator])
+        evaluators.check_apart(given, [contest.plan.settings.verify])
         _check(contest.plan, [choice for choice in given if choice not in known])
         contest = replace(contest, evaluators=given + official)
     elif lines:

@@ -68,6 +68,7 @@ def compare(  # noqa: PLR0913 - each for itself
     choices = evaluators.chosen(evaluator, [arm.setting("generator") for arm in arms])
     critics = dict.fromkeys(arm.setting("critic") for arm in arms)
     tasks = [Task(one.prompt, one.columns) for one in asked]
+    evaluators.check_apart(choices, {arm.setting("verify") for arm in arms})
     for choice in choices:
         evaluators.check(choice, tasks, critics, force=force)
     now = datetime.now().astimezone()

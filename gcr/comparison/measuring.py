@@ -133,8 +133,10 @@ def conclude(
 ) -> Comparison:
     """Measure what is not measured yet, and write down what came of it.
 
-    began: of this call, by `time.perf_counter`. Raises GcrError where the evaluator fails.
+    began: of this call, by `time.perf_counter`. Raises GcrError where the evaluator fails;
+    UsageError for one that has verified in an arm's loop, whoever named it, a folder included.
     """
+    evaluators.check_apart(about.evaluators, {arm.setting("verify") for arm in arms})
     try:
         scored = {
             label: measured(asked, arms, choice, about.folder, emit)

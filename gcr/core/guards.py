@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from gcr.core.phrases import fact
 from gcr.core.records import Objection, Rejected, Wording
 
 if TYPE_CHECKING:
@@ -41,11 +42,16 @@ def check_critiques(  # noqa: PLR0913, PLR0917 - what was judged, and by whom
     sources: Sequence[Image | None],
     critiques: Sequence[Critique],
     excess: Excess,
+    *,
+    tell: bool = False,
 ) -> list[Critique]:
     """Critiques whose refined prompts keep to the guards, or are None.
 
     A refined prompt that breaks a guard is sent back to the critic once, those of all critiques
     together; what was turned down stands in `rejected`.
+
+    tell: whether so to tell the critic, too, what a program found to be wrong with the image, which
+        it did not know when it wrote the prompt.
 
     critic: that wrote the critiques. requests, images, sources: what it judged, in the same order.
     excess: of the generator that the prompts are for.
@@ -55,7 +61,11 @@ def check_critiques(  # noqa: PLR0913, PLR0917 - what was judged, and by whom
         for i, (request, image, source, critique) in enumerate(
             zip(requests, images, sources, critiques, strict=True)
         )
-        if critique.refined and (problem := complaint(request, critique.refined, excess))
+        if critique.refined
+        and (
+            problem := complaint(request, critique.refined, excess)
+            or (tell and _refutation(critique))
+        )
     }
     checked = list(critiques)
     rewrites = critic.rewrite(list(objections.values())) if objections else []
@@ -64,13 +74,24 @@ def check_critiques(  # noqa: PLR0913, PLR0917 - what was judged, and by whom
     return checked
 
 
+def _refutation(critique: Critique) -> str:
+    """What a program found to be wrong with an image, for whoever words the next prompt."""
+    found = "; ".join(map(fact, critique.refuted))
+    return found and f"a program looked at the image: {found}"
+
+
 def _with_rewrite(objection: Objection, refined: str | None, excess: Excess) -> Critique:
-    """The critique with its second refined prompt, or with none if that breaks a guard, too."""
-    critique = objection.critique
-    rejected = [Rejected(critique.refined or "", objection.complaint)]
-    if refined and (problem := complaint(objection.request, refined, excess)):
+    """The critique with its second refined prompt; if that breaks a guard, or is none, with the
+    first one, or with none where that broke a guard, too.
+    """
+    critique, request = objection.critique, objection.request
+    first = critique.refined or ""
+    rejected = [Rejected(first, objection.complaint)]
+    if refined and (problem := complaint(request, refined, excess)):
         rejected.append(Rejected(refined, problem))
         refined = None
+    if refined is None and not complaint(request, first, excess):
+        refined, rejected = first, rejected[1:]
     return replace(critique, refined=refined, rejected=tuple(rejected))
 
 

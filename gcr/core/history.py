@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gcr.core.phrases import fact
 from gcr.core.ranking import ranked
 from gcr.core.requirements import failed, passed
 
@@ -44,6 +45,7 @@ def _entry(number: int, top: Attempt, images: int, *, best: bool) -> str:
         f"   Result: {', '.join([score + of, *aspects])}",
         *(f"   Met, must stay: {requirement.question}" for requirement in met),
         *(f"   Not met: {requirement.question}" for requirement in failed(critique)),
+        *(f"   A program checked: {fact(each)}" for each in critique.facts),
         *(
             f"   {' '.join(words.split())}"
             for words in (critique.summary, critique.advice)

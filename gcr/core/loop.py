@@ -200,7 +200,7 @@ def _finish(  # noqa: PLR0913 - as `refine` has them
     history: bool,
 ) -> list[Step]:
     """Judge what was drawn: each run's finished round, with what the critic would draw next."""
-    critiques, seconds = _judge(critic, drawn, excess)
+    critiques, seconds = _judge(critic, drawn, excess, tell=not history)
     remaining = iter(critiques)
     steps = []
     for run, images in drawn.rounds:
@@ -215,8 +215,13 @@ def _finish(  # noqa: PLR0913 - as `refine` has them
     return [*before, replace(last, last=True)]
 
 
-def _judge(critic: Critic, drawn: _Drawn, excess: Excess) -> tuple[list[Critique], float]:
-    """Judge all images but the faulty ones in one call. Also: seconds for each judged image."""
+def _judge(
+    critic: Critic, drawn: _Drawn, excess: Excess, *, tell: bool
+) -> tuple[list[Critique], float]:
+    """Judge all images but the faulty ones in one call. Also: seconds for each judged image.
+
+    tell: as `guards.check_critiques` has it: what words a prompt after the round is told anyway.
+    """
     wave = [(run.request, image) for run, images in drawn.rounds for image in images]
     critiques = [Critique(problem=f"{image.drawing.fault} image") for _, image in wave]
     sound = [i for i, (_, image) in enumerate(wave) if not image.drawing.fault]
@@ -229,7 +234,7 @@ def _judge(critic: Critic, drawn: _Drawn, excess: Excess) -> tuple[list[Critique
     judged = critic.judge(requests, images, sources)
     if len(judged) != len(sound):
         raise ValueError(f"the critic wrote {len(judged)} critiques for {len(sound)} images")
-    judged = guards.check_critiques(critic, requests, images, sources, judged, excess)
+    judged = guards.check_critiques(critic, requests, images, sources, judged, excess, tell=tell)
     seconds = time.perf_counter() - start
     for i, critique in zip(sound, judged, strict=True):
         critiques[i] = critique

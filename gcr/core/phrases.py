@@ -12,7 +12,7 @@ from gcr.core.records import Preference, StopReason
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from gcr.core.records import Attempt, Candidate, Critique, Extension, Run
+    from gcr.core.records import Attempt, Candidate, Critique, Extension, Fact, Run
 
 STOPPED = {
     StopReason.TARGET: "the target score was reached",
@@ -43,6 +43,15 @@ def count(number: int, what: str) -> str:
 def quoted(phrases: Iterable[str]) -> str:
     """Phrases as a sentence names them."""
     return ", ".join(f"“{phrase}”" for phrase in phrases)
+
+
+def fact(fact: Fact) -> str:
+    """What a program found of one thing that was asked for."""
+    if fact.met:
+        return f"“{fact.wanted}” can be read"
+    if not fact.seen:
+        return f"“{fact.wanted}” was asked for, and nothing like it can be read"
+    return f"“{fact.seen}” can be read where “{fact.wanted}” was asked for"
 
 
 def distrust(phrases: Sequence[str]) -> str:

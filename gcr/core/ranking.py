@@ -120,8 +120,14 @@ def near(attempts: Sequence[AnyJudged], best: AnyJudged) -> list[AnyJudged]:
 
 
 def contenders(attempts: Iterable[Attempt]) -> list[Attempt]:
-    """The attempts that compete to be the best where pairs decide: those of the highest scores."""
-    return [attempt for attempt in ranked(attempts) if attempt.score is not None][:BRACKET]
+    """The attempts that compete to be the best where pairs decide: those of the highest scores.
+
+    Where a program found one of them as it was asked for, none that it found otherwise competes:
+    no preference overrules a fact.
+    """
+    scored = [attempt for attempt in ranked(attempts) if attempt.score is not None]
+    right = [attempt for attempt in scored if not attempt.critique.refuted]
+    return (right or scored)[:BRACKET]
 
 
 def knock_out(

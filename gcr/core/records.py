@@ -114,6 +114,26 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
+class Fact:
+    """What a program found of one thing that a request asks for.
+
+    wanted: the text that is to be written in the image.
+    seen: what comes nearest to it there; empty: nothing does.
+    nearness: of the two, 0-1; 1: as it was asked for.
+    by: the program, by the name that `--verify` knows it by.
+    """
+
+    wanted: str
+    seen: str
+    nearness: float
+    by: str
+
+    @property
+    def met(self) -> bool:
+        return self.nearness == 1
+
+
+@dataclass(frozen=True, slots=True)
 class Critique:
     """What the critic said about one image.
 
@@ -129,6 +149,8 @@ class Critique:
     spread: standard deviation of `overall` if the image were judged again; None: unknown.
     untrusted: phrases of the request that the critic is known not to understand: the score says
         nothing of them, and nothing is to rest on it. Empty where it understands all.
+    facts: what a program checked instead of the critic; the score follows from them, too. Empty
+        where it checked nothing.
     """
 
     aspects: tuple[AspectScore, ...] = ()
@@ -142,6 +164,12 @@ class Critique:
     requirements: tuple[Requirement, ...] = ()
     spread: float | None = None
     untrusted: tuple[str, ...] = ()
+    facts: tuple[Fact, ...] = ()
+
+    @property
+    def refuted(self) -> tuple[Fact, ...]:
+        """The facts that are not as they were asked for."""
+        return tuple(fact for fact in self.facts if not fact.met)
 
 
 @dataclass(frozen=True, slots=True)
@@ -484,10 +512,13 @@ class Evaluator(Protocol):
     Attributes:
         takes: what its argument is, in a word such as MODEL; empty where it has none.
         columns: of a prompt's row that it reads; no others are given to it.
+        verifier: the name by which `--verify` knows the same measurement; empty: it does not. What
+            was so verified in the loop, this one may not measure.
     """
 
     takes: ClassVar[str] = ""
     columns: ClassVar[Sequence[str]] = ()
+    verifier: ClassVar[str] = ""
 
     @classmethod
     def models(cls, argument: str) -> Sequence[str]:  # noqa: ARG003 - for those that take any

@@ -70,7 +70,8 @@ class StopRule:
         """Why this run is over, or None while it is not.
 
         The target comes first: a run that got what was asked for succeeded, in whichever round. A
-        score that says nothing of some of the request is no proof that it did.
+        score that says nothing of some of the request is no proof that it did, and none is enough
+        where a program found that it did not.
         Then the limits on rounds and images, which are exact, then the one on seconds and the
         plateau, which are forecasts. A run that ends with nothing scored has failed, whichever of
         them ended it.
@@ -100,7 +101,9 @@ class StopRule:
 
 
 def _reaches(best: Attempt, target: float) -> bool:
-    return (best.score or 0.0) >= target - _ROUNDING and not best.critique.untrusted
+    critique = best.critique
+    reached = (best.score or 0.0) >= target - _ROUNDING
+    return reached and not critique.untrusted and not critique.refuted
 
 
 def rule(recorded: Mapping[str, Any], extensions: Sequence[Extension] = ()) -> StopRule:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from gcr.core import history, ranking
-from gcr.critic import checklist, endpoint, limits, pairwise, probe, reply, scoring
+from gcr.critic import checklist, endpoint, limits, ocr, pairwise, probe, reply, scoring
 from gcr.critic.loading import Quantize
 from gcr.critic.loading import load as load_model
 from gcr.critic.local import LocalSpeaker
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from gcr.core.records import (
         Critique,
+        Fact,
         Gallery,
         Objection,
         Preference,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from gcr.critic.rubric import Message, Rubric
     from gcr.critic.speaker import Reply, Speaker
     from gcr.device.memory import SharedDevice
+    from gcr.settings.schema import Verify
 
 JUDGES_TEMPERATURE = 0.7
 """Of several judgements by a rubric that takes the likeliest token: else all would be the same."""
@@ -63,6 +65,7 @@ def load(  # noqa: PLR0913 - what to load, how to ask, and where: none follows f
     graphs: bool = False,
     progress: Progress | None = None,
     use: probe.Use | None = None,
+    verify: Verify = "none",
 ) -> VisionLanguageCritic:
     """Load an image-text-to-text model from a hub id, a folder or `pocket:critic`, or connect to
     the server at an address.
@@ -71,9 +74,12 @@ def load(  # noqa: PLR0913 - what to load, how to ask, and where: none follows f
     score, judges, spread: as `VisionLanguageCritic` has them.
     graphs: whether a local one decodes through captured graphs on a GPU.
     use: what a server will be asked for.
+    verify: which program checks what it can.
     Raises ModelError for what cannot be loaded or reached, and for a model that cannot see images;
-    UsageError for a server that does not take the key, or tells too little for this score.
+    UsageError for a server that does not take the key, or tells too little for this score,
+    and where the program that checks is not installed.
     """
+    reader = ocr.load() if verify == ocr.NAME else None
     speaker: Speaker
     if address.is_address(model):
         use = use or probe.Use()
@@ -91,7 +97,7 @@ def load(  # noqa: PLR0913 - what to load, how to ask, and where: none follows f
         speaker = _local(model, rubric, device, quantize, batch, progress, graphs=graphs)
     ignored = limits.ignored if limits.is_limited(model) else None
     return VisionLanguageCritic(
-        speaker, rubric, score=score, judges=judges, spread=spread, ignored=ignored
+        speaker, rubric, score=score, judges=judges, spread=spread, ignored=ignored, reader=reader
     )
 
 
@@ -138,6 +144,7 @@ class VisionLanguageCritic:
         None: unknown. Not used where several judges measure it anew for each image.
     ignored: returns the phrases of a request that the model does not understand; None: it
         understands all of them.
+    reader: reads the writing in images, which settles what it says of that; None: nothing does.
     limit: tokens that the pipeline reads of a prompt; the model is told. None: it is not.
     avoid: whether to ask for negative prompts, which not all pipelines heed.
     """
@@ -151,6 +158,7 @@ class VisionLanguageCritic:
         judges: int = 1,
         spread: float | None = None,
         ignored: Callable[[Request], tuple[str, ...]] | None = None,
+        reader: ocr.Reader | None = None,
     ) -> None:
         self.speaker = speaker
         self.rubric = rubric
@@ -158,6 +166,7 @@ class VisionLanguageCritic:
         self.judges = judges
         self.spread = spread
         self.ignored = ignored
+        self.reader = reader
         self.limit: int | None = None
         self.avoid = False
         self._checklists = checklist.Checklists()
@@ -177,8 +186,9 @@ class VisionLanguageCritic:
         critique is unscored and its `problem` says why.
         """
         chats = self._chats(requests, images, sources or [None] * len(images))
+        facts = self._facts(requests, images)
         self.speaker.begin()
-        critiques = self._critiques(chats)
+        critiques = self._critiques(chats, facts)
         if self.score == "checklist":
             critiques = self._scored_by_checklists(critiques, requests, images)
         if self.spread is not None and self.judges == 1:
@@ -323,14 +333,31 @@ class VisionLanguageCritic:
             for request, image, source in zip(requests, images, sources, strict=True)
         ]
 
-    def _critiques(self, chats: list[list[Message]]) -> list[Critique]:
-        """A critique from each chat: that of one judge, or the mean of several."""
+    def _facts(
+        self, requests: Sequence[Request], images: Sequence[Image]
+    ) -> list[tuple[Fact, ...]]:
+        """What a program found in each image; nothing without one."""
+        if self.reader is None:
+            return [()] * len(images)
+        pairs = zip(requests, images, strict=True)
+        return [ocr.facts(request.prompt, image, self.reader) for request, image in pairs]
+
+    def _critiques(
+        self, chats: list[list[Message]], facts: Sequence[tuple[Fact, ...]]
+    ) -> list[Critique]:
+        """A critique from each chat: that of one judge, or the mean of several. facts: of each
+        chat's image.
+        """
         decoding = replace(self._decoding(), prefill=self.rubric.prefill)
         if self.judges == 1:
-            return self._judged(chats, decoding)
+            return list(map(scoring.verified, self._judged(chats, decoding), facts))
         temperature = decoding.temperature or JUDGES_TEMPERATURE
         panel = [
-            self._judged(chats, replace(decoding, temperature=temperature, seed=i))
+            map(
+                scoring.verified,
+                self._judged(chats, replace(decoding, temperature=temperature, seed=i)),
+                facts,
+            )
             for i in range(self.judges)
         ]
         return [scoring.mean_of_judges(critiques) for critiques in zip(*panel, strict=True)]

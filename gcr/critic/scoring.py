@@ -6,7 +6,8 @@
     soft       the same, of the numbers it was expected to write           `expected`
     checklist  how surely the critic answers yes to each requirement       `by_checklist`
 
-An image that is judged several times has the mean of its scores (`mean_of_judges`).
+An image that is judged several times has the mean of its scores (`mean_of_judges`). What a program
+checked (`--verify`) counts instead of the critic's opinion of it (`verified`, `checklist_score`).
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ from dataclasses import replace
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Literal
 
+from gcr.core.phrases import fact
+from gcr.core.records import AspectScore
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gcr.core.records import Critique, Requirement
+    from gcr.core.records import Critique, Fact, Requirement
     from gcr.critic.speaker import Number, Reply
 
 Score = Literal["reply", "soft", "checklist"]
@@ -68,6 +72,34 @@ def _mean(written: float, number: Number) -> float:
     )
 
 
+TEXT_RENDERING = "Text Rendering"
+"""The aspect that OCR settles; a rubric that has none gets it for that."""
+LEAST = 0.01
+"""What a text of which nothing can be read counts as in a checklist: a factor of 0 would make all
+such images alike, whatever else they show."""
+
+
+def verified(critique: Critique, facts: Sequence[Fact]) -> Critique:
+    """The critique with its text rendering as a program found it, 1-4, and the score that follows.
+
+    4 where every text is as it was asked for. Otherwise 1 and up to 2 points for how near they
+    come, so that no wrong letter has more than a 3, as little of the image as it may be. What is
+    unscored stays so.
+    """
+    if not facts:
+        return critique
+    critique = replace(critique, facts=tuple(facts))
+    if critique.overall is None:
+        return critique
+    score = 4.0 if not critique.refuted else 1 + 2 * fmean(fact.nearness for fact in facts)
+    settled = AspectScore(TEXT_RENDERING, score, "; ".join(map(fact, facts)))
+    others = [a for a in critique.aspects if a.aspect.casefold() != TEXT_RENDERING.casefold()]
+    place = next((i for i, a in enumerate(critique.aspects) if a not in others), len(others))
+    aspects = (*others[:place], settled, *others[place:])
+    scores = [aspect.score for aspect in aspects if aspect.score is not None]
+    return replace(critique, aspects=aspects, overall=overall(scores))
+
+
 def by_checklist(critique: Critique, requirements: Sequence[Requirement]) -> Critique:
     """The critique with the score that the answered requirements of its image come to; its words
     stay. Unscored where there are none.
@@ -77,14 +109,15 @@ def by_checklist(critique: Critique, requirements: Sequence[Requirement]) -> Cri
         return replace(critique, overall=None, problem=problem)
     return replace(
         critique,
-        overall=checklist_score(requirements),
+        overall=checklist_score(requirements, critique.facts),
         problem="",
         requirements=tuple(requirements),
     )
 
 
-def checklist_score(requirements: Sequence[Requirement]) -> float:
-    """The geometric mean of the chances that each requirement is met, 0-1.
+def checklist_score(requirements: Sequence[Requirement], facts: Sequence[Fact] = ()) -> float:
+    """The geometric mean of the chances that each requirement is met, 0-1, and of how near each
+    text comes that a program looked for.
 
     One that needs others is met at most as far as they are. The geometric mean follows people's
     judgement of a whole image more closely than the plain one, under which many small things make
@@ -95,6 +128,7 @@ def checklist_score(requirements: Sequence[Requirement]) -> float:
         met.append(
             (requirement.chance or 0.0) * min((met[i] for i in requirement.needs), default=1)
         )
+    met += [max(LEAST, fact.nearness) for fact in facts]
     return math.prod(met) ** (1 / len(met))
 
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from gcr.core.events import Event, Notice
 from gcr.core.phrases import quoted
-from gcr.critic import limits
+from gcr.critic import limits, ocr
 from gcr.settings import address, profiles
 from gcr.storage import runfolder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from gcr.core.events import Consumer
@@ -50,6 +50,17 @@ def of_words(request: Request, settings: Settings, emit: Consumer) -> None:
 def _larger() -> str:
     known = "it knows coloured shapes only"
     return f"{known}; gcr profiles lists larger pairs, and --profile auto takes one that fits"
+
+
+def of_verifier(prompts: Iterable[str], settings: Settings, emit: Consumer) -> None:
+    """Say that nothing will be verified, where that is asked for."""
+    if settings.verify == ocr.NAME and not any(map(ocr.wanted, prompts)):
+        emit(
+            Notice(
+                "--verify ocr has nothing to check: no text is in quotes",
+                'put what is to be written in quotes: a sign that reads "OPEN"',
+            )
+        )
 
 
 def of_length(request: Request, generator: Generator, emit: Consumer) -> None:

@@ -82,6 +82,7 @@ class Ranking:
             "prompt": self.request.prompt,
             "negative": self.request.negative,
             **{key: getattr(settings, key) for key in ("critic", "rubric", "score", "judges")},
+            "verify": settings.verify,
             "best": self.best and self.best.image,
             "noise": ranking.margin(self.judgements) or None,
             "within_chance_of": [judged.image for judged in self.near],
@@ -119,6 +120,7 @@ def critique(
     alone = replace(settings, generator=settings.critic)
     limits.check(request.prompt, alone)
     questions = rubric.load(settings.rubric)
+    cautions.of_verifier([request.prompt], settings, emit)
     pictures = [source.read(image, option="") for image in given]
     cautions.of_pocket(request, alone, emit)
     _caution_of_pictures(pictures, settings, emit)
@@ -126,7 +128,9 @@ def critique(
     requests = [request] * len(pictures)
     critiques = critic.judge(requests, pictures)
     unedited = [None] * len(pictures)
-    critiques = guards.check_critiques(critic, requests, pictures, unedited, critiques, _no_limit)
+    critiques = guards.check_critiques(
+        critic, requests, pictures, unedited, critiques, _no_limit, tell=True
+    )
     names = [
         str(image) if isinstance(image, str | Path) else f"image {number}"
         for number, image in enumerate(given, 1)

@@ -115,6 +115,7 @@ def _critic(
         judges=settings.judges,
         spread=settings.spread,
         graphs=settings.graphs,
+        verify=settings.verify,
         progress=_progress(emit),
         use=probe.Use(
             size=(settings.width, settings.height),

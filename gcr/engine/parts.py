@@ -10,7 +10,7 @@ from gcr.core import stopping, strategies
 from gcr.core.events import Consumer, Notice
 from gcr.core.records import Critic, Generator
 from gcr.core.stopping import StopRule
-from gcr.critic import rubric
+from gcr.critic import ocr, rubric
 from gcr.engine import models
 from gcr.engine.settling import compared, settled
 from gcr.errors import UsageError
@@ -64,9 +64,12 @@ class Parts:
 def with_rubric(settings: Settings) -> tuple[Settings, rubric.Rubric]:
     """The settings as their rubric allows them, and the rubric.
 
-    Raises UsageError where images are to be compared, and the rubric has no words to ask with;
-    GcrError for a strategy of another distribution that cannot be imported.
+    Raises UsageError where images are to be compared, and the rubric has no words to ask with, and
+    where what is to verify is not installed; GcrError for a strategy of another distribution that
+    cannot be imported.
     """
+    if settings.verify == ocr.NAME:
+        ocr.check()
     questions = rubric.load(settings.rubric)
     if settings.select == "pairwise" and not questions.comparison:
         raise UsageError(

@@ -60,11 +60,15 @@ def _settled(folders: Sequence[RunFolder], critic: Critic) -> list[str]:
 
 
 def _rivals(run: Run) -> list[tuple[Attempt, Attempt]]:
-    """The attempt of the highest score, beside each of those that may be better."""
-    if run.kept:
-        return []
+    """The attempt of the highest score, beside each of those that may be better; which is none that
+    a program found to be wrong where that one is right.
+    """
     top = next(iter(ranking.ranked(run.attempts)), None)
-    return [(top, rival) for rival in near(run.attempts, top)[:RIVALS]] if top else []
+    if run.kept or top is None:
+        return []
+    close = near(run.attempts, top)
+    rivals = [rival for rival in close if top.critique.refuted or not rival.critique.refuted]
+    return [(top, rival) for rival in rivals[:RIVALS]]
 
 
 def _winners(folders: Sequence[RunFolder], critic: Critic) -> list[str]:

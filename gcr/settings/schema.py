@@ -26,6 +26,7 @@ MOST_ROUNDS = 100
 
 Score = Literal["reply", "soft", "checklist"]
 Select = Literal["score", "pairwise"]
+Verify = Literal["none", "ocr"]
 Quantize = Literal["none", "nf4"]
 NameOrPath = str | os.PathLike[str]
 
@@ -167,6 +168,16 @@ class Settings:
         ),
     ] = 1
     spread: Annotated[float | None, Ge(0), Le(1)] = None
+    verify: Annotated[
+        Verify,
+        Option(
+            MODELS,
+            "NAME",
+            "What a program checks in each image instead of the critic. ocr: whether the texts "
+            "that the prompt puts in quotes can be read, which settles text rendering and is "
+            "told to whoever rewrites the prompt; none: nothing (default: none).",
+        ),
+    ] = "none"
     strategy: Annotated[
         str,
         MinLen(1),
@@ -377,7 +388,7 @@ class Settings:
 
 FIELDS = tuple(setting.name for setting in fields(Settings))
 DEFAULTS = {setting.name: setting.default for setting in fields(Settings)}
-LATER = ("graphs", "compile", "step_cache", "select", "quantize_generator")
+LATER = ("graphs", "compile", "step_cache", "select", "quantize_generator", "verify")
 """Settings that folders of older versions do not hold."""
 OF_THE_MACHINE = ("residency", "overlap")
 """Settings that no folder records: they are for the machine at hand to say."""
@@ -399,6 +410,7 @@ class CriticOptions(TypedDict, total=False):
     rubric: NameOrPath | None
     score: Score | None
     judges: int | None
+    verify: Verify | None
     trust_endpoint: bool
 
 

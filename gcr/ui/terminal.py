@@ -35,6 +35,7 @@ from gcr.core.phrases import (
     described,
     distrust,
     extended,
+    fact,
     finding,
     origin,
     settlement,
@@ -149,6 +150,8 @@ class Terminal:
             self._print(_result(run, best))
             for words in filter(None, (settlement(run), closeness(run, best))):
                 self._indented(Text(words, "yellow"), 6)
+            for each in best.critique.refuted:
+                self._indented(Text(plain(fact(each)), "red"), 6)
         if run.untrusted:
             self._untrusted(run.untrusted)
         if run.comparison is not None:
@@ -252,6 +255,9 @@ class Terminal:
         for requirement in failed(critique):
             words = f"not met: {plain(requirement.question)} (yes: {requirement.chance or 0:.0%})"
             self._indented(Text(words, "red"), left)
+        for each in critique.facts:
+            words = f"checked by {plain(each.by)}: {plain(fact(each))}"
+            self._indented(Text(words, "green" if each.met else "red"), left)
         self._rejected(critique.rejected, left)
         self._raw(critique.raw, left)
 

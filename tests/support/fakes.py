@@ -6,11 +6,13 @@ the image can be told what to say of it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
+from gcr.core import guards
 from gcr.core.events import (
     Notice,
     PromptFinished,
@@ -87,6 +89,36 @@ class FakeGenerator:
     def excess(self, prompt: str) -> str:
         words = len(prompt.split())
         return f"it has {words} words, and 12 are read" if words > 12 else ""
+
+
+def written(*texts: str) -> Image.Image:
+    """A white image with black texts, each in a line of its own."""
+    image = Image.new("RGB", (512, 512), "white")
+    pen = ImageDraw.Draw(image)
+    for place, text in enumerate(texts):
+        pen.text((40, 80 + 110 * place), text, "black", ImageFont.load_default(48))
+    return image
+
+
+class Signwriter(FakeGenerator):
+    """Writes what a prompt has in quotes; with one of two equal letters in a row left out, unless
+    the prompt asks for block letters.
+    """
+
+    def draw(
+        self,
+        candidates: Sequence[Candidate],
+        starts: Sequence[Image.Image | None] = (),
+        sources: Sequence[Image.Image | None] = (),
+    ) -> list[Drawing]:
+        self.calls.append(list(candidates))
+        return [Drawing(written(*self._texts(candidate.prompt))) for candidate in candidates]
+
+    def _texts(self, prompt: str) -> list[str]:
+        texts = guards.quoted(prompt)
+        if "block letters" in prompt:
+            return texts
+        return [re.sub(r"([A-Z])\1", r"\1", text) for text in texts]
 
 
 class FakeMachine:

@@ -142,6 +142,20 @@ def names_models(choice: Choice) -> bool:
     return bool(kind_of(choice.name).models(choice.model))
 
 
+def check_apart(choices: Iterable[Choice], verifiers: Collection[str]) -> None:
+    """Raise UsageError for an evaluator that would measure what it has verified in the loop.
+
+    verifiers: of the arms, as `--verify` names them. Nothing lifts this, `--force` neither.
+    """
+    for choice in choices:
+        if choice.name != SCORES and (name := kind_of(choice.name).verifier) in verifiers and name:
+            raise UsageError(
+                f"--evaluator {choice} cannot measure what --verify {name} steered: of course the "
+                "loop draws what it then finds",
+                "name another --evaluator, or draw without --verify",
+            )
+
+
 def check(
     choice: Choice, tasks: Sequence[Task], critics: Collection[str], *, force: bool = False
 ) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gcr
-from gcr.core.phrases import chance, count, duration
+from gcr.core.phrases import chance, count, duration, fact
 from gcr.core.plaintext import visible
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (number, signed, written, moment, duration, count, chance)
+    filters = (number, signed, written, moment, duration, count, chance, fact)
     environment.filters.update({filter_.__name__: filter_ for filter_ in filters})
     return environment
 
