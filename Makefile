@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 REQUEST := two red circles, a blue star and a green square
 
-.PHONY: demo test browser test-slow test-ray lint format wheel-check docs pocket bench acuity null help-time batch-figures overlap-time ray-time clean
+.PHONY: demo test browser test-slow test-ray test-servers lint format wheel-check docs pocket bench acuity null help-time batch-figures overlap-time ray-time clean
 
 demo: .venv/installed  ## run the main job on the embedded pair
 	$(BIN)/gcr refine "$(REQUEST)" --profile pocket
@@ -19,6 +19,10 @@ test-slow: .venv/installed  ## the tests that take a minute and more
 
 test-ray: .venv/with-ray  ## batches on a real Ray cluster on this machine; takes minutes
 	$(BIN)/python -m pytest -m slow tests/engine/test_ray.py
+
+test-servers: .venv/installed  ## the embedded critic behind vLLM, llama.cpp and transformers serve
+	PYTHONPATH=. $(BIN)/python tests/support/real_servers.py
+	$(BIN)/python -m pytest -m slow tests/critic/test_servers.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import LlavaForConditionalGeneration, LlavaProcessor, SiglipImageProcessor
 
 from gcr.pocket import world
@@ -43,6 +44,7 @@ def reviewer(work: Path, target: Path) -> None:
     model.generation_config.eos_token_id = tokenize.eos_token_id
     model.generation_config.pad_token_id = tokenize.pad_token_id
     model.save_pretrained(target)
+    nest_tower(target)
     processor = LlavaProcessor(
         image_processor=SiglipImageProcessor(
             size={"height": world.SIDE, "width": world.SIDE},
@@ -57,6 +59,19 @@ def reviewer(work: Path, target: Path) -> None:
         chat_template=critic.CHAT,
     )
     processor.save_pretrained(target)
+
+
+def nest_tower(folder: Path) -> None:
+    """Name the weights of a critic's vision tower as vLLM wants them, with `vision_model` before
+    each name; transformers reads them with and without.
+    """
+    path, tower = folder / "model.safetensors", "vision_tower."
+    nested = f"{tower}vision_model."
+    weights = {
+        name.replace(nested, tower).replace(tower, nested): tensor
+        for name, tensor in load_file(path).items()
+    }
+    save_file(weights, path, metadata={"format": "pt"})
 
 
 def load(folder: Path) -> LlavaForConditionalGeneration:

@@ -19,7 +19,7 @@ from gcr.critic.loading import Quantize
 from gcr.critic.loading import load as load_model
 from gcr.critic.local import LocalSpeaker
 from gcr.critic.scoring import Score
-from gcr.critic.speaker import Decoding, image_part, with_images
+from gcr.critic.speaker import image_part, with_images
 from gcr.device.threads import at_most
 from gcr.errors import UsageError
 from gcr.hub import checkpoints
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
         Wording,
     )
     from gcr.critic.rubric import Message, Rubric
-    from gcr.critic.speaker import Reply, Speaker
+    from gcr.critic.speaker import Decoding, Reply, Speaker
     from gcr.device.memory import SharedDevice
     from gcr.settings.schema import Verify
 
@@ -348,7 +348,7 @@ class VisionLanguageCritic:
         """A critique from each chat: that of one judge, or the mean of several. facts: of each
         chat's image.
         """
-        decoding = replace(self._decoding(), prefill=self.rubric.prefill)
+        decoding = self.rubric.decoding(critique=True)
         if self.judges == 1:
             return list(map(scoring.verified, self._judged(chats, decoding), facts))
         temperature = decoding.temperature or JUDGES_TEMPERATURE
@@ -401,13 +401,7 @@ class VisionLanguageCritic:
         ]
 
     def _ask(self, chats: list[list[Message]]) -> list[Reply]:
-        return self.speaker.replies(chats, self._decoding())
-
-    def _decoding(self) -> Decoding:
-        rubric = self.rubric
-        return Decoding(
-            rubric.max_new_tokens, rubric.temperature, top_p=rubric.top_p, top_k=rubric.top_k
-        )
+        return self.speaker.replies(chats, self.rubric.decoding())
 
     def _check_rubric_has(self, key: Literal["checklist", "comparison"]) -> None:
         if not getattr(self.rubric, key):

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from gcr.critic import completions, probe, thoughts
 from gcr.critic.completions import CUT_OFF, Choice, Completion, Models, Token
+from gcr.critic.demands import PREFILL, Demands
 from gcr.critic.server import TRIES, Server
-from gcr.critic.server_errors import NotFoundError
+from gcr.critic.server_errors import NotFoundError, RefusedError
 from gcr.critic.speaker import NUMBER, SPACES, Number, Reply
 from gcr.errors import GcrError, ModelError, UsageError
 from gcr.settings import address as addresses
@@ -90,6 +91,7 @@ class EndpointSpeaker:
 
     likeliest: tokens whose probabilities are asked for, in each place.
     takes_pairs: whether a question may show two images to be compared.
+    demands: what the server wants otherwise, as far as it has said so.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class EndpointSpeaker:
         self.server = server
         self.likeliest = LIKELIEST
         self.takes_pairs = True
+        self.demands = Demands()
         self._batch = batch
         self._extra = extra or {}
         self._progress = progress
@@ -117,13 +120,7 @@ class EndpointSpeaker:
 
     def replies(self, chats: Sequence[list[Message]], decoding: Decoding) -> list[Reply]:
         """A reply to each chat, in order."""
-        bodies = [
-            self._body(chat, decoding.max_new_tokens, likely=decoding.numbers)
-            | {"temperature": decoding.temperature, "seed": decoding.seed}
-            | _sampling(decoding)
-            | _begun(chat, decoding.prefill)
-            for chat in chats
-        ]
+        bodies = [self._question(chat, decoding) for chat in chats]
         return [self._reply(choice, decoding) for choice in self._choices(bodies)]
 
     def yes(self, chats: Sequence[list[Message]]) -> list[float]:
@@ -146,9 +143,24 @@ class EndpointSpeaker:
             choices[i] = choice
         return [self._chance(self._tokens(choice), choice.message) for choice in choices]
 
-    def ask(self, chat: list[Message], *, limit: int = 1, likely: bool = False) -> Completion:
-        """Ask one question. limit: tokens of the answer. likely: with their probabilities."""
-        return self._complete(self._body(chat, limit, likely=likely), tries=2)
+    def ask(
+        self,
+        chat: list[Message],
+        decoding: Decoding | None = None,
+        *,
+        limit: int = 1,
+        likely: bool = False,
+    ) -> Completion:
+        """Ask one question.
+
+        decoding: asks as for such a reply, though not for as many tokens; None: plainly.
+        limit: tokens of the answer. likely: with their probabilities.
+        """
+        if decoding is not None:
+            body = self._question(chat, replace(decoding, max_new_tokens=limit))
+        else:
+            body = self._body(chat, limit, likely=likely)
+        return self._complete(body, tries=2)
 
     def _reply(self, choice: Choice, decoding: Decoding) -> Reply:
         """Raises ModelError where all of the reply is among the thoughts."""
@@ -162,7 +174,8 @@ class EndpointSpeaker:
         if withheld:
             return Reply("", cut_off, withheld=withheld)
         numbers = _numbers(text, self._tokens(choice)) if decoding.numbers else ()
-        if decoding.prefill and not text.startswith(decoding.prefill):
+        begun = decoding.prefill and PREFILL not in self.demands
+        if begun and not text.startswith(decoding.prefill):
             # Most servers give back what they wrote, and not what they went on from.
             text = decoding.prefill + text
             numbers = tuple(replace(n, at=n.at + len(decoding.prefill)) for n in numbers)
@@ -184,6 +197,22 @@ class EndpointSpeaker:
         return choices
 
     def _complete(self, body: dict[str, Any], tries: int = TRIES) -> Completion:
+        """Ask, and once more for each thing that the server wants otherwise."""
+        while True:
+            sent = self.demands.meet(body)
+            try:
+                return self._answer(sent, tries)
+            except RefusedError as error:
+                learned = self.demands.learn(body, sent, error.reason)
+                if learned is None:
+                    raise
+                change, effect = learned
+                if change:
+                    self.server.warn(
+                        f"{self.server.address.url} wants {change}: {error.reason}", effect
+                    )
+
+    def _answer(self, body: Mapping[str, Any], tries: int) -> Completion:
         try:
             return self.server.post("/chat/completions", body, Completion, tries)
         except NotFoundError as error:
@@ -198,6 +227,15 @@ class EndpointSpeaker:
                 f"{address.url} has no model {address.model!r}",
                 f"it has: {probe.names(models) or 'none'}",
             ) from error
+
+    def _question(self, chat: list[Message], decoding: Decoding) -> dict[str, Any]:
+        """A chat in OpenAI's form, to be answered by such a reply."""
+        return (
+            self._body(chat, decoding.max_new_tokens, likely=decoding.numbers)
+            | {"temperature": decoding.temperature, "seed": decoding.seed}
+            | _sampling(decoding)
+            | _begun(chat, decoding.prefill)
+        )
 
     def _body(self, chat: list[Message], limit: int, *, likely: bool) -> dict[str, Any]:
         """A chat in OpenAI's form, to be answered with so many tokens at most."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gcr.core.records import Request
 from gcr.critic import server_errors
 from gcr.critic.completions import Models
-from gcr.critic.speaker import image_part, with_images
+from gcr.critic.speaker import Decoding, image_part, with_images
 from gcr.errors import GcrError, ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -36,12 +36,12 @@ class Sample:
 
     question: one about an image.
     pair: one that shows two images; None where none will be asked.
-    limit: tokens of a reply, at most.
+    decoding: how replies will be written.
     """
 
     question: list[Message]
     pair: list[Message] | None = None
-    limit: int = 1
+    decoding: Decoding = field(default_factory=lambda: Decoding(1))
 
 
 TYPICAL = 1024
@@ -74,7 +74,7 @@ class Use:
         pair = None
         if self.compare and rubric.comparison and (rubric.compares_edits or not self.edit):
             pair = with_images(rubric.compare(request), [*images, image], rubric.max_pixels)
-        return Sample(question, pair, rubric.max_new_tokens)
+        return Sample(question, pair, rubric.decoding(critique=True))
 
 
 def small() -> Sample:
@@ -101,13 +101,13 @@ def check(speaker: EndpointSpeaker, sample: Sample, *, likely: bool) -> None:
     probabilities.
     """
     listed = _listed(speaker)
-    seen = speaker.ask(sample.question)
+    seen = speaker.ask(sample.question, sample.decoding)
     _check_sight(speaker, sample, seen)
     _check_length(speaker, sample, seen, listed)
     if seen.choices[0].message.thinks:
         speaker.server.warn(
             f"the model of {speaker.server.address.url} thinks before it replies, which counts "
-            f"towards the {sample.limit} tokens of a reply",
+            f"towards the {sample.decoding.max_new_tokens} tokens of a reply",
             f"{THINKING}, or take a rubric with a larger max_new_tokens",
         )
     if sample.pair is not None:
@@ -146,7 +146,7 @@ def _check_sight(speaker: EndpointSpeaker, sample: Sample, seen: Completion) -> 
 
     They then count as many tokens with an image as without it. Raises ModelError.
     """
-    unseen = speaker.ask(_without_images(sample.question))
+    unseen = speaker.ask(_without_images(sample.question), sample.decoding)
     if seen.tokens_asked != unseen.tokens_asked:
         return
     sees = _tells_colours(speaker)
@@ -176,7 +176,7 @@ def _check_length(
     speaker: EndpointSpeaker, sample: Sample, seen: Completion, listed: Model | None
 ) -> None:
     most = listed and listed.max_model_len
-    needed = seen.tokens_asked + sample.limit
+    needed = seen.tokens_asked + sample.decoding.max_new_tokens
     if most and needed > most:
         reason = f"it has {most} tokens for question and reply, which need {needed}"
         raise server_errors.too_long(speaker.server.address, reason)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from gcr.core.phrases import nearest
+from gcr.critic.speaker import Decoding
 from gcr.errors import UsageError
 from gcr.files import paths, structured
 from gcr.files.structured import MalformedError
@@ -173,6 +174,16 @@ class Rubric(RubricFile):
     """
 
     sha256: str = ""
+
+    def decoding(self, *, critique: bool = False) -> Decoding:
+        """How replies are written. critique: whether one that `prefill` may begin."""
+        return Decoding(
+            self.max_new_tokens,
+            self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            prefill=self.prefill if critique else "",
+        )
 
     def messages(self, request: Request, limit: int | None = None) -> list[Message]:
         """The chat that asks for a critique of one image. The critic puts that in, and the one that

@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from gcr.critic.demands import is_final
 from gcr.errors import GcrError, ModelError, UsageError
 from gcr.settings.keys import OPENAI, OURS, advice
 
@@ -56,10 +57,25 @@ KEY = re.compile(
     re.IGNORECASE,
 )
 """What gateways such as LiteLLM say of a key with 400 or 500 in place of 401."""
+NO_CREDIT = re.compile(r"insufficient_quota|exceeded your current quota", re.IGNORECASE)
+"""What OpenAI says with 429 of an account, which no waiting fills up."""
+AGAIN = re.compile(
+    r"(?:try again|retry) (?:in|after) (?:(\d+)m)?(\d+(?:\.\d+)?) ?(m?s(?:econds?)?)\b",
+    re.IGNORECASE,
+)
+"""How OpenAI, Groq and Azure say in words how long to wait."""
 
 
 class NotFoundError(UsageError):
     """The server does not know the path or, it seems, the model."""
+
+
+class RefusedError(ModelError):
+    """A server's answer that is none. reason: in its own words."""
+
+    def __init__(self, message: str, hint: str, reason: str) -> None:
+        super().__init__(message, hint)
+        self.reason = reason
 
 
 class ImagesError(ModelError):
@@ -169,7 +185,8 @@ def refused(
         )
     if overtaxed := _overtaxed(address, reason):
         return Trouble(overtaxed)
-    if code == 404 or (code == 400 and NO_MODEL.search(reason)):
+    final = code != 429 and is_final(reason)
+    if code == 404 or (code == 400 and not final and NO_MODEL.search(reason)):
         return Trouble(
             NotFoundError(
                 f"{url} answers {code}: {reason}",
@@ -177,11 +194,11 @@ def refused(
             )
         )
     return Trouble(
-        ModelError(f"{url} answers {code}: {reason}", LOG),
-        transient=code in TRANSIENT,
+        RefusedError(f"{url} answers {code}: {reason}", LOG, reason),
+        transient=code in TRANSIENT and not final and not NO_CREDIT.search(reason),
         server_down=code in SERVER_DOWN,
         affects_all=code in AFFECTS_ALL,
-        wait=_retry_after(answer.headers.get("retry-after", "")),
+        wait=_wait(answer.headers, reason),
     )
 
 
@@ -201,10 +218,13 @@ def words(answer: Answer) -> str:
 
 
 def in_words(body: object) -> str:
-    """What a server says in the JSON of an error; one line, and not without an end."""
+    """What a server says in the JSON of an error; one line, and not without an end. Where a gateway
+    passes on another server's words (OpenRouter's `metadata`), these.
+    """
     for key in ("error", "detail", "message"):
         if isinstance(body, dict) and body.get(key):
-            body = body[key]
+            passed_on = body.get("metadata")
+            body = (isinstance(passed_on, dict) and passed_on.get("raw")) or body[key]
     return _line(str(body)) if body else ""
 
 
@@ -268,6 +288,17 @@ def _phrase(answer: Answer) -> str:
 
 def _line(text: str) -> str:
     return " ".join(text.split())[:LONGEST]
+
+
+def _wait(headers: Mapping[str, str], reason: str) -> float | None:
+    """Seconds that a server wants to be left alone; None where it does not say."""
+    milliseconds = headers.get("retry-after-ms", "")
+    if re.fullmatch(r"[0-9]+", milliseconds):
+        return int(milliseconds) / 1000
+    told = _retry_after(headers.get("retry-after", ""))
+    if told is None and (words := AGAIN.search(reason)):
+        told = int(words[1] or 0) * 60 + float(words[2]) / (1000 if words[3] == "ms" else 1)
+    return told
 
 
 def _retry_after(text: str) -> float | None:

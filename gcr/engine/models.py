@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gcr.core.events import Consumer
+    from gcr.core.records import Critic
     from gcr.core.records import Progress as Told
     from gcr.critic import rubric
     from gcr.critic.critic import VisionLanguageCritic
@@ -129,6 +130,23 @@ def _critic(
 
 def _progress(emit: Consumer) -> Told:
     return lambda phase, done, total: emit(Progress(phase, done, total))
+
+
+def revisions(settings: Settings, critic: Critic) -> dict[str, str | None]:
+    """Of the models, by the role they play, and what the critic's server wanted otherwise than
+    servers do, if anything.
+    """
+    from gcr.critic.critic import VisionLanguageCritic
+    from gcr.critic.endpoint import EndpointSpeaker
+
+    told = {
+        "generator": revision(settings.generator),
+        "critic": revision(settings.critic),
+    }
+    speaker = critic.speaker if isinstance(critic, VisionLanguageCritic) else None
+    if isinstance(speaker, EndpointSpeaker) and str(speaker.demands):
+        told["server"] = str(speaker.demands)
+    return told
 
 
 def revision(model: str) -> str | None:

@@ -101,11 +101,8 @@ def parts_of(settings: Settings, generator: Generator, critic: Critic, emit: Con
     do what the strategy needs with other settings.
     """
     rule = stopping.rule(settings.recorded())
-    revisions = {
-        "generator": models.revision(settings.generator),
-        "critic": models.revision(settings.critic),
-    }
     strategy = _strategy(settings, generator, emit)
+    revisions = models.revisions(settings, critic)
     return Parts(settings, generator, critic, strategy, rule, revisions)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +14,13 @@ from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - as everywhere
+from transformers import LlavaForConditionalGeneration
 from typer.testing import CliRunner
 
-from gcr.pocket import WEIGHTS, world
+from gcr.pocket import CRITIC, WEIGHTS, world
 from gcr.settings import profiles
 from pocket_training import __main__ as command
-from pocket_training import course, fourbit, pool, session, vae
+from pocket_training import course, export, fourbit, pool, session, vae
 from pocket_training.muon import Muon
 from pocket_training.session import Advance, Batch, Plan, Session
 
@@ -266,3 +268,24 @@ def test_muon_moves_as_torchs_own_does(shape: tuple[int, int]) -> None:
     moved = (ours - start).norm()
     assert moved > 0.1
     assert (ours - theirs).norm() < 0.02 * moved  # theirs rounds to bfloat16
+
+
+# What is written
+
+
+def test_a_critic_named_as_vllm_wants_it_is_the_same_to_transformers(tmp_path: Path) -> None:
+    served = tmp_path / "critic"
+    shutil.copytree(CRITIC, served)
+    export.nest_tower(served)
+    once = load_file(served / "model.safetensors")
+    export.nest_tower(served)
+    assert load_file(served / "model.safetensors").keys() == once.keys()
+    towers = [name for name in once if name.startswith("vision_tower.")]
+    assert towers
+    assert all(name.startswith("vision_tower.vision_model.") for name in towers)
+    shipped, renamed = (
+        LlavaForConditionalGeneration.from_pretrained(folder).state_dict()
+        for folder in (CRITIC, served)
+    )
+    assert shipped.keys() == renamed.keys()
+    assert all(torch.equal(shipped[name], renamed[name]) for name in shipped)

@@ -33,25 +33,36 @@ def fill_cache(home):
 def transformers_serve(home):
     """`transformers serve` with the embedded critic, on a port of its own; gives its URL."""
     fill_cache(home)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [Path(sys.executable).with_name("transformers"), "serve", NAME, "--device", "cpu"]
     command += ["--dtype", "float32", "--host", "127.0.0.1", "--port", str(port)]
-    environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    environ = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    with running(command, port, home / "log", environ) as url:
+        yield url
+
+
+@contextmanager
+def running(command, port, log, environ, seconds=120):
+    """A server on a port of this machine, once it is healthy, in so many seconds; gives its URL."""
     with (
-        (home / "log").open("w") as log,
-        subprocess.Popen(command, env=environment, stdout=log, stderr=log) as server,
+        log.open("a") as out,
+        subprocess.Popen(command, env=environ, stdout=out, stderr=out) as server,
     ):
         url = f"http://127.0.0.1:{port}"
         try:
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + seconds
             while not _healthy(url):
-                assert server.poll() is None, (home / "log").read_text()
-                assert time.monotonic() < deadline, (home / "log").read_text()
+                assert server.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
                 time.sleep(0.2)
             yield f"{url}/v1"
         finally:
             server.terminate()
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
 
 
 def _healthy(url):
