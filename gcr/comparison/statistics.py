@@ -25,6 +25,7 @@ FEWEST = 20
 FLIPS = 1 << 16
 """Ways to flip signs that are tried; up to 16 differences other than 0 these are all there are."""
 RESAMPLES = 9_999
+TAUS = 999  # resamples of a rank correlation, which takes longer
 AT_ONCE = 10_000_000  # numbers in memory
 
 
@@ -157,6 +158,45 @@ def interval(differences: Sequence[float]) -> tuple[float, float] | None:
         return None
     found = _bootstrapped([values], _mean, "BCa")
     return found if _finite(found) else _bootstrapped([values], _mean, "percentile")
+
+
+def clustered(groups: Sequence[Sequence[float]]) -> tuple[float, float] | None:
+    """The 95% interval of the mean of all values, by the bootstrap over their groups, such as
+    prompts: values of one are no independent evidence. None where nothing varies.
+    """
+    import numpy as np
+
+    full = [group for group in groups if group]
+    values = [value for group in full for value in group]
+    if len(full) < 2 or len(set(values)) == 1:
+        return None
+    sums = np.array([math.fsum(group) for group in full])
+    counts = np.array([float(len(group)) for group in full])
+    return _bootstrapped([sums, counts], _ratio, "percentile")
+
+
+def _ratio(
+    sums: NDArray[np.float64], counts: NDArray[np.float64], axis: int = 0
+) -> NDArray[np.float64]:
+    ratio: NDArray[np.float64] = sums.sum(axis) / counts.sum(axis)
+    return ratio
+
+
+def kendall(pairs: Sequence[Scores]) -> tuple[float | None, tuple[float, float] | None]:
+    """Kendall's tau-b of two scores of the same images, and its 95% interval by the bootstrap over
+    images; None where one of them does not vary.
+    """
+    import numpy as np
+    from scipy import stats
+
+    first, second = np.array(pairs, dtype=float).T
+    if len(pairs) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return None, None
+    rng = np.random.default_rng(0)
+    drawn = (rng.integers(len(first), size=len(first)) for _ in range(TAUS))
+    found = np.array([float(stats.kendalltau(first[i], second[i]).statistic) for i in drawn])
+    low, high = np.nanquantile(found, [LEVEL / 2, 1 - LEVEL / 2])
+    return float(stats.kendalltau(first, second).statistic), (float(low), float(high))
 
 
 def _finite(ends: tuple[float, float]) -> bool:

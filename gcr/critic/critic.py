@@ -94,7 +94,8 @@ def load(  # noqa: PLR0913 - what to load, how to ask, and where: none follows f
             warn=use.warn,
         )
     else:
-        speaker = _local(model, rubric, device, quantize, batch, progress, graphs=graphs)
+        rows = max(batch, judges)  # what several judges read is read once for those in one batch
+        speaker = _local(model, rubric, device, quantize, rows, progress, graphs=graphs)
     ignored = limits.ignored if limits.is_limited(model) else None
     return VisionLanguageCritic(
         speaker, rubric, score=score, judges=judges, spread=spread, ignored=ignored, reader=reader
@@ -139,7 +140,7 @@ class VisionLanguageCritic:
     speaker: the model, on this machine or behind an endpoint.
     rubric: what it is asked, and the form of its replies.
     score: where scores come from, as `scoring` has it.
-    judges: how often each image is judged, each time with another seed.
+    judges: how many sampled judgements the score of an image is the mean of.
     spread: standard deviation of one judgement's score, 0-1, as it was measured (`gcr calibrate`);
         None: unknown. Not used where several judges measure it anew for each image.
     ignored: returns the phrases of a request that the model does not understand; None: it
@@ -345,25 +346,22 @@ class VisionLanguageCritic:
     def _critiques(
         self, chats: list[list[Message]], facts: Sequence[tuple[Fact, ...]]
     ) -> list[Critique]:
-        """A critique from each chat: that of one judge, or the mean of several. facts: of each
-        chat's image.
+        """A critique from each chat: that of one judge, or the mean of several, who are asked in
+        one call. facts: of each chat's image.
         """
         decoding = self.rubric.decoding(critique=True)
         if self.judges == 1:
             return list(map(scoring.verified, self._judged(chats, decoding), facts))
-        temperature = decoding.temperature or JUDGES_TEMPERATURE
-        panel = [
-            map(
-                scoring.verified,
-                self._judged(chats, replace(decoding, temperature=temperature, seed=i)),
-                facts,
-            )
-            for i in range(self.judges)
+        decoding = replace(decoding, temperature=decoding.temperature or JUDGES_TEMPERATURE)
+        rows = self._judged([chat for chat in chats for _ in range(self.judges)], decoding)
+        panels = (rows[i : i + self.judges] for i in range(0, len(rows), self.judges))
+        return [
+            scoring.mean_of_judges([scoring.verified(critique, known) for critique in panel])
+            for panel, known in zip(panels, facts, strict=True)
         ]
-        return [scoring.mean_of_judges(critiques) for critiques in zip(*panel, strict=True)]
 
     def _judged(self, chats: list[list[Message]], decoding: Decoding) -> list[Critique]:
-        """The critiques of one judge, who is asked once more where there is no score."""
+        """One critique of each chat, which is asked once more where there is no score."""
         critiques = self._read(chats, decoding)
         unread = [i for i, critique in enumerate(critiques) if critique.overall is None]
         again = [self.rubric.again(chats[i], critiques[i].raw) for i in unread]

@@ -128,6 +128,7 @@ DEMANDS = (
 EFFECTS = {
     "temperature": "it samples as it is set up: gcr calibrate measures how much scores vary by it",
     "seed": "its replies cannot be repeated, and --judges differ by chance alone",
+    "n": "several judges of an image are asked one by one",
     "chat_template_kwargs": "the rubric cannot turn its thinking off; do that at the server",
 }
 OTHERWISE = "the rubric asks for it; a copy without it says the same on all servers"

@@ -17,7 +17,7 @@ from gcr.critic.completions import CUT_OFF, Choice, Completion, Models, Token
 from gcr.critic.demands import PREFILL, Demands
 from gcr.critic.server import TRIES, Server
 from gcr.critic.server_errors import NotFoundError, RefusedError
-from gcr.critic.speaker import NUMBER, SPACES, Number, Reply
+from gcr.critic.speaker import NUMBER, SPACES, Number, Reply, repeated
 from gcr.errors import GcrError, ModelError, UsageError
 from gcr.settings import address as addresses
 from gcr.settings.address import AT_ONCE
@@ -109,6 +109,7 @@ class EndpointSpeaker:
         self._batch = batch
         self._extra = extra or {}
         self._progress = progress
+        self._takes_n = True
         self._done = self._total = 0
 
     def can_overlap(self) -> bool:
@@ -119,8 +120,15 @@ class EndpointSpeaker:
         self._done = self._total = 0
 
     def replies(self, chats: Sequence[list[Message]], decoding: Decoding) -> list[Reply]:
-        """A reply to each chat, in order."""
-        bodies = [self._question(chat, decoding) for chat in chats]
+        """A reply to each chat, in order. Several samples for one that stands several times in a
+        row are asked for at once, where the server knows `n`.
+        """
+        # vLLM refuses several of the likeliest reply, which would all be the same.
+        groups = repeated(chats) if decoding.temperature else [(chat, 1) for chat in chats]
+        bodies = [
+            self._question(chat, decoding) | ({"n": count} if count > 1 else {})
+            for chat, count in groups
+        ]
         return [self._reply(choice, decoding) for choice in self._choices(bodies)]
 
     def yes(self, chats: Sequence[list[Message]]) -> list[float]:
@@ -182,19 +190,37 @@ class EndpointSpeaker:
         return Reply(text, cut_off, numbers)
 
     def _choices(self, bodies: Sequence[dict[str, Any]]) -> list[Choice]:
-        """The answer to each body, in order."""
+        """The answers to each body, in order; as many as its `n` says."""
         if not bodies:
             return []
-        self._total += len(bodies)
+        counts = [int(body.get("n", 1)) for body in bodies]
+        self._total += sum(counts)
         choices = []
         # Daemon threads, so that Ctrl-C need not wait for the server.
         with ThreadPool(min(self._batch, len(bodies))) as pool:
-            for completion in pool.imap(self._complete, bodies):
-                choices.append(completion.choices[0])
-                self._done += 1
+            for answers in pool.imap(self._answers, bodies):
+                choices += answers
+                self._done += len(answers)
                 if self._progress is not None:
                     self._progress("judge", self._done, self._total)
         return choices
+
+    def _answers(self, body: dict[str, Any]) -> list[Choice]:
+        """The answers to one body, asked for one by one where the server knows no `n`."""
+        count = int(body.get("n", 1))
+        alone = {name: value for name, value in body.items() if name != "n"}
+        answers: list[Choice] = []
+        if count == 1 or self._takes_n:
+            try:
+                answers = self._complete(body).choices[:count]
+            except RefusedError:
+                if count == 1:
+                    raise
+            if len(answers) < count:
+                self._takes_n = False
+        for i in range(len(answers), count):
+            answers += self._complete(alone | ({"seed": body["seed"] + i} if i else {})).choices[:1]
+        return answers
 
     def _complete(self, body: dict[str, Any], tries: int = TRIES) -> Completion:
         """Ask, and once more for each thing that the server wants otherwise."""

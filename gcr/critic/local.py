@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import re
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gcr.critic import thoughts
 from gcr.critic.graphs import CudaGraphs, Graphs
-from gcr.critic.prefix_cache import PrefixCache
-from gcr.critic.speaker import NUMBER, SPACES, Decoding, Number, Reply
+from gcr.critic.prefix_cache import PrefixCache, read_once
+from gcr.critic.speaker import NUMBER, SPACES, Decoding, Number, Reply, repeated
 from gcr.critic.thoughts import OPENING
 from gcr.device.out_of_memory import Ladder, is_out_of_memory
 from gcr.device.stopwatch import Stopwatch
@@ -28,6 +28,7 @@ from gcr.hub.templates import bounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     import torch
 
@@ -105,7 +106,11 @@ class LocalSpeaker:
         self._tokens_done = self._tokens_total = 0
 
     def replies(self, chats: Sequence[list[Message]], decoding: Decoding) -> list[Reply]:
-        """A reply to each chat, in order."""
+        """A reply to each chat, in order.
+
+        One that stands several times in a row is read once for all in a batch, unless graphs are
+        captured.
+        """
         expected = min(self._expected, decoding.max_new_tokens)
         self._tokens_total += expected * len(chats)
 
@@ -195,9 +200,15 @@ class LocalSpeaker:
             given = {name: limit for name, limit in limits.items() if limit is not None}
             sampling = {"do_sample": True, "temperature": temperature, **given}
         graphs = self._graphs.decoding(len(chats), prompts.shape[1], expected)
-        with torch.inference_mode(), self._seeded(decoding), self.inside, graphs as cache:
+        with (
+            torch.inference_mode(),
+            self._seeded(decoding),
+            self.inside,
+            graphs as cache,
+            self._read(chats, inputs, decoding.prefill, cache) as read,
+        ):
             tokens = self.model.generate(
-                **self._prefix.spared(inputs, cache),
+                **self._prefix.spared(read, cache),
                 **sampling,
                 max_new_tokens=decoding.max_new_tokens,
                 stopping_criteria=[watch],
@@ -207,6 +218,17 @@ class LocalSpeaker:
         self._expected = new.shape[1]
         seen = [chances.cpu() for chances in seen]
         return self._decoded(new, decoding.max_new_tokens, seen, opened, ended)
+
+    def _read(
+        self, chats: list[list[Message]], inputs: Any, prefill: str, cache: Any
+    ) -> AbstractContextManager[Mapping[str, torch.Tensor]]:
+        """Gives the inputs, by which a chat is read once that stands several times in a row."""
+        groups = repeated(chats)
+        if len(groups) == len(chats) or cache is not None:
+            return nullcontext(inputs)
+        distinct = self._begun(self._inputs([chat for chat, _ in groups]), prefill)
+        prompts = [number for number, (_, count) in enumerate(groups) for _ in range(count)]
+        return read_once(self.model, inputs, distinct, prompts)
 
     def _opened(self, row: torch.Tensor) -> str:
         """What opens a thought at the end of a prompt; empty where nothing does."""

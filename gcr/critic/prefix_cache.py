@@ -1,14 +1,18 @@
-"""Keeps the keys and values of what every chat begins with: the rubric, before the image.
+"""Spares a model what it has read already, by keeping keys and values.
 
-Causal attention makes the keys and values of the first tokens independent of all that follows.
+That is what every chat begins with, the rubric before the image (`PrefixCache`), and a chat that
+several replies are written to (`read_once`). Causal attention makes the keys and values of the
+first tokens independent of all that follows.
 """
 
 from __future__ import annotations
 
+import functools
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import torch
 
@@ -84,3 +88,58 @@ def _moved(inputs: Mapping[str, torch.Tensor], opening: int) -> dict[str, torch.
         name: tensor.gather(1, order) if tensor.shape == shape else tensor
         for name, tensor in inputs.items()
     }
+
+
+PIXELS = ("pixel_values", "pixel_values_images", "image_patches")
+"""What `generate` reads images from, of every row, before it calls the model."""
+
+
+@contextmanager
+def read_once(
+    model: Any,
+    inputs: Mapping[str, torch.Tensor],
+    distinct: Mapping[str, torch.Tensor],
+    prompts: Sequence[int],
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Gives inputs with which `generate` reads each distinct prompt and image once, inside.
+
+    inputs: of all rows. distinct: of the distinct prompts alone, padded to the same length.
+    prompts: for each row the number of its prompt, from 0 in the order of the rows.
+    """
+    import torch
+
+    eager, before = model.forward, vars(model).get("forward")
+    device = inputs["input_ids"].device
+    index = torch.tensor(prompts, device=device)
+    firsts = torch.tensor([prompts.index(k) for k in range(max(prompts) + 1)], device=device)
+    images = {
+        name: tensor
+        for name, tensor in distinct.items()
+        if tensor.shape != distinct["input_ids"].shape
+    }
+
+    def of_prompts(name: str, value: Any) -> Any:
+        if not isinstance(value, torch.Tensor) or value.ndim < 2:
+            return value
+        # The positions of some families come in several kinds, before the rows.
+        return value.index_select(1 if name == "position_ids" and value.ndim == 3 else 0, firsts)
+
+    @functools.wraps(eager)  # `generate` looks at its signature
+    def forward(**rows: Any) -> Any:
+        model.forward = eager  # for the tokens that follow
+        if (cache := rows.get("past_key_values")) is not None and cache.get_seq_length():
+            cache.reorder_cache(firsts)
+        rows.pop("mm_encoder_outputs", None)  # where images would be that are read already
+        texts = {name: of_prompts(name, value) for name, value in rows.items()}
+        output = eager(**{**texts, **images})
+        output.logits = output.logits.index_select(0, index)
+        output.past_key_values.reorder_cache(index)
+        return output
+
+    model.forward = forward
+    try:
+        yield {name: tensor for name, tensor in inputs.items() if name not in PIXELS}
+    finally:
+        del model.forward
+        if before is not None:
+            model.forward = before

@@ -135,11 +135,24 @@ def checklist_score(requirements: Sequence[Requirement], facts: Sequence[Fact] =
 def mean_of_judges(critiques: Sequence[Critique]) -> Critique:
     """Several judgements of one image as one.
 
-    The score is the mean of those that could be read, its spread their standard error; all else
-    is from the first of them.
+    The score is the mean of those that could be read, its spread their standard error. An aspect
+    has the mean of those who scored it; where most hold that it does not apply, it has none. All
+    else is from the judge who came closest to the mean, so that words and score agree.
     """
-    scores = [critique.overall for critique in critiques if critique.overall is not None]
-    first = next((c for c in critiques if c.overall is not None), critiques[0])
-    if len(scores) < 2:
-        return first
-    return replace(first, overall=fmean(scores), spread=stdev(scores) / math.sqrt(len(scores)))
+    read = [critique for critique in critiques if critique.overall is not None]
+    if len(read) < 2:
+        return read[0] if read else critiques[0]
+    scores = [critique.overall for critique in read if critique.overall is not None]
+    mean = fmean(scores)
+    nearest = read[min(range(len(read)), key=lambda i: abs(scores[i] - mean))]
+    given: dict[str, list[float]] = {}
+    for aspect in (aspect for critique in read for aspect in critique.aspects):
+        if aspect.score is not None:
+            given.setdefault(aspect.aspect, []).append(aspect.score)
+    aspects = tuple(
+        replace(aspect, score=fmean(found) if 2 * len(found) >= len(read) else None)
+        for aspect in nearest.aspects
+        for found in [given.get(aspect.aspect, [])]
+    )
+    spread = stdev(scores) / math.sqrt(len(scores))
+    return replace(nearest, aspects=aspects, overall=mean, spread=spread)

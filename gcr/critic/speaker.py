@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -89,7 +90,11 @@ class Speaker(Protocol):
         ...
 
     def replies(self, chats: Sequence[list[Message]], decoding: Decoding) -> list[Reply]:
-        """A reply to each chat, in order."""
+        """A reply to each chat, in order.
+
+        A chat that is to have several replies stands several times in a row, as one object: it may
+        then be read once for all of them. They are samples that differ.
+        """
         ...
 
     def yes(self, chats: Sequence[list[Message]]) -> list[float]:
@@ -99,6 +104,12 @@ class Speaker(Protocol):
         template opens it. Raises ModelError where it does not within `thoughts.LONGEST` tokens.
         """
         ...
+
+
+def repeated(chats: Sequence[list[Message]]) -> list[tuple[list[Message], int]]:
+    """The chats, each with how many times it stands in a row as one object."""
+    groups = (list(group) for _, group in groupby(chats, key=id))
+    return [(group[0], len(group)) for group in groups]
 
 
 def with_images(

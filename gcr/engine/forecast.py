@@ -101,7 +101,7 @@ def _memory(resolved: Resolved) -> Memory:
     speeds = SPEEDS.read(os.environ)
     found = [on_device(speeds, "draw", settings.generator_measured, size, card.device_name)]
     if not alone:
-        found.append(on_device(speeds, "judge", settings.critic, size, card.device_name))
+        found.append(on_device(speeds, "judge", settings.critic_measured, size, card.device_name))
     models = [print_ for one in found if one and (print_ := one.footprint())]
     if len(models) == len(found):
         modes = MODES if settings.residency == "auto" else (settings.residency,)

@@ -111,6 +111,7 @@ def _critic(
         settings.critic,
         questions,
         device,
+        quantize=settings.quantize_critic,
         batch=settings.judge_batch,
         score=settings.score,
         judges=settings.judges,

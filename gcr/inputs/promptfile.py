@@ -108,7 +108,7 @@ class Entry:
     @property
     def place(self) -> str:
         """Where it was read, as messages name it."""
-        return _place(self.source, self.line, self.row)
+        return place(self.source, self.line, self.row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class Skipped:
 
     @property
     def place(self) -> str:
-        return _place(self.source, self.line, self.row)
+        return place(self.source, self.line, self.row)
 
 
 class Prompts(NamedTuple):
@@ -173,20 +173,20 @@ def _read_file(
     """The entries of one file; rows without an id of their own have an empty one."""
     entries = []
     number = 0
-    for number, row in enumerate(_rows(source, prompt_names), 1):
+    for number, row in enumerate(rows(source, prompt_names), 1):
         try:
             entries.append(_entry(row, number, prompt_names))
         except BadRowError as bad:
             if not skip_bad:
-                place = _place(row.source, row.line, number)
-                raise UsageError(f"{place}: {bad.reason}", f"{bad.hint}; {GO_ON}") from bad
+                where = place(row.source, row.line, number)
+                raise UsageError(f"{where}: {bad.reason}", f"{bad.hint}; {GO_ON}") from bad
             skipped.append(Skipped(row.source, number, row.line, bad.reason))
     if not number:
         raise UsageError(f"{name_of(source)} holds no prompts", "name another prompt file")
     return _merged(entries)
 
 
-def _place(source: str, line: int, row: int) -> str:
+def place(source: str, line: int, row: int) -> str:
     return f"{source}, line {line}" if line else f"{source}, row {row}"
 
 
@@ -307,24 +307,29 @@ def name_of(source: str | Path) -> str:
     return "stdin" if source == STDIN else str(source)
 
 
-def _rows(source: str | Path, prompt_names: Sequence[str]) -> Iterator[Row]:
+def rows(
+    source: str | Path, prompt_names: Sequence[str], images: Sequence[str] = ()
+) -> Iterator[Row]:
     """The rows of a file, of a folder, or of standard input.
 
     Arguments:
         source: a path, or STDIN.
         prompt_names: what the column of the prompts can be called, in lower case; the first that
             is there is taken.
+        images: columns of a Parquet file that are read though they hold bytes.
 
     Raises UsageError for a file that is not there, or that has no rows of its format.
     """
-    for number, row in enumerate(_by_format(source, prompt_names), 1):
+    for number, row in enumerate(_by_format(source, prompt_names, images), 1):
         if number > MOST_ROWS:
             message = f"{name_of(source)}: more than {MOST_ROWS} rows"
             raise UsageError(message, "split it into several files")
         yield row
 
 
-def _by_format(source: str | Path, prompt_names: Sequence[str]) -> Iterable[Row]:
+def _by_format(
+    source: str | Path, prompt_names: Sequence[str], images: Sequence[str]
+) -> Iterable[Row]:
     name = name_of(source)
     if source == STDIN:
         return _stdin(name, prompt_names)
@@ -335,18 +340,20 @@ def _by_format(source: str | Path, prompt_names: Sequence[str]) -> Iterable[Row]
         raise UsageError(f"no file {name!r}", "give prompt files, folders of .txt files, or -")
     suffix = path.suffix.lower()
     if suffix == ".parquet":
-        return _parquet(name, path, prompt_names)
+        return _parquet(name, path, prompt_names, images)
     if suffix not in _READERS:
         endings = ", ".join([*_READERS, ".parquet"])
         raise UsageError(f"{name}: a prompt file is known by its ending", f"one of {endings}")
     return _READERS[suffix](name, _text(name, path), prompt_names)
 
 
-def _parquet(name: str, path: Path, prompt_names: Sequence[str]) -> Iterator[Row]:
+def _parquet(
+    name: str, path: Path, prompt_names: Sequence[str], images: Sequence[str]
+) -> Iterator[Row]:
     with ExitStack() as stack:
         with _opening(name):
             file = stack.enter_context(reading(path))
-        yield from tables.parquet_rows(name, file, prompt_names)
+        yield from tables.parquet_rows(name, file, prompt_names, images)
 
 
 def _text(name: str, path: Path) -> str:

@@ -80,8 +80,16 @@ def _declared_separator(lines: list[str]) -> tuple[list[str], str]:
     return (["\n", *lines[1:]], mark[1]) if mark else (lines, "")
 
 
-def parquet_rows(name: str, content: IO[bytes], prompt_names: Sequence[str]) -> Iterator[Row]:
-    """Rows of a Parquet file, without the columns that hold bytes: those are images."""
+IMAGES_AT_ONCE = 8
+"""Rows with images that are unpacked together."""
+
+
+def parquet_rows(
+    name: str, content: IO[bytes], prompt_names: Sequence[str], images: Sequence[str] = ()
+) -> Iterator[Row]:
+    """Rows of a Parquet file, without the columns that hold bytes, as images do, except those that
+    are called as one of `images`.
+    """
     try:
         import pyarrow as pa
         from pyarrow import parquet
@@ -93,10 +101,16 @@ def parquet_rows(name: str, content: IO[bytes], prompt_names: Sequence[str]) -> 
             _checked(name, schema.names, prompt_names)
             texts = [field.name for field in schema if not _holds_bytes(field.type)]
             at_once = _rows_at_once(name, file.metadata, texts)
+            pictures = [
+                column
+                for column in schema.names
+                if column not in texts and column.strip().casefold() in images
+            ]
+            at_once = min(at_once, IMAGES_AT_ONCE) if pictures else at_once
             unpacked = 0
-            for batch in file.iter_batches(batch_size=at_once, columns=texts):
+            for batch in file.iter_batches(batch_size=at_once, columns=[*texts, *pictures]):
                 for row in batch.to_pylist():
-                    unpacked += _size(row)
+                    unpacked += _size({column: row[column] for column in texts})
                     if unpacked > MOST_BYTES:
                         raise _too_large(name)
                     yield Row(name, 0, row)

@@ -1,9 +1,9 @@
 """What was measured on this machine, kept in the user's config folder for later runs.
 
-There are three stores, each a YAML file of entries by their keys: SPEEDS and OVERLAPS, which
-`gcr bench` measures, and SPREADS, which `gcr calibrate` does. Several processes may write at the
-same time: they take turns, and each adds to what is there. A file that is damaged is put aside,
-with a warning: what was measured can be measured again.
+Each store is a YAML file of entries by their keys: SPEEDS and OVERLAPS, which `gcr bench` measures,
+and SPREADS and `gcr.diagnose.reportcard.CARDS`, which `gcr calibrate` does. Several processes may
+write at the same time: they take turns, and each adds to what is there. A file that is damaged is
+put aside, with a warning: what was measured can be measured again.
 """
 
 from __future__ import annotations

@@ -277,14 +277,14 @@ def _measured(
     """What was measured on this machine, where it is not given and will not be measured anew."""
     measured = {}
     if "spread" not in given and settings.judges == 1:
-        key = measurements.spread_key(settings.critic, settings.rubric, settings.score)
+        key = measurements.spread_key(settings.critic_measured, settings.rubric, settings.score)
         spread = measurements.SPREADS.read(environ).get(key)
         measured["spread"] = Given(spread, "gcr calibrate")
     speeds = measurements.SPEEDS.read(environ)
     size, device = (settings.width, settings.height), machine.device_name
     if drawing := measurements.on_device(speeds, "draw", settings.generator_measured, size, device):
         measured["draw_batch"] = Given(drawing.batch, "gcr bench")
-    if judging := measurements.on_device(speeds, "judge", settings.critic, size, device):
+    if judging := measurements.on_device(speeds, "judge", settings.critic_measured, size, device):
         measured["judge_batch"] = Given(judging.batch, "gcr bench")
     if settings.overlap is None:
         measured["overlap"] = Given(_overlap(settings, machine, environ), "gcr bench")
@@ -293,7 +293,7 @@ def _measured(
 
 def _overlap(settings: Settings, machine: Machine, environ: Mapping[str, str]) -> bool | None:
     """Whether overlapping was measured to be faster on this machine; None where it was not."""
-    models = measurements.pair(settings.generator_measured, settings.critic)
+    models = measurements.pair(settings.generator_measured, settings.critic_measured)
     return measurements.on_device(
         measurements.OVERLAPS.read(environ),
         "overlap",

@@ -163,8 +163,9 @@ class Settings:
         Option(
             MODELS,
             "N",
-            "Judge each image so often; only a gain beyond the spread then counts "
-            "(default: 1, and the spread that gcr calibrate measured).",
+            "Score each image by the mean of so many sampled judgements, asked for at once; only a "
+            "gain beyond their spread then counts (default: 1, and the spread that gcr calibrate "
+            "measured).",
         ),
     ] = 1
     spread: Annotated[float | None, Ge(0), Le(1)] = None
@@ -350,6 +351,15 @@ class Settings:
             "little; needs a GPU (default: none, or the profile's).",
         ),
     ] = "none"
+    quantize_critic: Annotated[
+        Quantize,
+        Option(
+            MODELS,
+            "NAME",
+            "Precision of a critic on this machine. nf4: 4 bits; none: 16 bits on a GPU, about three "
+            "times the memory; gcr calibrate --pairs tells what 4 bits cost (default: nf4).",
+        ),
+    ] = "nf4"
     call: dict[str, object] = field(default_factory=dict)
     dtype: str = "auto"
     draw_batch: int = 1
@@ -363,6 +373,11 @@ class Settings:
         """The generator as measurements name it: in 4 bits it needs other memory and time."""
         kind = "" if self.quantize_generator == "none" else f" in {self.quantize_generator}"
         return f"{self.generator}{kind}"
+
+    @property
+    def critic_measured(self) -> str:
+        """The critic as measurements name it, for the same reason."""
+        return f"{self.critic}{'' if self.quantize_critic == 'nf4' else ' unquantized'}"
 
     def as_json(self) -> dict[str, object]:
         """The settings as JSON values, without why they are so: `chosen` and `trusted`."""
@@ -388,7 +403,10 @@ class Settings:
 
 FIELDS = tuple(setting.name for setting in fields(Settings))
 DEFAULTS = {setting.name: setting.default for setting in fields(Settings)}
-LATER = ("graphs", "compile", "step_cache", "select", "quantize_generator", "verify")
+LATER = (
+    *("graphs", "compile", "step_cache", "select", "quantize_generator", "quantize_critic"),
+    "verify",
+)
 """Settings that folders of older versions do not hold."""
 OF_THE_MACHINE = ("residency", "overlap")
 """Settings that no folder records: they are for the machine at hand to say."""
@@ -411,6 +429,7 @@ class CriticOptions(TypedDict, total=False):
     score: Score | None
     judges: int | None
     verify: Verify | None
+    quantize_critic: Quantize | None
     trust_endpoint: bool
 
 

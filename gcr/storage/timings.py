@@ -15,7 +15,8 @@ MOST_RUNS = 200
 FOR_SECONDS = (
     *("generator", "critic", "rubric_sha256", "width", "height", "steps", "guidance", "call"),
     *("score", "judges", "dtype", "draw_batch", "judge_batch"),
-    *("history", "graphs", "compile", "step_cache", "quantize_generator", "verify"),
+    *("history", "graphs", "compile", "step_cache", "quantize_generator", "quantize_critic"),
+    "verify",
 )
 """Settings on which the time for one image depends."""
 

@@ -226,11 +226,38 @@ def test_replies_keep_their_order_and_no_more_are_asked_for_at_once_than_allowed
     assert told == [("judge", i, 9) for i in range(1, 10)]
 
 
-def test_each_judge_has_a_seed_and_a_temperature(stage):
-    stage.answer = lambda _: completion(REPLY)
-    VisionLanguageCritic(speaker(stage), POCKET, judges=3).judge([CIRCLE], [RED])
-    assert sorted(body["seed"] for body in stage.asked) == [0, 1, 2]
+def of_judges(body, known):
+    """As many answers as are asked for, by a server that knows `n` up to so many."""
+    if body.get("n", 1) > known:
+        return (400, {}, {"error": {"message": "Only one completion choice is allowed"}})
+    scores = "1234"[body["seed"] :] + "1234"
+    answer = completion(REPLY)
+    (choice,) = answer["choices"]
+    answer["choices"] = [
+        {**choice, "message": {**choice["message"], "content": REPLY.replace("2.5", scores[i])}}
+        for i in range(body.get("n", 1))
+    ]
+    return answer
+
+
+@pytest.mark.parametrize(("known", "asked"), [(8, [3, 3]), (1, [3, 1, 1, 1, 1, 1, 1])])
+def test_judges_are_asked_at_once_and_one_by_one_where_the_server_knows_no_n(stage, known, asked):
+    stage.answer = lambda body: of_judges(body, known)
+    critic = VisionLanguageCritic(speaker(stage, batch=1), POCKET, judges=3)
+    critiques = critic.judge([CIRCLE] * 2, [RED, BLUE])
+    assert [body.get("n", 1) for body in stage.asked] == asked
     assert {body["temperature"] for body in stage.asked} == {JUDGES_TEMPERATURE}
+    if known == 1:
+        assert [body["seed"] for body in stage.asked] == [0, *(0, 1, 2) * 2]
+    for critique in critiques:
+        assert critique.aspects[0].score == pytest.approx(2.0)  # of 1, 2 and 3
+        assert critique.spread > 0
+
+
+def test_a_server_that_passes_n_over_is_asked_for_the_rest(stage):
+    stage.answer = lambda _: completion(REPLY)
+    VisionLanguageCritic(speaker(stage, batch=1), POCKET, judges=3).judge([CIRCLE], [RED])
+    assert [(body.get("n"), body["seed"]) for body in stage.asked] == [(3, 0), (None, 1), (None, 2)]
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

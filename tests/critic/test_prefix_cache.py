@@ -1,4 +1,4 @@
-"""Replies are the same words whether the rubric before the image was read already or not."""
+"""Replies are the same words whether what they go on from was read already or not."""
 
 from dataclasses import replace
 
@@ -130,3 +130,49 @@ def test_chats_that_share_no_opening_are_read_whole(loaded):
 def test_other_families_are_read_whole(loaded):
     speaker = speaker_of(loaded("llava"))
     assert len(tokens_read(speaker, chats_of(speaker, REQUESTS))) == 1
+
+
+SAMPLED = replace(DECODING, temperature=1.0, seed=3)
+ROWS = (0, 0, 0, 1, 2, 2)
+
+
+@pytest.mark.parametrize("family", ["qwen3_vl", "llava"])
+@pytest.mark.parametrize("spared", [True, False])
+@pytest.mark.parametrize("sources", [(None,) * 3, IMAGES[::-1]], ids=["drawn", "edited"])
+def test_samples_of_one_chat_are_those_of_chats_that_are_read_one_by_one(
+    loaded, family, spared, sources
+):
+    speaker = speaker_of(
+        loaded(family, **({"layers": 2} if family == "qwen3_vl" else {})), spared=spared
+    )
+    speaker.ladder.size = len(ROWS)
+    chats = chats_of(speaker, REQUESTS, sources)
+    apart = [list(chats[i]) for i in ROWS]  # equal, and no two of them one object
+    expected = speaker.replies(apart, SAMPLED)
+    together = speaker.replies([chats[i] for i in ROWS], SAMPLED)
+    assert_same(together, expected)
+    assert len({reply.text for reply in together[:3]}) > 1
+    assert vars(speaker.model).get("forward") is None  # the model is as it was
+
+
+def test_a_chat_of_several_samples_is_read_once(loaded):
+    speaker = speaker_of(loaded("llava"))
+    speaker.ladder.size = 4
+    (chat, *_) = chats_of(speaker, REQUESTS)
+    rows = []
+
+    def count(_model, _arguments, inputs):
+        rows.append(inputs["input_ids"].shape[0])
+
+    with speaker.model.model.register_forward_pre_hook(count, with_kwargs=True):
+        speaker.replies([chat] * 4, replace(SAMPLED, max_new_tokens=3))
+    assert rows == [1, 4, 4]
+
+
+def test_samples_go_in_smaller_batches_where_memory_is_short(loaded):
+    speaker = speaker_of(loaded("llava"))
+    chats = chats_of(speaker, REQUESTS)
+    speaker.ladder.size = 4  # three samples each: batches hold the end of one and begin another
+    replies = speaker.replies([chat for chat in chats for _ in range(3)], SAMPLED)
+    assert len(replies) == 9
+    assert all(reply.text for reply in replies)

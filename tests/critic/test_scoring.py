@@ -6,7 +6,7 @@ import pytest
 from fakes import POCKET, FakeCritic, FakeSpeaker, paint, replying
 from replies import REPLY, RUBRIC
 
-from gcr.core.records import Critique, Request
+from gcr.core.records import AspectScore, Critique, Request
 from gcr.critic import reply
 from gcr.critic.critic import VisionLanguageCritic
 from gcr.critic.scoring import expected, mean_of_judges
@@ -51,12 +51,25 @@ def test_an_unread_reply_stays_unscored():
     assert expected(reply.read("hm", RUBRIC), Reply("hm"), {}).overall is None
 
 
+def judged(overall, *scores):
+    """A critique with these scores of aspects, whose words are its score."""
+    aspects = tuple(AspectScore(f"aspect {i}", score) for i, score in enumerate(scores))
+    return Critique(aspects, overall, f"{overall}")
+
+
 def test_several_judgements_are_one_with_their_mean_and_its_error():
-    critiques = [Critique(overall=x, summary=f"{x}") for x in (0.4, 0.6, 0.5, 0.5)]
+    critiques = [judged(x, 1 + 3 * x) for x in (0.4, 0.6, 0.55, 0.45)]
     one = mean_of_judges(critiques)
     assert one.overall == pytest.approx(0.5)
-    assert one.spread == pytest.approx((0.02 / 3) ** 0.5 / 2)
-    assert one.summary == "0.4"
+    assert one.spread == pytest.approx((0.025 / 3) ** 0.5 / 2)
+    assert one.summary in {"0.55", "0.45"}  # the words are of a judge who is near the mean
+    assert scores(one) == pytest.approx([2.5])
+
+
+def test_an_aspect_has_the_mean_of_those_who_scored_it_unless_most_did_not():
+    critiques = [judged(0.5, 2.0, None), judged(0.6, 3.0, 4.0), judged(0.7, 4.0, None)]
+    assert scores(mean_of_judges(critiques)) == [3.0, None]
+    assert scores(mean_of_judges(critiques[:2])) == [2.5, 4.0]
 
 
 def test_judgements_that_could_not_be_read_do_not_count():

@@ -77,7 +77,9 @@ class Profile(BaseModel):
     def is_for(self, settings: Settings) -> bool:
         """Whether what this says of memory holds for these settings' models."""
         names = ("generator", "critic", "quantize_generator")
-        return all(getattr(self, name) == getattr(settings, name) for name in names)
+        return settings.quantize_critic == "nf4" and all(
+            getattr(self, name) == getattr(settings, name) for name in names
+        )
 
 
 class Choice(NamedTuple):
