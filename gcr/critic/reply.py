@@ -202,6 +202,7 @@ def _sections(text: str, rubric: Rubric, *, cut_off: bool) -> list[Section]:
     unfinished = last.kind == "refined" or (last.kind in ("score", "aspect") and on_one_line)
     if cut_off and unfinished:
         last.lines.clear()
+        last.unfinished = True
     return sections
 
 
@@ -218,7 +219,7 @@ def _verdict(aspect: str, sections: list[Section], rubric: Rubric) -> _Reading:
     scores = [s for s in about if s.kind == "score"]
     readings = [r for s in scores if (r := _leading(s, rubric))][:1]
     readings = readings or [r for s in scores if (r := _reading(s))]
-    if not readings:
+    if not readings and not any(s.unfinished for s in scores):
         # "1. Text Faithfulness: 3.5/4", with nothing else said.
         readings = [r for s in about if s.kind == "aspect" and (r := _reading(s))]
     if not about and any(s.kind in AFTER_JUDGEMENT for s in sections):

@@ -43,6 +43,7 @@ class Section:
     lines: its text, as (line, offset in the reply).
     note: what stands in brackets after its heading, the same way.
     empty: whether it has no words yet.
+    unfinished: whether the end of the reply cut it in two, and its text was therefore dropped.
     """
 
     kind: str
@@ -50,6 +51,7 @@ class Section:
     lines: list[tuple[str, int]] = field(default_factory=list)
     note: tuple[str, int] = ("", 0)
     empty: bool = True
+    unfinished: bool = False
 
     def add(self, line: str, at: int) -> None:
         self.lines.append((line, at))

@@ -7,6 +7,7 @@ temporary names cannot be guessed, and only regular files are read: reading a pi
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import re
@@ -53,7 +54,7 @@ def read(path: Path) -> bytes:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[IO[bytes]]:
+def reading(path: Path) -> Iterator[io.BufferedReader]:
     """A regular file, open for reading; links are followed. Raises OSError for any other kind."""
     flags = os.O_RDONLY | SAFELY & ~getattr(os, "O_NOFOLLOW", 0)
     with os.fdopen(_regular(path, flags), "rb") as file:

@@ -6,6 +6,8 @@ header is checked before a pixel is decoded.
 
 from __future__ import annotations
 
+import io
+import os
 import struct
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
 MOST_PIXELS = 89_478_485
 """Pillow's own limit: 256 MiB in RGB."""
 
-# What Pillow's readers raise about damaged files, besides OSError.
-DAMAGE = (EOFError, IndexError, SyntaxError, ValueError, struct.error)
+# What Pillow's readers raise about damaged files, besides OSError; that of AVIF, RuntimeError.
+DAMAGE = (EOFError, IndexError, RuntimeError, SyntaxError, ValueError, struct.error)
 
 # Without EPS and WMF, for which Pillow runs other programs, and formats that are not pictures.
 FORMATS = (
@@ -33,6 +35,16 @@ FORMATS = (
 
 class TooLargeError(ValueError):
     """An image with more pixels than are decoded."""
+
+
+class _Bounded(io.BufferedReader):
+    """A file that makes no room for more than it holds: Pillow reads as many bytes as a file says
+    that a part of it has, and Python would first take the memory for them, up to 16 EiB.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = max(0, os.fstat(self.fileno()).st_size - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left))
 
 
 @contextmanager
@@ -46,9 +58,9 @@ def opened(path: Path) -> Iterator[Image]:
 
     Image.init()
     formats = [name for name in FORMATS if name in Image.OPEN]
-    with reading(path) as file:
+    with reading(path) as file, _Bounded(file.raw) as bounded:
         try:
-            image = Image.open(file, formats=formats)
+            image = Image.open(bounded, formats=formats)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise TooLargeError(f"more than {MOST_PIXELS / 1e6:.0f} megapixels") from error
         with image:

@@ -246,6 +246,10 @@ def test_a_reply_cut_off_loses_what_may_be_half_of_something() -> None:
     assert scores(REPLY[: until + 4], cut_off=True) == [2.5, 3.0, 2.25]
     short = "Text Faithfulness: 3.5\nPhysical and Visual Quality: 3"
     assert scores(short, cut_off=True) == [3.5, None, None]
+    # A number in the heading's line is no score where a score was to come.
+    heading = REPLY.replace("3. Text Rendering:", "3. Text Rendering: 1. the sign\n2. the rest")
+    assert scores(heading) == [2.5, 3.0, 2.25]
+    assert scores(heading[: heading.index("2.25") + 2], cut_off=True) == [2.5, 3.0, None]
 
 
 def test_a_reply_cut_off_anywhere_never_says_more_than_the_whole() -> None:

@@ -1,5 +1,6 @@
 """Images to edit: whatever file they are in, they come out upright, opaque, RGB, of 8 bits."""
 
+import io
 import logging
 import os
 import struct
@@ -150,6 +151,33 @@ def test_what_cannot_be_read_is_wrong_usage(tmp_path, ramp, spoil, says):
         source.read(path)
     assert "--image" in caught.value.hint
     assert str(path) in caught.value.message
+
+
+def avif(image):
+    """Of which the pixels are damaged: Pillow then raises RuntimeError."""
+    file = io.BytesIO()
+    image.save(file, "AVIF")
+    content = bytearray(file.getvalue())
+    at = content.index(b"mdat") + 4
+    content[at : at + 8] = b"\xff" * 8
+    return bytes(content)
+
+
+def jpeg2000(image):
+    """Whose first part says that it is 4 EiB long: Python makes room for what is to be read."""
+    file = io.BytesIO()
+    image.save(file, "JPEG2000")
+    content = file.getvalue()
+    at = content.index(b"jp2h") - 4
+    return content[:at] + b"\0\0\0\1jp2h" + struct.pack(">Q", 1 << 62) + content[at + 8 :]
+
+
+@pytest.mark.parametrize("damaged", [avif, jpeg2000])
+def test_a_format_that_fails_in_its_own_way_is_wrong_usage(tmp_path, ramp, damaged):
+    path = tmp_path / "image"
+    path.write_bytes(damaged(ramp))
+    with pytest.raises(UsageError, match="cannot read|is not an image"):
+        source.read(path)
 
 
 def test_an_image_of_pillow_that_turns_out_to_be_damaged_is_wrong_usage(tmp_path, ramp):

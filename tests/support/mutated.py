@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from replies import ASPECTS
+
+from gcr.core.guards import complaint, kept
+from gcr.core.plaintext import plain
+from gcr.core.records import Critique, Request
+from gcr.critic import checklist, pairwise
+from gcr.critic.reply import places, read, read_refined, read_wording
+from gcr.critic.scoring import expected
+from gcr.critic.speaker import Number, Reply
+
+if TYPE_CHECKING:
+    from gcr.critic.rubric import Rubric
 
 SCORES = [
     *("1", "2.5", "3", "3.0", "3.5", "4.0", "2.25", "3.5/4", "2.5 / 4.0", "3 out of 4", "**3.5**"),
@@ -155,15 +168,16 @@ class Mutator:
 
     def reply(self) -> str:
         """One reply, from hardly to badly bent."""
-        text = self._whole()
+        text = self.whole()
         for _ in range(self.rng.choice([0, 0, 1, 2, 4, 12])):
-            text = self._bent(text)
+            text = self.bent(text)
         return text
 
     def _of(self, choices: list[str]) -> str:
         return self.rng.choice(choices)
 
-    def _whole(self) -> str:
+    def whole(self) -> str:
+        """One that is as it should be, in one of the forms."""
         head = self._of(HEADINGS)
         parts = [head.format("User Request Analysis") + self._of(WORDS)]
         parts.append(
@@ -180,7 +194,7 @@ class Mutator:
         parts.append(head.format("Refined Request") + self._of(REFINED))
         return self._of(AROUND).format("\n".join(parts), "")
 
-    def _bent(self, text: str) -> str:
+    def bent(self, text: str) -> str:
         a, b = sorted(self.rng.choices(range(len(text) + 1), k=2))
         piece, lines = self._of(PIECES), text.split("\n")
         self.rng.shuffle(lines)
@@ -196,3 +210,48 @@ class Mutator:
                 self._of([text.upper(), text.lower(), " ".join(text.split()), text[::-1]]),
             ]
         )
+
+
+VERDICTS = ("leading", "clamped")
+REQUEST = Request("a sign \"DON'T PANIC\" and a 'red' cat", keep=("cat",))
+NUMBER = re.compile(r"[1-4](?:\.[0-9]+)?")
+
+
+def check(text: str, rubric: Rubric, *, cut_off: bool) -> Critique:
+    """Have every reader read a reply. Asserts that each score stands in it, where it is told to."""
+    critique = read(text, rubric, cut_off=cut_off)
+    at = places(text, rubric, cut_off=cut_off)
+    for aspect in critique.aspects:
+        # What lies beyond the scale has no place of its own where a rubric's verdicts are clamped.
+        clamped = rubric.verdicts == "clamped" and aspect.score in (1, 4) and aspect.aspect not in at
+        if aspect.score is not None and not clamped:
+            written = NUMBER.match(text, at[aspect.aspect])
+            assert written is not None
+            assert float(written[0]) == aspect.score
+            assert 1 <= aspect.score <= 4
+    assert (critique.overall is None) == bool(critique.problem)
+    assert critique.overall is None or 0 <= critique.overall <= 1
+    numbers = tuple(Number(m.start(), {1.0: 0.5, 4.0: 0.5}) for m in NUMBER.finditer(text))
+    soft = expected(critique, Reply(text, numbers=numbers), at)
+    assert [a.score is None for a in soft.aspects] == [a.score is None for a in critique.aspects]
+    wording = read_wording(text, rubric, cut_off=cut_off)
+    for prompt in (critique.refined, read_refined(text, rubric), wording.prompt, wording.negative):
+        assert prompt is None or prompt == " ".join(prompt.split())
+        assert (
+            prompt is None or prompt.isprintable() or not re.search(r"[\x00-\x1f\x7f-\x9f]", prompt)
+        )
+        complaint(REQUEST, prompt or "", lambda _: "")
+    for rules in (rubric.model_copy(update={"verdicts": verdicts}) for verdicts in VERDICTS):
+        trained = read(text, rules, cut_off=cut_off)
+        assert all(a.score is None or 1 <= a.score <= 4 for a in trained.aspects)
+        assert (trained.overall is None) == bool(trained.problem)
+        for aspect, place in places(text, rules, cut_off=cut_off).items():
+            score = next(a.score for a in trained.aspects if a.aspect == aspect)
+            written = NUMBER.match(text, place)
+            assert written is not None
+            assert float(written[0]) == score
+    kept(Request(text))
+    pairwise.read(text)
+    assert all(r.question.endswith("?") for r in checklist.read(text))
+    plain(text)
+    return critique
