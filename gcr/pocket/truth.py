@@ -33,6 +33,8 @@ CONTRAST = 70.0  # RGB distance from the canvas at which a pixel is foreground
 MISSING = 2.5  # cost of a wanted thing that is not there
 NONE = math.inf  # instead of the index of a seen thing; sorts after all of them
 CLEAR = 0.62  # overlap with its template; a thing with less is an unclear blob
+DOUBTFUL = 0.8  # overlap; a thing with less may be several that touch
+CLEARER = 0.1  # by which each of them is more like a shape than all as a whole
 
 _CANVAS_RGB = np.array(list(world.CANVASES.values()), dtype=np.float32)
 _COLOUR_RGB = np.array(list(world.COLOURS.values()), dtype=np.float32)
@@ -85,7 +87,7 @@ def look(image: Image) -> View:
         if piece.sum() < SPECK:
             specks += 1
         else:
-            things.append(_read(piece, pixels, _CANVAS_RGB[canvas]))
+            things += _things(piece, pixels, _CANVAS_RGB[canvas])
     order = sorted(things, key=lambda t: (world.PLACES.index(t.place), t.y, t.x))
     return View(list(world.CANVASES)[canvas], tuple(order), specks)
 
@@ -111,6 +113,49 @@ def _pieces(foreground: NDArray[np.bool_], nearest: NDArray[np.intp]) -> list[ND
             parts, n = ndimage.label(whole & (owner == j), _AROUND)
             pieces += [parts == k for k in range(1, n + 1)]
     return pieces
+
+
+def _things(
+    piece: NDArray[np.bool_], pixels: NDArray[np.float32], canvas: NDArray[np.float32]
+) -> list[Seen]:
+    """What a piece of one colour shows: a thing, or things that touch, if cutting it where it is
+    narrowest leaves parts that are beyond doubt, and much more like shapes than the whole.
+    """
+    whole = _read(piece, pixels, canvas)
+    if whole.clarity < DOUBTFUL and (parts := _cut(piece)):
+        things = [thing for part in parts for thing in _things(part, pixels, canvas)]
+        if all(t.clarity >= max(DOUBTFUL, whole.clarity + CLEARER) for t in things):
+            return things
+    return [whole]
+
+
+def _cut(piece: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    """Both sides of the shortest straight cut through a piece that leaves at least a fifth of it on
+    either side; none where there is no such cut.
+
+    Where the neck is as narrow for a while, the cut goes through its middle.
+    """
+    points = np.argwhere(piece)
+    least = max(SPECK, len(points) // 5)
+    rank, first = (math.inf, 0), np.zeros(len(points), dtype=bool)
+    for angle in np.arange(0, np.pi, np.pi / 12):
+        along = np.rint(points @ (np.cos(angle), np.sin(angle))).astype(int)
+        along -= along.min()
+        widths = np.bincount(along)
+        before = widths.cumsum() - widths
+        free = np.flatnonzero((before >= least) & (before <= len(points) - least))
+        if not free.size:
+            continue
+        narrow = free[widths[free] == widths[free].min()]
+        necks = np.split(narrow, np.flatnonzero(np.diff(narrow) > 1) + 1)
+        neck = max(necks, key=len)
+        if (now := (widths[neck[0]], -len(neck))) < rank:
+            rank, first = now, along < neck[len(neck) // 2]
+    if not first.any():
+        return []
+    sides = np.zeros((2, *piece.shape), dtype=bool)
+    sides[first.astype(int), points[:, 0], points[:, 1]] = True
+    return list(sides)
 
 
 def _read(

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from gcr.pocket import world
-from gcr.pocket.language import parse
+from gcr.pocket.language import PLURALS, parse
 from gcr.pocket.spec import Spec, Wanted, describe, detail, relate
 from gcr.pocket.truth import Finding, Seen, View, compare, look, shows
 from gcr.pocket.world import PLACES, Scene, Thing
@@ -310,6 +310,28 @@ def test_touching_things_of_two_colours_are_two() -> None:
         things = Thing("square", left, 48, 64, 16), Thing("circle", right, 48 + gap, 64, 16)
         seen = look(world.draw(Scene("white", things))).things
         assert sorted(t.colour for t in seen) == sorted((left, right))
+
+
+WIDTHS = {"circle": 0.95, "triangle": 1.0, "heart": 1.0, "cross": 1.0}
+"""Half the greatest width of a thing, in radii."""
+
+
+@pytest.mark.parametrize("size", world.SIZES)
+@pytest.mark.parametrize("shape", WIDTHS)
+def test_touching_things_of_one_colour_are_two(shape: str, size: str) -> None:
+    radius = world.SIZES[size]
+    left = Thing(shape, "red", 40.0, 64.0, radius)
+    right = replace(left, x=left.x + 2 * WIDTHS[shape] * radius - 1.5)
+    scene = Scene("white", (left, right))
+    assert read_right(world.draw(scene), scene)
+    assert find(scene, parse(f"two red {PLURALS[shape]}")).right
+
+
+@pytest.mark.parametrize("shape", WIDTHS)
+def test_a_row_of_touching_things_is_read_one_by_one(shape: str) -> None:
+    step = 2 * WIDTHS[shape] * 15.0 - 1.5
+    things = tuple(Thing(shape, "blue", 24.0 + i * step, 60.0, 15.0) for i in range(3))
+    assert kinds(look(world.draw(Scene("grey", things))).things) == kinds(things)
 
 
 @pytest.mark.parametrize("canvas", world.CANVASES)
