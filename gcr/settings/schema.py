@@ -24,6 +24,7 @@ DEFAULT_PROFILE = "pocket"
 MOST_ROUNDS = 100
 
 Score = Literal["reply", "soft", "checklist"]
+Critiques = Literal["all", "best"]
 Select = Literal["score", "pairwise"]
 Strategy = Literal["refine", "best-of-n", "rewrite", "reflect", "evolve"]
 Quantize = Literal["none", "nf4"]
@@ -165,6 +166,16 @@ class Settings:
         ),
     ] = 1
     spread: Annotated[float | None, Ge(0), Le(1)] = None
+    critique: Annotated[
+        Critiques,
+        Option(
+            MODELS,
+            "NAME",
+            "Which images the critic writes about. all: each; best: of each round the one of the "
+            "highest score, by which all are screened first; with --score checklist, which it "
+            "implies (default: all).",
+        ),
+    ] = "all"
     strategy: Annotated[
         Strategy,
         Option(
@@ -373,7 +384,7 @@ class Settings:
 
 FIELDS = tuple(setting.name for setting in fields(Settings))
 DEFAULTS = {setting.name: setting.default for setting in fields(Settings)}
-LATER = ("graphs", "compile", "step_cache", "select", "quantize_generator")
+LATER = ("critique", "graphs", "compile", "step_cache", "select", "quantize_generator")
 """Settings that folders of older versions do not hold."""
 OF_THE_MACHINE = ("residency", "overlap")
 """Settings that no folder records: they are for the machine at hand to say."""
@@ -424,6 +435,7 @@ class ComparisonOptions(CriticOptions, total=False):
     max_images: int | None
     max_seconds: float | None
     history: bool | None
+    critique: Critiques | None
     select: Select | None
     residency: Residency | None
     overlap: bool | None
