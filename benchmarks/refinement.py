@@ -83,10 +83,16 @@ def requests(count: int, name: str, *, held_out: bool = True) -> list[str]:
     return found
 
 
-def play(
-    prompts: list[str], generator: Generator, critic: Critic, strategy: Strategy, rule: StopRule
+def play(  # noqa: PLR0913 - as the loop has them
+    prompts: list[str],
+    generator: Generator,
+    critic: Critic,
+    strategy: Strategy,
+    rule: StopRule,
+    *,
+    screen: bool = False,
 ) -> Arm:
-    """Run one arm over all requests, as one wave.
+    """Run one arm over all requests, as one wave. screen: as the loop has it.
 
     Arms whose strategies have the same seed share their first images: the comparison is paired.
     """
@@ -100,6 +106,7 @@ def play(
         critic,
         strategy,
         rule,
+        screen=screen,
         gallery=lambda run, name: arm[run.id][1][name].image,
     )
     for step in wave:

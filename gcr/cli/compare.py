@@ -32,8 +32,8 @@ Arms = Annotated[
     typer.Option(
         "--arm",
         metavar="NAME",
-        help="What to compare: raw (one image), or a strategy; can be given again (default: raw, "
-        "best-of-n, refine).",
+        help="What to compare: raw (one image), a strategy, or refine-screened, which is refine "
+        "with --critique best; can be given again (default: raw, best-of-n, refine).",
         rich_help_panel=COMPARISON,
     ),
 ]

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from gcr.settings.schema import Settings
 
 RAW = "raw"
+SCREENED = "refine-screened"
+"""Refinement with `--critique best`."""
 USUAL = (RAW, "best-of-n", "refine")
 
 
@@ -77,6 +79,8 @@ class Arm:
 def plan_of(name: str, plan: Plan) -> Plan:
     """The plan of an arm. plan: what all arms have in common, with their budget."""
     own: dict[str, Any] = {"strategy": name}
+    if name == SCREENED:
+        own = {"strategy": "refine", "critique": "best"}
     if name == RAW:
         own = {"strategy": "best-of-n", "rounds": 1, "images": 1}
         own |= {"max_images": None, "max_seconds": None}
@@ -119,10 +123,15 @@ def play(  # noqa: PLR0913, PLR0917 - each for itself
     """Draw all arms below a folder, or what is left of them. own: plans, by the names of the arms.
 
     The raw one comes last, because the others draw what it shows; and of these the first are those
-    whose critic words a prompt after a round, which the others can do without. Raises as
-    `batching.run` does.
+    whose critic writes most: of all images, and a prompt after a round, which the others can do
+    without. Raises as `batching.run` does.
     """
-    first, *others = sorted(own, key=lambda name: (name == RAW, not own[name].settings.history))
+
+    def place(name: str) -> tuple[bool, bool, bool]:
+        settings = own[name].settings
+        return name == RAW, settings.critique == "best", not settings.history
+
+    first, *others = sorted(own, key=place)
     for name in (first, *others):
         emit(ArmStarted(name))
         check_inside(folder, folder / name)
@@ -154,8 +163,10 @@ def _inherit(plan: Plan, into: Path, donor: Arm) -> None:
 
 
 def _take_over(settings: Settings, folder: RunFolder, giving: RunFolder) -> None:
-    """The first images of another arm; but not where that was not asked what this one is."""
+    """The first images of another arm; but not where its critic did not do what this one's does."""
     if settings.history and not giving.run.settings["history"]:
+        return
+    if settings.critique != giving.run.settings.get("critique", "all"):
         return
     wanted = min(settings.images, settings.max_images or settings.images)
     first = giving.run.rounds[0].attempts[:wanted]

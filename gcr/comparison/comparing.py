@@ -86,7 +86,7 @@ def prepare(  # noqa: PLR0913 - each for itself
     """
     names = tuple(dict.fromkeys(arms))
     for name in names:
-        if name != kinds.RAW:
+        if name not in (kinds.RAW, kinds.SCREENED):
             plugins.STRATEGIES.find(name, _arms)
     official = (Choice(evaluators.SCORES, benchmark),) if benchmark else ()
     choices: tuple[Choice, ...] = official
@@ -98,7 +98,7 @@ def prepare(  # noqa: PLR0913 - each for itself
 
 
 def _arms() -> str:
-    return ", ".join((kinds.RAW, *plugins.STRATEGIES.names()))
+    return ", ".join((kinds.RAW, *plugins.STRATEGIES.names(), kinds.SCREENED))
 
 
 def _check(plan: Plan, choices: Sequence[Choice], *, force: bool = False) -> None:

@@ -7,6 +7,9 @@ that images are judged in batches and two models can take turns on one device:
           ▲                                                                 │
           └───────────────────────── runs that go on ───────────────────────┘
 
+To judge is to score and to write a critique. Where scores do not come from what is written, all
+images can be scored first, and a critique be written only of the best of each round.
+
 Where both models can work at once, a wave goes in two halves: while one is judged, the next is
 drawn.
 
@@ -71,6 +74,7 @@ def refine(  # noqa: PLR0913 - what takes part, each for itself
     rule: StopRule,
     *,
     history: bool = True,
+    screen: bool = False,
     gallery: Gallery | None = None,
     overlap: Callable[[], bool] = lambda: False,
     pause: Callable[[], bool] = lambda: False,
@@ -82,6 +86,8 @@ def refine(  # noqa: PLR0913 - what takes part, each for itself
     run simply goes on.
 
     history: whether the critic words a prompt after each round, with all in view that was tried.
+    screen: whether a critique is written only of the best image of each round, by scores that the
+        critic gives to all of them first.
     gallery: where a run's images are found; needed only for requests that edit a source, for a
         strategy that starts from images of rounds that were yielded before, and for a critic that
         is to see these again when it words a prompt.
@@ -111,9 +117,8 @@ def refine(  # noqa: PLR0913 - what takes part, each for itself
             return
         judging = None
         if drawn is not None:
-            finish = partial(
-                _finish, drawn, critic, generator.excess, rule, gallery, history=history
-            )
+            parts = drawn, critic, generator.excess, rule, gallery
+            finish = partial(_finish, *parts, history=history, screen=screen)
             judging = in_background(finish) if waiting and overlap() else finish
 
 
@@ -198,14 +203,14 @@ def _finish(  # noqa: PLR0913 - as `refine` has them
     gallery: Gallery | None,
     *,
     history: bool,
+    screen: bool,
 ) -> list[Step]:
     """Judge what was drawn: each run's finished round, with what the critic would draw next."""
-    critiques, seconds = _judge(critic, drawn, excess, tell=not history)
-    remaining = iter(critiques)
+    judged = iter(_judge(critic, drawn, excess, tell=not history, screen=screen))
     steps = []
     for run, images in drawn.rounds:
         attempts = [
-            _attempt(len(run.rounds), i, image, next(remaining), drawn.seconds, seconds)
+            _attempt(len(run.rounds), i, image, next(judged), drawn.seconds)
             for i, image in enumerate(images)
         ]
         longer = replace(run, rounds=(*run.rounds, Round(len(run.rounds), tuple(attempts))))
@@ -215,47 +220,73 @@ def _finish(  # noqa: PLR0913 - as `refine` has them
     return [*before, replace(last, last=True)]
 
 
+class _Judged(NamedTuple):
+    """What the critic says of an image. seconds: the image's share of the time that this took."""
+
+    critique: Critique
+    seconds: float = 0.0
+
+
 def _judge(
-    critic: Critic, drawn: _Drawn, excess: Excess, *, tell: bool
-) -> tuple[list[Critique], float]:
-    """Judge all images but the faulty ones in one call. Also: seconds for each judged image.
+    critic: Critic, drawn: _Drawn, excess: Excess, *, tell: bool, screen: bool
+) -> list[_Judged]:
+    """Judge all images but the faulty ones in one call; to screen, in one for all and another for
+    the best of each run.
 
     tell: as `guards.check_critiques` has it: what words a prompt after the round is told anyway.
     """
     wave = [(run.request, image) for run, images in drawn.rounds for image in images]
-    critiques = [Critique(problem=f"{image.drawing.fault} image") for _, image in wave]
-    sound = [i for i, (_, image) in enumerate(wave) if not image.drawing.fault]
-    if not sound:
-        return critiques, 0.0  # asking the critic could mean bringing its weights to the device
-    requests = [wave[i][0] for i in sound]
-    images = [wave[i][1].drawing.image for i in sound]
-    sources = [wave[i][1].source for i in sound]
-    start = time.perf_counter()
-    judged = critic.judge(requests, images, sources)
-    if len(judged) != len(sound):
-        raise ValueError(f"the critic wrote {len(judged)} critiques for {len(sound)} images")
-    judged = guards.check_critiques(critic, requests, images, sources, judged, excess, tell=tell)
-    seconds = time.perf_counter() - start
-    for i, critique in zip(sound, judged, strict=True):
-        critiques[i] = critique
-    return critiques, seconds / len(sound)
+    judged = [_Judged(Critique(problem=f"{image.drawing.fault} image")) for _, image in wave]
+
+    def ask(places: Sequence[int], judge: Callable[..., list[Critique]]) -> None:
+        """Have the images of these places in the wave judged together."""
+        if not places:
+            return  # asking the critic could mean bringing its weights to the device
+        requests = [wave[i][0] for i in places]
+        images = [wave[i][1].drawing.image for i in places]
+        sources = [wave[i][1].source for i in places]
+        start = time.perf_counter()
+        critiques = judge(requests, images, sources)
+        if len(critiques) != len(places):
+            raise ValueError(
+                f"the critic wrote {len(critiques)} critiques for {len(places)} images"
+            )
+        critiques = guards.check_critiques(
+            critic, requests, images, sources, critiques, excess, tell=tell
+        )
+        seconds = (time.perf_counter() - start) / len(places)
+        for i, critique in zip(places, critiques, strict=True):
+            judged[i] = _Judged(critique, judged[i].seconds + seconds)
+
+    places = iter(range(len(wave)))
+    rounds = [list(islice(places, len(images))) for _, images in drawn.rounds]
+    sound = [[i for i in round_ if not wave[i][1].drawing.fault] for round_ in rounds]
+    every = [i for round_ in sound for i in round_]
+    if not screen:
+        ask(every, critic.judge)
+        return judged
+    ask(every, critic.screen)
+    best = [max(round_, key=lambda i: _score(judged[i])) for round_ in sound if round_]
+    scored = [judged[i].critique for i in best]
+    ask(best, partial(critic.judge, scored=scored))
+    return judged
 
 
-def _attempt(  # noqa: PLR0913, PLR0917 - what is known of it
-    round_index: int,
-    position: int,
-    image: _Unjudged,
-    critique: Critique,
-    draw_seconds: float,
-    judge_seconds: float,
+def _score(judged: _Judged) -> float:
+    """Its score; less than any where there is none."""
+    return -1.0 if judged.critique.overall is None else judged.critique.overall
+
+
+def _attempt(
+    round_index: int, position: int, image: _Unjudged, judged: _Judged, draw_seconds: float
 ) -> Attempt:
     drawing = image.drawing
     return Attempt(
         image.candidate,
-        critique,
+        judged.critique,
         image_name(round_index, position),
         draw_seconds=draw_seconds,
-        judge_seconds=0.0 if drawing.fault else judge_seconds,
+        judge_seconds=judged.seconds,
         batch=drawing.batch,
         sampler=drawing.sampler,
     )

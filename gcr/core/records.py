@@ -171,6 +171,11 @@ class Critique:
         """The facts that are not as they were asked for."""
         return tuple(fact for fact in self.facts if not fact.met)
 
+    @property
+    def is_score_alone(self) -> bool:
+        """Whether the image was screened, and nothing written of it."""
+        return self.overall is not None and not (self.aspects or self.raw)
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -430,8 +435,21 @@ class Critic(Protocol):
         requests: Sequence[Request],
         images: Sequence[Image],
         sources: Sequence[Image | None] = (),
+        scored: Sequence[Critique] = (),
     ) -> list[Critique]:
-        """Judge each image. sources: what each one's request says how to edit, as in `draw`."""
+        """Judge each image. sources: what each one's request says how to edit, as in `draw`.
+
+        scored: what `screen` said of each, if it was asked before: these scores stay.
+        """
+        ...
+
+    def screen(
+        self,
+        requests: Sequence[Request],
+        images: Sequence[Image],
+        sources: Sequence[Image | None] = (),
+    ) -> list[Critique]:
+        """Score each image as `judge` would, and write nothing of it."""
         ...
 
     def rewrite(self, objections: Sequence[Objection]) -> list[str | None]:

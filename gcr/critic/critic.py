@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from gcr.core import history, ranking
+from gcr.core.records import Critique
 from gcr.critic import checklist, endpoint, limits, ocr, pairwise, probe, reply, scoring
 from gcr.critic.loading import Quantize
 from gcr.critic.loading import load as load_model
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from gcr.core.records import (
-        Critique,
         Fact,
         Gallery,
         Objection,
@@ -180,18 +180,51 @@ class VisionLanguageCritic:
         requests: Sequence[Request],
         images: Sequence[Image],
         sources: Sequence[Image | None] = (),
+        scored: Sequence[Critique] = (),
     ) -> list[Critique]:
         """Judge each image against its request, beside the source that was edited, if any.
+
+        scored: what `screen` said of each, whose scores are not asked for again.
 
         A reply that cannot be read is asked for once more; if that cannot be read either, the
         critique is unscored and its `problem` says why.
         """
         chats = self._chats(requests, images, sources or [None] * len(images))
-        facts = self._facts(requests, images)
+        facts = [critique.facts for critique in scored] or self._facts(requests, images)
         self.speaker.begin()
         critiques = self._critiques(chats, facts)
         if self.score == "checklist":
-            critiques = self._scored_by_checklists(critiques, requests, images)
+            answered = [critique.requirements for critique in scored]
+            answered = answered or self._answered(requests, images)
+            critiques = [
+                scoring.by_checklist(critique, requirements)
+                for critique, requirements in zip(critiques, answered, strict=True)
+            ]
+        return self._marked(critiques, requests)
+
+    def screen(
+        self,
+        requests: Sequence[Request],
+        images: Sequence[Image],
+        sources: Sequence[Image | None] = (),  # noqa: ARG002 - no question shows it
+    ) -> list[Critique]:
+        """Score each image by its checklist, and write nothing of it.
+
+        Raises ValueError where scores come from what is written.
+        """
+        if self.score != "checklist":
+            raise ValueError(f"--score {self.score} is read from critiques")
+        self.speaker.begin()
+        critiques = [
+            scoring.by_checklist(scoring.verified(Critique(), facts), requirements)
+            for facts, requirements in zip(
+                self._facts(requests, images), self._answered(requests, images), strict=True
+            )
+        ]
+        return self._marked(critiques, requests)
+
+    def _marked(self, critiques: list[Critique], requests: Sequence[Request]) -> list[Critique]:
+        """The critiques with what is known of the critic: its spread, and what it ignores."""
         if self.spread is not None and self.judges == 1:
             critiques = [_with_spread(critique, self.spread) for critique in critiques]
         if self.ignored is not None:
@@ -382,10 +415,10 @@ class VisionLanguageCritic:
             critiques.append(replace(critique, problem=r.withheld or critique.problem))
         return critiques
 
-    def _scored_by_checklists(
-        self, critiques: Sequence[Critique], requests: Sequence[Request], images: Sequence[Image]
-    ) -> list[Critique]:
-        """The critiques with scores from answers about each image, all asked for at once."""
+    def _answered(
+        self, requests: Sequence[Request], images: Sequence[Image]
+    ) -> list[tuple[Requirement, ...]]:
+        """The checklist of each image with answers, all asked for at once."""
         checklists = self._checklists.of(requests, self.take_apart)
         questions = [
             (image, requirement.question)
@@ -394,8 +427,8 @@ class VisionLanguageCritic:
         ]
         chances = iter(self.answer([i for i, _ in questions], [q for _, q in questions]))
         return [
-            scoring.by_checklist(critique, [replace(r, chance=next(chances)) for r in requirements])
-            for critique, requirements in zip(critiques, checklists, strict=True)
+            tuple(replace(requirement, chance=next(chances)) for requirement in requirements)
+            for requirements in checklists
         ]
 
     def _ask(self, chats: list[list[Message]]) -> list[Reply]:

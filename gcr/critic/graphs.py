@@ -33,8 +33,13 @@ BUCKET = 512
 KEPT = 1 / 8
 """The largest share of the GPU's memory that kept caches may take."""
 
+MOST_FORMS = 8
+"""Steps that differ in form, on one cache; where there are more, each would be captured anew."""
+
 _CAPTURING = threading.Lock()
 """CUDA captures one graph at a time in a process."""
+_FAILED: list[object] = []
+"""Graphs whose capture failed: torch's allocator may still ask them whose memory is whose."""
 
 Replay = Callable[[], None]
 
@@ -88,27 +93,52 @@ class CudaGraphs:
         import torch
 
         usual = torch.cuda.current_stream(self._device)
-        graph = torch.cuda.CUDAGraph()
         self._pool = self._pool or torch.cuda.graph_pool_handle()
-        try:
-            with _CAPTURING:
+        with _CAPTURING:
+            self._stream.wait_stream(usual)
+            with torch.cuda.stream(self._stream):
                 # Libraries make their workspaces when they first run on a stream: on this one,
                 # before the capture, so that they are not in its memory.
-                self._stream.wait_stream(usual)
-                with torch.cuda.stream(self._stream):
-                    for _ in range(2):
-                        step()
-                        restore()
-                # Not "global": the generator may be at work in another thread.
-                with torch.cuda.graph(
-                    graph, self._pool, self._stream, capture_error_mode="thread_local"
-                ):
-                    logits = step()
-        finally:
-            torch.cuda.set_stream(usual)  # which a capture that fails does not put back
-        usual.wait_stream(self._stream)
+                for _ in range(2):
+                    step()
+                    restore()
+                logits, graph = self._captured(step)
+            usual.wait_stream(self._stream)
         restore()
         return logits, graph.replay
+
+    def _captured(self, step: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, Any]:
+        """The logits of a step that is captured on the current stream, and its graph.
+
+        As `torch.cuda.graph` does it, which leaves torch in a capture that failed: its allocator
+        would give no memory back from then on, and the stream would stay the current one.
+        """
+        import torch
+
+        torch.cuda.synchronize(self._device)
+        torch.cuda.empty_cache()  # during a capture nothing can be freed
+        graph = torch.cuda.CUDAGraph()
+        # Not "global": the generator may be at work in another thread.
+        graph.capture_begin(self._pool, capture_error_mode="thread_local")
+        try:
+            logits = step()
+        except BaseException:
+            self._end(graph, failed=True)
+            raise
+        self._end(graph)
+        return logits, graph
+
+    def _end(self, graph: Any, *, failed: bool = False) -> None:
+        """End a capture. failed: an error is on its way that says more than this one's."""
+        import torch
+
+        try:
+            graph.capture_end()
+        except RuntimeError:
+            _FAILED.append(graph)
+            torch._C._cuda_endAllocateToPool(self._stream.device_index, self._pool)  # noqa: SLF001
+            if not failed:
+                raise
 
     def forget(self) -> None:
         self._pool = None
@@ -151,13 +181,13 @@ class Graphs:
         self._capture = capture
         self._rooms: dict[tuple[int, int], _Room] = {}  # by batch and capacity; last used last
         self._addresses: Sequence[int] = ()  # of the weights, when steps were captured
-        self._most: int | None = None  # rows of a batch
         if capture is not None and not _is_static(model):
             self.refuse("its cache or its masks change their shapes")
 
-    def serve(self, batch: int) -> bool:
-        """Whether steps of so many rows are captured."""
-        return self._capture is not None and (self._most is None or batch <= self._most)
+    @property
+    def serve(self) -> bool:
+        """Whether steps are captured."""
+        return self._capture is not None
 
     @contextmanager
     def decoding(self, batch: int, prompt: int, expected: int) -> Iterator[Any]:
@@ -166,7 +196,7 @@ class Graphs:
         prompt: tokens of the prompts. expected: tokens that are likely to follow; the cache grows
         where there are more.
         """
-        if not self.serve(batch):
+        if not self.serve:
             yield None
             return
         if self._addresses and addresses(self._model) != self._addresses:
@@ -212,23 +242,28 @@ class Graphs:
         self._addresses = addresses(self._model)
         return output, replay
 
-    def drop(self) -> None:
-        """Forget all captures, and free their memory."""
+    def drop(self) -> bool:
+        """Forget all captures, and free their memory. Returns whether that is more than what the
+        last replies took.
+        """
+        had_others = len(self._rooms) > 1
         self._rooms.clear()
         self._addresses = ()
         if self._capture is not None:
             self._capture.forget()
+        return had_others
 
-    def avoid(self, batch: int) -> None:
-        """Capture no steps of so many rows from here on, for which memory is too short."""
-        self.drop()
-        self._most = batch - 1
-        logger.warning("out of memory: %d replies at once are written without a graph", batch)
-
-    def refuse(self, why: str) -> None:
-        """Capture nothing more."""
+    def give_up(self) -> str:
+        """Capture nothing more; what that means, in words: empty where nothing was captured."""
+        if self._capture is None:
+            return ""
         self.drop()
         self._capture = None
+        return "replies are written without captured graphs"
+
+    def refuse(self, why: str) -> None:
+        """Capture nothing more, and say so."""
+        self.give_up()
         logger.warning("%s writes without a captured graph: %s", type(self._model).__name__, why)
 
     def _tidy(self) -> None:
@@ -265,7 +300,7 @@ class _Run:
 
     def _next(self, inputs: Mapping[str, Any]) -> Any:
         """The output for one token of each row."""
-        output = self._replayed(inputs) if self._graphs.serve(self._batch) else None
+        output = self._replayed(inputs) if self._graphs.serve else None
         if output is None:
             output = self._eager(**inputs)
         self._length += 1
@@ -285,6 +320,8 @@ class _Run:
             if step is None:
                 return None
             self.room.steps[form] = step
+            if len(self.room.steps) > MOST_FORMS:
+                self._graphs.refuse("its steps differ")
         for static, tensor in zip(step.inputs, tensors, strict=True):
             static.copy_(tensor)
         step.replay()

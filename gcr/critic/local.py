@@ -93,7 +93,7 @@ class LocalSpeaker:
         self.weights = Weights([model], moving=self._graphs.drop)
         self._prefix = PrefixCache(model)
         # Without a reference to the speaker: a cycle would keep its memory until it is collected.
-        relieve = partial(device.tighten, self.weights)
+        relieve = partial(_relieve, device, self.weights, self._graphs)
         self.ladder = Ladder(batch, "images judged", relieve, device.hint)
         device.join(self.weights, resident=True)
         _forget_sampling(model, processor.tokenizer)
@@ -141,19 +141,24 @@ class LocalSpeaker:
         with at_most(self._threads):
             return self._device.run(self.weights, work)
 
-    def _speak(self, chats: list[list[Message]], decoding: Decoding, expected: int) -> list[Reply]:
-        """The replies to one batch. expected: tokens of each, about."""
-        graphed = self._graphs.serve(len(chats))
+    def _speak(
+        self, chats: list[list[Message]], decoding: Decoding, expected: int, *, again: bool = True
+    ) -> list[Reply]:
+        """The replies to one batch. expected: tokens of each, about.
+
+        again: whether to try once more where memory runs out and other captures can make room.
+        """
         try:
             return self._written(chats, decoding, expected)
         except RuntimeError as error:
-            if not (graphed and is_out_of_memory(error)):
+            # Without captures of other batches there may be room; if not, a smaller batch through
+            # a capture is faster than a large one without.
+            if not (is_out_of_memory(error) and self._graphs.drop() and again):
                 raise
         import torch
 
-        self._graphs.avoid(len(chats))
         torch.cuda.empty_cache()
-        return self._written(chats, decoding, expected)
+        return self._speak(chats, decoding, expected, again=False)
 
     def _written(
         self, chats: list[list[Message]], decoding: Decoding, expected: int
@@ -416,6 +421,11 @@ class LocalSpeaker:
                 more = tensor.new_zeros(shape[0], len(ids))
                 inputs[name] = torch.cat([tensor, more + rest.get(name, 0)], dim=1)
         return inputs
+
+
+def _relieve(device: SharedDevice, weights: Weights, graphs: Graphs) -> str:
+    """Have one reply need less memory, and say how; empty where nothing is left to give up."""
+    return device.tighten(weights) or graphs.give_up()
 
 
 def _forget_sampling(model: Any, tokenizer: Any) -> None:

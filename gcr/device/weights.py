@@ -65,7 +65,7 @@ class Weights:
     moving: called before they move, by whoever knows where they are.
     """
 
-    def __init__(self, modules: Iterable[Any], moving: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, modules: Iterable[Any], moving: Callable[[], object] = lambda: None) -> None:
         self._parts = [Part(module) for module in modules]
         self._moving = moving
         self._bytes: list[int] | None = None

@@ -64,13 +64,15 @@ class Parts:
 def with_rubric(settings: Settings) -> tuple[Settings, rubric.Rubric]:
     """The settings as their rubric allows them, and the rubric.
 
-    Raises UsageError where images are to be compared, and the rubric has no words to ask with, and
-    where what is to verify is not installed; GcrError for a strategy of another distribution that
-    cannot be imported.
+    Raises UsageError where images are to be compared, and the rubric has no words to ask with,
+    where critiques are left out that something rests on, and where what is to verify is not
+    installed; GcrError for a strategy of another distribution that cannot be imported.
     """
     if settings.verify == ocr.NAME:
         ocr.check()
     questions = rubric.load(settings.rubric)
+    if settings.critique == "best":
+        _check_critiques_can_be_left_out(settings)
     if settings.select == "pairwise" and not questions.comparison:
         raise UsageError(
             f"the rubric {questions.name} has no comparison, which --select pairwise asks for",
@@ -81,6 +83,20 @@ def with_rubric(settings: Settings) -> tuple[Settings, rubric.Rubric]:
     if not (questions.history and plugins.strategy(settings.strategy).uses_history):
         settings = replace(settings, history=False)
     return settings, questions
+
+
+def _check_critiques_can_be_left_out(settings: Settings) -> None:
+    if settings.score != "checklist":
+        raise UsageError(
+            f"--score {settings.score} is read from critiques, which --critique best leaves out",
+            "give --score checklist, or --critique all",
+        )
+    if settings.strategy == "rewrite" and settings.images > 1:
+        raise UsageError(
+            "--strategy rewrite goes on from each image's critique, of which --critique best has "
+            "one in each round",
+            "give --images 1, --critique all, or --strategy refine",
+        )
 
 
 def load(

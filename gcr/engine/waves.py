@@ -177,6 +177,7 @@ class _Wave:
             isolated,
             parts.rule,
             history=parts.settings.history,
+            screen=parts.settings.critique == "best",
             gallery=lambda run, name: self.left[run.id].gallery(run, name),
             overlap=parts.can_overlap,
             pause=self._stop,

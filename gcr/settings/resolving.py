@@ -232,6 +232,8 @@ def _implied(
 ) -> dict[str, Given]:
     """What follows from other settings, where it is not given itself."""
     implied = {}
+    if "critique" in given and given["critique"].value == "best":
+        implied["score"] = Given("checklist", "images are screened by it")
     if given.keys() & {"max_images", "max_seconds"}:
         implied["rounds"] = Given(MOST_ROUNDS, BUDGET_IS_LIMIT)
     budget = given.get("max_images")
@@ -246,7 +248,7 @@ def _implied(
         implied["rubric"] = Given(rubric, "what this critic was trained on")
     of_profile = {} if "critic" in given else {"rubric": Given(profile.rubric, "")}
     asked = {**of_profile, **implied, **given}.get("rubric", Given("", "")).value
-    if given.get("score", Given("reply", "")).value != "reply":
+    if {**implied, **given}.get("score", Given("reply", "")).value != "reply":
         implied["target"] = Given(GOOD_CHANCE, "scores that are probabilities")
     elif str(asked).startswith(rubric):
         implied["target"] = Given(GOOD_FLOAT, "scores of which 1.0 is hardly ever given")

@@ -25,6 +25,7 @@ DEFAULT_PROFILE = "pocket"
 MOST_ROUNDS = 100
 
 Score = Literal["reply", "soft", "checklist"]
+Critiques = Literal["all", "best"]
 Select = Literal["score", "pairwise"]
 Verify = Literal["none", "ocr"]
 Quantize = Literal["none", "nf4"]
@@ -179,6 +180,16 @@ class Settings:
             "told to whoever rewrites the prompt; none: nothing (default: none).",
         ),
     ] = "none"
+    critique: Annotated[
+        Critiques,
+        Option(
+            MODELS,
+            "NAME",
+            "Which images the critic writes about. all: each; best: of each round the one of the "
+            "highest score, by which all are screened first; with --score checklist, which it "
+            "implies (default: all).",
+        ),
+    ] = "all"
     strategy: Annotated[
         str,
         MinLen(1),
@@ -405,7 +416,7 @@ FIELDS = tuple(setting.name for setting in fields(Settings))
 DEFAULTS = {setting.name: setting.default for setting in fields(Settings)}
 LATER = (
     *("graphs", "compile", "step_cache", "select", "quantize_generator", "quantize_critic"),
-    "verify",
+    *("verify", "critique"),
 )
 """Settings that folders of older versions do not hold."""
 OF_THE_MACHINE = ("residency", "overlap")
@@ -459,6 +470,7 @@ class ComparisonOptions(CriticOptions, total=False):
     max_images: int | None
     max_seconds: float | None
     history: bool | None
+    critique: Critiques | None
     select: Select | None
     residency: Residency | None
     overlap: bool | None

@@ -242,7 +242,9 @@ class Terminal:
 
         left: columns before it. at_length: with the reason for the score of each aspect.
         """
-        if critique.overall is not None:
+        if critique.is_score_alone:
+            self._indented(Text("scored, no critique written", "dim"), left)
+        elif critique.overall is not None:
             for aspects in [[a] for a in critique.aspects] if at_length else [critique.aspects]:
                 line = _aspects(aspects)
                 if at_length and (reason := plain(aspects[0].justification)):

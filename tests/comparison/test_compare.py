@@ -118,6 +118,21 @@ def test_what_is_taken_over_is_what_the_arm_would_have_drawn(tool):
     assert plain[0] == plain[1]
 
 
+def test_an_arm_that_screens_takes_nothing_over_from_one_that_does_not(tool):
+    found = tool(score="checklist", arms=["refine-screened", "raw", "refine"])
+    screened, refined = (
+        [runfolder.RunFolder.open(Path(f"c/{arm}/runs/{n}")).run for n in (1, 2, 3)]
+        for arm in ("refine-screened", "refine")
+    )
+    assert [arm.name for arm in found.arms] == ["refine-screened", "raw", "refine"]
+    for run, whole in zip(screened, refined, strict=True):
+        assert [a.score for a in run.attempts] == [a.score for a in whole.attempts]
+        assert [bool(a.critique.raw) for a in run.attempts] == [False, True, False, True]
+        assert all(a.critique.raw for a in whole.attempts)
+    with pytest.raises(UsageError, match="--score reply is read from critiques"):
+        tool(into="d", arms=["refine-screened", "raw"])
+
+
 def test_an_arm_is_a_batch(tool):
     tool()
     assert len(batching.resume(Path("c/refine")).results) == 3

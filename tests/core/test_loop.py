@@ -99,6 +99,36 @@ def test_each_run_of_a_wave_gets_its_own_images_and_stops_on_its_own() -> None:
     assert [c.seed for c in generator.calls[1]] == [11, 13]
 
 
+def test_to_screen_is_to_score_all_and_to_write_of_the_best_of_each_run() -> None:
+    critic = FakeCritic({0: 0.3, 1: 0.7, 2: 0.9, 10: 0.6, 11: 0.6, 12: None})
+    generator = FakeGenerator({2: "blank"})
+    runs = [run("a", "a cat"), run("b", "a dog")]
+
+    class Strategy(Refine):
+        def propose(self, run: Run) -> tuple[Candidate, ...]:
+            first = 10 * (run.id == "b")
+            return tuple(replace(c, seed=c.seed + first) for c in Refine(3, 0).propose(run))
+
+    steps = list(refine(runs, generator, critic, Strategy(3, 0), StopRule(rounds=2), screen=True))
+    assert critic.screened[0] == [0, 1, 10, 11, 12]  # not what is blank
+    assert [seed for _, seed in critic.calls[0]] == [1, 10]  # of equals the first
+    cats, dogs = (step.run.attempts for step in steps[:2])
+    assert [a.score for a in (*cats, *dogs)] == [0.3, 0.7, None, 0.6, 0.6, None]
+    assert [a.critique.is_score_alone for a in cats] == [True, False, False]
+    assert [bool(a.critique.raw) for a in (*cats, *dogs)] == [
+        False,
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]
+    assert {c.prompt for c in generator.calls[1]} == {"the prompt after 1", "the prompt after 10"}
+    screening, judging, none = (attempt.judge_seconds for attempt in cats)
+    assert 0 < screening < judging
+    assert none == 0
+
+
 def test_the_last_round_is_cut_to_the_budget_of_images() -> None:
     generator = FakeGenerator()
     rule = StopRule(rounds=9, patience=9, images=5)

@@ -151,6 +151,28 @@ def test_a_request_is_taken_apart_once() -> None:
     assert asked.apart == ["a"]
 
 
+def test_what_is_screened_first_has_the_same_scores_and_is_asked_once() -> None:
+    lists = {"a": "1 | o | - | Is there a cat?\n2 | o | - | Is there a hat?", "b": LIST}
+    requests, images = [Request("a"), Request("b"), Request("c")], [paint(n) for n in (51, 255, 0)]
+    whole = Asked({51: 0.9}, lists).critic().judge(requests, images)
+    asked = Asked({51: 0.9}, lists)
+    critic = asked.critic()
+    scored = critic.screen(requests, images)
+    assert [critique.overall for critique in scored] == [c.overall for c in whole]
+    assert [critique.is_score_alone for critique in scored] == [True, True, False]
+    assert not any(critique.raw or critique.refined for critique in scored)
+    assert asked.apart == ["a", "b", "c"]
+    assert isinstance(critic.speaker, FakeSpeaker)
+    critic.speaker.chance_of_yes = lambda _: 1 / 0
+    assert critic.judge(requests, images, scored=scored) == whole
+
+
+def test_what_is_read_from_critiques_is_not_screened() -> None:
+    critic = VisionLanguageCritic(FakeSpeaker(lambda _: ""), POCKET, score="soft")
+    with pytest.raises(ValueError, match="soft"):
+        critic.screen([Request("a")], [paint(0)])
+
+
 def test_a_request_that_brings_its_checklist_is_held_against_that_one() -> None:
     """As after a resume: another process took it apart, and answers must mean the same."""
     asked = Asked({}, {"a": LIST})

@@ -2,9 +2,12 @@
 replayed operation by operation, as a GPU does it.
 """
 
+import itertools
 import logging
 import random
+from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import tiny
@@ -160,21 +163,50 @@ def test_captures_go_when_weights_move(loaded):
     assert recorder.captured == 3
 
 
-def test_without_memory_for_a_capture_replies_are_written_all_the_same(loaded, caplog):
+def test_without_memory_for_a_capture_fewer_replies_are_written_at_once(loaded, caplog):
     model, processor = loaded("llava")
     plain = speaker_of(model, processor)
     chats = chats_of(plain, 4)
     recorder = Recorder(model)
     speaker = speaker_of(model, processor, recorder)
-    recorder.full = True
+    recorder.full = 1
+    plain.ladder.size = 2
     assert speaker.replies(chats, SAMPLED) == plain.replies(chats, SAMPLED)
-    assert "4 replies at once are written without a graph" in caplog.text
-    assert speaker.ladder.size == 8
-    assert not speaker._graphs._rooms
+    assert speaker.ladder.size == 2
+    assert {batch for batch, _ in speaker._graphs._rooms} == {2}
+    assert recorder.captured
+    # What is kept for other batches goes first.
+    plain.ladder.size = speaker.ladder.size = 4
+    recorder.full = 1
     assert speaker.replies(chats, SAMPLED) == plain.replies(chats, SAMPLED)
-    assert recorder.captured == 0
-    assert speaker.replies(chats[:2], SAMPLED) == plain.replies(chats[:2], SAMPLED)
-    assert recorder.captured == 1
+    assert speaker.ladder.size == 4
+    assert {batch for batch, _ in speaker._graphs._rooms} == {4}
+    # And with no room for a single one there are no captures.
+    recorder.full = 3
+    assert speaker.replies(chats[:2], SAMPLED)
+    assert speaker.ladder.size == 1
+    assert "out of memory: replies are written without captured graphs from here on" in caplog.text
+    assert not speaker._graphs.serve
+
+
+def test_steps_that_differ_each_time_are_not_captured_over_and_over(loaded, caplog):
+    model, processor = loaded("llava")
+    plain = speaker_of(model, processor)
+    chats = chats_of(plain, 2)
+    expected = plain.replies(chats, Decoding(24))
+    recorder = Recorder(model)
+    speaker = speaker_of(model, processor, recorder)
+    prepare, steps = model.prepare_inputs_for_generation, itertools.count()
+    model.prepare_inputs_for_generation = lambda *args, **kwargs: {
+        **prepare(*args, **kwargs),
+        "step": next(steps),
+    }
+    try:
+        assert speaker.replies(chats, Decoding(24)) == expected
+    finally:
+        del model.prepare_inputs_for_generation
+    assert recorder.captured == graphs.MOST_FORMS + 1
+    assert caplog.text.count("writes without a captured graph: its steps differ") == 1
 
 
 def test_a_step_that_cannot_be_captured_is_told_of_once(loaded, caplog):
@@ -216,7 +248,7 @@ def test_no_more_captures_are_kept_than_there_is_memory_for(loaded):
 
 
 def test_on_a_cpu_nothing_is_captured_by_itself(loaded):
-    assert not speaker_of(*loaded("llava"))._graphs.serve(1)
+    assert not speaker_of(*loaded("llava"))._graphs.serve
 
 
 def test_a_text_of_several_families_is_the_same():
@@ -243,7 +275,7 @@ def test_a_family_whose_cache_slides_is_told_of(caplog):
     with torch.device("meta"):
         model = Gemma3ForConditionalGeneration(config)
     slides = graphs.Graphs(model, Recorder(model))
-    assert not slides.serve(1)
+    assert not slides.serve
     with slides.decoding(1, 4, 4) as cache:
         assert cache is None
     assert "Gemma3ForConditionalGeneration writes without a captured graph" in caplog.text
@@ -264,6 +296,93 @@ def test_the_embedded_critic_judges_the_same(caplog):
     assert recorder.captured >= 1
     assert all(critique.overall is not None for critique in expected)
     assert not caplog.records
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    """What captures call of torch, each noted. invalid: the driver says that a capture failed."""
+    log = SimpleNamespace(calls=[], invalid=False)
+
+    def note(name, result=None):
+        return lambda *_, **__: (log.calls.append(name), result)[1]
+
+    def end():
+        log.calls.append("end")
+        if log.invalid:
+            raise RuntimeError("CUDA error: operation failed due to a previous error")
+
+    @contextmanager
+    def stream(_):
+        log.calls.append("side")
+        yield
+        log.calls.append("usual")
+
+    graph = SimpleNamespace(capture_begin=note("begin"), capture_end=end, replay=note("replay"))
+    side = SimpleNamespace(wait_stream=note("wait"), device_index=1)
+    made = {
+        "Stream": lambda _: side,
+        "current_stream": lambda _: side,
+        "stream": stream,
+        "CUDAGraph": lambda: graph,
+        "graph_pool_handle": lambda: (0, 7),
+        "synchronize": note("synchronize"),
+        "empty_cache": note("empty"),
+    }
+    for name, value in made.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    given_back = lambda *place: log.calls.append(("given back", *place))  # noqa: E731
+    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", given_back)
+    monkeypatch.setattr(graphs, "_FAILED", [])
+    return log
+
+
+def test_a_capture_is_warmed_up_and_leaves_no_trace(cuda):
+    def step():
+        cuda.calls.append("step")
+        return torch.zeros(1)
+
+    logits, replay = graphs.CudaGraphs("cuda:1")(step, lambda: cuda.calls.append("restore"))
+    warm = ["step", "restore"] * 2
+    capture = ["synchronize", "empty", "begin", "step", "end"]
+    assert cuda.calls == ["wait", "side", *warm, *capture, "usual", "wait", "restore"]
+    assert logits.shape == (1,)
+    replay()
+    assert cuda.calls[-1] == "replay"
+
+
+def test_a_capture_that_fails_ends_and_says_why(cuda):
+    steps = itertools.count()
+
+    def step():
+        if next(steps) == 2:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return torch.zeros(1)
+
+    cuda.invalid = True
+    with pytest.raises(RuntimeError, match="not permitted"):
+        graphs.CudaGraphs("cuda:1")(step, lambda: None)
+    assert cuda.calls[-2:] == ["end", ("given back", 1, (0, 7))]  # so that memory is freed again
+    assert len(graphs._FAILED) == 1
+    with pytest.raises(RuntimeError, match="previous error"):
+        graphs.CudaGraphs("cuda:1")(lambda: torch.zeros(1), lambda: None)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_goes_on_after_a_capture_that_failed():
+    capture = graphs.CudaGraphs("cuda")
+    number = torch.ones(1, device="cuda")
+    with pytest.raises(RuntimeError):
+        capture(lambda: number * number.item(), lambda: None)
+    before = torch.cuda.memory_reserved()
+    block = torch.empty(2**28, device="cuda")
+    del block
+    torch.cuda.empty_cache()
+    assert torch.cuda.memory_reserved() <= before
+    doubled, replay = capture(lambda: number * 2, lambda: None)
+    number.fill_(3)
+    replay()
+    assert doubled.item() == 6
 
 
 @pytest.mark.gpu

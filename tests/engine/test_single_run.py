@@ -88,16 +88,17 @@ def test_a_run_is_saved_as_it_goes(tool):
     assert files(outcome.folder)["best.png"] == files(outcome.folder)["03-0.png"]
 
 
+@pytest.mark.parametrize("critique", ["all", "best"])
 @pytest.mark.parametrize("stop_at", [0, 1, 2])
-def test_a_resumed_run_equals_an_uninterrupted_one(tool, stop_at):
-    whole = tool()
+def test_a_resumed_run_equals_an_uninterrupted_one(tool, stop_at, critique):
+    whole = tool(critique=critique)
     with pytest.raises(KeyboardInterrupt) as caught:
-        tool(on_event=Run(stop_at))
+        tool(on_event=Run(stop_at), critique=critique)
     stopped = caught.value.outcome
     assert stopped.run.stop is StopReason.INTERRUPTED
     assert len(stopped.run.rounds) == stop_at + 1
 
-    resumed = tool(resume=stopped.folder)
+    resumed = tool(resume=stopped.folder, critique=critique)
     assert resumed.folder == stopped.folder
     assert resumed.run.id == stopped.run.id
     assert resumed.run.stop is whole.run.stop
@@ -105,6 +106,24 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tool, stop_at):
     assert [r.attempts for r in without_times(resumed)] == [
         r.attempts for r in without_times(whole)
     ]
+
+
+def test_of_each_round_the_best_image_alone_has_a_critique(tool):
+    outcome = tool(critique="best", images=3, rounds=2)
+    written = [[bool(a.critique.raw) for a in round_.attempts] for round_ in outcome.run.rounds]
+    assert written == [[False, False, True], [True, False, False]]
+    assert [a.score for a in outcome.run.attempts] == [SCORES[seed] for seed in range(1, 7)]
+    record = json.loads((outcome.folder / "run.json").read_text())
+    assert (record["settings"]["critique"], record["settings"]["score"]) == ("best", "checklist")
+    page = (outcome.folder / "index.html").read_text()
+    assert page.count("scored, no critique written") == 3  # what is unscored says why
+    with pytest.raises(UsageError, match="other settings"):
+        tool(resume=outcome.folder, images=3, rounds=2)
+    with pytest.raises(UsageError, match="--score soft is read from critiques"):
+        tool(critique="best", score="soft")
+    with pytest.raises(UsageError, match="each image's critique"):
+        tool(critique="best", strategy="rewrite")
+    assert tool(critique="best", strategy="rewrite", images=1, rounds=1).run.rounds
 
 
 def without_times(outcome):

@@ -291,12 +291,20 @@ def test_settings_are_resolved_without_large_libraries(tmp_path):
     assert ran.stdout == "[]\n"
 
 
+def test_images_are_screened_by_checklists_alone(place):
+    screened = place(critique="best")
+    assert (screened.score, screened.target) == ("checklist", 0.95)
+    assert place(critique="best", target=0.8).target == 0.8
+    with pytest.raises(UsageError, match="--judges does nothing"):
+        place(critique="best", judges=3)
+
+
 def test_what_is_recorded_decides_the_images(place):
     recorded = place(output=Path("/elsewhere"), residency="swap").recorded()
     assert recorded == place().recorded()
     assert recorded != place(seed=1).recorded()
     later = {"graphs": True, "compile": True, "step_cache": True, "select": "pairwise"}
-    later |= {"quantize_generator": "nf4", "verify": "ocr"}
+    later |= {"quantize_generator": "nf4", "verify": "ocr", "critique": "best"}
     off = {"output", "residency", "overlap", "chosen", "trusted", *later}
     assert set(recorded) == set(FIELDS) - off
     assert place(**later).recorded().items() >= later.items()

@@ -45,14 +45,14 @@ class Recorder:
     """A `gcr.critic.graphs.Capture`.
 
     model: whose weights must be where they were when a step is replayed.
-    captured, replayed: how often. full: raise an error of memory at the next capture.
+    captured, replayed: how often. full: how many of the next captures raise an error of memory.
     """
 
     def __init__(self, model: Any, kept_bytes: int = 2**30) -> None:
         self.model = model
         self._kept_bytes = kept_bytes
         self.captured = self.replayed = 0
-        self.full = False
+        self.full = 0
 
     def kept_bytes(self) -> int:
         return self._kept_bytes
@@ -63,7 +63,7 @@ class Recorder:
         self, step: Callable[[], torch.Tensor], restore: Callable[[], None]
     ) -> tuple[torch.Tensor, Replay]:
         if self.full:
-            self.full = False
+            self.full -= 1
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB.")
         step()
         restore()

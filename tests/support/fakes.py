@@ -165,6 +165,7 @@ class FakeCritic:
         """The same, when the first was complained of."""
         self.complaints: list[str] = []
         self.calls: list[list[tuple[Request, int]]] = []
+        self.screened: list[list[int]] = []
         self.sources: list[Image.Image | None] = []
         """What each image was judged or objected to beside."""
         self.overlaps = False
@@ -177,10 +178,23 @@ class FakeCritic:
         requests: Sequence[Request],
         images: Sequence[Image.Image],
         sources: Sequence[Image.Image | None] = (),
+        scored: Sequence[Critique] = (),
     ) -> list[Critique]:
         self.calls.append([(r, seed_of(i)) for r, i in zip(requests, images, strict=True)])
         self.sources += sources
-        return [self._say(seed_of(image)) for image in images]
+        said = [self._say(seed_of(image)) for image in images]
+        scores = scored or said
+        return [replace(c, overall=s.overall) for c, s in zip(said, scores, strict=True)]
+
+    def screen(
+        self,
+        requests: Sequence[Request],
+        images: Sequence[Image.Image],
+        sources: Sequence[Image.Image | None] = (),
+    ) -> list[Critique]:
+        """Scores alone, as `judge` would give them."""
+        self.screened.append([seed_of(image) for image in images])
+        return [Critique(overall=self._say(seed_of(image)).overall) for image in images]
 
     def _say(self, seed: int) -> Critique:
         said = self.says.get(seed, self.otherwise)
