@@ -304,7 +304,8 @@ def test_what_is_recorded_decides_the_images(place):
     assert recorded == place().recorded()
     assert recorded != place(seed=1).recorded()
     later = {"graphs": True, "compile": True, "step_cache": True, "select": "pairwise"}
-    later |= {"quantize_generator": "nf4", "verify": "ocr", "critique": "best"}
+    later |= {"quantize_generator": "nf4", "quantize_critic": "none", "verify": "ocr"}
+    later |= {"critique": "best"}
     off = {"output", "residency", "overlap", "chosen", "trusted", *later}
     assert set(recorded) == set(FIELDS) - off
     assert place(**later).recorded().items() >= later.items()
@@ -385,7 +386,14 @@ def test_the_keyword_options_of_python_are_the_settings_own():
     assert get_type_hints(RunOptions) == whole
     for options, names in (
         (ComparisonOptions, whole.keys() - {"strategy", "compare"}),
-        (CriticOptions, {"profile", "critic", "rubric", "score", "judges", "verify", *switch}),
+        (
+            CriticOptions,
+            {
+                *("profile", "critic", "rubric", "score", "judges", "verify"),
+                "quantize_critic",
+                *switch,
+            },
+        ),
         (CritiqueOptions, {"negative", *get_type_hints(CriticOptions)}),
         (ResumeOptions, {*OF_THE_MACHINE, *switch}),
     ):
@@ -402,7 +410,7 @@ def test_the_helps_defaults_are_the_settings_own():
     del shown["overlap"]  # not of yes and no
     for switch in ("compare", "history", "graphs", "compile", "step_cache"):
         shown[switch] = str(not shown[switch].startswith("no-"))
-    assert len(shown) == 20
+    assert len(shown) == 22
     defaults = {setting.name: setting.default for setting in fields(Settings)}
     for key, default in shown.items():
         assert default == str(defaults[key]), key
