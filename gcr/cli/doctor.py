@@ -21,7 +21,7 @@ Json = Annotated[
 ]
 
 
-@settings_only("profile", "generator", "critic", switches=("trust_endpoint", "offline"))
+@settings_only("profile", "generator", "critic", "rubric", switches=("trust_endpoint", "offline"))
 def doctor(*, as_json: Json = False, flags: Mapping[str, object]) -> None:
     """Look at libraries, GPU, caches and configuration, and say what to do about what is wrong.
 

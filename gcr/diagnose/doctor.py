@@ -15,7 +15,8 @@ from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from gcr.critic import endpoint
+from gcr.critic import probe, rubric
+from gcr.critic.critic import load
 from gcr.device import card
 from gcr.device.memory import SharedDevice
 from gcr.engine.machine import ThisMachine
@@ -31,6 +32,8 @@ from gcr.settings.sources import from_file
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
+
+    from gcr.settings.schema import Settings
 
 State = Literal["ok", "note", "broken"]
 
@@ -247,16 +250,22 @@ def _configuration(flags: Mapping[str, object]) -> Iterator[Finding]:
         yield Finding("settings", "broken", error.message, error.hint)
         return
     if address.is_address(critic):
-        yield from _endpoint(critic, trusted=settings.trusted)
+        yield from _endpoint(settings)
 
 
-def _endpoint(critic: str, *, trusted: bool) -> Iterator[Finding]:
-    """Whether a server does what a critic needs, and warnings about it."""
+def _endpoint(settings: Settings) -> Iterator[Finding]:
+    """Whether a server does what a run with these settings asks of it, and warnings about it."""
     warnings: dict[str, str] = {}  # with their hints
-    connect = partial(endpoint.connect, critic, trusted=trusted, warn=warnings.__setitem__)
+    use = probe.Use(
+        size=(settings.width, settings.height),
+        trusted=settings.trusted,
+        warn=warnings.__setitem__,
+    )
     try:
+        questions = rubric.load(settings.rubric)
+        connect = partial(load, settings.critic, questions, SharedDevice("cpu"), use=use)
         try:
-            connect(likely=True)
+            connect(score="soft")
         except UsageError:
             connect()
             text = "sees images; tells no probabilities: no soft scores and no checklists"
