@@ -367,7 +367,7 @@ class Settings:
         Option(
             MODELS,
             "NAME",
-            "Precision of a critic on this machine. nf4: 4 bits; none: 16 bits on a GPU, about three "
+            "Precision of a critic on this machine. nf4: 4 bits; none: 16 bits on a GPU, about 3 "
             "times the memory; gcr calibrate --pairs tells what 4 bits cost (default: nf4).",
         ),
     ] = "nf4"
