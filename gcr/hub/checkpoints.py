@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 EMBEDDED = ("pocket:generator", "pocket:critic")
-LIBRARIES = ("bitsandbytes", "diffusers", "huggingface_hub", "torch", "transformers")
+LIBRARIES = ("bitsandbytes", "diffusers", "huggingface_hub", "peft", "torch", "transformers")
 LICENCE_HINT = "accept it on the hub, then run `hf auth login`"
 HUB_HINT = "check the name and the connection, or give a folder"
 SPELLING_HINT = "check the spelling; there is no such folder here, either"
@@ -63,6 +63,24 @@ def locate(model: str) -> str:
             "check the path, or give a hub id such as owner/name",
         )
     return model
+
+
+def base_of(model: str) -> str:
+    """The base model of a critic that is the folder of a LoRA adapter; empty for any other.
+
+    Raises ModelError for an adapter that cannot be loaded, and for one whose base is not to be had.
+    """
+    place = locate(model)
+    if not is_local(place) or not (base := vetting.adapter_base(Path(place), model)):
+        return ""
+    hint = f"write where it is into base_model_name_or_path of {Path(place) / vetting.ADAPTER}"
+    try:
+        found = locate(base)
+    except UsageError as error:
+        raise ModelError(f"{model} is an adapter of {base}, which is not here", hint) from error
+    if is_local(found) and (Path(found) / vetting.ADAPTER).is_file():
+        raise ModelError(f"{model} is an adapter of another one, {base}", hint)
+    return base
 
 
 def threads(model: str) -> int | None:
