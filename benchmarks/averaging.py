@@ -25,6 +25,7 @@ from gcr.engine.models import load_models
 from gcr.files.atomic import write
 from gcr.pocket import truth
 from gcr.pocket.language import parse
+from gcr.settings.resolving import GOOD_CHANCE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from gcr.critic.critic import VisionLanguageCritic
 
 SINGLE = "the likeliest reply"
+SLACK = 1e-9  # scores are sums of thirds
 
 
 def right_about_pairs(scores: Sequence[float], flaws: Sequence[int]) -> list[float]:
@@ -90,15 +92,15 @@ def main(
         pairs[way] = {i: fmean(each) for i, each in enumerate(right) if each}
         best = [max(range(images), key=values[group].__getitem__) for group in groups]
         picks[way] = [float(flaws[group][i] == 0) for i, group in zip(best, groups, strict=True)]
-        full = [value >= refinement.FULL for value in values]
         figures |= {
             f"{way}: right about pairs": fmean(side for each in right for side in each),
             f"{way}: chosen image right": fmean(picks[way]),
-            f"{way}: full scores": fmean(full),
-            f"{way}: right images with the full score": fmean(
-                f for f, flaw in zip(full, flaws, strict=True) if not flaw
-            ),
         }
+        for target in (1.0, GOOD_CHANCE):
+            reached = [value >= target - SLACK for value in values]
+            for kind, flawless in (("right", True), ("wrong", False)):
+                some = [f for f, flaw in zip(reached, flaws, strict=True) if (not flaw) is flawless]
+                figures[f"{way}: {kind} images that reach {target}"] = fmean(some)
         if way != SINGLE:
             more = [pairs[way][i] - once for i, once in pairs[SINGLE].items()]
             better = [a - b for a, b in zip(picks[way], picks[SINGLE], strict=True)]

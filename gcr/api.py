@@ -65,7 +65,7 @@ def critique(
 
     images: paths of files or images of Pillow; one or several.
     on_event: called with each event of `gcr.core.events` as it happens.
-    flags: profile, critic, rubric, score, judges, negative, trust_endpoint.
+    flags: profile, critic, rubric, score, judges, quantize_critic, negative, trust_endpoint.
     Raises GcrError; an image that could not be scored is no error: see `Ranking.unscored`.
     """
     return judging.critique(images, prompt, resolve(flags, ThisMachine()), emit=on_event)

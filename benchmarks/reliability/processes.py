@@ -403,7 +403,8 @@ def _without_room(command: Command, what: str, limit: Callable[[], object], tall
     command.clear()
     _, err, code = _ended(command.start(preexec_fn=limit))
     tally.note(
-        f"{command.name}, {what.split(' over', maxsplit=1)[0]} over a limit", *_judged(command, code, err, what)
+        f"{command.name}, {what.split(' over', maxsplit=1)[0]} over a limit",
+        *_judged(command, code, err, what),
     )
 
 

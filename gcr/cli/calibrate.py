@@ -224,12 +224,11 @@ def _report(
     ways = reportcard.ways_for(settings, chosen=flags.get("score") is not None)
     place = f"{paths.expanded(pairs).absolute()}" + (f" ({most} rows)" if most else "")
     card = reportcard.measure(read, place, settings, ways, terminal or ignore)
-    before = [
-        each
-        for each in reportcard.CARDS.read(os.environ).values()
-        if each.sha256 == card.sha256 and each.key != card.key
-    ]
-    path = reportcard.CARDS.keep(os.environ, {card.key: card})
+    kept = reportcard.CARDS.read(os.environ)
+    same = [each for each in kept.values() if each.sha256 == card.sha256]
+    before = [each for each in same if each.key != card.key]
+    whole = card.with_others(next((each for each in same if each.key == card.key), card))
+    path = reportcard.CARDS.keep(os.environ, {card.key: whole})
     spreads = {
         spread_key(settings.critic_measured, settings.rubric, way): grade.spread
         for way, grade in card.grades.items()

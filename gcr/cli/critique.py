@@ -26,7 +26,9 @@ Prompt = Annotated[
 ]
 
 
-@settings_only("profile", "critic", "rubric", "score", "judges", "verify", "negative")
+@settings_only(
+    "profile", "critic", "rubric", "score", "judges", "quantize_critic", "verify", "negative"
+)
 def critique(
     images: Images = None,  # where one word is given, Typer takes it for PROMPT
     *,

@@ -26,9 +26,15 @@ Quantize = Literal["nf4", "none"]
 def load(model: str, device: SharedDevice, quantize: Quantize = "nf4") -> tuple[Any, Any]:
     """Load `(model, processor)` from a hub id, a folder or `pocket:critic`.
 
-    A freshly quantized model is kept on disk, where that pays, and taken from there next time.
+    The folder may hold a LoRA adapter, which is put on its base model. A freshly quantized model is
+    kept on disk, where that pays, and taken from there next time.
     Raises ModelError for what cannot be loaded, and for a model that cannot see images.
     """
+    if base := checkpoints.base_of(model):
+        loaded, processor = load(base, device, quantize)
+        with named_errors(model):
+            _adapt(loaded, model)
+        return loaded, processor
     place = checkpoints.locate(model)
     checkpoints.quiet_libraries()
     with named_errors(model):
@@ -41,6 +47,34 @@ def load(model: str, device: SharedDevice, quantize: Quantize = "nf4") -> tuple[
     with quantized.turn(copy):
         # Whoever had the turn before may have written it.
         return _from_copy(model, copy, device) or _quantized(model, place, config, copy, device)
+
+
+def _adapt(model: Any, adapter: str) -> None:
+    """Put a LoRA adapter on a model, whose weights stay as they are, 4 bits or not.
+
+    Raises ModelError without peft, and for an adapter of another model.
+    """
+    with loading():
+        try:
+            import peft  # noqa: F401 - transformers has it do the work
+        except ImportError as error:
+            raise ModelError(
+                f"{adapter} is an adapter, which needs peft", "pip install 'gcr[lora]'"
+            ) from error
+        report = model.load_adapter(
+            checkpoints.locate(adapter),
+            adapter_kwargs={"local_files_only": True},
+            use_safetensors=True,
+        )
+    strange = sorted({*report.missing_keys, *report.unexpected_keys})
+    if strange or report.mismatched_keys:
+        # transformers would go on with what fits, and with noise for the rest.
+        raise ModelError(
+            f"{adapter} does not fit {checkpoints.base_of(adapter)}: "
+            f"{len(strange) or len(report.mismatched_keys)} of its weights, such as "
+            f"{(strange or sorted(map(str, report.mismatched_keys)))[0]}",
+            "name the base model that it was trained on in its adapter_config.json",
+        )
 
 
 def _from_copy(model: str, copy: Path, device: SharedDevice) -> tuple[Any, Any] | None:

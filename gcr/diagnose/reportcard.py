@@ -116,6 +116,10 @@ class Card:
         how = f"{self.precision or 'served'} judges={self.judges}"
         return f"{self.critic} {self.rubric} {how} on {self.labels}"
 
+    def with_others(self, before: Card) -> Card:
+        """The card with the grades of one that was kept, in ways that it has none itself."""
+        return replace(self, grades={**before.grades, **self.grades})
+
     def as_json(self) -> dict[str, object]:
         return asdict(self)
 

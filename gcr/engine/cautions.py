@@ -26,9 +26,22 @@ def of_pocket(request: Request, settings: Settings, emit: Consumer) -> None:
 
 
 def of_choice(settings: Settings, emit: Consumer) -> None:
-    """Say that `auto` took the embedded pair, and why."""
+    """Say that `auto` took the embedded pair, and why, and what a generator without a profile
+    counts as.
+    """
     if settings.chosen and settings.profile == profiles.EMBEDDED:
         emit(Notice(f"auto: {settings.chosen}", _larger()))
+    if settings.distilled:
+        mix = (
+            f"--images {settings.images} --rounds {settings.rounds} --patience {settings.patience}"
+        )
+        emit(
+            Notice(
+                f"{settings.generator} counts as distilled to few steps: {settings.distilled}",
+                "its seeds differ little, so there are few of them and more rewrites: "
+                f"{mix}, unless you say otherwise",
+            )
+        )
 
 
 def of_words(request: Request, settings: Settings, emit: Consumer) -> None:

@@ -20,6 +20,11 @@ class ThisMachine:
     def device_name(self) -> str:
         return card.device_name()
 
+    def distilled(self, generator: str) -> str:
+        from gcr.hub import checkpoints
+
+        return checkpoints.distilled(generator)
+
     def model_at(self, server: Address, *, trusted: bool) -> str:
         from gcr.critic import endpoint
 

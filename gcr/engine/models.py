@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from gcr import pocket
 from gcr.core.events import Loading, Notice, Progress
 from gcr.files import paths
 from gcr.hub import checkpoints, fetching
+from gcr.hub.vetting import ADAPTER, ADAPTER_WEIGHTS
 from gcr.settings import profiles
 from gcr.settings.address import is_address
 
@@ -88,6 +90,8 @@ def _provide(models: Mapping[str, bool], settings: Settings, emit: Consumer) -> 
     """As `fetching.provide`, once it is seen that there can be such models, and the libraries are
     imported, which takes longest of a small pair.
     """
+    # Of an adapter, which is here, the base may have to be fetched.
+    models = {_fetched(model, is_pipeline): is_pipeline for model, is_pipeline in models.items()}
     for model in models:
         if not is_address(model):
             checkpoints.locate(model)
@@ -95,6 +99,11 @@ def _provide(models: Mapping[str, bool], settings: Settings, emit: Consumer) -> 
     checkpoints.quiet_libraries()
     emit(Loading())  # whoever is to agree to a download must be able to read what is asked
     fetching.provide(models, settings.profile, quantize=settings.quantize_generator)
+
+
+def _fetched(model: str, is_pipeline: bool) -> str:
+    """What has to be on this machine for a model."""
+    return model if is_pipeline or is_address(model) else checkpoints.base_of(model) or model
 
 
 def _critic(
@@ -152,11 +161,18 @@ def revisions(settings: Settings, critic: Critic) -> dict[str, str | None]:
 
 def revision(model: str) -> str | None:
     """The commit of a model that was loaded from the hub; None for a folder or a server, which
-    tell none.
+    tell none. Of an adapter the sha256 of its weights, and its base.
     """
     from huggingface_hub import try_to_load_from_cache
 
-    if model.startswith("pocket:") or is_address(model) or paths.exists(paths.expanded(model)):
+    if model.startswith("pocket:") or is_address(model):
+        return None
+    if (folder := paths.expanded(model)).is_dir() and (folder / ADAPTER).is_file():
+        with (folder / ADAPTER_WEIGHTS).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        base = checkpoints.base_of(model)
+        return f"{digest} on {base}" + (f" {commit}" if (commit := revision(base)) else "")
+    if paths.exists(folder):
         return None
     for name in ("model_index.json", "config.json"):  # of a pipeline, of a critic
         path = try_to_load_from_cache(model, name)

@@ -7,17 +7,19 @@ returns was checked by `vetting` before.
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gcr.device.libraries import MODELS
 from gcr.device.loading import imported, loading
 from gcr.device.out_of_memory import is_out_of_memory
 from gcr.device.threads import unless_chosen
 from gcr.errors import GcrError, ModelError, UsageError
-from gcr.files import paths
+from gcr.files import paths, structured
+from gcr.files.structured import MalformedError
 from gcr.hub import offline, vetting
 from gcr.hub.vetting import PIPELINE, needs_code
 
@@ -25,11 +27,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 EMBEDDED = ("pocket:generator", "pocket:critic")
-LIBRARIES = ("bitsandbytes", "diffusers", "huggingface_hub", "torch", "transformers")
+LIBRARIES = ("bitsandbytes", "diffusers", "huggingface_hub", "peft", "torch", "transformers")
 LICENCE_HINT = "accept it on the hub, then run `hf auth login`"
 HUB_HINT = "check the name and the connection, or give a folder"
 SPELLING_HINT = "check the spelling; there is no such folder here, either"
 KIND_HINT = "is it complete, and of the right kind?"
+FEW_STEP_SCHEDULERS = ("LCMScheduler", "TCDScheduler")
+DISTILLED = re.compile(
+    r"(?<![a-z])(turbo|schnell|lightning|lcm|hyper|flash|dmd2?|distill(ed)?|klein(?!-base))(?![a-z])",
+    re.IGNORECASE,
+)
+"""What the names of distilled checkpoints hold; of FLUX.2 klein the base is not distilled."""
 WITHOUT_WEIGHTS = ("*.json", "*.jinja", "*.txt", "*.model")
 LOADED = ("*.safetensors", *WITHOUT_WEIGHTS)
 """Files that are read of a model of transformers."""
@@ -63,6 +71,62 @@ def locate(model: str) -> str:
             "check the path, or give a hub id such as owner/name",
         )
     return model
+
+
+def base_of(model: str) -> str:
+    """The base model of a critic that is the folder of a LoRA adapter; empty for any other.
+
+    Raises ModelError for an adapter that cannot be loaded, and for one whose base is not to be had.
+    """
+    place = locate(model)
+    if not is_local(place) or not (base := vetting.adapter_base(Path(place), model)):
+        return ""
+    hint = f"write where it is into base_model_name_or_path of {Path(place) / vetting.ADAPTER}"
+    try:
+        found = locate(base)
+    except UsageError as error:
+        raise ModelError(f"{model} is an adapter of {base}, which is not here", hint) from error
+    if is_local(found) and (Path(found) / vetting.ADAPTER).is_file():
+        raise ModelError(f"{model} is an adapter of another one, {base}", hint)
+    return base
+
+
+def distilled(model: str) -> str:
+    """Why a pipeline counts as distilled to few steps, in words for the user; empty where nothing
+    says so.
+
+    By its index, where that is on this machine, or by its name. Makes no connection.
+    """
+    if model in EMBEDDED:
+        return ""
+    index = _index_of(model)
+    if isinstance(known := index.get("is_distilled"), bool):
+        return f"{PIPELINE} says so" if known else ""
+    scheduler = index.get("scheduler")
+    if isinstance(scheduler, list) and scheduler[-1] in FEW_STEP_SCHEDULERS:
+        return f"its scheduler is {scheduler[-1]}"
+    named = DISTILLED.search(Path(model).name)
+    return f"its name says {named[0]}" if named else ""
+
+
+def _index_of(model: str) -> dict[str, Any]:
+    """The index of a pipeline on this machine; empty where there is none that can be read: what is
+    wrong with it, the loader says.
+    """
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    path = paths.expanded(model)
+    try:
+        if paths.is_folder(path):
+            file = path / PIPELINE
+        else:
+            cached_file = try_to_load_from_cache(model, PIPELINE)
+            file = Path(cached_file if isinstance(cached_file, str) else path / PIPELINE)
+        index: Any = structured.parse_json(structured.text(file))
+    except (OSError, MalformedError, HFValidationError):
+        return {}
+    return index if isinstance(index, dict) else {}
 
 
 def threads(model: str) -> int | None:

@@ -38,6 +38,9 @@ MOST_CONFIG_BYTES = 8 * 1024**2
 SAFE_HINT = "only safetensors are read: save it again in that format, or take another checkpoint"
 LINK_HINT = "copy the file itself into the folder"
 
+ADAPTER = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+MOST_RANK = 4096
 PIPELINE = "model_index.json"
 MODULAR = "modular_model_index.json"
 DAMAGED_HINT = "download it again"
@@ -69,6 +72,42 @@ def check(folder: Path, model: str, *, is_pipeline: bool) -> None:
         checkpoint.check_pipeline()
     else:
         checkpoint.check_part(folder, automatic=True)
+
+
+def adapter_base(folder: Path, model: str) -> str:
+    """The base model that a folder's LoRA adapter names; empty where the folder holds no adapter.
+
+    Raises ModelError for an adapter of another kind, one whose weights are not in safetensors, and
+    one whose config would have a module imported or memory taken without measure.
+    """
+    if not (folder / ADAPTER).is_file():
+        return ""
+    checkpoint = _Checkpoint(folder, model)
+    files = checkpoint.files(folder)
+    config = checkpoint.config(folder / ADAPTER)
+    checkpoint.check_weights(files)
+    if ADAPTER_WEIGHTS not in files:
+        raise ModelError(f"{model} is an adapter without {ADAPTER_WEIGHTS}", SAFE_HINT)
+    kind = str(config.get("peft_type", "")).upper()
+    if kind != "LORA":
+        raise ModelError(
+            f"{model} is an adapter of the kind {kind or 'that it does not name'}, and gcr knows "
+            "LoRA",
+            "merge it into its base model, and save that",
+        )
+    if config.get("megatron_config"):
+        raise needs_code(model, f"{ADAPTER} names it in megatron_config")
+    pattern = config.get("rank_pattern")
+    ranks = [config.get("r"), *(pattern.values() if isinstance(pattern, dict) else ())]
+    if not all(type(rank) is int and 0 < rank <= MOST_RANK for rank in ranks):
+        raise ModelError(f"{model} has a rank that no adapter has: {ranks[0]}", DAMAGED_HINT)
+    base = config.get("base_model_name_or_path")
+    if not isinstance(base, str) or not base.strip():
+        raise ModelError(
+            f"{model} is an adapter that names no base model",
+            f"write its hub id or folder into base_model_name_or_path of its {ADAPTER}",
+        )
+    return base.strip()
 
 
 def has_weights(folder: Path) -> bool:
@@ -115,9 +154,9 @@ class _Checkpoint:
         """Check the files of one model. automatic: whether they decide which class it has."""
         files = self.files(folder)
         named = {name: self.config(folder / name) for name in files if _is_config(name)}
-        if "adapter_config.json" in files:
+        if ADAPTER in files:
             raise ModelError(
-                f"{self.model} is an adapter, and gcr loads whole models",
+                f"{self.model} is an adapter, which only the folder of a critic can be",
                 "merge it into its base model, and save that",
             )
         for name, config in named.items():

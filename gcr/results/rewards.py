@@ -47,7 +47,7 @@ class Reward:
         device: as torch spells it, such as `cuda:1`; None: the current GPU of this process, where
             there is one.
         flags: settings by the names of their options: profile, critic, rubric, score, judges,
-            trust_endpoint.
+            quantize_critic, trust_endpoint.
 
     May be called from several threads, which take turns. Raises GcrError.
     """

@@ -29,10 +29,19 @@ FOR_GENERATOR = (
     "quantize_generator",
 )
 FOR_CRITIC = ("critic", "rubric", "judge_batch")
+MIX = ("images", "rounds", "patience")
+"""What a budget of images is spent on, which a profile may say for its generator."""
 GOOD_CHANCE = 0.95
 """The target of scores that come from probabilities, which never quite reach 1."""
 GOOD_FLOAT = 0.9
 """The target of scores that are floats by training, of which 1.0 is hardly ever given."""
+GOOD_MEAN = 0.95
+"""The target of means of several judgements, of which one is hardly ever short of full marks."""
+DISTILLED: Mapping[str, int] = {"images": 2, "rounds": 6, "patience": 1}
+"""For generators that are distilled to few steps: their seeds differ little, so that more rewrites
+find more than more seeds. As in our profiles of such, which have the sources."""
+FEW_STEPS = 8
+"""Steps with which only such a generator draws."""
 BUDGET_IS_LIMIT = "the budget is the limit"
 """Where the number of rounds comes from under a budget."""
 FEW_IMAGES = 4
@@ -65,6 +74,11 @@ class Machine(Protocol):
 
     def device_name(self) -> str:
         """The name that the GPU gives itself, or `cpu`; measurements are kept by it."""
+
+    def distilled(self, generator: str) -> str:
+        """Why a generator counts as distilled to few steps, in words for the user; empty where
+        nothing on this machine says so.
+        """
 
     def model_at(self, server: address.Address, *, trusted: bool) -> str:
         """The model of a server that has exactly one, where the settings name none.
@@ -115,6 +129,7 @@ def traced(
     sources = {
         **{key: Given(None, "default") for key in FIELDS},
         **_from_profile(profile, given, by_user=not profiles.is_file(str(name))),
+        **_of_family(given, machine),
         **_implied(given, profile, edit=edit),
         **given,
         "profile": Given(profile.name, origin),
@@ -247,12 +262,29 @@ def _implied(
     elif trained and "critic" in given:
         implied["rubric"] = Given(rubric, "what this critic was trained on")
     of_profile = {} if "critic" in given else {"rubric": Given(profile.rubric, "")}
+    profile_judges = None if "critic" in given else profile.judges
     asked = {**of_profile, **implied, **given}.get("rubric", Given("", "")).value
     if {**implied, **given}.get("score", Given("reply", "")).value != "reply":
         implied["target"] = Given(GOOD_CHANCE, "scores that are probabilities")
     elif str(asked).startswith(rubric):
         implied["target"] = Given(GOOD_FLOAT, "scores of which 1.0 is hardly ever given")
+    elif str(given.get("judges", Given(profile_judges, "")).value) not in {"1", "None"}:
+        implied["target"] = Given(GOOD_MEAN, "means of several judgements")
     return implied
+
+
+def _of_family(given: Mapping[str, Given], machine: Machine) -> dict[str, Given]:
+    """What follows from the kind of a generator that comes without a profile."""
+    if "generator" not in given:
+        return {}
+    steps = str(given.get("steps", Given("", "")).value)
+    why = machine.distilled(str(given["generator"].value))
+    if not why and steps.isdecimal() and 0 < int(steps) <= FEW_STEPS:
+        why = f"{steps} steps"
+    if not why:
+        return {}
+    mix = {key: Given(value, f"distilled: {why}") for key, value in DISTILLED.items()}
+    return {**mix, "distilled": Given(why, "")}
 
 
 def _of_server(
@@ -320,12 +352,15 @@ def _from_profile(
 
     by_user: whether the user chose the profile's content, too.
     """
-    names = (
-        *(() if "generator" in given else FOR_GENERATOR),
-        *(() if "critic" in given else FOR_CRITIC),
-    )
-    if profile.patience is not None and "generator" not in given:
-        names = (*names, "patience")
+    names = [
+        *(() if "generator" in given else (*FOR_GENERATOR, *MIX)),
+        *(() if "critic" in given else (*FOR_CRITIC, "judges")),
+    ]
+    if given.get("score", Given("", "")).value == "checklist":
+        names = [name for name in names if name != "judges"]  # which it makes no use of
+    names = [
+        name for name in names if name not in {*MIX, "judges"} or getattr(profile, name) is not None
+    ]
     origin = f"profile {profile.name}"
     return {name: Given(getattr(profile, name), origin, by_user) for name in names}
 

@@ -68,6 +68,8 @@ class Settings:
     rewriter: whether a pipeline's own rewriter of prompts is on, as in folders of older versions;
         nobody sets it, and `call` can switch on that of a family.
     chosen: why `auto` took this profile; empty where a person chose.
+    distilled: why the generator counts as distilled to few steps; empty: nothing says so, or its
+        profile says what follows.
     trusted: whether the critic's server may have the user's key: see `gcr.settings.keys`.
     """
 
@@ -367,7 +369,7 @@ class Settings:
         Option(
             MODELS,
             "NAME",
-            "Precision of a critic on this machine. nf4: 4 bits; none: 16 bits on a GPU, about three "
+            "Precision of a critic on this machine. nf4: 4 bits; none: 16 bits on a GPU, about 3 "
             "times the memory; gcr calibrate --pairs tells what 4 bits cost (default: nf4).",
         ),
     ] = "nf4"
@@ -377,6 +379,7 @@ class Settings:
     judge_batch: int = 2
     rewriter: bool = False
     chosen: str = ""
+    distilled: str = ""
     trusted: bool = False
 
     @property
@@ -391,14 +394,16 @@ class Settings:
         return f"{self.critic}{'' if self.quantize_critic == 'nf4' else ' unquantized'}"
 
     def as_json(self) -> dict[str, object]:
-        """The settings as JSON values, without why they are so: `chosen` and `trusted`."""
+        """The settings as JSON values, without why they are so: `chosen`, `distilled` and
+        `trusted`.
+        """
         values: dict[str, object] = {}
         for name in FIELDS:
             value = getattr(self, name)
             if isinstance(value, tuple):
                 value = list(value)
             values[name] = str(value) if isinstance(value, Path) else value
-        del values["chosen"], values["trusted"]
+        del values["chosen"], values["distilled"], values["trusted"]
         return values
 
     def recorded(self) -> dict[str, object]:

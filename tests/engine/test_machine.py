@@ -1,5 +1,7 @@
 """The machine that gcr runs on, as settings ask about it."""
 
+import json
+
 import pytest
 import serving
 import torch
@@ -17,6 +19,32 @@ def test_the_gpu_says_its_name_and_what_it_has_free(monkeypatch, has_gpu, free, 
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Card")
     assert ThisMachine().free_gib() == free
     assert ThisMachine().device_name() == name
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "why"),
+    [
+        ("Z-Image-Turbo", {}, "its name says Turbo"),
+        ("FLUX.1-schnell", {}, "its name says schnell"),
+        ("FLUX.2-klein-4B", {}, "its name says klein"),
+        ("FLUX.2-klein-base-4B", {}, ""),
+        ("FLUX.2-klein-base-4B", {"is_distilled": True}, "model_index.json says so"),
+        ("mine-turbo", {"is_distilled": False}, ""),
+        ("mine", {"scheduler": ["diffusers", "LCMScheduler"]}, "its scheduler is LCMScheduler"),
+        ("Qwen-Image-2512", {"scheduler": [None, None]}, ""),
+        ("turbocharged-cats", {}, ""),
+    ],
+)
+def test_a_distilled_generator_is_known_by_its_index_or_its_name(tmp_path, name, index, why):
+    folder = tmp_path / name
+    if not index:
+        assert ThisMachine().distilled(f"owner/{name}") == why  # of which nothing is here
+    folder.mkdir()
+    (folder / "model_index.json").write_text(json.dumps(index))
+    assert ThisMachine().distilled(str(folder)) == why
+    (folder / "model_index.json").write_text("{")
+    ThisMachine().distilled(str(folder))  # what is wrong with it, the loader says
+    assert ThisMachine().distilled("pocket:generator") == ""
 
 
 def test_a_server_is_asked_for_its_only_model_with_the_key_where_it_is_trusted(monkeypatch):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from importlib import resources
 from pathlib import Path
 from typing import get_args, get_origin, get_type_hints
 
@@ -22,7 +23,7 @@ from gcr.files import folders
 from gcr.settings import keys, profiles
 from gcr.settings.measurements import SPEEDS, Speed, device_key
 from gcr.settings.recorded import as_begun
-from gcr.settings.resolving import config_files, recalled, resolve
+from gcr.settings.resolving import config_files, recalled, resolve, traced
 from gcr.settings.schema import (
     FIELDS,
     MOST_ROUNDS,
@@ -78,21 +79,48 @@ def test_each_source_wins_over_those_after_it(place):
     assert POCKET.steps not in sources.values()
 
 
-def test_a_distilled_generator_has_less_patience_in_its_profile(tmp_path):
+def mix_of(settings):
+    return settings.images, settings.rounds, settings.patience
+
+
+def test_a_profile_spends_images_as_suits_its_generator(tmp_path):
     alone = {"folder": tmp_path, "environ": {"XDG_CONFIG_HOME": str(tmp_path)}}
-    patience = {
-        name: resolve({"profile": name}, FakeMachine(), **alone).patience
+    mixes = {
+        name: mix_of(resolve({"profile": name}, FakeMachine(), **alone))
         for name in profiles.known()
     }
-    assert {name for name, rounds in patience.items() if rounds == 1} == {
-        "8gb",
-        "12gb",
-        "16gb",
-        "24gb",
-    }
-    assert {*patience.values()} == {1, 2}
+    few_seeds = dict.fromkeys(("8gb", "12gb", "16gb", "24gb"), (2, 6, 1))
+    assert mixes == {**few_seeds, "80gb": (4, 4, 2), "pocket": (2, 4, 2)}
     other = {"profile": "24gb", "generator": "a/b"}
-    assert resolve(other, FakeMachine(), **alone).patience == 2
+    assert mix_of(resolve(other, FakeMachine(), **alone)) == (2, 4, 2)
+    budget = {"profile": "80gb", "max_images": 3}
+    assert mix_of(resolve(budget, FakeMachine(), **alone)) == (1, 100, 2)
+
+
+def test_a_generator_without_a_profile_that_counts_as_distilled_gets_more_rewrites(tmp_path):
+    alone = {"folder": tmp_path, "environ": {"XDG_CONFIG_HOME": str(tmp_path)}}
+    machine = FakeMachine(few_steps={"a/turbo": "its name says turbo"})
+    found = traced({"generator": "a/turbo", "rounds": 3}, machine, **alone)
+    assert mix_of(found.settings) == (2, 3, 1)
+    assert found.settings.distilled == "its name says turbo"
+    assert found.origins["patience"] == "distilled: its name says turbo"
+    assert "distilled" not in found.settings.recorded()
+    assert mix_of(resolve({"generator": "a/b", "steps": 4}, machine, **alone)) == (2, 6, 1)
+    assert mix_of(resolve({"generator": "a/b", "steps": 30}, machine, **alone)) == (2, 4, 2)
+
+
+def test_several_judges_of_a_profile_and_the_target_of_their_mean(tmp_path):
+    alone = {"folder": tmp_path, "environ": {"XDG_CONFIG_HOME": str(tmp_path)}}
+    text = resources.files("gcr.settings.profiles").joinpath("pocket.yaml").read_text()
+    (tmp_path / "mine.yaml").write_text(f"{text}judges: 4\n")
+    mine = {"profile": str(tmp_path / "mine.yaml")}
+    found = resolve(mine, FakeMachine(), **alone)
+    assert (found.judges, found.target) == (4, 0.95)
+    checked = resolve({**mine, "score": "checklist"}, FakeMachine(), **alone)
+    assert checked.judges == 1
+    assert resolve({**mine, "critic": "a/b"}, FakeMachine(), **alone).judges == 1
+    assert resolve({"judges": 2}, FakeMachine(), **alone).target == 0.95
+    assert resolve({"judges": 1}, FakeMachine(), **alone).target == 1.0
 
 
 @pytest.mark.parametrize(
@@ -306,7 +334,7 @@ def test_what_is_recorded_decides_the_images(place):
     later = {"graphs": True, "compile": True, "step_cache": True, "select": "pairwise"}
     later |= {"quantize_generator": "nf4", "quantize_critic": "none", "verify": "ocr"}
     later |= {"critique": "best"}
-    off = {"output", "residency", "overlap", "chosen", "trusted", *later}
+    off = {"output", "residency", "overlap", "chosen", "distilled", "trusted", *later}
     assert set(recorded) == set(FIELDS) - off
     assert place(**later).recorded().items() >= later.items()
 
@@ -384,16 +412,10 @@ def test_the_keyword_options_of_python_are_the_settings_own():
     switch = {keys.TRUST: bool}
     whole = {name: keyword_type(name) for name in OPTIONS} | switch
     assert get_type_hints(RunOptions) == whole
+    judging = {"critic", "rubric", "score", "judges", "verify", "quantize_critic"}
     for options, names in (
         (ComparisonOptions, whole.keys() - {"strategy", "compare"}),
-        (
-            CriticOptions,
-            {
-                *("profile", "critic", "rubric", "score", "judges", "verify"),
-                "quantize_critic",
-                *switch,
-            },
-        ),
+        (CriticOptions, {"profile", *judging, *switch}),
         (CritiqueOptions, {"negative", *get_type_hints(CriticOptions)}),
         (ResumeOptions, {*OF_THE_MACHINE, *switch}),
     ):

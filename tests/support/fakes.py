@@ -125,15 +125,21 @@ class FakeMachine:
     """A machine as settings ask about it: by default one without a GPU, and without servers.
 
     gpu_gib: what its GPU has free. device: as its GPU calls itself. models: of servers, by URL.
-    asked: what settings asked it for, and whether each server may have the key.
+    few_steps: why each generator counts as distilled. asked: what settings asked it for, and
+    whether each server may have the key.
     """
 
     def __init__(
-        self, gpu_gib: float = 0.0, device: str = "cpu", models: Mapping[str, str] | None = None
+        self,
+        gpu_gib: float = 0.0,
+        device: str = "cpu",
+        models: Mapping[str, str] | None = None,
+        few_steps: Mapping[str, str] | None = None,
     ) -> None:
         self.gpu_gib = gpu_gib
         self.device = device
         self.models = models or {}
+        self.few_steps = few_steps or {}
         self.asked: list[object] = []
 
     def free_gib(self) -> float:
@@ -143,6 +149,9 @@ class FakeMachine:
     def device_name(self) -> str:
         self.asked.append("device")
         return self.device
+
+    def distilled(self, generator: str) -> str:
+        return self.few_steps.get(generator, "")
 
     def model_at(self, server: Address, *, trusted: bool) -> str:
         self.asked.append((server.url, trusted))

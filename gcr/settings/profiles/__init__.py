@@ -46,7 +46,9 @@ class Profile(BaseModel):
         unknown.
     ram_gb: memory of the machine in GiB in which both models wait; None: unknown.
     draw_batch, judge_batch: images drawn and judged at once, at most.
-    patience: rounds without a gain after which a run stops; None: as without a profile.
+    images, rounds, patience: images of each round, rounds at most, and rounds without a gain after
+        which a run stops; None: as without a profile.
+    judges: sampled judgements of each image; None: as without a profile.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -72,7 +74,10 @@ class Profile(BaseModel):
     ram_gb: Annotated[float, Field(ge=0)] | None = None
     draw_batch: Count = 1
     judge_batch: Count = 1
+    images: Count | None = None
+    rounds: Count | None = None
     patience: Count | None = None
+    judges: Count | None = None
 
     def is_for(self, settings: Settings) -> bool:
         """Whether what this says of memory holds for these settings' models."""
