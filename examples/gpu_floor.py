@@ -1,6 +1,6 @@
 """How close gcr comes to what its two models need alone: to be run on a GPU.
 
-    python examples/gpu_floor.py --pair sdxl
+    python examples/gpu_floor.py                    # SDXL, within 8 minutes
     python examples/gpu_floor.py --pair dit --residency swap
     python examples/gpu_floor.py --folder DIR       # and starts from disk: about 40 GB of it
     python examples/gpu_floor.py --tiny             # tiny models, on any CPU
@@ -10,19 +10,21 @@ not depend on what weights say. The generator is SDXL, or a transformer of Z-Ima
 Qwen3 4B text encoder; the critic is a Qwen3-VL 8B in NF4, and every reply has the same number of
 tokens. `gpu_models.py` has their shapes.
 
-It compares, on one device and with the same batch:
+It compares, on one device and with the same batch, in this order:
 
     decoding   through captured graphs, with eager transformers, and with reading the weights once
-    a round    one round of gcr's loop: drawn, judged, written to disk
     the floor  the pipeline in a bare loop of diffusers + the critic in a bare loop of transformers
                that decodes through captured graphs as well
-    a swap     of each model, with copying as many bytes from pinned memory
-    memory     the peak, with the plan
+    a round    one round of gcr's loop: drawn, judged, written to disk; the peak, with the plan
+    outside    what of that round is spent in neither model
     overlap    two runs, one drawn while the other is judged, with one after the other
+    a swap     of each model, with copying as many bytes from pinned memory
+    batches    seconds for an image by the number at once, drawn and judged
     a start    of the critic that is kept in 4 bits, with the first, which quantizes it
 
-Each figure goes to stderr as soon as it is there, and all together to stdout as JSON. The script
-itself was so far run with --tiny on a CPU only, where a step that is replayed is run again.
+Each figure goes to stderr as soon as it is there, and all together to stdout as JSON. What is not
+begun within --minutes is left out, and named. The script itself was so far run with --tiny on a CPU
+only, where a step that is replayed is run again.
 """
 
 from __future__ import annotations
@@ -60,6 +62,7 @@ from gcr.drawing.pipelines import Sampling
 from gcr.storage import runfolder
 
 PROMPT = "two red apples to the left of a glass jug on a wooden table"
+STARTED = time.perf_counter()
 BATCHES = (1, 4, 8)
 """Replies decoded at once."""
 
@@ -191,8 +194,8 @@ def decoding(model: Any, reader: Any, device: str, given: argparse.Namespace) ->
         speaker = LocalSpeaker(model, reader, memory.SharedDevice(device), batch=batch)
         model.generation_config.eos_token_id = None
         chats = chats_of(batch, given)
-        eager, _ = step_seconds(speaker, None, chats, given)
-        graph, first = step_seconds(speaker, capture_on(device), chats, given)
+        eager, _ = step_seconds(speaker, None, chats, given.eager_tokens, 1)
+        graph, first = step_seconds(speaker, capture_on(device), chats, given.tokens, given.times)
         rates[f"at_{batch}"] = {
             "eager_tokens_per_second": batch / eager,
             "graph_tokens_per_second": batch / graph,
@@ -206,18 +209,17 @@ def decoding(model: Any, reader: Any, device: str, given: argparse.Namespace) ->
 
 
 def step_seconds(
-    speaker: LocalSpeaker, capture: Any, chats: list[Any], given: argparse.Namespace
+    speaker: LocalSpeaker, capture: Any, chats: list[Any], tokens: int, times: int
 ) -> tuple[float, float]:
     """Seconds for a token of each reply; and the first time, with the capture."""
     speaker._graphs = graphs.Graphs(speaker.model, capture)  # noqa: SLF001 - eager on a GPU, too
 
-    def reply(tokens: int) -> None:
-        speaker.replies(chats, Decoding(tokens))
+    def reply(length: int) -> None:
+        speaker.replies(chats, Decoding(length))
 
     prompts = seconds(lambda: reply(1), 1)
-    first = seconds(lambda: reply(given.tokens), 0)
-    later = seconds(lambda: reply(given.tokens), given.times)
-    return (later - prompts) / (given.tokens - 1), (first - prompts) / (given.tokens - 1)
+    took = [seconds(lambda: reply(tokens), 0) for _ in range(times + 1)]
+    return (min(took[1:]) - prompts) / (tokens - 1), (took[0] - prompts) / (tokens - 1)
 
 
 def weights_read(model: Any) -> int:
@@ -264,113 +266,138 @@ def starts(device: str, given: argparse.Namespace) -> dict[str, float]:
     return {"first_seconds": first, "later_seconds": later, "ratio": first / later}
 
 
-def with_gcr(
-    pipeline: Any, model: Any, reader: Any, device: str, given: argparse.Namespace
-) -> dict[str, Any]:
-    """What gcr takes: a round, swaps, memory, and both batch curves."""
-    shared = memory.SharedDevice(device, given.residency)
-    speaker = LocalSpeaker(model, reader, shared, batch=given.images)
-    sampling = Sampling(given.size, given.size, given.steps, given.guidance, batch=given.images)
-    drawer = generators.DiffusersGenerator(pipeline, sampling, shared)
-    judge = Fixed(speaker, rubric.load("text-to-image"), given.tokens)
-    a_round = seconds(lambda: one_round(drawer, judge, given), given.times)
-    plan = shared.plan() if shared.limited else None
-    peak = shared.peak_bytes / GIB
-    at_once = overlapped(shared, drawer, judge, given)
+class Assembled:
+    """gcr's generator and critic on one device, as the loop has them."""
 
-    image = drawer.draw([Candidate(PROMPT, 0)])[0].image
+    def __init__(
+        self, pipeline: Any, model: Any, reader: Any, device: str, given: argparse.Namespace
+    ) -> None:
+        self.shared = memory.SharedDevice(device, given.residency)
+        self.speaker = LocalSpeaker(
+            model, reader, self.shared, batch=given.images, capture=capture_on(device)
+        )
+        sampling = Sampling(given.size, given.size, given.steps, given.guidance, batch=given.images)
+        self.drawer = generators.DiffusersGenerator(pipeline, sampling, self.shared)
+        self.judge = Fixed(self.speaker, rubric.load("text-to-image"), given.tokens)
+        self.given = given
 
-    def draw(count: int) -> None:
-        drawer.draw([Candidate(PROMPT, 0)] * count)
+    def round(self) -> dict[str, Any]:
+        """A round's seconds, those of them outside both models, and the memory that it took."""
+        models = self.drawer.inside, self.speaker.inside
+        outside = []
 
-    def critique(count: int) -> None:
-        judge.judge([Request(PROMPT)] * count, [image] * count)
+        def play() -> None:
+            before = time.perf_counter() - sum(model.seconds for model in models)
+            one_round(self.drawer, self.judge, self.given)
+            outside.append(time.perf_counter() - sum(model.seconds for model in models) - before)
 
-    curves = {
-        "draw": bench.measure_curve(bench.timed(draw, drawer.ladder), given.most),
-        "judge": bench.measure_curve(bench.timed(critique, speaker.ladder), given.most),
-    }
-    found = {
-        "round_seconds": a_round,
-        "plan": plan and {"mode": plan.mode, "needs_gib": plan.needs / GIB, "peak_gib": peak},
-        "overlap": at_once,
-        "swap": bench.swaps(shared, {"generator": drawer.weights, "critic": speaker.weights}),
-        "curves": {
-            name: {
-                "best": curve.best.batch,
-                "points": [point._asdict() for point in curve.points],
-                "full": curve.full or None,
-            }
-            for name, curve in curves.items()
-        },
-    }
-    shared.clear()
-    return found
+        took = seconds(play, self.given.times)
+        plan = self.shared.plan() if self.shared.limited else None
+        needs = plan and {"mode": plan.mode, "needs_gib": plan.needs / GIB}
+        peak = {"peak_gib": self.shared.peak_bytes / GIB} if plan else {}
+        return {"seconds": took, "outside_seconds": min(outside[1:]), **(needs or {}), **peak}
+
+    def overlap(self) -> dict[str, Any]:
+        """What two runs take, with both models at work at once and with one after the other."""
+        rule = StopRule(rounds=2, patience=9)
+        runs = [Run(name, Request(PROMPT)) for name in ("one", "other")]
+
+        def work(*, overlap: bool) -> None:
+            parts = self.drawer, self.judge, strategies.BestOfN(self.given.images, 0), rule
+            for _ in loop.refine(runs, *parts, overlap=lambda: overlap):
+                pass
+
+        shared = self.shared
+        fits = shared.side_by_side() if shared.limited else True
+        shared.peak_bytes = 0
+        models = [shared.footprint(model.weights) for model in (self.drawer, self.speaker)]
+        in_turn = seconds(partial(work, overlap=False), 0)
+        at_once = seconds(partial(work, overlap=True), 0)
+        return {
+            "fits": fits,
+            "needs_gib": residency.needs_at_once(models) / GIB if shared.limited else None,
+            "peak_gib": shared.peak_bytes / GIB if shared.limited else None,
+            "in_turn_seconds": in_turn,
+            "at_once_seconds": at_once,
+            "ratio": at_once / in_turn,
+        }
+
+    def swap(self) -> dict[str, Any]:
+        """Seconds to move each model, beside those of a plain copy."""
+        rate = copy_rate(self.shared.name)
+        weights = {"generator": self.drawer.weights, "critic": self.speaker.weights}
+        swaps = bench.swaps(self.shared, weights)
+        return {
+            "copy_gib_per_second": rate,
+            **{
+                name: {**asdict(swap), "floor": rate and swap.gib / rate}
+                for name, swap in swaps.items()
+            },
+        }
+
+    def draw_curve(self) -> dict[str, Any]:
+        def draw(count: int) -> None:
+            self.drawer.draw([Candidate(PROMPT, 0)] * count)
+
+        return curve(bench.measure_curve(bench.timed(draw, self.drawer.ladder), self.given.most))
+
+    def judge_curve(self) -> dict[str, Any]:
+        image = Image.new("RGB", (self.given.size, self.given.size), "red")
+
+        def critique(count: int) -> None:
+            self.judge.judge([Request(PROMPT)] * count, [image] * count)
+
+        work = bench.timed(critique, self.speaker.ladder)
+        return curve(bench.measure_curve(work, self.given.most))
 
 
-def overlapped(
-    shared: memory.SharedDevice, drawer: Any, judge: Any, given: argparse.Namespace
-) -> dict[str, Any]:
-    """What two runs take, with both models at work at once and with one after the other."""
-    rule = StopRule(rounds=3, patience=9)
-    runs = [Run(name, Request(PROMPT)) for name in ("one", "other")]
-
-    def work(*, overlap: bool) -> None:
-        parts = drawer, judge, strategies.BestOfN(given.images, 0), rule
-        for _ in loop.refine(runs, *parts, overlap=lambda: overlap):
-            pass
-
-    fits = shared.side_by_side() if shared.limited else True
-    shared.peak_bytes = 0
-    needs = residency.needs_at_once([shared.footprint(m.weights) for m in (drawer, judge.speaker)])
-    in_turn = seconds(partial(work, overlap=False), given.times)
-    at_once = seconds(partial(work, overlap=True), given.times)
+def curve(measured: bench.Curve) -> dict[str, Any]:
     return {
-        "fits": fits,
-        "needs_gib": needs / GIB if shared.limited else None,
-        "peak_gib": shared.peak_bytes / GIB if shared.limited else None,
-        "in_turn_seconds": in_turn,
-        "at_once_seconds": at_once,
-        "ratio": at_once / in_turn,
+        "best": measured.best.batch,
+        "points": [point._asdict() for point in measured.points],
+        "full": measured.full or None,
     }
 
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:
-    """All of it, as JSON values."""
+    """All that there is time for, as JSON values."""
     device = memory.default_device()
     figures: dict[str, Any] = {
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "pair": given.pair + (", tiny" if given.tiny else ""),
         "images": given.images,
+        "left_out": [],
     }
 
-    def keep(**more: Any) -> None:
-        figures.update(more)
-        for name, value in more.items():
-            say(name, value)
+    def keep(name: str, figure: Callable[[], Any]) -> None:
+        if time.perf_counter() - STARTED > given.minutes * 60:
+            figures["left_out"].append(name)
+            return
+        figures[name] = figure()
+        say(name, figures[name])
+        freed(device)
 
     with tempfile.TemporaryDirectory() as place:
         model, reader = gpu_models.quantized_critic(Path(place), device, tiny=given.tiny)
-    keep(decoding=decoding(model, reader, device, given))
-    freed(device)
+    say("critic", "built")
+    keep("decoding", lambda: decoding(model, reader, device, given))
     pipeline = gpu_models.pipeline(given.pair, device, tiny=given.tiny)
-    draw = bare_generator(pipeline, given)
-    judge = bare_critic(model, reader, device, given)
-    floor = given.images * (draw + judge)
-    keep(floor_draw_seconds=draw, floor_judge_seconds=judge, floor_seconds=floor)
-    freed(device)
-    measured = with_gcr(pipeline, model, reader, device, given)
-    rate = copy_rate(device)
-    measured["swap"] = {
-        name: {**asdict(swap), "floor": swap.gib / rate} if rate else asdict(swap)
-        for name, swap in measured["swap"].items()
-    }
-    keep(**measured, copy_gib_per_second=rate)
-    keep(round_over_floor=figures["round_seconds"] / floor)
-    del pipeline, model, reader
-    freed(device)
+    say("pipeline", "built")
+    keep("floor_draw_seconds", lambda: bare_generator(pipeline, given))
+    keep("floor_judge_seconds", lambda: bare_critic(model, reader, device, given))
+    tool = Assembled(pipeline, model, reader, device, given)
+    keep("round", tool.round)
+    if not figures["left_out"]:
+        floor = given.images * (figures["floor_draw_seconds"] + figures["floor_judge_seconds"])
+        keep("floor_seconds", lambda: floor)
+        keep("round_over_floor", lambda: figures["round"]["seconds"] / floor)
+    keep("overlap", tool.overlap)
+    keep("swap", tool.swap)
+    keep("judge_curve", tool.judge_curve)
+    keep("draw_curve", tool.draw_curve)
+    tool.shared.clear()
     if given.folder:
-        keep(critic_start=starts(device, given))
+        keep("critic_start", lambda: starts(device, given))
     return figures
 
 
@@ -390,14 +417,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--residency", choices=("auto", "both", "swap", "offload"), default="auto")
     parser.add_argument("--folder", type=Path, help="also start the critic from here")
     parser.add_argument("--images", type=int, default=4, help="in each round, and at once")
+    parser.add_argument("--size", type=int, help="of each image, in pixels (1024; tiny: 64)")
     parser.add_argument("--tokens", type=int, help="of each reply (400)")
-    parser.add_argument("--steps", type=int, help="of each image (30, 8 for dit)")
-    parser.add_argument("--most", type=int, default=32, help="at once, for the batch curves")
-    parser.add_argument("--times", type=int, default=3, help="each measurement is repeated")
+    parser.add_argument("--steps", type=int, help="of each image (20, 8 for dit)")
+    parser.add_argument("--most", type=int, default=16, help="at once, for the batch curves")
+    parser.add_argument("--times", type=int, default=1, help="each is measured, after a first time")
+    parser.add_argument("--minutes", type=float, default=6.5, help="after which no more is begun")
     given = parser.parse_args()
-    given.size = 64 if given.tiny else 1024
+    given.size = given.size or (64 if given.tiny else 1024)
     given.tokens = given.tokens or (8 if given.tiny else 400)
-    given.steps = given.steps or (2 if given.tiny else 30 if given.pair == "sdxl" else 8)
+    given.eager_tokens = min(given.tokens, 40)  # each takes as long as the others, and far longer
+    given.steps = given.steps or (2 if given.tiny else 20 if given.pair == "sdxl" else 8)
     given.guidance = 5.0 if given.pair == "sdxl" else 0.0
     return given
 

@@ -15,7 +15,6 @@ from gcr.core.events import ignore
 from gcr.engine import batching, judging, single
 from gcr.engine import plan as plans
 from gcr.engine.machine import ThisMachine
-from gcr.engine.plan import SIZE
 from gcr.results import benchmarks, scorers
 from gcr.results.report import with_page
 from gcr.settings.resolving import resolve
@@ -79,7 +78,7 @@ def batch(  # noqa: PLR0913 - each for itself
     literal: bool = False,
     column: str | None = None,
     skip_bad: bool = False,
-    wave: int = SIZE,
+    wave: int | None = None,
     shard: str = "1/1",
     max_failures: int | None = None,
     ray: str | None = None,
@@ -95,7 +94,7 @@ def batch(  # noqa: PLR0913 - each for itself
     literal: leave texts as they are.
     column: the one that holds the prompts; None: one that has a usual name.
     skip_bad: leave out rows that cannot be read.
-    wave: runs that advance together.
+    wave: runs that advance together; None: as `gcr batch` without --wave.
     shard: `2/3`, part 2 of 3.
     max_failures: stop after so many.
     ray: do the work on Ray: `local` starts a cluster on this machine, `auto` joins the one that
@@ -129,7 +128,7 @@ def compare(  # noqa: PLR0913 - each for itself
     literal: bool = False,
     column: str | None = None,
     skip_bad: bool = False,
-    wave: int = SIZE,
+    wave: int | None = None,
     on_event: Consumer = ignore,
     **flags: Unpack[ComparisonOptions],
 ) -> Comparison:

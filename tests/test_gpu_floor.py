@@ -24,7 +24,8 @@ def test_it_runs_with_tiny_models(pair, tmp_path):
     assert found["floor_seconds"] == pytest.approx(
         2 * (found["floor_draw_seconds"] + found["floor_judge_seconds"])
     )
-    assert found["round_over_floor"] == found["round_seconds"] / found["floor_seconds"] > 0
+    assert found["round_over_floor"] == found["round"]["seconds"] / found["floor_seconds"] > 0
+    assert 0 < found["round"]["outside_seconds"] < found["round"]["seconds"]
     assert found["critic_start"]["ratio"] > 0
     for batch in (1, 4, 8):
         rates = found["decoding"][f"at_{batch}"]
@@ -34,4 +35,13 @@ def test_it_runs_with_tiny_models(pair, tmp_path):
     assert ran.stderr.count("decoding_at_") == 3
     assert found["overlap"]["fits"]
     assert found["overlap"]["ratio"] > 0
-    assert [len(curve["points"]) for curve in found["curves"].values()] == [2, 2]
+    assert [len(found[f"{phase}_curve"]["points"]) for phase in ("draw", "judge")] == [2, 2]
+    assert found["left_out"] == []
+
+
+def test_what_there_is_no_time_for_is_named():
+    command = [sys.executable, SCRIPT, "--tiny", "--pair", "dit", "--minutes", "0"]
+    ran = subprocess.run(command, check=True, capture_output=True, text=True)
+    found = json.loads(ran.stdout)
+    assert {"decoding", "round", "overlap", "swap"} < set(found["left_out"])
+    assert "round_over_floor" not in found

@@ -71,10 +71,11 @@ SkipBad = Annotated[
     ),
 ]
 Wave = Annotated[
-    int,
+    int | None,
     typer.Option(
         metavar="N",
-        help="Prompts that advance together: all are drawn, then all are judged.",
+        help="Prompts that advance together: all are drawn, then all are judged (default: 16, or "
+        "as many as fill the batches with which gcr bench found the critic fastest).",
         min=1,
         rich_help_panel=BATCH,
     ),
@@ -136,7 +137,7 @@ def batch(
     literal: Literal = False,
     column: Column = None,
     skip_bad: SkipBad = False,
-    wave: Wave = 16,
+    wave: Wave = None,
     shard: Shard = None,
     max_failures: MaxFailures = None,
     layout: Layout = None,

@@ -113,7 +113,7 @@ def compare(
     literal: batch.Literal = False,
     column: batch.Column = None,
     skip_bad: batch.SkipBad = False,
-    wave: batch.Wave = 16,
+    wave: batch.Wave = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,

@@ -46,7 +46,7 @@ def resume(
     rounds: Rounds = None,
     max_images: MaxImages = None,
     max_seconds: MaxSeconds = None,
-    wave: batch.Wave = 16,
+    wave: batch.Wave = None,
     shard: batch.Shard = None,
     max_failures: batch.MaxFailures = None,
     ray: batch.Ray = None,

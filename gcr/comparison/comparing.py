@@ -24,7 +24,7 @@ from gcr.core.events import Consumer, Notice, ignore
 from gcr.core.plaintext import shortened
 from gcr.core.records import Task
 from gcr.engine.machine import ThisMachine
-from gcr.engine.plan import SIZE, Pace
+from gcr.engine.plan import Pace
 from gcr.engine.waves import never
 from gcr.errors import UsageError
 from gcr.settings import plugins
@@ -112,7 +112,7 @@ def _check(plan: Plan, choices: Sequence[Choice], *, force: bool = False) -> Non
 def run(
     contest: Contest,
     into: Path | None,
-    wave: int = SIZE,
+    wave: int | None = None,
     *,
     emit: Consumer = ignore,
     stop: Callable[[], bool] = never,
@@ -133,7 +133,7 @@ def run(
     folder = into or plan.new_folder()
     about = _begun(folder, contest)
     try:
-        kinds.play(own, folder, models, Pace(wave), emit, stop)
+        kinds.play(own, folder, models, Pace(wave or 0), emit, stop)
         del models  # an evaluator may need their room
         arms = [Arm.read(name, folder / name) for name in contest.arms]
         return conclude(about, contest.asked, arms, emit, started)
@@ -170,7 +170,7 @@ def _joined(contest: Contest, into: Path | None) -> Contest:
 
 def resume(
     path: Path,
-    wave: int = SIZE,
+    wave: int | None = None,
     *,
     evaluator: str | Sequence[str] | None = None,
     emit: Consumer = ignore,

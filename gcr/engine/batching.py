@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -40,7 +41,11 @@ if TYPE_CHECKING:
 
 
 def paced(
-    wave: int, shard: str | None, max_failures: int | None, ray: str | None, workers: int | None
+    wave: int | None,
+    shard: str | None,
+    max_failures: int | None,
+    ray: str | None,
+    workers: int | None,
 ) -> Pace:
     """A pace from options as they are given. Raises UsageError."""
     if workers is not None and not ray:
@@ -48,7 +53,7 @@ def paced(
     for option, number in (("wave", wave), ("max-failures", max_failures), ("workers", workers)):
         if number is not None and number < 1:
             raise UsageError(f"--{option} {number} is none", "give 1 or more")
-    return Pace(wave, jobs.read_shard(shard or "1/1"), max_failures, ray or "", workers)
+    return Pace(wave or 0, jobs.read_shard(shard or "1/1"), max_failures, ray or "", workers)
 
 
 def resume(
@@ -108,6 +113,7 @@ def run(  # noqa: PLR0913 - each for itself
     near = into or plan.settings.output
     runfolder.check_writable(near, "--into" if into else "--output")
     plan.caution(emit)
+    pace = replace(pace, wave=pace.wave or plan.wave)
     with _workforce(plan, near, len(left), pace, emit, stop, load) as workforce:
         revisions = workforce.load()
         path = into or plan.new_folder()

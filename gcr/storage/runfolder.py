@@ -21,6 +21,7 @@ import json
 import logging
 import re
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields, replace
 from datetime import datetime
 from functools import cache
@@ -176,10 +177,15 @@ class RunFolder:
         pixels: gives an image as PNG, without texts.
         """
         finished, run = run.rounds[-1], run.listed()
-        attempts = tuple(
-            self._save_image(run, finished.index, attempt, image.size, pixels(image))
-            for attempt, image in zip(finished.attempts, images, strict=True)
-        )
+
+        def save(attempt: Attempt, image: Image) -> Attempt:
+            return self._save_image(run, finished.index, attempt, image.size, pixels(image))
+
+        # At once: each waits for the disk.
+        with ThreadPoolExecutor(len(images)) as pool:
+            both = zip(finished.attempts, images, strict=True)
+            saving = [pool.submit(save, *one) for one in both]
+        attempts = tuple(saved.result() for saved in saving)
         saved = replace(finished, attempts=attempts)
         if run.request != self.run.request:  # the critic has made its checklist
             self.run = replace(self.run, request=run.request)

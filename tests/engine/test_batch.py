@@ -15,6 +15,7 @@ from gcr.core.events import RoundFinished, RunFinished, RunStarted
 from gcr.core.records import Critique, StopReason
 from gcr.device import card
 from gcr.engine import batching, models, single
+from gcr.engine import plan as plans
 from gcr.engine.batching import BatchInterrupted
 from gcr.engine.machine import ThisMachine
 from gcr.errors import GcrError, UnavailableError, UsageError
@@ -141,6 +142,26 @@ def test_waves_draw_for_all_of_their_runs_before_they_judge_all_at_once(tool):
     assert [request.prompt for request, _ in tool.critic.calls[0]] == [
         "a red circle", "a red circle", "two blue stars", "two blue stars"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("flags", "judge_batch", "size"),
+    [
+        ({"images": 4}, 2, 16),
+        ({"images": 4}, 64, 32),
+        ({"images": 1}, 48, 64),
+        ({"images": 4, "critique": "best"}, 12, 24),  # one critique for each run
+    ],
+)
+def test_half_a_wave_fills_the_batch_that_the_critic_is_fastest_with(flags, judge_batch, size):
+    settings = replace(resolve(flags, ThisMachine()), judge_batch=judge_batch)
+    assert plans.make(PROMPTS, settings).wave == size
+
+
+def test_waves_are_as_large_as_the_plan_has_them(tool, monkeypatch):
+    monkeypatch.setattr(plans, "LARGEST", 2)
+    tool(rounds=1, images=4)
+    assert [len(call) for call in tool.critic.calls] == [8, 4]
 
 
 def test_a_budget_of_images_is_each_runs_own(tool):
