@@ -106,7 +106,10 @@ def _read(text: str, rules: Rubric, rng: random.Random, mutator: Mutator) -> tup
         text = text[: number.start(2)] + instead + text[number.end(2) :]
         critique = check(text, rules, cut_off=False)
         lost = [a.aspect for a in critique.aspects if a.score is None]
-        if len(lost) <= sum(score is None for score in scores.values()) and rules.verdicts == "clear":
+        if (
+            len(lost) <= sum(score is None for score in scores.values())
+            and rules.verdicts == "clear"
+        ):
             raise AssertionError(f"a score without its number: {critique.aspects} in {text!r}")
         return "a number gone", "scored" if critique.overall is not None else "no score"
     for _ in range(rng.choice([1, 1, 2, 4, 12])):

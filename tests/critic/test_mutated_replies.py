@@ -9,6 +9,7 @@ import pytest
 from mutated import Mutator, check
 from replies import RUBRIC
 
+
 def run(seed: int, replies: int) -> int:
     """Check so many replies; the number of them that had a score."""
     rng = random.Random(seed)

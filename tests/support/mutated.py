@@ -223,7 +223,9 @@ def check(text: str, rubric: Rubric, *, cut_off: bool) -> Critique:
     at = places(text, rubric, cut_off=cut_off)
     for aspect in critique.aspects:
         # What lies beyond the scale has no place of its own where a rubric's verdicts are clamped.
-        clamped = rubric.verdicts == "clamped" and aspect.score in (1, 4) and aspect.aspect not in at
+        clamped = (
+            rubric.verdicts == "clamped" and aspect.score in (1, 4) and aspect.aspect not in at
+        )
         if aspect.score is not None and not clamped:
             written = NUMBER.match(text, at[aspect.aspect])
             assert written is not None
