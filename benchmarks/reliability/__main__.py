@@ -229,10 +229,10 @@ def page(records: dict[str, Any]) -> str:
         *wrapped(
             "Attempts to make gcr lose work, crash, hang or lie, and what came of each. `make "
             "reliability` makes them all again, in under an hour on two idle cores, and writes "
-            "this page and `reliability.json`; `python -m benchmarks.reliability --only kills --scale "
-            "0.1` makes a part. All that is random comes from the seed. A piece that runs out of "
-            "its part of the hour ends with fewer attempts, and the numbers here are those that "
-            "were made."
+            "this page and `reliability.json`; `python -m benchmarks.reliability --only kills "
+            "--scale 0.1` makes a part. All that is random comes from the seed. A piece that runs "
+            "out of its part of the hour ends with fewer attempts; the numbers here are those "
+            "that were made, on the day and by the version that the table names."
         ),
         "",
         "| | attempts | failed | seconds | date | gcr |",

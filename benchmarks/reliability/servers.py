@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from replies import REPLY
 from serving import Staged, completion
 
 from benchmarks.reliability import ROOT, Tally
+from gcr.core.plaintext import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -199,7 +201,7 @@ ANSWERS: dict[str, Callable[[Any], object]] = {
     "gives a score beyond the scale": said(REPLY.replace("2.5", "25").replace("3.0", "9.9")),
     "answers in a megabyte of words": said("fine " * 200_000),
     "answers with control characters": said(
-        "\x1b[31m" + REPLY.replace("cat", "\x1b]0;t\x07\u202ecat")
+        "\x1b[31m" + REPLY.replace(" cat", " \x1b]0;t\x07\u202ecat")
     ),
     "answers as it should": said(REPLY),
     "answers at the third try": None,  # type: ignore[dict-item]
@@ -225,8 +227,9 @@ def _tried(name: str, place: Path) -> tuple[str, str, str]:
     stage = Staged()
     answer = ANSWERS[name]
     if answer is None:
-        faults = iter([None, (503, {}, "")])
-        stage.answer = lambda _: next(faults, completion(REPLY, prompt_tokens=None))
+        # After the questions that find out whether it sees images.
+        answers = iter([*(completion(REPLY),) * 3, None, (503, {}, "")])
+        stage.answer = lambda _: next(answers, completion(REPLY))
     else:
         stage.answer = answer
     try:
@@ -274,6 +277,8 @@ def _judged(name: str, code: int, out: str, err: str) -> tuple[str, str]:  # noq
     scored = bool(out) and any(each["score"] is not None for each in json.loads(out)["images"])
     if scored != (name in SCORED):
         return "", f"scored: {scored}; {out[:300]} {err[:300]}"
-    return "scored as the server said" if scored else lines[-2 if len(lines) > 1 else -1][
-        :160
-    ].replace("|", "/"), ""
+    if scored:
+        return "scored as the server said", ""
+    told = next(line for line in lines if line.startswith("error: "))
+    told = re.sub(r"http://127\.0\.0\.1:\d+/v1", "SERVER", told.removeprefix("error: "))
+    return shortened(told, 120).replace("|", "/"), ""
