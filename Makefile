@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 REQUEST := two red circles, a blue star and a green square
 
-.PHONY: demo test browser test-slow test-ray test-servers lint format wheel-check docs pocket bench acuity null help-time batch-figures overlap-time ray-time clean
+.PHONY: demo test browser test-slow test-ray test-servers lint format wheel-check docs pocket bench acuity null help-time batch-figures overlap-time ray-time reliability audit clean
 
 demo: .venv/installed  ## run the main job on the embedded pair
 	$(BIN)/gcr refine "$(REQUEST)" --profile pocket
@@ -68,6 +68,14 @@ overlap-time: .venv/installed  ## a batch that draws while a server judges, and 
 
 ray-time: .venv/with-ray  ## 40 requests on two workers of Ray, and in one process
 	$(BIN)/python -m benchmarks.ray_time
+
+reliability: .venv/with-ray  ## attempts to break the tool, counted; under an hour on two idle cores
+	$(BIN)/python -m benchmarks.reliability
+
+audit:  ## known holes in what constraints.txt pins; asks PyPI's database, so it needs a network
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip install --quiet pip-audit
+	build/audit/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt
 
 clean:
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache

@@ -151,9 +151,7 @@ def main(
     minutes: Annotated[
         float | None, typer.Option(help="For each piece; by default its part of an hour.")
     ] = None,
-    output: Annotated[
-        Path, typer.Option(help="Where the figures are; the page is beside it.")
-    ] = RECORD,
+    output: Annotated[Path, typer.Option(help="The figures; the page is beside them.")] = RECORD,
 ) -> None:
     """Try to break the tool, count what came of it, and write it down."""
     for name in only or PIECES:
@@ -228,21 +226,29 @@ def page(records: dict[str, Any]) -> str:
     lines = [
         "# What breaks",
         "",
-        "Attempts to make gcr lose work, crash, hang or lie, and what came of each. `make reliability` makes",
-        "them all again, in under an hour on two idle cores, and writes this page and `reliability.json`;",
-        "`python -m benchmarks.reliability --only kills --scale 0.1` makes a part. All that is random comes",
-        "from the seed. A piece that runs out of its part of the hour ends with fewer attempts, and the",
-        "numbers here are those that were made.",
+        *wrapped(
+            "Attempts to make gcr lose work, crash, hang or lie, and what came of each. `make "
+            "reliability` makes them all again, in under an hour on two idle cores, and writes "
+            "this page and `reliability.json`; `python -m benchmarks.reliability --only kills "
+            "--scale 0.1` makes a part. All that is random comes from the seed. A piece that runs "
+            "out of its part of the hour ends with fewer attempts; the numbers here are those "
+            "that were made, on the day and by the version that the table names."
+        ),
         "",
         "| | attempts | failed | seconds | date | gcr |",
         "|---|---:|---:|---:|---|---|",
     ]
     for name, record in records.items():
         title = PIECES[name].title
-        lines.append(
-            f"| [{title}](#{title.lower().replace(' ', '-')}) | {record['attempts']:,} "
-            f"| {len(record['failures'])} | {record['seconds']:.0f} | {record['date']} | {record['gcr']} |"
+        cells = (
+            f"[{title}](#{title.lower().replace(' ', '-')})",
+            f"{record['attempts']:,}",
+            f"{len(record['failures'])}",
+            f"{record['seconds']:.0f}",
+            record["date"],
+            record["gcr"],
         )
+        lines.append(f"| {' | '.join(cells)} |")
     machines = dict.fromkeys(record["machine"] for record in records.values())
     lines += ["", f"Machine: {'; '.join(machines)}."]
     for name, record in records.items():

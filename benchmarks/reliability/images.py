@@ -16,7 +16,7 @@ import struct
 import zlib
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.reliability import Limits, Result, Tally, in_children
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 FILES = 4000
+MOST_PIXELS = 2048 * 2048
 PNG = b"\x89PNG\r\n\x1a\n"
 A1111 = (
     "a red circle <lora:detail:0.8>\nNegative prompt: a blue star\n"
@@ -81,6 +82,7 @@ ODD = (
     *([{"prompt": ["x"]}], {"a": {"b": {}}}, "9" * 5000, "1e999", "-0", "--help", "a\nSeed: 1"),
 )
 SIZES = ((64, 64), (16, 40), (33, 17), (1, 1), (64, 1), (300, 8))
+LINKS = ("model", "positive", "negative", "latent_image")
 FORMATS = {
     "PNG": ("RGB", "RGBA", "L", "LA", "P", "1", "I;16"),
     "JPEG": ("RGB", "L", "CMYK"),
@@ -338,9 +340,7 @@ def crafted() -> Iterator[tuple[str, Callable[[Path], object]]]:
                         {
                             "3": {
                                 "class_type": "KSampler",
-                                "inputs": dict.fromkeys(
-                                    ("model", "positive", "negative", "latent_image"), ["3", 0]
-                                ),
+                                "inputs": {name: ["3", 0] for name in LINKS},
                             }
                         }
                     ).encode(),
@@ -380,7 +380,7 @@ def crafted() -> Iterator[tuple[str, Callable[[Path], object]]]:
     yield "a link to nothing", lambda path: path.symlink_to("/nonexistent")
     yield "a link to a device without end", lambda path: path.symlink_to("/dev/zero")
     yield "a link to a terminal", lambda path: path.symlink_to("/dev/tty")
-    yield "no file", lambda path: None
+    yield "no file", lambda _: None
 
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -421,49 +421,44 @@ def _clear(path: Path) -> None:
 
 
 def _outcome(path: Path) -> tuple[str, str]:
+    """What came of reading a file in every way, and what was wrong with that."""
     from gcr.cli.app import run
     from gcr.cli.info import begin_from
-    from gcr.errors import UsageError
     from gcr.inputs import source
 
-    taken = "refused"
-    try:
-        with redirect_stderr(io.StringIO()):
-            image = source.read(path)
-    except UsageError as error:
-        if "\n" in error.message or CONTROL.search(error.message) or not error.hint:
-            return "", f"an unclear error: {error.message!r}"
-    else:
-        taken = "read"
-        if image.mode != "RGB" or image.width * image.height > source.MOST_PIXELS:
-            return "", f"read as {image.mode} of {image.size}"
-    shown = []
+    with redirect_stderr(io.StringIO()):  # a warning of its size
+        image, failure = _tried(lambda: source.read(path))
+    if image is not None and (image.mode != "RGB" or image.width * image.height > MOST_PIXELS):
+        failure = f"read as {image.mode} of {image.size}"
+    shown: list[str | None] = []
     for arguments in (["info", str(path)], ["info", "--json", str(path)]):
         out, err = io.StringIO(), io.StringIO()
-        try:
-            with redirect_stdout(out), redirect_stderr(err):
-                run(arguments)
-        except UsageError as error:
-            if "\n" in error.message or not error.hint:
-                return "", f"an unclear error: {error.message!r}"
-            shown.append(None)
-            continue
+        with redirect_stdout(out), redirect_stderr(err):
+            code, wrong = _tried(lambda arguments=arguments: run(arguments))
+        failure = failure or wrong
         if CONTROL.search(out.getvalue() + err.getvalue()):
-            return "", f"control characters shown by gcr {' '.join(arguments[:-1])}"
-        if err.getvalue().strip():
-            return "", f"stderr: {err.getvalue()[:200]!r}"
-        shown.append(out.getvalue())
+            failure = f"control characters shown by gcr {' '.join(arguments[:-1])}"
+        failure = failure or err.getvalue()[:200]
+        shown.append(None if code is None else out.getvalue())
     if shown[1] is not None:
-        json.loads(shown[1], parse_constant=lambda name: _no_number(name))
+        json.loads(shown[1], parse_constant=_no_number)
     if shown[0] is None:
-        return taken if taken == "read" else "refused", ""
+        return "refused", failure
+    begun, wrong = _tried(lambda: begin_from(path, None, {}, edit=False))
+    if begun is not None and not isinstance(begun.prompt, str):
+        wrong = f"a prompt of type {type(begun.prompt).__name__}"
+    return f"read, with{'out' if begun is None else ''} a prompt", failure or wrong
+
+
+def _tried(work: Callable[[], Any]) -> tuple[Any, str]:
+    """What some work comes to, None where it is refused; and what is wrong with how it is."""
+    from gcr.errors import UsageError
+
     try:
-        begun = begin_from(path, None, {}, edit=False)
-    except UsageError:
-        return "read, without a prompt", ""
-    if not isinstance(begun.prompt, str):
-        return "", f"a prompt of type {type(begun.prompt).__name__}"
-    return "read, with a prompt", ""
+        return work(), ""
+    except UsageError as error:
+        wrong = "\n" in error.message or CONTROL.search(error.message) or not error.hint
+        return None, f"an unclear error: {error.message!r}" if wrong else ""
 
 
 def _no_number(name: str) -> None:

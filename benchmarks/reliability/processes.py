@@ -231,7 +231,7 @@ def _state(folder: Path) -> list[tuple[str, int]]:
     return sorted(found)
 
 
-def _disturbed(
+def _disturbed(  # noqa: PLR0913, PLR0917 - each for itself
     command: Command,
     count: int,
     disturb: Callable[[subprocess.Popen[str], random.Random], str],
@@ -402,10 +402,8 @@ def _limit(most: int) -> None:
 def _without_room(command: Command, what: str, limit: Callable[[], object], tally: Tally) -> None:
     command.clear()
     _, err, code = _ended(command.start(preexec_fn=limit))
-    tally.note(
-        f"{command.name}, {what.split(' over', maxsplit=1)[0]} over a limit",
-        *_judged(command, code, err, what),
-    )
+    kind = f"{command.name}, no file over a limit"
+    tally.note(kind, *_judged(command, code, err, what))
 
 
 def _judged(command: Command, code: int, err: str, what: str) -> tuple[str, str]:
@@ -435,7 +433,7 @@ def _small_file_system(
     size = 16 << 20
     folder = command.place
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "gcr-reliability", str(folder)],
+        ["/bin/mount", "-t", "tmpfs", "-o", f"size={size}", "gcr-reliability", str(folder)],
         capture_output=True,
         text=True,
         check=False,
@@ -461,4 +459,4 @@ def _small_file_system(
             what = f"{free} bytes free"
             tally.note(f"{command.name}, file system full", *_judged(command, code, err, what))
     finally:
-        subprocess.run(["umount", str(folder)], check=False, capture_output=True)
+        subprocess.run(["/bin/umount", str(folder)], check=False, capture_output=True)

@@ -431,6 +431,14 @@ def _batch(kind: str, path: Path, kept: Sequence[Any], rng: random.Random) -> li
             results.append((kind, "drawn as written", wrong))
         else:
             results.append((kind, "drawn with its wildcards", ""))
+    return results + _listed(kind)
+
+
+def _listed(kind: str) -> list[Result]:
+    """What is wrong with how a batch is listed and shown."""
+    from pathlib import Path
+
+    results: list[Result] = []
     for arguments in (
         ["list", "-o", "b"],
         ["list", "-o", "b", "--json"],
@@ -460,7 +468,7 @@ def tool(*arguments: str) -> tuple[int, str, str]:
 
 
 class Mocking:
-    """A critic that writes what nobody should: its advice, its refined request, all that it says."""
+    """A critic that writes what nobody should: advice, refined request, all that it says."""
 
     def __init__(self) -> None:
         from fakes import FakeCritic
@@ -471,9 +479,7 @@ class Mocking:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.fake, name)
 
-    def judge(
-        self, requests: Sequence[Any], images: Sequence[Any], sources: Sequence[Any] = ()
-    ) -> list[Any]:
+    def judge(self, requests: Sequence[Any], *_: object) -> list[Any]:
         from gcr.core.records import AspectScore, Critique
 
         def text() -> str:

@@ -9,6 +9,7 @@ a gate, which threads that load close.
 from __future__ import annotations
 
 import sys
+import tempfile
 import threading
 from collections import Counter
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from gcr.core.background import in_background
 from gcr.device.libraries import import_lightly
+from gcr.errors import GcrError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,7 +112,14 @@ def imported(*names: str) -> None:
 
     torch.fx, which torch, transformers and diffusers import, keeps the stack on which it is first
     imported until Python's garbage collector runs, and with it our callers and their models.
+
+    Raises GcrError where there is no room for temporary files, without which torch is not imported.
     """
     missing = [name for name in names if name not in sys.modules]
     if missing:
+        try:
+            tempfile.gettempdir()
+        except FileNotFoundError as error:
+            message = "no folder for temporary files can be written to: the disk may be full"
+            raise GcrError(message, "free space, or name a folder with TMPDIR") from error
         in_background(partial(import_lightly, missing))()

@@ -22,6 +22,7 @@ from gcr.engine import cautions, models
 from gcr.engine.requests import checked_prompt
 from gcr.errors import UsageError
 from gcr.inputs import source
+from gcr.settings.address import is_address
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -124,7 +125,8 @@ def critique(
     pictures = [source.read(image, option="") for image in given]
     cautions.of_pocket(request, alone, emit)
     _caution_of_pictures(pictures, settings, emit)
-    critic = models.load_critic(settings, questions, emit, memory.default_device())
+    device = "cpu" if is_address(settings.critic) else memory.default_device()
+    critic = models.load_critic(settings, questions, emit, device)
     requests = [request] * len(pictures)
     critiques = critic.judge(requests, pictures)
     unedited = [None] * len(pictures)

@@ -88,13 +88,15 @@ def load_critic(
 
 def _provide(models: Mapping[str, bool], settings: Settings, emit: Consumer) -> None:
     """As `fetching.provide`, once it is seen that there can be such models, and the libraries are
-    imported, which takes longest of a small pair.
+    imported, which takes longest of a small pair. Servers need none of it.
     """
     # Of an adapter, which is here, the base may have to be fetched.
     models = {_fetched(model, is_pipeline): is_pipeline for model, is_pipeline in models.items()}
-    for model in models:
-        if not is_address(model):
-            checkpoints.locate(model)
+    local = [model for model in models if not is_address(model)]
+    for model in local:
+        checkpoints.locate(model)
+    if not local:
+        return
     emit(Loading("torch, transformers and diffusers"))
     checkpoints.quiet_libraries()
     emit(Loading())  # whoever is to agree to a download must be able to read what is asked

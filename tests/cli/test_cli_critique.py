@@ -1,16 +1,24 @@
 """gcr critique: the critic alone, on pictures that somebody else may have made."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import serving
 from fakes import FakeCritic, paint
 from PIL import Image
+from replies import REPLY
+from serving import completion
 
 import gcr
 from gcr.core.records import AspectScore, Critique
 from gcr.engine import models
 
+ROOT = Path(__file__).parents[2]
 LOW = Critique(
     (AspectScore("Text Faithfulness", 1.9, "the circle is blue"),),
     0.3,
@@ -153,3 +161,31 @@ def test_from_python_with_the_embedded_critic(tmp_path):
     assert alone.judgements[0].score == scores[first.name]
     with pytest.raises(gcr.UsageError, match="no images"):
         gcr.critique([], "a red circle")
+
+
+def test_behind_a_server_none_of_the_libraries_of_models_is_imported(tmp_path):
+    """They take longer to import than the server to answer."""
+    Image.new("RGB", (32, 32)).save(tmp_path / "image.png")
+    code = (
+        "import sys; from gcr.__main__ import main; code = main();"
+        "loaded = {'torch', 'transformers', 'diffusers'} & {*sys.modules};"
+        "sys.exit(f'{loaded} were imported' if loaded else code)"
+    )
+    stage = serving.Staged()
+    stage.answer = lambda _: completion(REPLY)
+    try:
+        ran = subprocess.run(
+            [
+                *(sys.executable, "-c", code, "critique", "image.png", "a red cat"),
+                *("--json", "--critic", stage.url),
+            ],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_CONFIG_HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        stage.close()
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)["images"][0]["score"] is not None

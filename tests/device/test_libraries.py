@@ -1,5 +1,6 @@
 """What is imported of the large libraries. Each in a process of its own: imports are for good."""
 
+import resource
 import subprocess
 import sys
 
@@ -67,3 +68,19 @@ def test_in_a_process_of_others_nothing_is_left_out():
         "print(hasattr(losses, 'linear_sum_assignment'), 'norm' in dir(scipy.stats))"
     )
     assert in_a_process(code, spare=False) == ["True", "True"]
+
+
+def test_a_disk_without_room_for_temporary_files_is_called_that():
+    """Torch itself asks for a folder of such files while it is imported."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "gcr", "refine", "a red circle", "-q"],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+    )
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr.splitlines() == [
+        "error: no folder for temporary files can be written to: the disk may be full",
+        "hint:  free space, or name a folder with TMPDIR",
+    ]
