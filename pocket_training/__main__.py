@@ -113,12 +113,13 @@ def drawings(
     ] = None,
 ) -> None:
     """Pictures by the generator, and which rewrites succeed; needs denoiser."""
-    from pocket_training import drawings
+    from pocket_training import denoiser, drawings
     from pocket_training.course import here
 
     course, profile = here(), profiles.load(profiles.EMBEDDED)
     count, at_once = requests or course.requests, batch or course.at_once
-    drawings.draw(folder / "drawings", count, seed, profile, at_once)
+    pipeline = denoiser.pipeline(folder)
+    drawings.draw(folder / "drawings", pipeline, count, seed, profile, at_once)
 
 
 @app.command()
@@ -134,6 +135,26 @@ def critic(
 
     plan = planned("critic", seed, steps, rate, batch)
     critic.train(folder / "critic", plan, drawings.album(folder / "drawings", plan))
+
+
+@app.command()
+def finetune(  # noqa: PLR0913, PLR0917 - its options
+    folder: Folder = WORK,
+    steps: Steps = None,
+    seed: Seed = 0,
+    rate: Rate = None,
+    batch: Size = None,
+    requests: Annotated[
+        int | None, typer.Option(help="Requests, each drawn in four ways; as `all` has them.")
+    ] = None,
+) -> None:
+    """The critic again, on things too many and sizes; the shipped pair where none was trained."""
+    from pocket_training import finetune
+    from pocket_training.course import here
+
+    course, profile = here(), profiles.load(profiles.EMBEDDED)
+    plan = planned("finetune", seed, steps, rate, batch)
+    finetune.train(folder, plan, profile, requests or course.requests, course.at_once)
 
 
 @app.command()

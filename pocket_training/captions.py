@@ -10,20 +10,24 @@ from gcr.pocket.spec import RELATIONS, Group, Relation, Spec, describe, detail, 
 
 DETAILED = 0.55  # share of captions that give every thing's place
 RELATED = 0.5  # of the short captions of several kinds: try to state a relation
+SIZED = 0.25  # share of captions that give every thing's size
 WRONG_GROUP = 0.2  # of the groups of a short caption: colour, shape, count or size
 LEFT_OUT = 0.15  # of the short captions of several groups: one of them
 
 
-def spec_of(
+def spec_of(  # noqa: PLR0913 - the scene, and how captions of it vary
     scene: world.Scene,
     rng: random.Random,
     *,
     noisy: bool = True,
     detailed: float = DETAILED,
     related: float = RELATED,
+    sized: float = SIZED,
 ) -> Spec:
-    """What a caption of this scene says. detailed, related: shares, as DETAILED and RELATED."""
-    sizes, canvas = rng.random() < 0.25, rng.random() < 0.35
+    """What a caption of this scene says. detailed, related, sized: shares, as DETAILED, RELATED
+    and SIZED.
+    """
+    sizes, canvas = rng.random() < sized, rng.random() < 0.35
     things = list(scene.things)
     rng.shuffle(things)
     shuffled = replace(scene, things=tuple(things))
@@ -81,9 +85,14 @@ def changed(group: Group, rng: random.Random) -> Group:
 
 
 def near_miss(spec: Spec, rng: random.Random) -> Spec:
-    """The request with one of the things it says changed: a group, the relation or the canvas."""
-    weights = (3, 3 * bool(spec.relation), bool(spec.canvas))
-    (what,) = rng.choices(("group", "relation", "canvas"), weights)
+    """The request with one of the things it says changed: a group, the relation or the canvas; or
+    with a thing less, so that a picture that met it shows that thing too many.
+    """
+    several = sum(g.count for g in spec.groups) > 1
+    weights = (3, 3 * bool(spec.relation), bool(spec.canvas), 3 * several)
+    (what,) = rng.choices(("group", "relation", "canvas", "fewer"), weights)
+    if what == "fewer":
+        return fewer(spec, rng)
     if spec.relation and what == "relation":
         others = [name for name in RELATIONS if name != spec.relation.name]
         return replace(spec, relation=replace(spec.relation, name=rng.choice(others)))
@@ -95,3 +104,23 @@ def near_miss(spec: Spec, rng: random.Random) -> Spec:
         groups[i] = changed(groups[i], rng)
         if sum(g.count for g in groups) <= world.MOST and groups[i] != spec.groups[i]:
             return replace(spec, groups=tuple(groups))
+
+
+def fewer(spec: Spec, rng: random.Random) -> Spec:
+    """The request without one of its two or more things, and without a relation to nothing."""
+    groups = list(spec.groups)
+    (i,) = rng.choices(range(len(groups)), [g.count for g in groups])
+    if groups[i].count > 1:
+        places = list(groups[i].places)
+        if places:
+            places.pop(rng.randrange(len(places)))
+        groups[i] = replace(groups[i], count=groups[i].count - 1, places=tuple(places))
+        return replace(spec, groups=tuple(groups))
+    del groups[i]
+    relation = spec.relation
+    if relation is not None:
+        first, second = (
+            tuple(j - (j > i) for j in side if j != i) for side in (relation.first, relation.second)
+        )
+        relation = Relation(relation.name, first, second) if first and second else None
+    return Spec(tuple(groups), relation, spec.canvas)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from gcr.settings.profiles import Profile
-from pocket_training import critic, denoiser, drawings, export, eyes, text, vae
+from pocket_training import critic, denoiser, drawings, export, eyes, finetune, text, vae
 from pocket_training.session import Plan, device
 
 LEARNERS: dict[str, Callable[[Path, Plan], None]] = {
@@ -48,6 +48,7 @@ COURSES = {
             "denoiser": Plan(6000, 48, 2e-3, pool=30_000),
             "eyes": Plan(2500, 64, 2e-3, pool=12_000),
             "critic": Plan(9000, 16, 2e-3, pool=9_000),
+            "finetune": Plan(380, 16, 5e-4, pool=1_200),
         },
         with_drawings=1000,
         requests=240,
@@ -63,6 +64,7 @@ COURSES = {
             "denoiser": Plan(4400, 512, 2e-3, pool=80_000),
             "eyes": Plan(1200, 512, 2e-3, pool=40_000),
             "critic": Plan(3450, 256, 2e-3, pool=24_000),
+            "finetune": Plan(300, 256, 1e-3, pool=12_000),
         },
         with_drawings=90,
         requests=600,
@@ -95,14 +97,19 @@ def follow(course: Course, folder: Path, target: Path, seed: int, profile: Profi
     whole = replace(renders, steps=renders.steps + course.with_drawings)
     if steps_done(folder / "critic") < whole.steps:
         with timed("pictures for the critic"):
-            album = drawings.rendered(drawn, renders)
+            autoencoder = vae.load(folder / "vae")
+            album = drawings.rendered(renders, autoencoder, drawings.hindsight(drawn))
         with timed("critic"):
             critic.train(folder / "critic", renders, album)
         if not drawings.told(drawn):
             with timed("drawings"):
-                drawings.draw(drawn, course.requests, seed, profile, course.at_once)
+                pipeline = denoiser.pipeline(folder)
+                drawings.draw(drawn, pipeline, course.requests, seed, profile, course.at_once)
         with timed("critic with drawings"):
             critic.train(folder / "critic", whole, drawings.with_drawings(album, drawn))
+    if steps_done(folder / "finetune") < plans["finetune"].steps:
+        with timed("finetune"):
+            finetune.train(folder, plans["finetune"], profile, course.requests, course.at_once)
     with timed("export"):
         export.export(folder, target)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,7 +29,7 @@ from gcr.pocket import world
 from gcr.pocket.language import WORDS
 from pocket_training import eyes, lessons, questions, replies, vae
 from pocket_training.lessons import IGNORED, MARK, Album
-from pocket_training.session import Batch, Plan, Session, device
+from pocket_training.session import LATE, Batch, Plan, Session, device
 
 WEIGHT = 5.0  # of a verdict in the loss
 """Verdicts are few among the words of a reply, and what they depend on stands before them: without
@@ -73,7 +73,9 @@ def verdicts() -> list[str]:
     """The tokens that say whether something is as it was asked for."""
     words = ["right", "wrong", "missing", "colour", "shape", "size", "place", "yes", "no"]
     words += ["first", "second", "neither", *(f"{score / 2}" for score in range(2, 9))]
-    return [*(SPACE + word for word in words), *(f" {s}" for s in replies.SUMMARIES)]
+    # After the last check: whether something is there that nobody asked for.
+    ends = [f" {replies.EXTRA}", f"\n## {replies.RUBRIC.headings.score}:"]
+    return [*(SPACE + word for word in words), *(f" {s}" for s in replies.SUMMARIES), *ends]
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -163,24 +165,45 @@ class Reader(nn.Module):
 
 def train(folder: Path, plan: Plan, album: Album) -> None:
     torch.manual_seed(plan.seed)
-    tokenize = tokenizer()
     seer = eyes.Eyes()
     seer.load_state_dict(eyes.weights(folder.parent / "eyes"))
-    critic = build(len(tokenize))
+    critic = build(len(tokenizer()))
     critic.model.vision_tower.load_state_dict(seer.tower.state_dict())
-    model = Reader(critic, seer).to(device())
+    learn(folder, Reader(critic, seer), plan, album)
+
+
+def learn(  # noqa: PLR0913 - what is learned, and how it differs from the first time
+    folder: Path,
+    reader: Reader,
+    plan: Plan,
+    album: Album,
+    *,
+    kinds: Mapping[str, float] = lessons.KINDS,
+    seeing: float = SEEING,
+    late: float = LATE,
+    every: int = 200,
+) -> None:
+    """Train a reader by lessons, to the last step of a plan.
+
+    kinds: shares of the steps. seeing: weight of what its eyes learned alone. late, every: as
+    `Session` has them.
+    """
+    tokenize = tokenizer()
+    model, seer = reader.to(device()), reader.seer
     weights = torch.ones(len(tokenize), device=device())
     weights[tokenize.convert_tokens_to_ids(verdicts())] = WEIGHT
-    session = Session(folder, model, plan, muon=True, fourbit=list(in_four_bits(critic)))
+    rounded = list(in_four_bits(reader.critic))
+    session = Session(folder, model, plan, muon=True, every=every, fourbit=rounded, late=late)
     pixels, patches = album.pixels.to(device()), album.patches.to(device())
-    batcher = lessons.Batcher(tokenize, album, plan)
+    batcher = lessons.Batcher(tokenize, album, plan, kinds)
 
     def loss_of(told: Batch) -> tuple[torch.Tensor, Batch]:
         seen, extra = None, torch.zeros((), device=device())
         if "pictures" in told:
             picks = told["pictures"].flatten()
             seen = seer(eyes.jitter(vae.to_model(pixels[picks])))
-            extra, _ = eyes.loss(seer, seen, patches[picks])
+            if seeing:
+                extra, _ = eyes.loss(seer, seen, patches[picks])
         guess = model(told["ids"], told["at"], seen)[:, :-1].flatten(0, 1).float()
         want = told["labels"][:, 1:].flatten()
         sure, spoken = guess.argmax(-1) == want, want != IGNORED
@@ -189,7 +212,7 @@ def train(folder: Path, plan: Plan, album: Album) -> None:
             "tokens_right": (sure & spoken).sum() / spoken.sum(),
             "verdicts_right": (sure & judged).sum() / judged.sum().clamp(min=1),
         }
-        return F.cross_entropy(guess, want, weights) + SEEING * extra, figures
+        return F.cross_entropy(guess, want, weights) + seeing * extra, figures
 
     session.run(batcher, loss_of)
 

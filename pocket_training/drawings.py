@@ -8,8 +8,12 @@ is taught, for each number of shapes, with and without a relation.
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,29 +25,45 @@ from gcr.pocket import truth, world
 from gcr.pocket.language import parse, say
 from gcr.pocket.spec import Spec, describe, relate
 from gcr.settings.profiles import Profile
-from pocket_training import denoiser, eyes, vae
-from pocket_training.lessons import Album
+from pocket_training import eyes, vae
+from pocket_training.captions import spec_of
+from pocket_training.lessons import DETAILED, RELATED, Album
 from pocket_training.pool import CHUNK, render, scenes, spread_out
 from pocket_training.replies import REWRITES, Rewrite
 from pocket_training.session import Plan, batches
 
 if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, PixArtAlphaPipeline
     from numpy.typing import NDArray
 
 Kind = tuple[int, bool]  # number of things asked for, whether a relation is
+KINDS: tuple[Kind, ...] = tuple(
+    (n, related) for n in range(1, world.MOST + 1) for related in (False, True)
+)
 
 
-def draw(folder: Path, requests: int, seed: int, profile: Profile, batch: int) -> None:
-    """Draw each request as it is and in every rewriting; keep pictures, prompts and verdicts.
+AS_IT_IS = -1  # instead of the index of a rewriting
+EVERY_WAY = (AS_IT_IS, AS_IT_IS, *range(len(REWRITES)))
+
+
+def draw(  # noqa: PLR0913, PLR0917 - what is drawn, by what, and how
+    folder: Path,
+    pipeline: PixArtAlphaPipeline,
+    requests: int,
+    seed: int,
+    profile: Profile,
+    batch: int,
+    ways: Sequence[int] = EVERY_WAY,
+) -> None:
+    """Draw each request in these ways; keep pictures, prompts and verdicts.
 
     They are added to those that are there already. profile: how the pair is run, so that the
     critic sees what it will see.
     """
     folder.mkdir(parents=True, exist_ok=True)
     before = told(folder)
-    pipeline = denoiser.pipeline(folder.parent)
     pipeline.set_progress_bar_config(disable=True)
-    jobs = _jobs(requests, random.Random(f"{seed} drawings {len(before)}"))
+    jobs = _jobs(requests, random.Random(f"{seed} drawings {len(before)}"), ways)
     pictures, lines = [], []
     for n, part in enumerate(batches(jobs, batch)):
         generator = torch.Generator().manual_seed(seed * 100_003 + len(before) + n)
@@ -70,14 +90,15 @@ def draw(folder: Path, requests: int, seed: int, profile: Profile, batch: int) -
     report(folder)
 
 
-def _jobs(requests: int, rng: random.Random) -> list[tuple[Spec, int, str]]:
-    """What is asked for, in which rewriting (-1: as it is, twice), and the prompt for it."""
+def _jobs(requests: int, rng: random.Random, ways: Sequence[int]) -> list[tuple[Spec, int, str]]:
+    """What is asked for, in which way, and the prompt for it."""
     jobs = []
     for _ in range(requests):
         spec = ask(rng)
         raw = say(spec, rng)
-        jobs += [(spec, -1, raw), (spec, -1, raw)]
-        jobs += [(spec, i, say(way.apply(spec))) for i, way in enumerate(REWRITES)]
+        jobs += [
+            (spec, way, raw if way == AS_IT_IS else say(REWRITES[way].apply(spec))) for way in ways
+        ]
     return jobs
 
 
@@ -119,8 +140,7 @@ def hindsight(folder: Path) -> dict[Kind, Rewrite]:
         right, drawn = counts[of][i] if of in counts else (0, 0)
         return (right + 12 * overall[i]) / (drawn + 12)
 
-    kinds = [(n, related) for n in range(1, world.MOST + 1) for related in (False, True)]
-    return {k: REWRITES[max(range(len(REWRITES)), key=lambda i: rate(k, i))] for k in kinds}
+    return {k: REWRITES[max(range(len(REWRITES)), key=lambda i: rate(k, i))] for k in KINDS}
 
 
 def told(folder: Path) -> list[dict[str, Any]]:
@@ -148,30 +168,84 @@ def _look(images: NDArray[np.uint8]) -> list[truth.View]:
 
 def album(folder: Path, plan: Plan) -> Album:
     """Renders, reconstructions and, where there are any, drawings; no held-out pair."""
-    shown = rendered(folder, plan)
+    shown = rendered(plan, vae.load(folder.parent / "vae"), hindsight(folder))
     return with_drawings(shown, folder) if told(folder) else shown
 
 
-def rendered(folder: Path, plan: Plan) -> Album:
-    """Renders, half of them through the autoencoder and back."""
+def rendered(plan: Plan, autoencoder: AutoencoderKL, ways: dict[Kind, Rewrite]) -> Album:
+    """Renders, half of them through the autoencoder and back. ways: as `Album` has them."""
     shown = scenes(f"{plan.seed} album", plan.pool)
     pixels, half = render(shown), plan.pool // 2
-    pixels[:half] = vae.reconstruct(vae.load(folder.parent / "vae"), pixels[:half])
+    pixels[:half] = vae.reconstruct(autoencoder, pixels[:half])
     views = [*look(pixels[:half]), *map(_as_meant, shown[half:])]
-    return _album(pixels, views, [None] * plan.pool, hindsight(folder))
+    return _album(pixels, views, [None] * plan.pool, ways)
+
+
+def crowded(plan: Plan, autoencoder: AutoencoderKL, ways: dict[Kind, Rewrite]) -> Album:
+    """Renders in pairs, half of them through the autoencoder and back: a scene, and the same with
+    one to three things that the request for it does not ask for, so that many show more than any
+    request can ask for. Sizes lie anywhere between the named ones.
+    """
+    rng = random.Random(f"{plan.seed} crowded")
+    pairs: list[world.Scene] = []
+    asked: list[Spec | None] = []
+    several = (s for s in scenes(f"{plan.seed} crowded", 2 * plan.pool) if len(s.things) > 2)
+    for scene in islice(several, plan.pool // 2):
+        loose = crowd = loosened(scene, rng)
+        for _ in range(rng.choice((1, 1, 2, 3))):
+            crowd = with_surplus(crowd, rng)
+        pairs += [loose, crowd]
+        asked += [spec_of(loose, rng, noisy=False, detailed=DETAILED, related=RELATED)] * 2
+    pixels, half = render(pairs), len(pairs) // 2
+    pixels[:half] = vae.reconstruct(autoencoder, pixels[:half])
+    return _album(pixels, look(pixels), asked, ways)
+
+
+def loosened(scene: world.Scene, rng: random.Random) -> world.Scene:
+    """The scene with each thing of a size somewhere between the least and the greatest."""
+    least, *_, greatest = world.SIZES.values()
+    things = [replace(t, radius=rng.uniform(least - 0.6, greatest + 0.6)) for t in scene.things]
+    return replace(scene, things=tuple(things))
+
+
+def with_surplus(scene: world.Scene, rng: random.Random) -> world.Scene:
+    """The scene with a thing more: half of the time a twin of another, often small, and as likely
+    as not so near to another that they touch.
+    """
+    colour, shape = rng.choice(world.TRAINING_PAIRS)
+    if rng.random() < 0.5:
+        like = rng.choice(scene.things)
+        colour, shape = like.colour, like.shape
+    (size,) = rng.choices(list(world.SIZES), (2, 2, 1))
+    radius = world.SIZES[size] + rng.uniform(-0.6, 0.6)
+    apart = rng.choice((0.8, 1.1))
+    while True:  # nearly every scene has room; what is left allows for the few that have none
+        x, y = (rng.uniform(radius, world.SIDE - radius) for _ in "xy")
+        if all(math.hypot(t.x - x, t.y - y) > apart * (t.radius + radius) for t in scene.things):
+            return replace(scene, things=(*scene.things, world.Thing(shape, colour, x, y, radius)))
+        apart *= 0.99
 
 
 def with_drawings(shown: Album, folder: Path) -> Album:
     """The album with what the generator drew, and what came of it."""
+    return together(shown, drawn(folder, hindsight(folder)))
+
+
+def drawn(folder: Path, ways: dict[Kind, Rewrite]) -> Album:
+    """What the generator drew, and was asked for. ways: as `Album` has them."""
     pixels = torch.load(folder / "pictures.pt", weights_only=True)
     asked: list[Spec | None] = [parse(line["request"]) for line in told(folder)]
-    drawn = _album(pixels, look(pixels), asked, hindsight(folder))
+    return _album(pixels, look(pixels), asked, ways)
+
+
+def together(first: Album, second: Album) -> Album:
+    """The pictures of both, with the ways of the second."""
     return Album(
-        torch.cat([shown.pixels, drawn.pixels]),
-        torch.cat([shown.patches, drawn.patches]),
-        shown.views + drawn.views,
-        shown.asked + drawn.asked,
-        drawn.ways,
+        torch.cat([first.pixels, second.pixels]),
+        torch.cat([first.patches, second.patches]),
+        first.views + second.views,
+        first.asked + second.asked,
+        second.ways,
     )
 
 

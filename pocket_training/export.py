@@ -1,11 +1,11 @@
-"""Stage 7: the trained pair as it ships: safetensors in float16, and the log of its training."""
+"""Stage 8: the trained pair as it ships: safetensors in float16, and the log of its training."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -15,19 +15,25 @@ from gcr.pocket import world
 from pocket_training import critic, denoiser, eyes
 from pocket_training.session import hardware
 
-STAGES = ("vae", "decoder", "text", "denoiser", "eyes", "critic")
+STAGES = ("vae", "decoder", "text", "denoiser", "eyes", "critic", "finetune")
 
 
 def export(work: Path, target: Path) -> None:
-    """Write target/generator, target/critic and target/training.json."""
-    generator(work, target / "generator")
-    reviewer(work, target / "critic")
-    log = {
-        "hardware": hardware(),
-        "torch": torch.__version__,
-        "stages": {
-            stage: _log(path) for stage in STAGES if (path := work / stage / "log.jsonl").exists()
-        },
+    """Write target/generator, target/critic and target/training.json.
+
+    Where only the critic was trained on, the generator in `target` stays, and so does the log of
+    the stages before.
+    """
+    log: dict[str, Any] = {"hardware": hardware(), "torch": torch.__version__, "stages": {}}
+    if (work / "denoiser" / "checkpoint.pt").exists():
+        generator(work, target / "generator")
+    else:
+        log = json.loads((target / "training.json").read_text())
+    finetuned = work / "finetune"
+    trained = finetuned if (finetuned / "checkpoint.pt").exists() else work / "critic"
+    reviewer(trained, target / "critic")
+    log["stages"] |= {
+        stage: _log(path) for stage in STAGES if (path := work / stage / "log.jsonl").exists()
     }
     (target / "training.json").write_text(json.dumps(log, indent=1) + "\n")
 
@@ -37,10 +43,11 @@ def generator(work: Path, target: Path) -> None:
     denoiser.pipeline(work).to(dtype=torch.float16).save_pretrained(target)
 
 
-def reviewer(work: Path, target: Path) -> None:
+def reviewer(trained: Path, target: Path) -> None:
+    """Write the critic of a stage folder."""
     shutil.rmtree(target, ignore_errors=True)
     tokenize = critic.tokenizer()
-    model = load(work / "critic").to(dtype=torch.float16)
+    model = load(trained).to(dtype=torch.float16)
     model.generation_config.eos_token_id = tokenize.eos_token_id
     model.generation_config.pad_token_id = tokenize.pad_token_id
     model.save_pretrained(target)

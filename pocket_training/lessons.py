@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
@@ -23,6 +23,7 @@ KINDS = {"critique": 0.84, "checklist": 0.04, "comparison": 0.12}
 QUESTIONS = 0.16  # share of the examples of a step of critiques that are yes/no questions instead
 AGAIN = 0.03  # that go on with another turn: a reply asked for again, or another refined request
 DETAILED = 0.2  # share of requests that give every place: few that users make do
+SIZED = 0.5  # share of requests that give every thing's size
 RELATED = 0.8  # share of the other requests that state a relation, where one can be stated
 MISSED = 0.5  # share of requests changed in one thing; of those, the share changed once more
 ASKED = 0.6  # share of the generator's pictures that are held against what it was asked for
@@ -30,6 +31,8 @@ TURNED = 0.5
 """Share of stated relations that are turned into another. With fewer, where things are can be
 guessed from the relation, and the critic learns to guess it rather than to look.
 """
+CROWDED = 0.5  # share of the steps of verdicts that are about pictures of MOST things or more
+SECOND_ASPECT = f"\n2. {replies.RUBRIC.aspects[1]}:"
 ROUND = 64  # a step's examples are padded to a multiple of it, so that few shapes come up
 IGNORED = -100  # the label of a token that is not learned
 MARK = "<image>"  # of a picture in a prompt
@@ -40,8 +43,8 @@ class Album(NamedTuple):
 
     pixels: (n, 3, SIDE, SIDE), uint8. patches: what is drawn at each patch, as `eyes.labels` has
     it, (n, patches, 5). views: what truth reads in each. asked: what the generator was asked for
-    when it drew it, None for a picture that it did not draw. ways: how best to rewrite each kind
-    of request: by number of things and whether it has a relation.
+    when it drew it, or what a picture with a thing too many was to show; None for others. ways:
+    how best to rewrite each kind of request: by number of things and whether it has a relation.
     """
 
     pixels: torch.Tensor
@@ -52,11 +55,14 @@ class Album(NamedTuple):
 
 
 class Example(NamedTuple):
-    """pictures: by their places in the album, in the order of their marks in the prompt."""
+    """pictures: by their places in the album, in the order of their marks in the prompt. whole:
+    whether the reply ends where it ends.
+    """
 
     pictures: tuple[int, ...]
     prompt: str
     reply: str
+    whole: bool = True
 
 
 class Batcher:
@@ -64,10 +70,13 @@ class Batcher:
     they are about as long.
     """
 
-    def __init__(self, tokenize: Any, album: Album, plan: Plan) -> None:
+    def __init__(
+        self, tokenize: Any, album: Album, plan: Plan, kinds: Mapping[str, float] = KINDS
+    ) -> None:
         self._tokenize = tokenize
         self._album = album
         self._plan = plan
+        self._kinds = kinds
         by_count: dict[int, list[int]] = defaultdict(list)
         for i, view in enumerate(album.views):
             by_count[min(len(view.things), world.MOST)].append(i)
@@ -80,9 +89,11 @@ class Batcher:
         The model looks back only, so padding needs no mask. Prompts are left out of the loss.
         """
         rng = random.Random(f"{self._plan.seed} critic {step}")
-        (kind,) = rng.choices(list(KINDS), list(KINDS.values()))
+        (kind,) = rng.choices(list(self._kinds), list(self._kinds.values()))
         counts = list(self._by_count)
         (count,) = rng.choices(counts, [len(self._by_count[c]) for c in counts])
+        if kind == "verdict" and world.MOST in counts and rng.random() < CROWDED:
+            count = world.MOST
         pictures = self._by_count[count]
         examples = [
             example(self._album, rng.choice(pictures), kind, rng) for _ in range(self._plan.batch)
@@ -93,7 +104,7 @@ class Batcher:
         heads = self._ids(
             f"<user>{e.prompt.replace(MARK, MARK * eyes.GRID**2)}<critic>" for e in examples
         )
-        tails = self._ids(e.reply + "</s>" for e in examples)
+        tails = self._ids(e.reply + "</s>" * e.whole for e in examples)
         rows = [
             (head + tail, [IGNORED] * len(head) + tail)
             for head, tail in zip(heads, tails, strict=True)
@@ -132,6 +143,8 @@ def example(album: Album, picture: int, kind: str, rng: random.Random) -> Exampl
         spec = near_miss(spec, rng)
     way = album.ways[sum(g.count for g in spec.groups), spec.relation is not None]
     prompt, reply = f"{MARK}Request: {say(spec, rng)}", replies.write(spec, view, way)
+    if kind == "verdict":
+        return Example((picture,), prompt, reply.partition(SECOND_ASPECT)[0], whole=False)
     if rng.random() < AGAIN:
         return another_turn(Example((picture,), prompt, reply), spec, way, rng)
     return Example((picture,), prompt, reply)
@@ -185,4 +198,4 @@ def request(view: View, rng: random.Random) -> Spec:
     )
     if rng.random() < 0.06:
         scene = world.sample(rng)
-    return spec_of(scene, rng, noisy=False, detailed=DETAILED, related=RELATED)
+    return spec_of(scene, rng, noisy=False, detailed=DETAILED, related=RELATED, sized=SIZED)

@@ -31,6 +31,9 @@ Loss = Callable[[Batch], tuple[torch.Tensor, dict[str, torch.Tensor]]]
 """The loss of a batch, and figures to log: scalars, on the device."""
 
 
+LATE = 0.3  # share of the steps in which 4-bit weights are trained as they will be rounded
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How long a stage learns, and how fast.
@@ -53,7 +56,7 @@ class Session:
 
     folder: where `checkpoint.pt` and `log.jsonl` are. muon: for the hidden matrices. every: steps
     between checkpoints.
-    fourbit: weights whose gradient is taken where 4-bit rounding puts them, in the last `LATE` of
+    fourbit: weights whose gradient is taken where 4-bit rounding puts them, in the last `late` of
     the steps, so that the model is good at what it will be run as.
     """
 
@@ -63,6 +66,7 @@ class Session:
     muon: bool = False
     every: int = 200
     fourbit: list[nn.Parameter] = field(default_factory=list)
+    late: float = LATE
     step: int = 0
     seconds: float = 0.0
     optimizers: list[torch.optim.Optimizer] = field(default_factory=list)
@@ -93,7 +97,7 @@ class Session:
         for batch in batches_ahead(batch_of, self.step, self.plan.steps):
             self._set_rate()
             torch.manual_seed(self.plan.seed * 1_000_003 + self.step)
-            figures = advance(batch, late=self.step >= (1 - LATE) * self.plan.steps)
+            figures = advance(batch, late=self.step >= (1 - self.late) * self.plan.steps)
             names = list(figures)
             now = torch.stack([figure.float() for figure in figures.values()])
             shown = now.clone() if shown is None else shown.lerp_(now, 0.02)
@@ -106,7 +110,7 @@ class Session:
                 self.save()
 
     def _set_rate(self) -> None:
-        warm = min(1.0, (self.step + 1) / 100)
+        warm = min(1.0, (self.step + 1) / min(100, max(1, self.plan.steps // 10)))
         cool = 0.5 + 0.5 * math.cos(math.pi * self.step / self.plan.steps)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
@@ -126,9 +130,6 @@ class Session:
         with (self.folder / "log.jsonl").open("a") as f:
             f.write(json.dumps(line) + "\n")
         print(f"{self.folder.name}: {json.dumps(line)}", flush=True)
-
-
-LATE = 0.3  # share of the steps in which 4-bit weights are trained as they will be rounded
 
 
 class Advance:

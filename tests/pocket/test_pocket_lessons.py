@@ -21,6 +21,7 @@ from gcr.pocket import truth, world
 from gcr.pocket.language import parse
 from gcr.pocket.spec import describe
 from pocket_training import critic, eyes, lessons, replies
+from pocket_training.captions import fewer
 from pocket_training.critic import Reader
 from pocket_training.lessons import IGNORED, Album, Batcher, Example
 from pocket_training.pool import render
@@ -141,6 +142,32 @@ def test_a_second_turn_is_learned_in_the_form_in_which_it_is_sent(
         objections += 1
     assert objections >= 6
     assert again >= 3
+
+
+def test_a_verdict_is_a_critique_as_far_as_its_first_score(album: Album, batcher: Batcher) -> None:
+    for picture in range(12):
+        verdict = lessons.example(album, picture, "verdict", random.Random(picture))
+        spec = parse(verdict.prompt.removeprefix(f"{lessons.MARK}Request: "))
+        way = album.ways[sum(g.count for g in spec.groups), spec.relation is not None]
+        whole = replies.write(spec, album.views[picture], way)
+        assert whole.startswith(verdict.reply)
+        assert reply.read(verdict.reply, RUBRIC).aspects[0] == reply.read(whole, RUBRIC).aspects[0]
+        (labels,) = batcher.tensors([verdict])["labels"].tolist()
+        assert critic.tokenizer().eos_token_id not in labels
+
+
+def test_what_decides_between_right_and_too_many_weighs_as_a_verdict() -> None:
+    tokenize = critic.tokenizer()
+    weighed = set(tokenize.convert_tokens_to_ids(critic.verdicts()))
+    assert tokenize.unk_token_id not in weighed
+    view = truth.look(world.draw(world.sample(random.Random(3))))
+    met = describe(world.Scene(view.canvas, view.things))
+    for spec, end in ((met, "\n## Score:"), (fewer(met, random.Random(0)), " Extra:")):
+        text = replies.write(spec, view, replies.REWRITES[0])
+        account, _, _ = text.partition(end)
+        assert account.endswith("right.")
+        (decides, *_) = tokenize(text.removeprefix(account), add_special_tokens=False).input_ids
+        assert decides in weighed
 
 
 # The model

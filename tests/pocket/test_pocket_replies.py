@@ -16,7 +16,7 @@ from gcr.pocket.language import parse, say
 from gcr.pocket.spec import Group, Spec, describe, detail, relate
 from gcr.pocket.truth import Seen, View
 from pocket_training import questions, replies
-from pocket_training.captions import near_miss, spec_of
+from pocket_training.captions import fewer, near_miss, spec_of
 from pocket_training.replies import REWRITES, RUBRIC, Rewrite
 
 Kind = tuple[str, str, str]
@@ -190,6 +190,20 @@ def test_a_request_that_is_nearly_met_is_not_met() -> None:
         if truth.compare(spec, view).right:
             missed[truth.compare(near, view).right] += 1
     assert missed[False] > 5 * missed[True]  # another relation may hold as well
+
+
+def test_a_picture_of_what_was_asked_shows_a_thing_too_many_for_a_thing_less() -> None:
+    rng = random.Random("fewer")
+    related = 0
+    for spec, view in pictures(300, "fewer"):
+        if sum(g.count for g in spec.groups) < 2 or not truth.compare(spec, view).right:
+            continue
+        less = fewer(spec, rng)
+        assert parse(say(less, rng)) == parse(say(less))
+        finding = truth.compare(less, view)
+        assert (finding.flaws, len(finding.extra)) == (1, 1)
+        related += less.relation is not None
+    assert related >= 2
 
 
 def test_a_right_picture_is_kept_as_it_is() -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,9 +19,10 @@ from transformers import LlavaForConditionalGeneration
 from typer.testing import CliRunner
 
 from gcr.pocket import CRITIC, WEIGHTS, world
+from gcr.pocket.truth import compare
 from gcr.settings import profiles
 from pocket_training import __main__ as command
-from pocket_training import course, export, fourbit, pool, session, vae
+from pocket_training import course, drawings, export, finetune, fourbit, pool, session, vae
 from pocket_training.muon import Muon
 from pocket_training.session import Advance, Batch, Plan, Session
 
@@ -211,7 +213,7 @@ def test_one_command_trains_all_stages_and_goes_on_where_it_was(tmp_path: Path) 
         assert {k: v.shape for k, v in shipped.items()} == {k: v.shape for k, v in written.items()}
     log = json.loads((target / "training.json").read_text())
     assert {stage: lines[-1]["step"] for stage, lines in log["stages"].items()} == {
-        "vae": 1, "text": 1, "denoiser": 1, "eyes": 1, "critic": 2
+        "vae": 1, "text": 1, "denoiser": 1, "eyes": 1, "critic": 2, "finetune": 1
     }  # fmt: skip
     lines = json.loads((work / "drawings" / "told.json").read_text())
     assert len(lines) == len(torch.load(work / "drawings" / "pictures.pt")) == 10
@@ -225,6 +227,54 @@ def test_one_command_trains_all_stages_and_goes_on_where_it_was(tmp_path: Path) 
     for file in files:
         first, second = load_file(target / file), load_file(target / file)
         assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.usefixtures("brief", "on_cpu")
+@pytest.mark.filterwarnings("ignore")  # libraries' own
+def test_the_shipped_critic_is_trained_on_where_none_was_trained(tmp_path: Path) -> None:
+    work, target = tmp_path / "training", tmp_path / "weights"
+    shutil.copytree(WEIGHTS, target)
+    for stage, *more in (["finetune", "--seed", "2"], ["export", "--target", str(target)]):
+        ran = CliRunner().invoke(
+            command.app, [stage, "--folder", str(work), *more], catch_exceptions=False
+        )
+        assert ran.exit_code == 0
+    for file in (path.relative_to(WEIGHTS) for path in WEIGHTS.rglob("*.safetensors")):
+        shipped, written = load_file(WEIGHTS / file), load_file(target / file)
+        assert shipped.keys() == written.keys()
+        changed = [name for name in shipped if not torch.equal(shipped[name], written[name])]
+        assert bool(changed) == (file.parts[0] == "critic")
+        # One step away, not a critic made anew.
+        assert all((shipped[n] - written[n]).abs().max() < 0.01 for n in changed)
+    log = json.loads((target / "training.json").read_text())
+    before = json.loads((WEIGHTS / "training.json").read_text())
+    assert log["stages"].keys() == {*before["stages"], "finetune"}
+    assert log["hardware"] == before["hardware"]
+
+
+def test_renders_in_pairs_show_the_same_without_and_with_things_too_many() -> None:
+    torch.manual_seed(0)
+    ways = dict.fromkeys(drawings.KINDS, finetune.BEST)
+    twins = drawings.crowded(Plan(1, 1, 1.0, 5, 48), AsItIs(), ways)
+    asked = [spec for spec in twins.asked if spec is not None]
+    assert len(asked) == len(twins.views) == len(twins.pixels)
+    assert len(asked) > 40
+    extras = [len(compare(spec, v).extra) for spec, v in zip(asked, twins.views, strict=True)]
+    assert sum(extra == 0 for extra in extras) > 15
+    assert {1, 2, 3} <= set(extras)
+    assert max(len(view.things) for view in twins.views) > world.MOST
+    radii = [thing.radius for view in twins.views for thing in view.things]
+    between = [min(abs(r - named) for named in world.SIZES.values()) > 1.0 for r in radii]
+    assert sum(between) > 0.2 * len(radii)
+
+
+class AsItIs:
+    """An autoencoder that loses nothing."""
+
+    device = torch.device("cpu")
+
+    def __call__(self, pixels: torch.Tensor) -> SimpleNamespace:
+        return SimpleNamespace(sample=pixels)
 
 
 def test_a_stage_alone_has_the_plan_of_all_unless_it_is_given_another(
@@ -242,7 +292,7 @@ def test_a_stage_alone_has_the_plan_of_all_unless_it_is_given_another(
 @pytest.mark.parametrize("name", course.COURSES)
 def test_a_course_has_a_plan_for_every_stage_that_learns(name: str) -> None:
     of = course.COURSES[name]
-    assert set(of.plans) == {*course.LEARNERS, "decoder", "critic"}
+    assert set(of.plans) == {*course.LEARNERS, "decoder", "critic", "finetune"}
     assert {stage for stage, plan in of.plans.items() if not plan.pool} == {"text"}
     assert command.On(name)
 
