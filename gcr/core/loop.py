@@ -36,6 +36,7 @@ from gcr.core.records import (
     Round,
     Run,
     Strategy,
+    Tokens,
     Wording,
     image_name,
 )
@@ -131,6 +132,14 @@ class _Unjudged(NamedTuple):
     source: Image | None
 
 
+class _Judged(NamedTuple):
+    """What the critic said of an image, and this image's share of what its batch took."""
+
+    critique: Critique
+    seconds: float = 0.0
+    tokens: Tokens = Tokens()
+
+
 class _Drawn(NamedTuple):
     """The next round of some runs, drawn together. seconds: for each image."""
 
@@ -200,12 +209,11 @@ def _finish(  # noqa: PLR0913 - as `refine` has them
     history: bool,
 ) -> list[Step]:
     """Judge what was drawn: each run's finished round, with what the critic would draw next."""
-    critiques, seconds = _judge(critic, drawn, excess, tell=not history)
-    remaining = iter(critiques)
+    remaining = iter(_judge(critic, drawn, excess, tell=not history))
     steps = []
     for run, images in drawn.rounds:
         attempts = [
-            _attempt(len(run.rounds), i, image, next(remaining), drawn.seconds, seconds)
+            _attempt(len(run.rounds), i, image, next(remaining), drawn.seconds)
             for i, image in enumerate(images)
         ]
         longer = replace(run, rounds=(*run.rounds, Round(len(run.rounds), tuple(attempts))))
@@ -215,49 +223,45 @@ def _finish(  # noqa: PLR0913 - as `refine` has them
     return [*before, replace(last, last=True)]
 
 
-def _judge(
-    critic: Critic, drawn: _Drawn, excess: Excess, *, tell: bool
-) -> tuple[list[Critique], float]:
-    """Judge all images but the faulty ones in one call. Also: seconds for each judged image.
+def _judge(critic: Critic, drawn: _Drawn, excess: Excess, *, tell: bool) -> list[_Judged]:
+    """Judge all images but the faulty ones in one call.
 
     tell: as `guards.check_critiques` has it: what words a prompt after the round is told anyway.
     """
     wave = [(run.request, image) for run, images in drawn.rounds for image in images]
-    critiques = [Critique(problem=f"{image.drawing.fault} image") for _, image in wave]
+    results = [_Judged(Critique(problem=f"{image.drawing.fault} image")) for _, image in wave]
     sound = [i for i, (_, image) in enumerate(wave) if not image.drawing.fault]
     if not sound:
-        return critiques, 0.0  # asking the critic could mean bringing its weights to the device
+        return results  # asking the critic could mean bringing its weights to the device
     requests = [wave[i][0] for i in sound]
     images = [wave[i][1].drawing.image for i in sound]
     sources = [wave[i][1].source for i in sound]
+    before = critic.tokens()
     start = time.perf_counter()
     judged = critic.judge(requests, images, sources)
     if len(judged) != len(sound):
         raise ValueError(f"the critic wrote {len(judged)} critiques for {len(sound)} images")
     judged = guards.check_critiques(critic, requests, images, sources, judged, excess, tell=tell)
-    seconds = time.perf_counter() - start
-    for i, critique in zip(sound, judged, strict=True):
-        critiques[i] = critique
-    return critiques, seconds / len(sound)
+    seconds = (time.perf_counter() - start) / len(sound)
+    shares = (critic.tokens() - before).shares(len(sound))
+    for i, critique, tokens in zip(sound, judged, shares, strict=True):
+        results[i] = _Judged(critique, seconds, tokens)
+    return results
 
 
-def _attempt(  # noqa: PLR0913, PLR0917 - what is known of it
-    round_index: int,
-    position: int,
-    image: _Unjudged,
-    critique: Critique,
-    draw_seconds: float,
-    judge_seconds: float,
+def _attempt(
+    round_index: int, position: int, image: _Unjudged, judged: _Judged, draw_seconds: float
 ) -> Attempt:
     drawing = image.drawing
     return Attempt(
         image.candidate,
-        critique,
+        judged.critique,
         image_name(round_index, position),
         draw_seconds=draw_seconds,
-        judge_seconds=0.0 if drawing.fault else judge_seconds,
+        judge_seconds=judged.seconds,
         batch=drawing.batch,
         sampler=drawing.sampler,
+        tokens=judged.tokens,
     )
 
 
@@ -271,13 +275,15 @@ def _reworded(
     going = [step.run for step in steps if step.run.stop is None]
     if not going:
         return list(steps)
-    start = time.perf_counter()
+    start, before = time.perf_counter(), critic.tokens()
     gallery = _with_latest(gallery, steps)
     first = critic.reword(going, gallery=gallery)
     wordings = iter(guards.check_wordings(critic, going, first, excess, gallery))
     seconds = (time.perf_counter() - start) / len(going)
+    shares = iter((critic.tokens() - before).shares(len(going)))
     return [
-        step if step.run.stop else _worded(step, next(wordings), seconds, rule) for step in steps
+        step if step.run.stop else _worded(step, next(wordings), seconds, next(shares), rule)
+        for step in steps
     ]
 
 
@@ -294,10 +300,12 @@ def _with_latest(gallery: Gallery | None, steps: Sequence[Step]) -> Gallery | No
     return lambda run, name: latest.get((run.id, name)) or gallery(run, name)
 
 
-def _worded(step: Step, wording: Wording | None, seconds: float, rule: StopRule) -> Step:
+def _worded(
+    step: Step, wording: Wording | None, seconds: float, tokens: Tokens, rule: StopRule
+) -> Step:
     if wording is None:
         return step
     *before, last = step.run.rounds
-    last = replace(last, wording=replace(wording, seconds=seconds))
+    last = replace(last, wording=replace(wording, seconds=seconds, tokens=tokens))
     run = replace(step.run, rounds=(*before, last))
     return replace(step, run=replace(run, stop=rule.reason(run)))

@@ -12,6 +12,7 @@ from dataclasses import replace
 from multiprocessing.pool import ThreadPool
 from typing import TYPE_CHECKING, Any
 
+from gcr.core.records import Tokens
 from gcr.critic import completions, probe, thoughts
 from gcr.critic.completions import CUT_OFF, Choice, Completion, Models, Token
 from gcr.critic.server import TRIES, Server
@@ -90,6 +91,7 @@ class EndpointSpeaker:
 
     likeliest: tokens whose probabilities are asked for, in each place.
     takes_pairs: whether a question may show two images to be compared.
+    used: tokens of all questions and replies so far, as the server counts them.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class EndpointSpeaker:
         self.server = server
         self.likeliest = LIKELIEST
         self.takes_pairs = True
+        self.used = Tokens()
         self._batch = batch
         self._extra = extra or {}
         self._progress = progress
@@ -178,6 +181,7 @@ class EndpointSpeaker:
         with ThreadPool(min(self._batch, len(bodies))) as pool:
             for completion in pool.imap(self._complete, bodies):
                 choices.append(completion.choices[0])
+                self.used += completion.tokens
                 self._done += 1
                 if self._progress is not None:
                     self._progress("judge", self._done, self._total)
