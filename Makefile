@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 REQUEST := two red circles, a blue star and a green square
 
-.PHONY: demo test browser test-slow test-ray test-servers lint format wheel-check docs pocket bench acuity null help-time batch-figures overlap-time ray-time reliability audit clean
+.PHONY: demo test browser test-slow test-ray test-servers lint format wheel-check docs pocket bench headline acuity null help-time batch-figures overlap-time ray-time reliability audit clean
 
 demo: .venv/installed  ## run the main job on the embedded pair
 	$(BIN)/gcr refine "$(REQUEST)" --profile pocket
@@ -53,6 +53,9 @@ acuity: .venv/installed  ## what the embedded critic sees, attribute by attribut
 
 bench: .venv/installed  ## raw, best-of-8 and refined images of the embedded pair, by truth
 	$(BIN)/python -m benchmarks.refinement
+
+headline: .venv/installed  ## the figures of README.md anew, for the weights that are shipped
+	$(BIN)/python -m benchmarks.headline
 
 null: .venv/installed  ## how often a comparison is wrong where there is nothing to find
 	$(BIN)/python -m benchmarks.null

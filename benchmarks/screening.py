@@ -51,7 +51,7 @@ class Clocked:
         self.screen = self._clocked(critic.screen)
         self.can_overlap = critic.can_overlap
         self.compare, self.reword = critic.compare, critic.reword
-        self.rewrite = critic.rewrite
+        self.rewrite, self.tokens = critic.rewrite, critic.tokens
 
     def _clocked(self, judge: Callable[P, list[Critique]]) -> Callable[P, list[Critique]]:
         def clocked(*args: P.args, **kwargs: P.kwargs) -> list[Critique]:

@@ -1,6 +1,7 @@
 """The pages say what is there: links, command lines, paths, names and the list of options."""
 
 import ast
+import json
 import re
 import runpy
 import shlex
@@ -13,6 +14,7 @@ from markdown_it import MarkdownIt
 from test_layers import ORDER
 
 import gcr
+from benchmarks import headline
 from gcr.cli.app import app
 from gcr.settings import profiles
 
@@ -170,6 +172,16 @@ def test_the_readme_is_short_and_names_every_page():
     assert len(readme.read_text().splitlines()) <= 150
     named = {(ROOT / address.partition("#")[0]).resolve() for address in links(readme)}
     assert not [page.name for page in (ROOT / "docs").glob("*.md") if page not in named]
+
+
+def test_the_readmes_figures_are_those_that_were_measured():
+    """`make headline` measures them anew, with the weights that are shipped, and writes them."""
+    record = json.loads(headline.RECORD.read_text())
+    readme = headline.README.read_text()
+    assert headline.rewritten(readme, record) == readme
+    assert record["weights_sha256"] == headline.weights()
+    record["arms"][0]["mean"] += 0.01
+    assert headline.rewritten(readme, record) != readme
 
 
 def test_rooms_are_listed_from_the_top_down():

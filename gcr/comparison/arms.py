@@ -6,11 +6,13 @@ and judged first is what the others would: they take it over, and the raw arm ha
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gcr.comparison import cost
 from gcr.core.events import ArmStarted
 from gcr.core.records import Result, Round
 from gcr.engine import batching, models
@@ -29,6 +31,7 @@ from gcr.storage.summary import Summary
 if TYPE_CHECKING:
     from gcr.core.events import Consumer
     from gcr.core.records import Critic, Generator
+    from gcr.device.memory import SharedDevice
     from gcr.engine.parts import Parts
     from gcr.engine.plan import Pace, Plan
     from gcr.settings.schema import Settings
@@ -92,15 +95,23 @@ class Models:
 
     def __init__(self) -> None:
         self._pair: tuple[Generator, Critic] | None = None
+        self.clock = cost.Clock()
+
+    @property
+    def device(self) -> SharedDevice | None:
+        """Where they are; None: not loaded, or not on one that is known."""
+        return getattr(self._pair[0], "device", None) if self._pair else None
 
     def parts(self, plan: Plan, emit: Consumer) -> Parts:
         """What takes part in an arm. Raises UsageError for a strategy that this generator cannot
         be used with: another one in its place would be compared under its name.
         """
         if self._pair is None:
+            started = time.perf_counter()
             self._pair = models.load_models(
                 plan.settings, plan.questions, emit, negative=plan.negative
             )
+            self.clock.loading += time.perf_counter() - started
         generator, critic = self._pair
         parts = parts_of(plan.settings, generator, critic, emit)
         name = plan.settings.strategy
@@ -137,8 +148,10 @@ def play(  # noqa: PLR0913, PLR0917 - each for itself
         check_inside(folder, folder / name)
         if name != first and (folder / first / NAME).exists():
             _inherit(own[name], folder / name, Arm.read(first, folder / first))
+        path = folder / name
         try:
-            batching.run(own[name], folder / name, pace, emit=emit, stop=stop, load=models.parts)
+            with cost.recorded(path, emit, models.clock, models.device) as counted:
+                batching.run(own[name], path, pace, emit=counted, stop=stop, load=models.parts)
         except BatchStopped as stopped:  # what goes on is the whole comparison
             hint = f"when that is mended: gcr resume {folder}"
             raise BatchError(stopped.message, hint) from stopped

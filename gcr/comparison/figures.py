@@ -22,6 +22,7 @@ from gcr.errors import UsageError
 
 if TYPE_CHECKING:
     from gcr.comparison.arms import Arm
+    from gcr.comparison.cost import Cost
     from gcr.comparison.evaluators import Choice
 
 CATEGORIES = ("tag", "Category", "category")
@@ -72,6 +73,7 @@ class ArmFigures:
     """An arm over all prompts. mean, critic_mean: of the scores there are; None without any.
 
     images, seconds: used for a prompt, on average. failed: prompts without a good end.
+    cost: what that took; None where there is no run to look at.
     """
 
     name: str
@@ -82,6 +84,7 @@ class ArmFigures:
     images: float
     seconds: float
     failed: int
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +192,14 @@ def category(columns: Mapping[str, object], column: str) -> str | None:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def figures(asked: Sequence[Asked], arms: Sequence[Arm], scores: Scored, folder: Path) -> Figures:
-    """Put together what arms made of prompts. folder: that paths start from."""
+def figures(
+    asked: Sequence[Asked],
+    arms: Sequence[Arm],
+    scores: Scored,
+    folder: Path,
+    costs: Mapping[str, Cost | None],
+) -> Figures:
+    """Put together what arms made of prompts. folder: that paths start from. costs: of the arms."""
     prompts = [
         PromptFigures(
             one.id,
@@ -203,7 +212,7 @@ def figures(asked: Sequence[Asked], arms: Sequence[Arm], scores: Scored, folder:
     suspects, suspicions = _suspected(prompts, arms)
     order = {id_: rank for rank, id_ in enumerate(dict.fromkeys(s.id for s in suspects))}
     prompts.sort(key=lambda prompt: order.get(prompt.id, len(order)))
-    told = tuple(_arm(arm, prompts, folder) for arm in arms)
+    told = tuple(_arm(arm, prompts, folder, costs[arm.name]) for arm in arms)
     pairs = tuple(_pairs(prompts, arms))
     return Figures(told, pairs, tuple(prompts), tuple(suspects), tuple(suspicions))
 
@@ -268,7 +277,7 @@ def _from(path: Path, folder: Path) -> str:
     return Path(os.path.relpath(path, folder)).as_posix()
 
 
-def _arm(arm: Arm, prompts: Sequence[PromptFigures], folder: Path) -> ArmFigures:
+def _arm(arm: Arm, prompts: Sequence[PromptFigures], folder: Path, cost: Cost | None) -> ArmFigures:
     shown = [prompt.arms[arm.name] for prompt in prompts]
     scores = [one.score for one in shown if one.score is not None]
     critic = [one.critic for one in shown if one.critic is not None]
@@ -281,6 +290,7 @@ def _arm(arm: Arm, prompts: Sequence[PromptFigures], folder: Path) -> ArmFigures
         images=fmean(one.images for one in shown),
         seconds=fmean(one.seconds for one in shown),
         failed=sum(bool(one.failure) for one in shown),
+        cost=cost,
     )
 
 

@@ -10,11 +10,12 @@ import io
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gcr.comparison import evaluators, scores
+from gcr.comparison import cost, evaluators, scores
+from gcr.comparison.cost import Courses, Curves
 from gcr.comparison.evaluators import labels
 from gcr.comparison.figures import (
     Agreement,
@@ -78,6 +79,8 @@ class Comparison:
     """What came of a comparison, by the evaluator that decides, and what others say of it.
 
     seconds: wall time of the call that wrote it. agreement: of each two evaluators.
+    curves: what the arms had come to after so many images and seconds, by the evaluator that
+        decides; None where it has not measured what was the best image for a while.
     """
 
     about: About
@@ -89,6 +92,7 @@ class Comparison:
     suspicions: tuple[Suspicion, ...]
     others: tuple[Opinion, ...] = ()
     agreement: tuple[Agreement, ...] = ()
+    curves: Curves | None = None
 
     @property
     def path(self) -> Path:
@@ -137,31 +141,45 @@ def conclude(
     UsageError for one that has verified in an arm's loop, whoever named it, a folder included.
     """
     evaluators.check_apart(about.evaluators, {arm.setting("verify") for arm in arms})
+    known = cost.courses([one.id for one in asked], arms)
+    scored: dict[str, dict[tuple[str, str], float]] = {}
+    picked: dict[Path, float | None] = {}
     try:
-        scored = {
-            label: measured(asked, arms, choice, about.folder, emit)
-            for label, choice in zip(labels(about.evaluators), about.evaluators, strict=True)
-        }
+        for label, choice in zip(labels(about.evaluators), about.evaluators, strict=True):
+            decides = choice == about.evaluator and choice.name != evaluators.SCORES
+            scored[label], on_the_way = measured(
+                asked, arms, choice, about.folder, emit, known if decides else {}
+            )
+            picked |= on_the_way
     finally:
         emit(WorkFinished())
-    by_evaluator = [figures(asked, arms, scores, about.folder) for scores in scored.values()]
+    costs = cost.costs(arms, known)
+    by_evaluator = [figures(asked, arms, scores, about.folder, costs) for scores in scored.values()]
     comparison = Comparison(
         about,
         round(time.perf_counter() - began, 3),
         *by_evaluator[0],
         others=tuple(map(opinion, about.evaluators[1:], list(scored)[1:], by_evaluator[1:])),
         agreement=tuple(agreements(scored)),
+        curves=cost.curves([arm.name for arm in arms], known, picked),
     )
     comparison.write()
     return comparison
 
 
-def measured(
-    asked: Sequence[Asked], arms: Sequence[Arm], choice: Choice, folder: Path, emit: Consumer
-) -> dict[tuple[str, str], float]:
-    """The score of each arm's best image of each prompt, by arm and prompt id, where there is one.
+def measured(  # noqa: PLR0913, PLR0917 - each for itself
+    asked: Sequence[Asked],
+    arms: Sequence[Arm],
+    choice: Choice,
+    folder: Path,
+    emit: Consumer,
+    courses: Courses,
+) -> tuple[dict[tuple[str, str], float], dict[Path, float | None]]:
+    """The score of each arm's best image of each prompt, by arm and prompt id, where there is one;
+    and those of all images that were the best one for a while, by their paths.
 
-    Raises GcrError where the evaluator fails; what it said before is on disk in `folder`.
+    courses: whose images these are. Raises GcrError where the evaluator fails; what it said
+    before is on disk in `folder`.
     """
     measures = choice.name != evaluators.SCORES
     read = evaluators.kind_of(choice.name).columns if measures else ()
@@ -177,8 +195,11 @@ def measured(
         if (image := arm.image(one.id)) is not None
     }
     keys = {place: _key(choice, sample) for place, sample in samples.items()}
+    passing = _passing(samples, courses)
+    keys_of_passing = {path: _key(choice, sample) for path, sample in passing.items()}
     known = Scores(folder)
-    left = {keys[place]: sample for place, sample in samples.items()}
+    left = {keys[place]: sample for place, sample in samples.items()}  # which matter most: first
+    left = {**left, **{keys_of_passing[path]: sample for path, sample in passing.items()}, **left}
     if measures:
         left = {key: sample for key, sample in left.items() if key not in known.all}
         _measure(left, choice, known, emit)
@@ -188,7 +209,21 @@ def measured(
         lacks = f"{label} has nothing to measure in" if measures else f"no score by {label} for"
         prompts = f"{len(without)} of {count(len(asked), 'prompt')}"
         emit(Notice(f"{lacks} {prompts}, which count neither for nor against an arm"))
-    return {place: score for place, score in scored.items() if score is not None}
+    return (
+        {place: score for place, score in scored.items() if score is not None},
+        {path: known.all.get(key) for path, key in keys_of_passing.items()},
+    )
+
+
+def _passing(samples: Mapping[tuple[str, str], Sample], courses: Courses) -> dict[Path, Sample]:
+    """The images that were the best one for a while and are still there, by their paths."""
+    return {
+        image: replace(samples[place], id=f"{samples[place].id}/{image.name}", image=image)
+        for place, course in courses.items()
+        if place in samples
+        for image in dict.fromkeys(pick.image for pick in course.picks)
+        if image.exists()
+    }
 
 
 def take(

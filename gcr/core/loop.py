@@ -39,6 +39,7 @@ from gcr.core.records import (
     Round,
     Run,
     Strategy,
+    Tokens,
     Wording,
     image_name,
 )
@@ -136,6 +137,14 @@ class _Unjudged(NamedTuple):
     source: Image | None
 
 
+class _Judged(NamedTuple):
+    """What the critic said of an image, and this image's share of what its batch took."""
+
+    critique: Critique
+    seconds: float = 0.0
+    tokens: Tokens = Tokens()
+
+
 class _Drawn(NamedTuple):
     """The next round of some runs, drawn together. seconds: for each image."""
 
@@ -220,13 +229,6 @@ def _finish(  # noqa: PLR0913 - as `refine` has them
     return [*before, replace(last, last=True)]
 
 
-class _Judged(NamedTuple):
-    """What the critic says of an image. seconds: the image's share of the time that this took."""
-
-    critique: Critique
-    seconds: float = 0.0
-
-
 def _judge(
     critic: Critic, drawn: _Drawn, excess: Excess, *, tell: bool, screen: bool
 ) -> list[_Judged]:
@@ -245,7 +247,7 @@ def _judge(
         requests = [wave[i][0] for i in places]
         images = [wave[i][1].drawing.image for i in places]
         sources = [wave[i][1].source for i in places]
-        start = time.perf_counter()
+        before, start = critic.tokens(), time.perf_counter()
         critiques = judge(requests, images, sources)
         if len(critiques) != len(places):
             raise ValueError(
@@ -255,8 +257,9 @@ def _judge(
             critic, requests, images, sources, critiques, excess, tell=tell
         )
         seconds = (time.perf_counter() - start) / len(places)
-        for i, critique in zip(places, critiques, strict=True):
-            judged[i] = _Judged(critique, judged[i].seconds + seconds)
+        shares = (critic.tokens() - before).shares(len(places))
+        for i, critique, tokens in zip(places, critiques, shares, strict=True):
+            judged[i] = _Judged(critique, judged[i].seconds + seconds, judged[i].tokens + tokens)
 
     places = iter(range(len(wave)))
     rounds = [list(islice(places, len(images))) for _, images in drawn.rounds]
@@ -289,6 +292,7 @@ def _attempt(
         judge_seconds=judged.seconds,
         batch=drawing.batch,
         sampler=drawing.sampler,
+        tokens=judged.tokens,
     )
 
 
@@ -302,13 +306,15 @@ def _reworded(
     going = [step.run for step in steps if step.run.stop is None]
     if not going:
         return list(steps)
-    start = time.perf_counter()
+    start, before = time.perf_counter(), critic.tokens()
     gallery = _with_latest(gallery, steps)
     first = critic.reword(going, gallery=gallery)
     wordings = iter(guards.check_wordings(critic, going, first, excess, gallery))
     seconds = (time.perf_counter() - start) / len(going)
+    shares = iter((critic.tokens() - before).shares(len(going)))
     return [
-        step if step.run.stop else _worded(step, next(wordings), seconds, rule) for step in steps
+        step if step.run.stop else _worded(step, next(wordings), seconds, next(shares), rule)
+        for step in steps
     ]
 
 
@@ -325,10 +331,12 @@ def _with_latest(gallery: Gallery | None, steps: Sequence[Step]) -> Gallery | No
     return lambda run, name: latest.get((run.id, name)) or gallery(run, name)
 
 
-def _worded(step: Step, wording: Wording | None, seconds: float, rule: StopRule) -> Step:
+def _worded(
+    step: Step, wording: Wording | None, seconds: float, tokens: Tokens, rule: StopRule
+) -> Step:
     if wording is None:
         return step
     *before, last = step.run.rounds
-    last = replace(last, wording=replace(wording, seconds=seconds))
+    last = replace(last, wording=replace(wording, seconds=seconds, tokens=tokens))
     run = replace(step.run, rounds=(*before, last))
     return replace(step, run=replace(run, stop=rule.reason(run)))

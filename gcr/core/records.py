@@ -178,6 +178,38 @@ class Critique:
 
 
 @dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a critic's model read and wrote.
+
+    read: tokens of what it was asked, images included. written: tokens of its replies.
+    uncounted: replies beside these, of which a server did not say how many tokens they took.
+    """
+
+    read: int = 0
+    written: int = 0
+    uncounted: int = 0
+
+    def __add__(self, other: Tokens) -> Tokens:
+        return Tokens(
+            self.read + other.read,
+            self.written + other.written,
+            self.uncounted + other.uncounted,
+        )
+
+    def __sub__(self, other: Tokens) -> Tokens:
+        return self + Tokens(-other.read, -other.written, -other.uncounted)
+
+    def shares(self, count: int) -> list[Tokens]:
+        """As many equal shares, but for the last token of some, which sum to the whole."""
+
+        def share(whole: int, i: int) -> int:
+            return whole * (i + 1) // count - whole * i // count
+
+        wholes = (self.read, self.written, self.uncounted)
+        return [Tokens(*(share(whole, i) for whole in wholes)) for i in range(count)]
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One drawn and judged image.
 
@@ -186,6 +218,8 @@ class Attempt:
     draw_seconds, judge_seconds: this image's share of its batch's time.
     batch: images drawn in the same call, on which the last bit of a pixel depends; 0: unknown.
     sampler: as A1111 calls the pipeline's scheduler; empty: unknown.
+    tokens: this image's share of those that judging its batch took; None: not recorded, as in
+        folders of older versions.
     """
 
     candidate: Candidate
@@ -196,6 +230,7 @@ class Attempt:
     judge_seconds: float = 0.0
     batch: int = 0
     sampler: str = ""
+    tokens: Tokens | None = None
 
     @property
     def score(self) -> float | None:
@@ -209,7 +244,7 @@ class Wording:
     prompt: None where it has none, or none that keeps to the guards.
     negative: what must not be seen, beside what the user named; for pipelines that take it.
     raw: the reply as it came. rejected: prompts that broke a guard, in order.
-    seconds: this run's share of the time that it took to ask.
+    seconds, tokens: this run's share of what it took to ask; as of an attempt.
     """
 
     prompt: str | None
@@ -217,6 +252,7 @@ class Wording:
     raw: str = ""
     rejected: tuple[Rejected, ...] = ()
     seconds: float = 0.0
+    tokens: Tokens | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +281,18 @@ class Round:
     def seconds(self) -> float:
         """Spent in the models."""
         return self.draw_seconds + self.judge_seconds
+
+    @property
+    def tokens(self) -> Tokens | None:
+        """Of the critic, with those of the next prompt; None where any of it is not recorded."""
+        counted = [attempt.tokens for attempt in self.attempts]
+        counted += [self.wording.tokens] if self.wording else []
+        whole = Tokens()
+        for tokens in counted:
+            if tokens is None:
+                return None
+            whole += tokens
+        return whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -428,6 +476,10 @@ class Critic(Protocol):
 
     def can_overlap(self) -> bool:
         """Whether it can work while a generator draws: elsewhere, or with room for both."""
+        ...
+
+    def tokens(self) -> Tokens:
+        """What it has read and written so far, whatever it was asked."""
         ...
 
     def judge(

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
+from gcr.core.records import Tokens
 from gcr.critic.server import Body
 from gcr.critic.server_errors import in_words
 
@@ -101,11 +102,21 @@ class Choice(BaseModel):
 
 class Usage(BaseModel):
     prompt_tokens: int | None = None
+    completion_tokens: int | None = None
 
 
 class Completion(Body):
     choices: list[Choice] = Field(min_length=1)
     usage: Usage | None = None
+
+    @property
+    def tokens(self) -> Tokens:
+        """Of the question and its reply; uncounted where the server does not tell of both."""
+        usage = self.usage or Usage()
+        read, written = usage.prompt_tokens, usage.completion_tokens
+        if read is None or written is None or min(read, written) < 0:
+            return Tokens(uncounted=1)
+        return Tokens(read, written)
 
     @property
     def tokens_asked(self) -> int:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         Request,
         Requirement,
         Run,
+        Tokens,
         Wording,
     )
     from gcr.critic.rubric import Message, Rubric
@@ -174,6 +175,9 @@ class VisionLanguageCritic:
 
     def can_overlap(self) -> bool:
         return self.speaker.can_overlap()
+
+    def tokens(self) -> Tokens:
+        return self.speaker.used
 
     def judge(
         self,

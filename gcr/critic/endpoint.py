@@ -12,6 +12,7 @@ from dataclasses import replace
 from multiprocessing.pool import ThreadPool
 from typing import TYPE_CHECKING, Any
 
+from gcr.core.records import Tokens
 from gcr.critic import completions, probe, thoughts
 from gcr.critic.completions import CUT_OFF, Choice, Completion, Models, Token
 from gcr.critic.demands import PREFILL, Demands
@@ -92,6 +93,7 @@ class EndpointSpeaker:
     likeliest: tokens whose probabilities are asked for, in each place.
     takes_pairs: whether a question may show two images to be compared.
     demands: what the server wants otherwise, as far as it has said so.
+    used: tokens of all questions and replies so far, as the server counts them.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class EndpointSpeaker:
         self.likeliest = LIKELIEST
         self.takes_pairs = True
         self.demands = Demands()
+        self.used = Tokens()
         self._batch = batch
         self._extra = extra or {}
         self._progress = progress
@@ -198,29 +201,36 @@ class EndpointSpeaker:
         choices = []
         # Daemon threads, so that Ctrl-C need not wait for the server.
         with ThreadPool(min(self._batch, len(bodies))) as pool:
-            for answers in pool.imap(self._answers, bodies):
+            for answers, tokens in pool.imap(self._answers, bodies):
                 choices += answers
+                self.used += tokens
                 self._done += len(answers)
                 if self._progress is not None:
                     self._progress("judge", self._done, self._total)
         return choices
 
-    def _answers(self, body: dict[str, Any]) -> list[Choice]:
-        """The answers to one body, asked for one by one where the server knows no `n`."""
+    def _answers(self, body: dict[str, Any]) -> tuple[list[Choice], Tokens]:
+        """The answers to one body, asked for one by one where the server knows no `n`, and the
+        tokens that they took.
+        """
         count = int(body.get("n", 1))
         alone = {name: value for name, value in body.items() if name != "n"}
         answers: list[Choice] = []
+        tokens = Tokens()
         if count == 1 or self._takes_n:
             try:
-                answers = self._complete(body).choices[:count]
+                completion = self._complete(body)
+                answers, tokens = completion.choices[:count], completion.tokens
             except RefusedError:
                 if count == 1:
                     raise
             if len(answers) < count:
                 self._takes_n = False
         for i in range(len(answers), count):
-            answers += self._complete(alone | ({"seed": body["seed"] + i} if i else {})).choices[:1]
-        return answers
+            completion = self._complete(alone | ({"seed": body["seed"] + i} if i else {}))
+            answers += completion.choices[:1]
+            tokens += completion.tokens
+        return answers, tokens
 
     def _complete(self, body: dict[str, Any], tries: int = TRIES) -> Completion:
         """Ask, and once more for each thing that the server wants otherwise."""

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gcr.core.records import Tokens
 from gcr.critic import thoughts
 from gcr.critic.graphs import CudaGraphs, Graphs
 from gcr.critic.prefix_cache import PrefixCache, read_once
@@ -57,7 +58,8 @@ class LocalSpeaker:
     template: what the chat template is told beside the chat; words that it does not know are not.
     graphs: whether decode steps are captured on a GPU. capture: how; None: as CUDA graphs.
 
-    inside: measures the seconds spent in the model. written: tokens of all replies so far.
+    inside: measures the seconds spent in the model. used: tokens of all that it was asked and
+        replied so far; of what ran out of memory, and was asked again, once.
     weights: the model's, as the device moves them. ladder: how many chats go at once, which
         shrinks where memory is short.
     """
@@ -86,7 +88,7 @@ class LocalSpeaker:
         self._tokens_done = self._tokens_total = 0
         self._expected = TYPICAL_TOKENS  # from then on, what the last replies took
         self.inside = Stopwatch()
-        self.written = 0
+        self.used = Tokens()
         if capture is None and graphs and device.limited:
             capture = CudaGraphs(device.name)
         self._graphs = Graphs(model, capture)
@@ -168,6 +170,7 @@ class LocalSpeaker:
 
         inputs = self._begun(self._inputs(chats), decoding.prefill)
         prompts, tokenizer = inputs["input_ids"], self.processor.tokenizer
+        lengths = inputs["attention_mask"].sum(-1)  # looked at when all is written
         start = self._tokens_done
         columns = torch.tensor(list(self._numbers), device=prompts.device)
         seen: list[torch.Tensor] = []  # on the device: the host is not to wait at every token
@@ -221,6 +224,9 @@ class LocalSpeaker:
             )
         new = tokens[:, prompts.shape[1] :]
         self._expected = new.shape[1]
+        once = cache is None  # what stands several times in a row was read once
+        first = [i for i, chat in enumerate(chats) if not (once and i and chat is chats[i - 1])]
+        self.used += Tokens(read=int(lengths[first].sum()))
         seen = [chances.cpu() for chances in seen]
         return self._decoded(new, decoding.max_new_tokens, seen, opened, ended)
 
@@ -275,7 +281,7 @@ class LocalSpeaker:
             length = (ended or {}).get(i)
             row = written[:length]
             text = self.processor.tokenizer.decode(row, skip_special_tokens=True)
-            self.written += sum(token != pad for token in row)
+            self.used += Tokens(written=sum(token != pad for token in row))
             cut_off = full and length is None and not any(end in row for end in ends)
             numbers = self._numbers_in(row, [step[i] for step in seen], text) if seen else ()
             before = opened[i] if opened else ""
@@ -330,6 +336,7 @@ class LocalSpeaker:
                 output_logits=True,
                 return_dict_in_generate=True,
             )
+        self.used += Tokens(int(inputs["attention_mask"].sum()), len(chats))
         logits: torch.Tensor = output.logits[0].float()
         first = [self.processor.tokenizer.decode(token) for token in logits.argmax(-1)]
         thinking = [
@@ -369,12 +376,15 @@ class LocalSpeaker:
             return torch.tensor(begun, device=tokens.device)
 
         with torch.inference_mode(), self.inside:
-            self.model.generate(
+            tokens = self.model.generate(
                 **inputs,
                 max_new_tokens=thoughts.LONGEST,
                 stopping_criteria=[watch],
                 logits_processor=[keep],
             )
+        pad = self.processor.tokenizer.pad_token_id
+        written = int((tokens[:, prompts.shape[1] :] != pad).sum())
+        self.used += Tokens(int(inputs["attention_mask"].sum()), written)
         if not all(begun):
             raise ModelError(
                 "the critic begins to think where yes or no was asked for, and does not come to "

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
+    from gcr.core.records import Tokens
     from gcr.critic.rubric import Message
 
 NUMBER = re.compile(r"[1-4](?:\.\d+)?")
@@ -77,9 +78,11 @@ class Speaker(Protocol):
 
     The images of a chat are parts `{"type": "image", "image": Image}` of its messages.
     takes_pairs: whether a chat may show two images to be compared.
+    used: tokens of all that it was asked and replied so far.
     """
 
     takes_pairs: bool
+    used: Tokens
 
     def can_overlap(self) -> bool:
         """As `gcr.core.records.Critic` has it."""

@@ -165,9 +165,9 @@ def _judging(
     curve = measure_curve(timed(judge, speaker.ladder), most)
     speaker.ladder.size = curve.best.batch
     device.measure_anew(speaker.weights)
-    before = speaker.written, speaker.inside.seconds
+    before = speaker.used.written, speaker.inside.seconds
     judge(curve.best.batch)
-    return curve, (speaker.written - before[0]) / (speaker.inside.seconds - before[1])
+    return curve, (speaker.used.written - before[0]) / (speaker.inside.seconds - before[1])
 
 
 def speeds(

@@ -22,7 +22,6 @@ from gcr.core.ranking import pooled
 from gcr.core.records import Critique, Preference, Request
 from gcr.critic import limits, reply
 from gcr.critic import rubric as rubrics
-from gcr.critic.local import LocalSpeaker
 from gcr.device import memory
 from gcr.engine import models
 from gcr.errors import GcrError, UsageError
@@ -32,6 +31,7 @@ from gcr.settings.measurements import Store
 
 if TYPE_CHECKING:
     from gcr.core.events import Consumer
+    from gcr.core.records import Tokens
     from gcr.critic.critic import VisionLanguageCritic
     from gcr.inputs.labels import Labelled, Labels, Picture
     from gcr.settings.schema import Settings
@@ -335,7 +335,7 @@ def _judged(
     """The critique of each image, and the seconds and tokens that one took."""
     critic.score = way
     critiques: list[Critique] = []
-    began, written = time.perf_counter(), _written(critic)
+    began, before = time.perf_counter(), critic.tokens()
     for part in _parts(range(len(examined.pictures))):
         sources = [examined.edited[i] for i in part]
         critiques += critic.judge(
@@ -343,13 +343,13 @@ def _judged(
             [examined.pictures[i].read() for i in part],
             [source.read() if source else None for source in sources] if any(sources) else (),
         )
-    return critiques, _cost(critic, began, written, len(critiques))
+    return critiques, _cost(critic, began, before, len(critiques))
 
 
 def _compared(critic: VisionLanguageCritic, examined: _Set) -> Grade:
     """How the critic does where it is shown two images, in both orders."""
     answers: list[tuple[Preference | None, Preference | None]] = []
-    began, written = time.perf_counter(), _written(critic)
+    began, before = time.perf_counter(), critic.tokens()
     for part in _parts(examined.compared):
         requests = [examined.requests[pair.first] for pair in part]
         firsts = [examined.pictures[pair.first].read() for pair in part]
@@ -363,7 +363,7 @@ def _compared(critic: VisionLanguageCritic, examined: _Set) -> Grade:
             *([[*sources, *sources]] if any(edited) else []),
         )
         answers += zip(told[: len(part)], told[len(part) :], strict=True)
-    seconds_each, tokens = _cost(critic, began, written, len(answers))
+    seconds_each, tokens = _cost(critic, began, before, len(answers))
     pairs = [pair for pair in examined.compared if pair.better is not Preference.TIE]
     outcomes = "".join(
         _outcome(pair, *answer)
@@ -461,15 +461,12 @@ def _parts(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
     return (items[i : i + AT_ONCE] for i in range(0, len(items), AT_ONCE))
 
 
-def _written(critic: VisionLanguageCritic) -> int | None:
-    speaker = critic.speaker
-    return speaker.written if isinstance(speaker, LocalSpeaker) else None
-
-
 def _cost(
-    critic: VisionLanguageCritic, began: float, written: int | None, count: int
+    critic: VisionLanguageCritic, began: float, before: Tokens, count: int
 ) -> tuple[float, float | None]:
-    """Seconds and tokens for each of so many, since then."""
-    now = _written(critic)
-    tokens = None if now is None or written is None else (now - written) / count
+    """Seconds and tokens written for each of so many, since then. Tokens: None where a server does
+    not tell of all.
+    """
+    used = critic.tokens() - before
+    tokens = None if used.uncounted else used.written / count
     return (time.perf_counter() - began) / count, tokens

@@ -22,7 +22,7 @@ import logging
 import re
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, astuple, fields, replace
 from datetime import datetime
 from functools import cache
 from importlib import metadata as packages
@@ -70,6 +70,8 @@ RESULTS = ("stop", "best", "comparison", "kept", "settled", "untrusted")
 RECORDED_VERSIONS = ("gcr", "torch", "diffusers", "transformers", "bitsandbytes", "pillow")
 MOST_SECONDS = 1e9
 """Of one piece of work: thirty years. Where records have more, or what is no number, is damage."""
+MOST_TOKENS = 1e12
+"""Of one reply or its share of a batch; as `MOST_SECONDS`."""
 AS_IT_WAS = "put the file back as it was, or start a new run"
 
 
@@ -473,6 +475,8 @@ def _problems(finished: Round, before: list[Round]) -> Iterator[str]:
         yield "its round has no images"
     if finished.wording and not 0 <= finished.wording.seconds <= MOST_SECONDS:
         yield f"its wording took {finished.wording.seconds:g} seconds"
+    if finished.wording and (tokens := finished.wording.tokens) and min(astuple(tokens)) < 0:
+        yield f"its wording took {min(astuple(tokens))} tokens"
     images = {attempt.image for earlier in before for attempt in earlier.attempts}
     for position, attempt in enumerate(finished.attempts):
         name = image_name(finished.index, position)
@@ -494,6 +498,9 @@ def _out_of_range(attempt: Attempt, critique: Critique) -> Iterator[str]:
         ("drawing seconds", attempt.draw_seconds, 0.0, MOST_SECONDS),
         ("judging seconds", attempt.judge_seconds, 0.0, MOST_SECONDS),
     ]
+    numbers += [("a nearness", fact.nearness, 0.0, 1.0) for fact in critique.facts]
+    counts = astuple(attempt.tokens) if attempt.tokens else ()
+    numbers += [("a count of tokens", float(count), 0.0, MOST_TOKENS) for count in counts]
     numbers += [(f"a score of {a.aspect}", a.score, 1.0, 4.0) for a in critique.aspects]
     numbers += [("a probability", r.chance, 0.0, 1.0) for r in critique.requirements]
     for name, value, low, high in numbers:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from gcr.comparison.cost import Cost
 from gcr.comparison.evaluators import labels
 from gcr.comparison.figures import agreed, said
 from gcr.comparison.statistics import Verdict
@@ -61,6 +62,7 @@ class CompareTerminal(BatchTerminal):
         """What came of it: the arms, what may be said of each against the others, and suspects."""
         self._line(Text())
         self.console.print(_arms(comparison))
+        self._cost(comparison)
         few = []
         for category, group in groupby(comparison.pairs, lambda pair: pair.category):
             pairs = list(group)
@@ -75,6 +77,17 @@ class CompareTerminal(BatchTerminal):
         self._suspects(comparison)
         self._untrusted(comparison)
         self.say(f"saved in {comparison.about.folder}")
+
+    def _cost(self, comparison: Comparison) -> None:
+        """What each arm took for a prompt, and what all had come to after equal seconds."""
+        if any(arm.cost for arm in comparison.arms):
+            self._line(Text())
+            self.console.print(_costs(comparison))
+        curves = comparison.curves
+        if curves is not None and curves.equal_seconds is not None:
+            means = ", ".join(f"{plain(n)} {m:.3f}" for n, m in curves.at_equal_seconds.items())
+            words = f"after {curves.equal_seconds:.1f} s for each prompt: {means}"
+            self._line(Text(words, "dim"))
 
     def _pairs(self, heading: str, pairs: Sequence[Pair]) -> None:
         self._line(Text())
@@ -140,6 +153,18 @@ def _arms(comparison: Comparison) -> Table:
         means = map(_mean, (arm.mean, *others, arm.critic_mean))
         used = f"{arm.images:.1f}", f"{arm.seconds:.1f}"
         table.add_row(plain(arm.name), *means, *used, str(arm.failed))
+    return table
+
+
+def _costs(comparison: Comparison) -> Table:
+    """For a prompt; seconds of drawing, judging and all else."""
+    table = Table(box=None, pad_edge=False, header_style="dim", highlight=False)
+    table.add_column("a prompt", no_wrap=True)
+    for column in Cost.COLUMNS:
+        table.add_column(column, justify="right", no_wrap=True)
+    for arm in comparison.arms:
+        if (cost := arm.cost) is not None:
+            table.add_row(plain(arm.name), *cost.in_words().values())
     return table
 
 

@@ -1,6 +1,7 @@
 """`gcr compare` as a user meets it: streams, exit codes, messages."""
 
 import json
+import re
 import signal
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def test_stdout_has_the_path_and_stderr_the_verdicts(cli):
     folder = Path(ran.out.strip()).parent
     assert Path(ran.out.strip()).name == "compare.json"
     assert "-p-" in folder.name
-    assert ran.err.splitlines() == [
+    assert re.sub(r"0\.\d s", "0.0 s", ran.err).splitlines() == [
         "refine",
         "2 prompts",
         "1/2 1: 0.20 → 0.80 · 4 images, images, 0 s  a red circle",
@@ -61,6 +62,11 @@ def test_stdout_has_the_path_and_stderr_the_verdicts(cli):
         "arm     truth  critic  images  seconds  failed",
         "raw     0.900   0.200     1.0      0.0       0",
         "refine  0.400   0.800     4.0      0.0       0",
+        "",
+        "a prompt  critiques  tokens in  tokens out  drawing  judging  other  GPU peak",
+        "raw             1.0        100          10    0.0 s    0.0 s  0.0 s         –",
+        "refine          4.0        400          40    0.0 s    0.0 s  0.0 s         –",
+        "after 0.0 s for each prompt: raw 0.900, refine 0.400",
         "",
         "too few prompts to tell refine and raw apart: about 18 more",
         "  -0.500 on average · p 0.500 · 0 won, 0 tied, 2 lost",
@@ -131,7 +137,7 @@ def test_what_several_evaluators_say_and_how_far_they_agree(cli, tmp_path, monke
     assert (ran.code, ran.out) == (0, "c/compare.json\n")
     lines = ran.err.splitlines()
     at = lines.index("best-of-n is worse than raw")
-    assert "command:x  command:-x  critic" in lines[at - 4]
+    assert "command:x  command:-x  critic" in lines[at - 9]
     assert lines[at + 2 : at + 8] == [
         "",
         "by command:-x",

@@ -3,11 +3,11 @@
 import csv
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from fakes import SCORES, FakeCritic, FakeGenerator, Recorder, seed_of
+from fakes import SCORES, TRUE, FakeCritic, FakeEvaluator, FakeGenerator, Recorder
 from PIL import Image
 
 import gcr
@@ -29,25 +29,6 @@ from gcr.storage import runfolder
 PROMPTS = ["a red circle", "two blue stars", "a green square"]
 MANY = [f"a {colour} {shape}" for colour, shape in world.PAIRS[:FEWEST]]
 REAL_LOAD = evaluators.load
-TRUE = {0: 0.1, 1: 0.2, 2: 0.5, 3: 0.9}
-
-
-@dataclass
-class FakeEvaluator:
-    """Says what it was told of an image's seed; counts what it measures."""
-
-    says: dict = field(default_factory=lambda: dict(TRUE))
-    most: int = 10_000
-    measured: list = field(default_factory=list)
-
-    def score(self, samples):
-        for sample in samples:
-            if len(self.measured) == self.most:
-                raise GcrError("the evaluator ended with exit code 1")
-            with Image.open(sample.image) as image:
-                seed = seed_of(image.convert("RGB"))
-            self.measured.append((sample.prompt, seed))
-            yield sample.id, self.says.get(seed, 0.0)
 
 
 @dataclass
@@ -219,7 +200,7 @@ def test_compare_json_has_what_others_read(tool):
     assert told == json.loads(json.dumps(found.as_json()))
     assert set(told) == {
         *("id", "started", "seconds", "files", "settings", "versions", "evaluator", "critic"),
-        *("equal", "budget", "arms", "pairs", "prompts", "suspects", "suspicions"),
+        *("equal", "budget", "arms", "pairs", "prompts", "suspects", "suspicions", "curves"),
     }
     assert told["evaluator"] == {"name": "command", "model": "x"}
     assert (told["critic"], told["equal"], told["budget"]) == ("pocket:critic", "images", 4)
@@ -278,7 +259,7 @@ def test_what_the_evaluator_prefers_is_called_better(tool):
 
 def test_an_image_is_measured_once(tool):
     tool()
-    assert sorted(tool.evaluator.measured) == sorted((p, s) for p in PROMPTS for s in (0, 3))
+    assert sorted(tool.evaluator.measured) == sorted((p, s) for p in PROMPTS for s in range(4))
     drawn = len(tool.drawn)
     tool()
     tool(arms=["raw", "rewrite"])  # whose best image is new
@@ -294,7 +275,7 @@ def test_scores_that_were_given_survive_an_evaluator_that_fails(tool):
     drawn, loaded = len(tool.drawn), tool.loaded
     tool.evaluator.most = 10_000
     assert tool().arms[0].mean == pytest.approx(0.1)
-    assert len(tool.evaluator.measured) == 6
+    assert len(tool.evaluator.measured) == 12
     assert (len(tool.drawn), tool.loaded) == (drawn, loaded)
 
 
@@ -304,8 +285,8 @@ def test_another_evaluator_measures_the_same_images_anew(tool):
     tool.evaluator = FakeEvaluator({0: 1.0})
     assert tool(evaluator="command:y").arms[0].mean == 1.0
     assert len(tool.drawn) == drawn
-    assert len(tool.evaluator.measured) == 6
-    assert len(Path("c/scores.jsonl").read_text().splitlines()) == 12
+    assert len(tool.evaluator.measured) == 12
+    assert len(Path("c/scores.jsonl").read_text().splitlines()) == 24
 
 
 @pytest.mark.parametrize("score", [math.nan, math.inf])
@@ -326,13 +307,13 @@ def test_what_has_no_score_counts_for_nothing_and_is_not_measured_again(tool):
     (warning,) = [event.message for event in events if isinstance(event, Notice)]
     assert warning.startswith("command has nothing to measure in 3 of 3 prompts")
     tool(arms=["raw", "refine"])
-    assert len(tool.evaluator.measured) == 6
-    assert len(Path("c/scores.jsonl").read_text().splitlines()) == 6
+    assert len(tool.evaluator.measured) == 12
+    assert len(Path("c/scores.jsonl").read_text().splitlines()) == 12
 
 
 @pytest.mark.parametrize(
     ("scored", "message"),
-    [([], "scored 0 of 2 images"), ([("raw/9", 1.0)], "scored 'raw/9', which is not")],
+    [([], "scored 0 of 4 images"), ([("raw/9", 1.0)], "scored 'raw/9', which is not")],
 )
 def test_an_evaluator_that_scores_other_images_than_asked_is_refused(tool, scored, message):
     tool.evaluator.score = lambda _: iter(scored)
@@ -345,8 +326,8 @@ def test_a_torn_score_is_measured_again_and_a_damaged_one_is_an_error(tool):
     path = Path("c/scores.jsonl")
     path.write_bytes(path.read_bytes()[:-9])
     tool()
-    assert len(tool.evaluator.measured) == 7
-    assert len(path.read_text().splitlines()) == 6
+    assert len(tool.evaluator.measured) == 13
+    assert len(path.read_text().splitlines()) == 12
     path.write_text('{"score": "x"}\n')
     with pytest.raises(GcrError, match="line 1, is damaged"):
         Scores(Path("c"))
@@ -405,12 +386,12 @@ def test_evaluators_are_remembered_and_may_be_changed(panel):
         comparing.resume(Path("c"))
     assert caught.value.hint.endswith("--evaluator command:x --evaluator command:contrary")
     assert comparing.resume(Path("c"), evaluator=given).others
-    assert [len(one.measured) for one in made.values()] == [6, 6, 0]
+    assert [len(one.measured) for one in made.values()] == [12, 6, 0]
     again = comparing.resume(Path("c"), evaluator=["command:contrary", "command:none"])
     assert (str(again.about.evaluator), again.others[0].label) == (
         "command:contrary", "command:none"
     )  # fmt: skip
-    assert [len(one.measured) for one in made.values()] == [6, 6, 6]
+    assert [len(one.measured) for one in made.values()] == [12, 12, 6]
     assert agreed(again.agreement[0]) == (
         "command:contrary and command:none order no two images of a prompt both"
     )

@@ -11,7 +11,7 @@ from fakes import FakeCritic, FakeGenerator, paint, seed_of
 
 from gcr.core.loop import refine
 from gcr.core.ranking import best, raw
-from gcr.core.records import Candidate, Critique, Request, Run, StopReason, Wording
+from gcr.core.records import Candidate, Critique, Request, Run, StopReason, Tokens, Wording
 from gcr.core.stopping import StopRule
 from gcr.core.strategies import Refine
 
@@ -212,6 +212,9 @@ def test_nothing_is_drawn_before_it_is_asked_for() -> None:
 
 class Short:
     """A generator, critic and strategy that each leave something out."""
+
+    def tokens(self) -> Tokens:
+        return Tokens()
 
     def draw(
         self,

@@ -23,7 +23,7 @@ from replies import REPLY
 from serving import completion
 
 from gcr.__main__ import main
-from gcr.core.records import Objection, Request
+from gcr.core.records import Objection, Request, Tokens
 from gcr.critic import endpoint, rubric, server
 from gcr.critic.critic import JUDGES_TEMPERATURE, VisionLanguageCritic
 from gcr.critic.critic import load as load_critic
@@ -74,6 +74,16 @@ def pauses(monkeypatch):
 def speaker(stage, batch=4, **settings):
     asked = server.Server(address.Address(stage.url, "staged"), **settings)
     return endpoint.EndpointSpeaker(asked, batch)
+
+
+def test_tokens_are_those_that_the_server_counts(stage):
+    usages = iter([{"prompt_tokens": 90, "completion_tokens": 7}, {"prompt_tokens": 80}, None, {}])
+    stage.answer = lambda _: {**completion(REPLY), "usage": next(usages)}
+    critic = VisionLanguageCritic(speaker(stage), POCKET)
+    critic.judge([CIRCLE], [RED])
+    assert critic.tokens() == Tokens(90, 7)
+    critic.judge([CIRCLE] * 3, [RED] * 3)
+    assert critic.tokens() == Tokens(90, 7, uncounted=3)
 
 
 def scenes(count):

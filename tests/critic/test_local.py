@@ -200,6 +200,24 @@ def test_a_reply_at_the_limit_is_cut_off_and_one_that_ended_is_not(critics):
     assert critic.speaker.replies([chat], Decoding(6))[0].cut_off is False
 
 
+@pytest.mark.parametrize("family", ["qwen3_vl", "llava"])
+def test_tokens_are_counted_as_they_are_read_and_written(critics, family):
+    """Those of a batch as of each chat alone: padding is none, and images are of them."""
+    critic = critics(family)
+    speaker = critic.speaker
+    chats = critic._chats([CIRCLE, Request("red")], [RED, BLUE], [None, None])
+    lengths = [speaker._inputs([chat])["input_ids"].shape[1] for chat in chats]
+    replies = speaker.replies(chats, Decoding(6))
+    assert speaker.used.read == sum(lengths)
+    assert 2 <= speaker.used.written <= 12
+    assert speaker.used.written == 12 or not all(reply.cut_off for reply in replies)
+    before = speaker.used
+    critic.answer([RED, BLUE], ["?", "is there ?"])
+    spent = speaker.used - before
+    assert spent.written == 2
+    assert spent.read > 4
+
+
 def test_progress_counts_tokens_of_all_batches(critics):
     told = []
     critic = critics("llava")
@@ -227,12 +245,12 @@ def test_a_complete_reply_ends_and_the_others_go_on(critics):
         shown.append(text)
         return whole[0].text.startswith(text.strip()) and len(text.strip()) >= len(start)
 
-    before = speaker.written
+    before = speaker.used.written
     first, second = speaker.replies(chats, Decoding(6, complete=complete))
     assert whole[0].text.startswith(first.text)
     assert len(start) <= len(first.text) < len(whole[0].text)
     assert (first.cut_off, second) == (False, whole[1])
-    assert speaker.written - before < 12
+    assert speaker.used.written - before < 12
     assert shown[-1].strip() == whole[1].text  # the other was looked at until the limit
 
 

@@ -15,7 +15,17 @@ from fakes import Recorder, Signwriter, images_in, text_of, written
 import gcr
 from gcr.comparison import comparing
 from gcr.core import ranking
-from gcr.core.records import AspectScore, Attempt, Candidate, Critique, Fact, Request, Round, Run
+from gcr.core.records import (
+    AspectScore,
+    Attempt,
+    Candidate,
+    Critique,
+    Fact,
+    Request,
+    Round,
+    Run,
+    Tokens,
+)
 from gcr.core.stopping import StopRule
 from gcr.critic import critic, ocr, reply, rubric, scoring
 from gcr.critic.critic import VisionLanguageCritic
@@ -38,6 +48,7 @@ class Pleased:
     """A critic's model that finds no fault, and words another prompt as soon as it hears of one."""
 
     takes_pairs = True
+    used = Tokens()
 
     def __init__(self):
         self.asked = []

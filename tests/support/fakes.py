@@ -7,7 +7,7 @@ the image can be told what to say of it.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
@@ -33,10 +33,12 @@ from gcr.core.records import (
     Rejected,
     Request,
     Run,
+    Tokens,
     Wording,
 )
 from gcr.critic import reply, rubric
 from gcr.critic.speaker import Reply
+from gcr.errors import GcrError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -178,9 +180,13 @@ class FakeCritic:
         self.sources: list[Image.Image | None] = []
         """What each image was judged or objected to beside."""
         self.overlaps = False
+        self.used = Tokens()
 
     def can_overlap(self) -> bool:
         return self.overlaps
+
+    def tokens(self) -> Tokens:
+        return self.used
 
     def judge(
         self,
@@ -191,6 +197,7 @@ class FakeCritic:
     ) -> list[Critique]:
         self.calls.append([(r, seed_of(i)) for r, i in zip(requests, images, strict=True)])
         self.sources += sources
+        self.used += Tokens(100 * len(images), 10 * len(images))
         said = [self._say(seed_of(image)) for image in images]
         scores = scored or said
         return [replace(c, overall=s.overall) for c, s in zip(said, scores, strict=True)]
@@ -203,6 +210,7 @@ class FakeCritic:
     ) -> list[Critique]:
         """Scores alone, as `judge` would give them."""
         self.screened.append([seed_of(image) for image in images])
+        self.used += Tokens(50 * len(images), 0)
         return [Critique(overall=self._say(seed_of(image)).overall) for image in images]
 
     def _say(self, seed: int) -> Critique:
@@ -244,6 +252,28 @@ class FakeCritic:
             Preference.TIE if a == b else Preference.FIRST if a > b else Preference.SECOND
             for a, b in scores
         ]
+
+
+TRUE = {0: 0.1, 1: 0.2, 2: 0.5, 3: 0.9}
+"""What an evaluator says of the images of a run's first seeds."""
+
+
+@dataclass
+class FakeEvaluator:
+    """Says what it was told of an image's seed; counts what it measures."""
+
+    says: dict = field(default_factory=lambda: dict(TRUE))
+    most: int = 10_000
+    measured: list = field(default_factory=list)
+
+    def score(self, samples):
+        for sample in samples:
+            if len(self.measured) == self.most:
+                raise GcrError("the evaluator ended with exit code 1")
+            with Image.open(sample.image) as image:
+                seed = seed_of(image.convert("RGB"))
+            self.measured.append((sample.prompt, seed))
+            yield sample.id, self.says.get(seed, 0.0)
 
 
 class Recorder:
@@ -299,6 +329,7 @@ class FakeSpeaker:
     """
 
     takes_pairs = True
+    used = Tokens()
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ scaled; vertical ones are pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -155,3 +155,87 @@ class Scale:
     def ticks(self) -> list[tuple[float, float]]:
         """(x in %, value) of the marks of the axis."""
         return [(self.place(value), value) for value in (-self.reach, 0.0, self.reach)]
+
+
+# What was reached against what it took.
+
+PLOT = 200.0
+"""Pixels from the top of a plot to its axis, beside a margin of `TOP`."""
+GAPS = 4  # between marks of an axis, about
+SIDES = 3.0  # % of the width that stay free on either side
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a plot.
+
+    Attributes:
+        name: what it is of.
+        path: of an SVG whose view box is 100 wide and as high as the plot.
+        dots: (x in %, y in px) of its points; empty where they are too many to be marked.
+    """
+
+    name: str
+    path: str
+    dots: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """Scores against what they took.
+
+    Attributes:
+        lines: one for each series.
+        across: (y in px, score) of the lines across.
+        below: (x in %, value) of the marks of the axis below.
+        height: in px.
+    """
+
+    lines: tuple[Line, ...]
+    across: tuple[tuple[float, float], ...]
+    below: tuple[tuple[float, float], ...]
+    height: float = TOP + PLOT + 28
+
+
+def plot(series: Mapping[str, Sequence[tuple[float, float]]], *, dotted: bool) -> Plot:
+    """The plot of several series. Each holds its value up to the next point, and from the last one
+    on to the end.
+
+    Arguments:
+        series: points (x, score), by the name of the series; x rises.
+        dotted: whether to mark the points, whose x are then counted from 1; else x begins at 0.
+    """
+    every = [point for points in series.values() for point in points]
+    first, last = (1.0 if dotted else 0.0), max(x for x, _ in every)
+    marks = _marks(min(score for _, score in every), max(score for _, score in every))
+    low, high = marks[0], marks[-1]
+
+    def place(x: float) -> float:
+        return SIDES + (100 - 2 * SIDES) * (x - first) / (last - first or 1.0)
+
+    def height(score: float) -> float:
+        return TOP + PLOT * (high - score) / (high - low)
+
+    lines = []
+    for name, points in series.items():
+        (x, score), *rest = points
+        steps = [f"M{place(x):.2f} {height(score):.2f}"]
+        steps += [f"H{place(x):.2f}V{height(score):.2f}" for x, score in rest]
+        dots = tuple((place(x), height(score)) for x, score in points) if dotted else ()
+        lines.append(Line(name, "".join(steps) + f"H{place(last):.2f}", dots))
+    below = [x for x in _marks(first, last) if first <= x <= last and (not dotted or x % 1 == 0)]
+    below = sorted({first, *below}) if dotted else below
+    return Plot(
+        tuple(lines),
+        tuple((height(mark), mark) for mark in marks),
+        tuple((place(x), x) for x in below),
+    )
+
+
+def _marks(low: float, high: float) -> list[float]:
+    """Round values from at most `low` to at least `high`, and always two of them."""
+    rough = (high - low or abs(high) or 1.0) / GAPS
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
+    begin, end = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(step * i, 12) for i in range(begin, max(end, begin + 1) + 1)]

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gcr.comparison.cost import Cost
 from gcr.comparison.evaluators import SCORES
 from gcr.comparison.figures import Agreement, agreed
 from gcr.core.phrases import count, duration
 from gcr.errors import GcrError
 from gcr.files import structured
-from gcr.results.report.charts import Scale
-from gcr.results.report.page import NAME, names, render, signed
+from gcr.results.report.charts import Scale, plot
+from gcr.results.report.page import NAME, names, number, render, signed
 from gcr.results.report.pictures import Picture, Pictures
 
 RAW = "raw"
@@ -139,6 +140,8 @@ def _values(record: dict[str, Any], folder: Path, pictures: Pictures) -> dict[st
         "arms": [
             {**arm, "link": _link(folder / arm["folder"], pictures)} for arm in record["arms"]
         ],
+        "costs": _costs(record["arms"]),
+        "curves": _curves(record.get("curves")),
         "answer": _answer(pairs, contrast),
         "pairs": [_pair(pair, scale) for pair in pairs if not pair["category"]],
         "categories": _by_category([_pair(pair, scale) for pair in pairs if pair["category"]]),
@@ -153,6 +156,31 @@ def _values(record: dict[str, Any], folder: Path, pictures: Pictures) -> dict[st
         "contrast": " against ".join(contrast) if contrast else "",
         "prompts": gallery.prompts(),
         "groups": {"Settings": record["settings"], "Versions": record["versions"]},
+    }
+
+
+def _costs(arms: Sequence[dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """What each arm took for a prompt, by its name. Older versions did not record it."""
+    return {arm["name"]: Cost(**cost).in_words() for arm in arms if (cost := arm.get("cost"))}
+
+
+def _curves(record: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What the arms had come to, against what it took; None where that is not known."""
+    if record is None:
+        return None
+    arms, equal = record["arms"], record["equal_seconds"]
+    by_images = {name: list(enumerate(arm["images"], 1)) for name, arm in arms.items()}
+    by_seconds = {name: [(x, y) for x, y in arm["seconds"]] for name, arm in arms.items()}
+    ends = [f"{name} {number(points[-1][1])}" for name, points in by_images.items()]
+    return {
+        "plots": {
+            "images": plot(by_images, dotted=True),
+            "seconds": plot(by_seconds, dotted=False),
+        },
+        "prompts": record["prompts"],
+        "ends": ", ".join(ends),
+        "equal": None if equal is None else f"{equal:.1f} s",
+        "at_equal": record["at_equal_seconds"],
     }
 
 

@@ -20,7 +20,7 @@ from gcr.core.phrases import (
     settlement,
 )
 from gcr.core.ranking import best_scored, margin
-from gcr.core.records import Attempt, Round, Run, StopReason, Wording
+from gcr.core.records import Attempt, Round, Run, StopReason, Tokens, Wording
 from gcr.core.requirements import MET, never_met
 from gcr.core.worddiff import Piece, pieces
 from gcr.results.report import charts
@@ -117,6 +117,7 @@ def page(folder: Path, pictures: Pictures, back: str = "", *, live: bool = False
         **_reservations(run, best),
         "chart": charts.scores(run, bests, best.score if best else None, noise),
         "chart_name": "Score by round; best so far: " + ", ".join(map(number, bests)),
+        "tokens": _tokens(run),
         "seconds": {
             "drawing": sum(finished.draw_seconds for finished in run.rounds),
             "judging": sum(finished.judge_seconds for finished in run.rounds),
@@ -154,6 +155,15 @@ def _round(
         finished.wording,
         pieces(request, proposed) if (proposed := _proposed(finished)) else (),
     )
+
+
+def _tokens(run: Run) -> str:
+    """What the critic's model read and wrote; empty where that was not counted."""
+    counted = [round_.tokens for round_ in run.rounds]
+    whole = sum((tokens for tokens in counted if tokens), Tokens())
+    if None in counted or whole.uncounted or not whole.read:
+        return ""
+    return f"{whole.read:,} read, {whole.written:,} written"
 
 
 def _proposed(finished: Round) -> str | None:

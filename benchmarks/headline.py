@@ -1,0 +1,188 @@
+"""The figures of README.md: `make headline` runs the comparison, and writes them down.
+
+    gcr compare examples/held-out.txt      the command, under nobody's own settings
+    docs/headline.json                     what came of it: figures, versions, machine, seed
+    README.md                              its marked parts, written anew from that file
+
+A test holds README.md to docs/headline.json, and that to the weights that are shipped. Requests
+that nobody trained on are run once for each set of weights, and never to choose between sets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks.refinement import FULL
+from gcr.comparison.arms import Arm
+from gcr.comparison.evaluators.truth import Truth
+from gcr.core.records import Sample
+from gcr.files import structured
+from gcr.files.atomic import write, write_json
+from gcr.pocket import WEIGHTS
+from gcr.storage import runfolder
+
+ROOT = Path(__file__).parents[1]
+REQUESTS = ROOT / "examples" / "held-out.txt"
+RECORD = ROOT / "docs" / "headline.json"
+README = ROOT / "README.md"
+BUDGET = 8
+OPTIONS = ("--max-images", str(BUDGET), "--profile", "pocket", "--evaluator", "truth")
+
+
+def weights() -> str:
+    """sha256 of the embedded pair's weights, in the order of their names."""
+    digest = hashlib.sha256()
+    for path in sorted(WEIGHTS.rglob("*.safetensors")):
+        digest.update(path.relative_to(WEIGHTS).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def compare(count: int, into: Path) -> list[str]:
+    """Compare in a folder, or go on with that; returns what stderr had to say at the end."""
+    into.mkdir(parents=True, exist_ok=True)
+    requests = REQUESTS.read_text().splitlines()[:count]
+    write(into / "requests.txt", "".join(f"{request}\n" for request in requests).encode())
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GCR_")}
+    clean |= {"XDG_CONFIG_HOME": str(into.absolute()), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "gcr", "compare", "requests.txt", "--into", "c", *OPTIONS]
+    lines = []
+    with subprocess.Popen(
+        command, cwd=into, env=clean, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stderr or ():
+            lines.append(line.rstrip())
+            typer.echo(lines[-1], err=True)
+    if process.returncode:
+        raise typer.Exit(process.returncode)
+    return lines[next(i for i, line in enumerate(lines) if line.startswith("arm ")) :]
+
+
+def shortened(lines: Sequence[str]) -> list[str]:
+    """The arms, and what may be said of refining against the others."""
+    table = list(lines[: lines.index("")])
+    verdicts = [i for i, line in enumerate(lines) if re.search(r"\brefine\b", line)]
+    of_raw, of_others = (i for i in verdicts[len(verdicts) - 2 :])
+    return [*table, "", *lines[of_raw : of_raw + 2], *lines[of_others : of_others + 2]]
+
+
+def perfect_scores(folder: Path) -> dict[str, int]:
+    """How many images of all arms the critic gave the full score, and how many of them truth calls
+    wrong.
+    """
+    judge = Truth.load("")
+    images = {"images": 0, "wrong": 0}
+    seen = set()
+    for name in ("best-of-n", "refine"):
+        arm = Arm.read(name, folder / name)
+        for result in arm.results.values():
+            path = arm.batch.path / result.folder
+            run = runfolder.load_run(path)
+            for attempt in run.attempts:
+                if (attempt.score or 0.0) < FULL or (result.id, attempt.sha256) in seen:
+                    continue
+                seen.add((result.id, attempt.sha256))
+                sample = Sample(attempt.image, run.request.prompt, path / attempt.image)
+                ((_, right),) = judge.score([sample])
+                images["images"] += 1
+                images["wrong"] += not right
+    return images
+
+
+def machine() -> dict[str, object]:
+    """What the figures were taken on."""
+    info = Path("/proc/cpuinfo")
+    text = info.read_text() if info.exists() else ""
+    model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return {
+        "processor": model[1] if model else platform.processor(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "load": os.getloadavg()[0],  # of one minute, at the end: what else was running
+    }
+
+
+def rendered(record: Mapping[str, Any]) -> dict[str, str]:
+    """The parts of README.md that its figures are in, by the name of each part's mark."""
+    arms = {arm["name"]: arm for arm in record["arms"]}
+    share = {name: f"{100 * arm['mean']:.1f}%" for name, arm in arms.items()}
+    sample = "\n".join(shortened(record["lines"]))
+    perfect = record["perfect_scores"]
+    wrong = f"{100 * perfect['wrong'] / max(1, perfect['images']):.1f}%"
+    count = record["requests"]
+    used = f"{arms['refine']['images']:.1f} on average"
+    return {
+        "comparison": f"```text\n{sample}\n```",
+        "figures": f"""\
+On {count} requests of `examples/held-out.txt`, each with a colour–shape pair that neither embedded
+model was trained on (`make headline`; all of it is in [headline.json](docs/headline.json)):
+
+| | right |
+|---|---|
+| the request as it is, one image | {share["raw"]} |
+| the best of {record["budget"]} such images, chosen by the critic | {share["best-of-n"]} |
+| refined, at most {record["budget"]} images ({used}) | {share["refine"]} |
+
+- A critic errs. Of the embedded critic's perfect scores, {wrong} are for wrong pictures. That is
+  why `gcr compare` never asks it, and lists prompts where it and the evaluator disagree.""",
+    }
+
+
+def rewritten(readme: str, record: Mapping[str, Any]) -> str:
+    """README.md with its marked parts as a record has them. Raises ValueError without a mark."""
+    for name, text in rendered(record).items():
+        start, end = f"<!-- headline: {name} -->\n", "<!-- /headline -->"
+        before, found, rest = readme.partition(start)
+        _, closed, after = rest.partition(end)
+        if not (found and closed):
+            raise ValueError(f"README.md has no part between {start.strip()} and {end}")
+        readme = f"{before}{start}{text}\n{end}{after}"
+    return readme
+
+
+def main(
+    requests: Annotated[int, typer.Option(help="How many, from the first on.")] = 200,
+    into: Annotated[
+        Path, typer.Option(help="Where to draw; what is there already is gone on with.")
+    ] = Path("build/headline"),
+) -> None:
+    """Run the comparison of README.md, and write its figures there and into docs/headline.json."""
+    started = time.perf_counter()
+    lines = compare(requests, into)
+    folder = into / "c"
+    compared = structured.record(folder / "compare.json")
+    record = {
+        "command": f"gcr compare {REQUESTS.relative_to(ROOT)} {' '.join(OPTIONS)}",
+        "requests": len(compared["prompts"]),
+        "seed": compared["settings"]["seed"],
+        "budget": BUDGET,
+        "started": compared["started"],
+        "seconds": round(time.perf_counter() - started, 1),
+        "machine": machine(),
+        "versions": compared["versions"],
+        "weights_sha256": weights(),
+        "arms": compared["arms"],
+        "pairs": compared["pairs"],
+        "at_equal_seconds": compared["curves"]["at_equal_seconds"],
+        "equal_seconds": compared["curves"]["equal_seconds"],
+        "perfect_scores": perfect_scores(folder),
+        "lines": lines,
+    }
+    write_json(RECORD, record, indent=1)
+    write(README, rewritten(README.read_text(), record).encode())
+
+
+if __name__ == "__main__":
+    typer.run(main)
