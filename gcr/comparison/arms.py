@@ -96,10 +96,14 @@ class Models:
         """
         if self._pair is None:
             self._pair = models.load_models(
-                plan.settings, plan.questions, emit, negative=plan.negative
+                plan.settings,
+                plan.questions,
+                emit,
+                negative=plan.negative,
+                prompts=plan.prompts,
             )
         generator, critic = self._pair
-        parts = parts_of(plan.settings, generator, critic, emit)
+        parts = parts_of(plan.settings, generator, critic, emit, plan.prompts)
         name = plan.settings.strategy
         if type(parts.strategy) is not STRATEGIES[name]:
             raise UsageError(

@@ -18,7 +18,7 @@ from gcr.settings.address import is_address
 from gcr.settings.schema import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from gcr.core.records import Preference
     from gcr.storage.runfolder import RunFolder
@@ -78,28 +78,34 @@ def with_rubric(settings: Settings) -> tuple[Settings, rubric.Rubric]:
     return settings, questions
 
 
-def load(
+def load(  # noqa: PLR0913 - as `load_models` has them
     settings: Settings,
     questions: rubric.Rubric,
     emit: Consumer,
     *,
     edit: bool = False,
     negative: bool = False,
+    prompts: Collection[str] = (),
 ) -> Parts:
     """Load the models, and make what goes with them. Takes and raises what `load_models` does."""
-    pair = models.load_models(settings, questions, emit, edit=edit, negative=negative)
-    return parts_of(settings, *pair, emit)
+    pair = models.load_models(
+        settings, questions, emit, edit=edit, negative=negative, prompts=prompts
+    )
+    return parts_of(settings, *pair, emit, prompts)
 
 
-def parts_of(settings: Settings, generator: Generator, critic: Critic, emit: Consumer) -> Parts:
-    """What goes with models that are loaded already. Raises UsageError where the generator could
-    do what the strategy needs with other settings.
+def parts_of(
+    settings: Settings,
+    generator: Generator,
+    critic: Critic,
+    emit: Consumer,
+    prompts: Collection[str] = (),
+) -> Parts:
+    """What goes with models that are loaded already, for such prompts. Raises UsageError where the
+    generator could do what the strategy needs with other settings.
     """
     rule = stopping.rule(settings.recorded())
-    revisions = {
-        "generator": models.revision(settings.generator),
-        "critic": models.revision(settings.critic),
-    }
+    revisions = models.revisions(settings, prompts)
     strategy = _strategy(settings, generator, emit)
     return Parts(settings, generator, critic, strategy, rule, revisions)
 

@@ -78,6 +78,11 @@ class Plan:
         """Whether any prompt has a negative one of its own."""
         return any(job.negative for job in self.jobs)
 
+    @property
+    def prompts(self) -> list[str]:
+        """All that are to be drawn as they are."""
+        return [job.prompt for job in self.jobs]
+
     def new_folder(self) -> Path:
         """Make a folder for it, named after its first file."""
         name = Path(self.files[0]).absolute().stem if self.files else ""

@@ -81,7 +81,7 @@ def run(  # noqa: PLR0913 - each for itself
             if extension is None and _is_over(folder, emit):
                 return _outcome(folder, started, 0.0)
         cautions.of_pocket(request, settings, emit)
-        parts = load(settings, questions, emit, edit=edited is not None)
+        parts = load(settings, questions, emit, edit=edited is not None, prompts=[request.prompt])
         cautions.of_length(request, parts.generator, emit)
         if resume is None:
             folder = RunFolder.create(
