@@ -205,7 +205,7 @@ def _finish(  # noqa: PLR0913 - as `refine` has them
     steps = []
     for run, images in drawn.rounds:
         attempts = [
-            _attempt(len(run.rounds), i, image, next(remaining), drawn.seconds, seconds)
+            _attempt(run, i, image, next(remaining), drawn.seconds, seconds)
             for i, image in enumerate(images)
         ]
         longer = replace(run, rounds=(*run.rounds, Round(len(run.rounds), tuple(attempts))))
@@ -237,7 +237,7 @@ def _judge(critic: Critic, drawn: _Drawn, excess: Excess) -> tuple[list[Critique
 
 
 def _attempt(  # noqa: PLR0913, PLR0917 - what is known of it
-    round_index: int,
+    run: Run,
     position: int,
     image: _Unjudged,
     critique: Critique,
@@ -248,7 +248,7 @@ def _attempt(  # noqa: PLR0913, PLR0917 - what is known of it
     return Attempt(
         image.candidate,
         critique,
-        image_name(round_index, position),
+        image_name(len(run.rounds), position, run.format),
         draw_seconds=draw_seconds,
         judge_seconds=0.0 if drawing.fault else judge_seconds,
         batch=drawing.batch,

@@ -105,6 +105,11 @@ def fragments(prompt: str) -> list[Fragment]:
     return merged or [Fragment("", 1.0)]
 
 
+def words(prompt: str) -> str:
+    """What a prompt asks for, without LoRAs and weights: as whoever judges an image is told."""
+    return without_weights(without_loras(prompt))
+
+
 def without_weights(prompt: str) -> str:
     """A prompt with `(word:1.3)` as its word; other brackets are punctuation."""
     before = ""

@@ -13,6 +13,7 @@ import logging
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gcr.device.loading import loading
@@ -31,7 +32,6 @@ from gcr.hub.vetting import PIPELINE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from PIL.Image import Image
 
@@ -338,6 +338,20 @@ def check(
         for lora in loras if denoiser else ():
             weightfiles.check_lora_family(lora, _config(place, denoiser, "config.json"))
     return place
+
+
+def index_at_hand(model: str, checkpoint: SingleFile | None) -> Mapping[str, Any] | None:
+    """The model_index.json of a generator; None where it would have to be fetched.
+
+    checkpoint: that the model is, where it is one file.
+    """
+    place = checkpoints.locate(checkpoint.config if checkpoint else model)
+    if checkpoints.is_local(place):
+        return vetting.read_config(checkpoints.fetch_file(place, PIPELINE) / PIPELINE)
+    from huggingface_hub import try_to_load_from_cache
+
+    file = try_to_load_from_cache(place, PIPELINE)
+    return vetting.read_config(Path(file)) if isinstance(file, str) else None
 
 
 def _config(place: str, part: str, name: str) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gcr import pocket
 from gcr.core import syntax
 from gcr.core.events import Loading, Notice, Progress
-from gcr.errors import UsageError
+from gcr.errors import GcrError, UsageError
 from gcr.files import paths
 from gcr.hub import checkpoints, fetching, weightfiles
 from gcr.settings import profiles
@@ -128,6 +129,28 @@ def hashed(files: Files) -> dict[str, Path]:
         paths_["vae"] = weightfiles.check(files.vae, "the VAE")
     loras = {f"lora {lora.name}": lora.path for lora in (*files.always, *files.named)}
     return {**paths_, **loras}
+
+
+def unfit(settings: Settings, name: str, value: object) -> str:
+    """Why a scheduler or a CLIP skip is not for the generator, in words; empty where it is, or
+    where the generator is not at hand to tell.
+
+    name: `scheduler` or `clip_skip`.
+    """
+    from gcr.drawing import generator, reading
+
+    try:
+        index = generator.index_at_hand(settings.generator, files_of(settings).checkpoint)
+        if index is None:
+            return ""
+        if name == "clip_skip":
+            kind = str(index.get("_class_name"))
+            return "" if kind in reading.FAMILIES else f"{kind} has none"
+        sampling = replace(sampling_of(settings), scheduler=str(value))
+        generator.check(settings.generator, sampling=sampling, files=files_of(settings))
+    except GcrError as error:
+        return error.message
+    return ""
 
 
 def load_critic(
