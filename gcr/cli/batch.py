@@ -175,7 +175,7 @@ def batch(
     if layout:
         benchmarks.check(layout, plan.jobs)
     if dry_run:
-        prompts = len(jobs.shard(plan.jobs, *pace.shard))
+        prompts = [job.prompt for job in jobs.shard(plan.jobs, *pace.shard)]
         forecast.show(resolved, prompts, as_json=as_json)
         return
     work(

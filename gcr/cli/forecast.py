@@ -8,12 +8,14 @@ import typer
 from gcr.cli import config, table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gcr.engine.forecast import Estimate, Forecast
     from gcr.settings.resolving import Resolved
 
 
-def show(resolved: "Resolved", prompts: int = 1, *, as_json: bool) -> None:
-    """Print what runs of so many prompts under these settings would do."""
+def show(resolved: "Resolved", prompts: "Sequence[str]", *, as_json: bool) -> None:
+    """Print what runs of these prompts under these settings would do."""
     from gcr.engine.forecast import forecast
     from gcr.engine.parts import with_rubric
     from gcr.settings.recorded import recorded
@@ -43,6 +45,7 @@ def _settings(found: "Forecast") -> list[tuple[str, str, str]]:
 def _plan(found: "Forecast") -> list[tuple[str, str]]:
     return [
         ("prompts", str(found.prompts)),
+        *(("files", file) for file in found.files),
         ("memory", found.memory.said),
         ("images", _images(found.estimate)),
         ("time", _time(found.estimate)),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from gcr.cli import options
+from gcr.core.syntax import without_loras
 from gcr.errors import UsageError
 from gcr.files import paths
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from gcr.settings.schema import Settings
     from gcr.storage.provenance import Carried, Provenance
 
-NAMES = {"negative": "negative prompt"}
+NAMES = {"negative": "negative prompt", "clip_skip": "CLIP skip"}
 """Settings by what people call them, where that is another word."""
 
 Image = Annotated[
@@ -88,10 +89,14 @@ def _repeated(carried: "Carried") -> "list[Provenance]":
     # In others' forms the size is that of the image, whatever was asked for.
     size = {"width": carried.width, "height": carried.height}
     known = {"negative": "", **ours.settings, **size}
+    known["prompt"] = without_loras(str(known["prompt"]))
+    # The sampler is ours to say only where somebody chose it, and LoRAs stand elsewhere.
     return [
         story
         for story in carried.stories
-        if story is not ours and story.settings.items() <= known.items()
+        if story is not ours
+        and {**story.settings, "prompt": without_loras(story.prompt or "")}.items()
+        <= {"scheduler": story.settings.get("scheduler"), **known}.items()
     ]
 
 
@@ -106,6 +111,7 @@ def _rows(story: "Provenance") -> list[tuple[str, str]]:
         "size": size,
         "model": story.model,
         "sampler": story.sampler,
+        "CLIP skip": story.clip_skip,
         "LoRAs": ", ".join(story.loras),
         **story.more,
     }
@@ -142,15 +148,18 @@ class Beginning(NamedTuple):
         words = ["prompt"] if self.prompt == story.prompt else []
         words += [NAMES.get(name, f"{name} {_shown(value)}") for name, value in values.items()]
         terminal.say(f"from {self.image} ({story.form}): {', '.join(words) or 'nothing'}")
-        absent = [NAMES.get(name, name) for name in SETTINGS if name not in story.settings]
+        usual = (name for name in SETTINGS if name != "clip_skip")
+        absent = [NAMES.get(name, name) for name in usual if name not in story.settings]
         if absent:
             terminal.say(f"it does not say: {', '.join(absent)}")
         for reason in (*self.unusable, *story.remarks):
             terminal.warn(reason, "")
-        made = ", ".join(filter(None, (story.model, story.sampler, *story.loras)))
+        sampler = "" if "scheduler" in self.taken else story.sampler
+        made = ", ".join(filter(None, (story.model, sampler)))
         if made and story.model != settings.generator:
+            by = ", by its own sampler" if sampler else ""
             terminal.warn(
-                f"it was drawn by {made}; here {settings.generator} draws, by its own sampler",
+                f"it was drawn by {made}; here {settings.generator} draws{by}",
                 "so equal settings do not draw an equal image; -m names another generator",
             )
 
@@ -187,6 +196,17 @@ def begin_from(
         for name, problem in problems.items()
         if problem
     ]
+    prompt, more, without = _loras(story, prompt, flags, edit=edit)
+    values |= more
+    unusable += without
+    if values.keys() & {"scheduler", "clip_skip"}:
+        from gcr.engine.models import unfit
+
+        settings = resolve(flags, ThisMachine(), edit=edit)
+        for name in ("scheduler", "clip_skip"):
+            if name in values and (reason := unfit(settings, name, values[name])):
+                unusable.append(f"its {NAMES.get(name, name)} is not taken: {reason}")
+                del values[name]
     width, height = values.get("width"), values.get("height")
     if width or height:
         generator = resolve(flags, ThisMachine(), edit=edit).generator
@@ -198,8 +218,41 @@ def begin_from(
     return Beginning(
         image,
         story,
-        story.prompt or "" if prompt is None else prompt,
+        prompt,
         {**flags, **values},
         tuple(values),
         tuple(unusable),
     )
+
+
+def _loras(
+    story: "Provenance", prompt: str | None, flags: Mapping[str, Any], *, edit: bool
+) -> tuple[str, dict[str, Any], list[str]]:
+    """The prompt to begin with, --lora for LoRAs that the image says apart from it, and why others
+    are not drawn with.
+    """
+    from gcr.core import syntax
+    from gcr.engine.machine import ThisMachine
+    from gcr.hub import weightfiles
+    from gcr.settings.recorded import split_scale
+    from gcr.settings.resolving import resolve
+
+    text = (story.prompt or "") if prompt is None else prompt
+    if not story.loras:
+        return text, {}, []
+    folder = resolve(flags, ThisMachine(), edit=edit).lora_dir
+    if not folder:
+        why = f"its LoRAs are not drawn with: {', '.join(story.loras)}; --lora-dir says where"
+        return syntax.without_loras(text) if prompt is None else text, {}, [why]
+    tagged = {lora.name for lora in syntax.loras(text)}
+    given, without = list(flags.get("lora") or ()), []
+    for lora in story.loras:
+        name, scale = split_scale(lora)
+        name = name.removesuffix(weightfiles.ENDING)
+        if name in tagged:
+            continue
+        try:
+            given.append(f"{weightfiles.find_lora(name, folder, 1.0).path}{scale}")
+        except UsageError as error:
+            without.append(f"its LoRA {name} is not drawn with: {error.message}")
+    return text, {"lora": given} if given != list(flags.get("lora") or ()) else {}, without

@@ -32,7 +32,8 @@ def pull(
 ) -> None:
     """Fetch the models of a profile, or models by their hub ids, into the hub's cache.
 
-    Of each only the files that are loaded. Afterwards --offline runs with them.
+    Of each only the files that are loaded. Afterwards --offline runs with them. For a checkpoint in
+    one file, what it is loaded with.
 
     Prints the folder of each model; models that are on this machine anyway have no line.
     """
@@ -58,10 +59,14 @@ def pull(
 
 def _looked_at(models: "Iterable[str]", terminal: "Terminal | None") -> "Iterator[Shipment]":
     """What there is to fetch of each model; also told, model by model."""
-    from gcr.hub import fetching
+    from gcr.hub import fetching, weightfiles
 
     for model in models:
-        shipment = None if fetching.needs_no_fetching(model) else fetching.shipment_of(model)
+        shipment: Shipment | None = None
+        if weightfiles.is_file(model):
+            shipment = fetching.shipment_around(weightfiles.single_file(model))
+        elif not fetching.needs_no_fetching(model):
+            shipment = fetching.shipment_of(model)
         if terminal:
             told = fetching.described(shipment) if shipment else f"{model}: nothing to fetch"
             terminal.say(told)

@@ -64,7 +64,7 @@ def refine(
             beginning.tell(settings)
     if dry_run:
         make_request(request, settings, source.read(image) if image else None)
-        forecast.show(resolved, as_json=as_json)
+        forecast.show(resolved, [request], as_json=as_json)
         return
     work(
         lambda emit, stop, approve: single.run(

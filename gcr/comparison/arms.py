@@ -109,11 +109,15 @@ class Models:
         if self._pair is None:
             started = time.perf_counter()
             self._pair = models.load_models(
-                plan.settings, plan.questions, emit, negative=plan.negative
+                plan.settings,
+                plan.questions,
+                emit,
+                negative=plan.negative,
+                prompts=plan.prompts,
             )
             self.clock.loading += time.perf_counter() - started
         generator, critic = self._pair
-        parts = parts_of(plan.settings, generator, critic, emit)
+        parts = parts_of(plan.settings, generator, critic, emit, plan.prompts)
         name = plan.settings.strategy
         if type(parts.strategy) is not plugins.strategy(name):
             raise UsageError(

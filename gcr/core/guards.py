@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from gcr.core import syntax
 from gcr.core.phrases import fact
 from gcr.core.records import Objection, Rejected, Wording
 
@@ -56,6 +57,10 @@ def check_critiques(  # noqa: PLR0913, PLR0917 - what was judged, and by whom
     critic: that wrote the critiques. requests, images, sources: what it judged, in the same order.
     excess: of the generator that the prompts are for.
     """
+    critiques = [
+        replace(critique, refined=with_loras(request, critique.refined))
+        for request, critique in zip(requests, critiques, strict=True)
+    ]
     objections = {
         i: Objection(request, image, critique, problem, source)
         for i, (request, image, source, critique) in enumerate(
@@ -85,6 +90,7 @@ def _with_rewrite(objection: Objection, refined: str | None, excess: Excess) -> 
     first one, or with none where that broke a guard, too.
     """
     critique, request = objection.critique, objection.request
+    refined = with_loras(request, refined)
     first = critique.refined or ""
     rejected = [Rejected(first, objection.complaint)]
     if refined and (problem := complaint(request, refined, excess)):
@@ -105,6 +111,10 @@ def check_wordings(
     """As `check_critiques`, for what a critic worded with all in view that was tried. gallery: as
     it had for that.
     """
+    wordings = [
+        wording and replace(wording, prompt=with_loras(run.request, wording.prompt))
+        for run, wording in zip(runs, wordings, strict=True)
+    ]
     rejected = {
         i: Rejected(wording.prompt, problem)
         for i, (run, wording) in enumerate(zip(runs, wordings, strict=True))
@@ -121,6 +131,7 @@ def check_wordings(
 def _second_wording(run: Run, first: Rejected, second: Wording | None, excess: Excess) -> Wording:
     """The second wording, without its prompt if that breaks a guard, too."""
     wording = second or Wording(None)
+    wording = replace(wording, prompt=with_loras(run.request, wording.prompt))
     rejected = [first]
     if wording.prompt and (problem := wording_complaint(run, wording, excess)):
         rejected.append(Rejected(wording.prompt, problem))
@@ -135,12 +146,20 @@ def kept(request: Request) -> list[str]:
     return list(dict.fromkeys(spans))
 
 
+def with_loras(request: Request, rewrite: str | None) -> str | None:
+    """A rewrite with the LoRAs of the request, which no critic is shown: they are the user's."""
+    missing = [t for t in syntax.lora_tags(request.prompt) if rewrite and t not in rewrite]
+    return " ".join([rewrite, *missing]) if rewrite and missing else rewrite
+
+
 def complaint(request: Request, refined: str, excess: Excess) -> str:  # noqa: PLR0911 - one a rule
     """What is wrong with a rewrite, in words for the critic and the log; empty if nothing is."""
     if len(refined) > LONGEST:
         return f"it has {len(refined)} characters, and no more than {LONGEST} can be read"
     if missing := lost(kept(request), refined):
         return f"it must hold, word for word: {', '.join(missing)}"
+    if foreign := [t for t in syntax.lora_tags(refined) if t not in request.prompt]:
+        return f"it must not name LoRAs that the request does not: {', '.join(foreign)}"
     if unwanted := _unwanted(request, refined):
         return f"it must not ask for what the user does not want to see: {', '.join(unwanted)}"
     prompt = folded(request.prompt)

@@ -219,8 +219,7 @@ def _finish(  # noqa: PLR0913 - as `refine` has them
     steps = []
     for run, images in drawn.rounds:
         attempts = [
-            _attempt(len(run.rounds), i, image, next(judged), drawn.seconds)
-            for i, image in enumerate(images)
+            _attempt(run, i, image, next(judged), drawn.seconds) for i, image in enumerate(images)
         ]
         longer = replace(run, rounds=(*run.rounds, Round(len(run.rounds), tuple(attempts))))
         longer = replace(longer, stop=rule.reason(longer))
@@ -281,13 +280,13 @@ def _score(judged: _Judged) -> float:
 
 
 def _attempt(
-    round_index: int, position: int, image: _Unjudged, judged: _Judged, draw_seconds: float
+    run: Run, position: int, image: _Unjudged, judged: _Judged, draw_seconds: float
 ) -> Attempt:
     drawing = image.drawing
     return Attempt(
         image.candidate,
         judged.critique,
-        image_name(round_index, position),
+        image_name(len(run.rounds), position, run.format),
         draw_seconds=draw_seconds,
         judge_seconds=judged.seconds,
         batch=drawing.batch,

@@ -341,6 +341,11 @@ class Run:
         return tuple(attempt for round_ in self.rounds for attempt in round_.attempts)
 
     @property
+    def format(self) -> str:
+        """What its images are saved as, which their names end in."""
+        return str(self.settings.get("format") or "png")
+
+    @property
     def untrusted(self) -> tuple[str, ...]:
         """Phrases of the request that its scores say nothing of; see `Critique`."""
         return next((a.critique.untrusted for a in self.attempts if a.critique.untrusted), ())
@@ -407,9 +412,14 @@ class Stop:
     keep: Attempt | None = None
 
 
-def image_name(round_index: int, position: int) -> str:
+def image_name(round_index: int, position: int, ending: str = "png") -> str:
     """File name of one image in its run folder: round 3, second image: `03-1.png`."""
-    return f"{round_index:02d}-{position}.png"
+    return f"{round_index:02d}-{position}.{ending}"
+
+
+def best_name(best: Attempt) -> str:
+    """File name of the copy of a run's best image: `best.png`."""
+    return f"best.{best.image.rpartition('.')[2]}"
 
 
 @dataclass(frozen=True, slots=True)

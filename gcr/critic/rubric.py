@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from gcr.core import syntax
 from gcr.core.phrases import nearest
 from gcr.critic.speaker import Decoding
 from gcr.errors import UsageError
@@ -254,7 +255,7 @@ class Rubric(RubricFile):
 
     def take_apart(self, request: Request) -> list[Message]:
         """The chat that asks for a request as a checklist. No image is in it."""
-        return [_user(self.checklist.strip().replace("{request}", request.prompt))]
+        return [_user(self.checklist.strip().replace("{request}", syntax.words(request.prompt)))]
 
     @property
     def compares_edits(self) -> bool:
@@ -266,7 +267,7 @@ class Rubric(RubricFile):
         text = self.comparison.strip()
         if "{first}" not in text:
             text = f"First:{{first}}Second:{{second}}{text}"
-        words = {"{request}": request.prompt}
+        words = {"{request}": syntax.words(request.prompt)}
         content = _content(text, IMAGES["comparison"], words, _absent(request))
         return [{"role": "user", "content": content}]
 
@@ -274,7 +275,7 @@ class Rubric(RubricFile):
 def _words(request: Request, limit: int | None) -> dict[str, str]:
     """What stands in the places of words."""
     return {
-        "{request}": request.prompt,
+        "{request}": syntax.words(request.prompt),
         "{negative}": request.negative,
         "{limit}": str(limit),
     }

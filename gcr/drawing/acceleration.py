@@ -6,9 +6,15 @@ import inspect
 import logging
 import weakref
 from collections import OrderedDict
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from gcr.hub.templates import bounded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gcr.drawing.reading import Reader
 
 logger = logging.getLogger(__name__)
 
@@ -21,11 +27,16 @@ STEPS_CAN_BE_REUSED = frozenset({"FluxPipeline", "QwenImagePipeline"})
 first step, and Kontext does not tell it which call is which."""
 
 
-def encode_once(pipeline: Any) -> None:
+def encode_once(
+    pipeline: Any, reader: Reader | None = None, active: Callable[[], object] = lambda: None
+) -> None:
     """Have a pipeline encode a prompt once, however many seeds it is drawn from.
 
     The pipeline still calls its `encode_prompt`; a call with arguments that it had before returns
     the result of then. So images are the same to the bit, for every family.
+
+    reader: that reads prompts; by default the pipeline itself.
+    active: the LoRAs at work, which may change its text encoders.
     """
     family = type(pipeline)
     method = inspect.getattr_static(family, "encode_prompt", None)
@@ -36,8 +47,10 @@ def encode_once(pipeline: Any) -> None:
 
     def encode_prompt(*args: object, **kwargs: object) -> object:
         encode = method.__get__(reference(), family)
+        if reader is not None:
+            encode = partial(reader.encode, reference(), encode)
         try:
-            key = _key((args, kwargs))
+            key = active(), _key((args, kwargs))
         except TypeError:
             return encode(*args, **kwargs)
         encoded = encodings.get(key)

@@ -13,6 +13,7 @@ import logging
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gcr.device.loading import loading
@@ -21,20 +22,22 @@ from gcr.device.stopwatch import Stopwatch
 from gcr.device.threads import at_most
 from gcr.device.weights import Weights, part_from_layers
 from gcr.drawing import acceleration, editing, image_to_image, noise, pipelines
+from gcr.drawing.adapters import Adapters, check_takes
 from gcr.drawing.pipelines import Sampling
 from gcr.drawing.pixels import drawing
+from gcr.drawing.reading import Reader
 from gcr.errors import ModelError, UsageError
-from gcr.hub import checkpoints, processors, templates
+from gcr.hub import checkpoints, processors, templates, vetting, weightfiles
 from gcr.hub.vetting import PIPELINE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
     from PIL.Image import Image
 
     from gcr.core.records import Candidate, Drawing, Progress
     from gcr.device.memory import SharedDevice
+    from gcr.hub.weightfiles import LoraFile, SingleFile
     from gcr.settings.schema import Quantize
 
 __all__ = ["DiffusersGenerator", "Sampling", "load"]
@@ -43,6 +46,22 @@ logger = logging.getLogger(__name__)
 
 NOT_QUANTIZED = ("Autoencoder", "VQ", "CLIP", "StableDiffusionSafetyChecker")
 """How the names of classes begin whose weights keep their precision."""
+
+
+class Files(NamedTuple):
+    """What a generator is made of besides its own folder.
+
+    Attributes:
+        checkpoint: the one file that its weights are in, if they are.
+        vae: folder, hub id or file of another VAE; empty for its own.
+        always: LoRAs for every image.
+        named: LoRAs for images whose prompts name them.
+    """
+
+    checkpoint: SingleFile | None = None
+    vae: str = ""
+    always: tuple[LoraFile, ...] = ()
+    named: tuple[LoraFile, ...] = ()
 
 
 class Inputs(NamedTuple):
@@ -59,55 +78,161 @@ class Inputs(NamedTuple):
     source: Image | None
 
 
-def load(
+def load(  # noqa: PLR0913 - each for itself
     model: str,
     sampling: Sampling,
     device: SharedDevice,
     progress: Progress | None = None,
     *,
     edit: bool = False,
+    files: Files | None = None,
 ) -> DiffusersGenerator:
-    """Load a pipeline from a hub id, a folder or `pocket:generator`, and check the settings.
+    """Load a pipeline from a hub id, folder or file, or `pocket:generator`; check the settings.
 
     Only safetensors are read, and no code of the checkpoint is run. Weights in 4 bits are made
     anew at each load: that takes as long as reading them.
 
     Arguments:
-        model: as `gcr.hub.checkpoints.locate` takes it.
+        model: as `gcr.hub.checkpoints.locate` takes it; or a file, as `files` has it.
         sampling: how to draw.
         device: where to draw.
         progress: called at each inference step.
         edit: whether to edit images, rather than to draw from text alone.
+        files: what belongs to it besides.
 
     Raises ModelError for a checkpoint that cannot be loaded or is of the other kind, UsageError for
     settings that the pipeline does not take.
     """
-    place, threads = check(model, edit=edit), checkpoints.threads(model)
+    files = files or Files()
+    place, threads = check(model, edit=edit, sampling=sampling, files=files), None
+    if files.checkpoint is None:
+        threads = checkpoints.threads(model)
     import torch
     from diffusers import DiffusionPipeline
 
     with checkpoints.named_errors(model):
-        folder = checkpoints.fetch(
-            place, is_pipeline=True
-        )  # before `loading`, which makes others wait
+        # Before `loading`, which makes others wait.
+        folder = _fetched(place, files)
+        vae = None
+        if files.vae and not weightfiles.is_file(files.vae):
+            vae = checkpoints.fetch(checkpoints.locate(files.vae))
         how: dict[str, Any] = {}
+        dtype = device.dtype(sampling.dtype)
         with loading(), at_most(threads), ExitStack() as stack:
             if sampling.quantize != "none":
                 device.clear()  # diffusers quantizes there, on what is torch's current GPU
                 if device.limited:
                     stack.enter_context(torch.cuda.device(device.name))
-                how["quantization_config"] = _in_4bit(folder, device.dtype(sampling.dtype))
+                how["quantization_config"] = _in_4bit(folder, dtype)
+            parts = _parts_of_file(files, folder, dtype, how.get("quantization_config"))
+            if files.vae:
+                parts["vae"] = _other_vae(files.vae, vae, folder, dtype)
             pipeline = DiffusionPipeline.from_pretrained(
                 folder,
-                dtype=device.dtype(sampling.dtype),
+                dtype=dtype,
                 use_safetensors=True,
                 trust_remote_code=False,
                 **_processors(folder, model),
+                **parts,
                 **how,
             )
+            if files.checkpoint is not None:
+                _predict_as_trained(pipeline, files.checkpoint)
+            adapters = Adapters(pipeline, files.always, files.named)
             for part in pipelines.modules(pipeline):
                 part_from_layers(part)
-        return DiffusersGenerator(pipeline, sampling, device, progress, edit=edit, threads=threads)
+        return DiffusersGenerator(
+            pipeline,
+            sampling,
+            device,
+            progress,
+            edit=edit,
+            threads=threads,
+            adapters=adapters,
+        )
+
+
+def _fetched(place: str, files: Files) -> Path:
+    """The folder of a pipeline; around a checkpoint in one file that of what is not in the file."""
+    if files.checkpoint is None:
+        return checkpoints.fetch(place, is_pipeline=True)
+    return checkpoints.fetch_around(place, files.checkpoint.keys)
+
+
+def _parts_of_file(files: Files, folder: Path, dtype: Any, quantization: Any) -> dict[str, Any]:
+    """The parts of a pipeline that are in a checkpoint of one file, loaded from it.
+
+    folder: of the pipeline, with the configuration of each part.
+    """
+    if files.checkpoint is None:
+        return {}
+    from diffusers import DiffusionPipeline
+    from diffusers import pipelines as families
+    from diffusers.loaders.single_file import load_single_file_sub_model
+    from diffusers.loaders.single_file_utils import load_single_file_checkpoint
+
+    index = DiffusionPipeline.load_config(folder)
+    held = weightfiles.parts_held(files.checkpoint.keys, index)
+    weights = load_single_file_checkpoint(str(files.checkpoint.path), local_files_only=True)
+    mapping = getattr(quantization, "quant_mapping", None) or {}
+    parts: dict[str, Any] = {}
+    for part, kind in index.items():
+        if not isinstance(kind, list) or part not in held:
+            continue
+        if kind[0] is None or part not in weightfiles.OF_FILES:
+            parts[part] = None
+            continue
+        precise = {"quantization_config": mapping[part]} if part in mapping else {}
+        parts[part] = load_single_file_sub_model(
+            *kind,
+            part,
+            dict(weights),  # what reads it takes weights out
+            families,
+            is_pipeline_module=hasattr(families, kind[0]),
+            cached_model_config_path=str(folder),
+            local_files_only=True,
+            torch_dtype=dtype,
+            **(precise if part in weightfiles.DENOISERS else {}),
+        )
+    if "safety_checker" in index:
+        parts["requires_safety_checker"] = False
+    return parts
+
+
+def _other_vae(vae: str, place: Path | None, folder: Path, dtype: Any) -> Any:
+    """Another VAE, of the class of the pipeline's own.
+
+    place: its folder; None: it is a file. folder: of the pipeline.
+    """
+    import diffusers
+    from diffusers import DiffusionPipeline
+
+    vae_class = getattr(diffusers, DiffusionPipeline.load_config(folder)["vae"][1])
+    if place is not None:
+        return vae_class.from_pretrained(place, dtype=dtype, use_safetensors=True)
+    return vae_class.from_single_file(
+        str(weightfiles.check(vae, "the VAE")),
+        config=str(folder),
+        subfolder="vae",
+        dtype=dtype,
+        local_files_only=True,
+    )
+
+
+def _predict_as_trained(pipeline: Any, checkpoint: SingleFile) -> None:
+    """Set what some checkpoints of one file say by a weight of that name: that they predict
+    velocity, and that their noise ends at none of the signal.
+    """
+    if "v_pred" in checkpoint.keys:
+        scheduler = pipeline.scheduler
+        zero = (
+            {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+            if "ztsnr" in checkpoint.keys
+            else {}
+        )
+        pipeline.scheduler = type(scheduler).from_config(
+            scheduler.config, prediction_type="v_prediction", **zero
+        )
 
 
 def _processors(folder: Path, model: str) -> dict[str, Any]:
@@ -175,20 +300,85 @@ def _in_4bit(folder: Path, dtype: Any) -> Any:
     return PipelineQuantizationConfig(quant_mapping=mapping)
 
 
-def check(model: str, *, edit: bool = False) -> str:
+def check(
+    model: str,
+    *,
+    edit: bool = False,
+    sampling: Sampling | None = None,
+    files: Files | None = None,
+) -> str:
     """Raise ModelError unless this is a pipeline of the right kind; returns its place.
 
-    Reads no weights, so this can be called before another model is loaded for nothing.
+    Reads no weights, so this can be called before another model is loaded for nothing. What is
+    known of sampling and files before that is checked, too: see `load`.
     """
-    place = checkpoints.locate(model)
+    files = files or Files()
+    place = checkpoints.locate(files.checkpoint.config if files.checkpoint else model)
     checkpoints.quiet_libraries()
     with loading():
+        import diffusers
         from diffusers import DiffusionPipeline
 
     with checkpoints.named_errors(model):
         folder = checkpoints.fetch_file(place, PIPELINE)
-        pipelines.check_kind(model, DiffusionPipeline.load_config(folder), edit=edit)
+        index = DiffusionPipeline.load_config(folder)
+        pipelines.check_kind(model, index, edit=edit)
+        pipeline_class = getattr(diffusers, str(index["_class_name"]))
+        loras = (*files.always, *files.named)
+        if loras:
+            check_takes(pipeline_class)
+        if sampling is not None and sampling.scheduler:
+            kind = index.get("scheduler")
+            name = str(kind[1]) if isinstance(kind, list) else ""
+            config = _config(place, "scheduler", "scheduler_config.json")
+            pipelines.check_scheduler(sampling.scheduler, model, name, config)
+        if files.vae:
+            _check_vae(files.vae, index, _config(place, "vae", "config.json"), model)
+        denoiser = next((part for part in weightfiles.DENOISERS if part in index), "")
+        for lora in loras if denoiser else ():
+            weightfiles.check_lora_family(lora, _config(place, denoiser, "config.json"))
     return place
+
+
+def index_at_hand(model: str, checkpoint: SingleFile | None) -> Mapping[str, Any] | None:
+    """The model_index.json of a generator; None where it would have to be fetched.
+
+    checkpoint: that the model is, where it is one file.
+    """
+    place = checkpoints.locate(checkpoint.config if checkpoint else model)
+    if checkpoints.is_local(place):
+        return vetting.read_config(checkpoints.fetch_file(place, PIPELINE) / PIPELINE)
+    from huggingface_hub import try_to_load_from_cache
+
+    file = try_to_load_from_cache(place, PIPELINE)
+    return vetting.read_config(Path(file)) if isinstance(file, str) else None
+
+
+def _config(place: str, part: str, name: str) -> dict[str, Any]:
+    """The configuration of one part of a pipeline."""
+    folder = checkpoints.fetch_file(place, PIPELINE, f"{part}/{name}")
+    return vetting.read_config(folder / part / name)
+
+
+def _check_vae(vae: str, index: Mapping[str, Any], ours: Mapping[str, Any], model: str) -> None:
+    """Raise UsageError for a VAE that does not fit a pipeline, as far as its config says so.
+
+    index: the pipeline's model_index.json. ours: the configuration of its own VAE.
+    """
+    if "vae" not in index:
+        raise UsageError(f"{model} has no VAE that could be another one", "leave --vae out")
+    if weightfiles.is_file(vae):
+        weightfiles.header(weightfiles.check(vae, "the VAE"), "the VAE")
+        return
+    folder = checkpoints.fetch_file(checkpoints.locate(vae), "config.json")
+    theirs = vetting.read_config(folder / "config.json")
+    for name in ("_class_name", "latent_channels"):
+        if theirs.get(name) != ours.get(name):
+            raise UsageError(
+                f"the VAE {vae} does not fit {model}: its {name.strip('_')} is {theirs.get(name)}, "
+                f"and the generator's {ours.get(name)}",
+                "take one that was made for this family",
+            )
 
 
 class DiffusersGenerator:
@@ -201,6 +391,7 @@ class DiffusersGenerator:
         progress: called at each inference step.
         edit: whether it edits images.
         threads: of torch on a CPU; None: torch's default.
+        adapters: the LoRAs that were loaded beside its weights.
 
     Attributes:
         inside: how long the pipeline was at work.
@@ -217,11 +408,18 @@ class DiffusersGenerator:
         *,
         edit: bool = False,
         threads: int | None = None,
+        adapters: Adapters | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._sampling = sampling
         self.device = device
         self._threads = threads
+        self._adapters = adapters or Adapters(pipeline, (), ())
+        self._reader = Reader(
+            pipeline, marked=sampling.prompt_syntax == "a1111", clip_skip=sampling.clip_skip
+        )
+        if sampling.scheduler:
+            pipelines.set_scheduler(pipeline, sampling.scheduler)
         self._steps = pipelines.Steps(progress)
         self.inside = Stopwatch()
         self.weights = Weights(pipelines.modules(pipeline))
@@ -239,10 +437,15 @@ class DiffusersGenerator:
         # another thread than the one that draws.
         self._tokenizers = copy.deepcopy(pipelines.reading_limits(pipeline, sampling.call))
         self._edit = edit
+        self._has_warned = False
         self._start: image_to_image.Start | None = None  # made when it is first needed
         # Every pipeline reports its steps to its progress bar; not all of them take a callback.
         pipeline.progress_bar = self._steps.bar
-        acceleration.encode_once(pipeline)
+        active = self._adapters
+        self._encode_once = partial(
+            acceleration.encode_once, reader=self._reader, active=lambda: active.active
+        )
+        self._encode_once(pipeline)
         self._reuses = sampling.step_cache and acceleration.reuse_steps(pipeline)
         self._singly = noise.sample_tokens_from_seeds(pipeline) or self._reuses
         if sampling.compile:
@@ -281,6 +484,7 @@ class DiffusersGenerator:
             self.check_negative()
         if obstacle := next(filter(None, map(self.obstacle, candidates)), ""):
             raise UsageError(obstacle, "take another strategy")
+        self._warn_of_weights(candidates)
         none = [None] * len(candidates)
         parts = zip(candidates, starts or none, sources or none, strict=True)
         inputs = [Inputs(*part) for part in parts]
@@ -294,7 +498,7 @@ class DiffusersGenerator:
                 return self.device.run(self.weights, partial(self._draw_batch, batch))
 
         # An image could depend on what else is in a mixed batch.
-        for _, group in itertools.groupby(inputs, key=_likeness):
+        for _, group in itertools.groupby(inputs, key=self._likeness):
             alike = list(group)
             most = 1 if self._singly else self._editor.most(alike[0].source, len(alike))
             is_single_step = self._arguments.get("num_inference_steps") == 1  # PixArt needs two
@@ -325,7 +529,9 @@ class DiffusersGenerator:
             if candidate.mutations:
                 return "noise is not mutated where an image is started from"
             try:
-                self._start = self._start or image_to_image.load(self._pipeline, self._sampling)
+                self._start = self._start or image_to_image.load(
+                    self._pipeline, self._sampling, self._encode_once
+                )
             except ModelError as error:
                 return error.message
             image_to_image.check_strength(candidate.strength, self._start.steps)
@@ -334,6 +540,8 @@ class DiffusersGenerator:
     @property
     def limit(self) -> int | None:
         """How many tokens of a prompt the pipeline reads, by its shortest tokenizer; None: all."""
+        if self._reader.by_chunks:
+            return None
         limits = [limit for _, _, limit in self._tokenizers]
         return min(limits, default=None)
 
@@ -342,8 +550,11 @@ class DiffusersGenerator:
 
         Words beyond the limit would be cut off, and not drawn.
         """
+        if self._reader.by_chunks:
+            return ""
+        text = self._reader.text(prompt)
         for name, tokenizer, limit in self._tokenizers:
-            tokens = len(tokenizer(prompt, truncation=False).input_ids)
+            tokens = len(tokenizer(text, truncation=False).input_ids)
             if tokens > limit:
                 return f"it has {tokens} tokens, and the pipeline's {name} reads {limit}"
         return ""
@@ -358,12 +569,38 @@ class DiffusersGenerator:
         if not self.heeds_negative:
             logger.warning("%s without guidance: the negative prompt does nothing", self._name)
 
+    def _warn_of_weights(self, candidates: Sequence[Candidate]) -> None:
+        """Warn, once, of weights that have no effect."""
+        texts = (text for c in candidates for text in (c.prompt, c.negative))
+        if not self._has_warned and any(map(self._reader.ignores, texts)):
+            self._has_warned = True
+            logger.warning(
+                "%s heeds no weights: (word:1.3) is drawn as word; only where CLIP alone reads the "
+                "prompt have they an effect",
+                self._name,
+            )
+
+    def _likeness(self, inputs: Inputs) -> tuple[object, ...]:
+        """What all images of a batch must share: whether there is a negative prompt, because some
+        pipelines treat an empty one and none differently; the source; strength and size of a start;
+        the LoRAs; and how much of a prompt CLIP reads at once.
+        """
+        candidate, start, source = inputs
+        return (
+            bool(candidate.negative),
+            id(source),
+            start and (start.size, candidate.strength),
+            self._adapters.chosen(candidate.prompt),
+            self._reader.chunks(self._pipeline, candidate.prompt, candidate.negative),
+        )
+
     def _draw_batch(self, batch: Sequence[Inputs]) -> list[Drawing]:
         candidates = [inputs.candidate for inputs in batch]
         if self._reuses:
             acceleration.forget_steps(self._pipeline)
+        self._adapters.switch(self._pipeline, self._adapters.chosen(candidates[0].prompt))
         call = {
-            "prompt": [candidate.prompt for candidate in candidates],
+            "prompt": [self._reader.text(candidate.prompt) for candidate in candidates],
             "generator": [noise.seeded(candidate.seed) for candidate in candidates],
             **self._negative(candidates),
             **self._editor.arguments(batch[0].source, len(batch)),
@@ -386,7 +623,7 @@ class DiffusersGenerator:
 
     def _negative(self, batch: Sequence[Candidate]) -> dict[str, list[str]]:
         if any(candidate.negative for candidate in batch):
-            return {"negative_prompt": [candidate.negative for candidate in batch]}
+            return {"negative_prompt": [self._reader.text(c.negative) for c in batch]}
         if pipelines.guidance_name(self._parameters) == "true_cfg_scale" and self.heeds_negative:
             # Only a negative prompt that is not empty switches this guidance on.
             return {"negative_prompt": [" "] * len(batch)}
@@ -404,11 +641,3 @@ def _relieve(pipeline: Any, device: SharedDevice, weights: Weights) -> str:
         vae.enable_tiling()
         return "images are decoded in tiles, whose seams may show,"
     return device.tighten(weights)
-
-
-def _likeness(inputs: Inputs) -> tuple[object, ...]:
-    """What all images of a batch must share: whether there is a negative prompt, because some
-    pipelines treat an empty one and none differently; the source; and strength and size of a start.
-    """
-    candidate, start, source = inputs
-    return bool(candidate.negative), id(source), start and (start.size, candidate.strength)

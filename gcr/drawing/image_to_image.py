@@ -16,12 +16,12 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gcr.drawing import acceleration, pipelines
+from gcr.drawing import pipelines
 from gcr.drawing.pipelines import Sampling, replaced
 from gcr.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import torch
     from PIL.Image import Image
@@ -48,15 +48,17 @@ class Start(Protocol):
         ...
 
 
-def load(pipeline: Any, sampling: Sampling) -> Start:
+def load(pipeline: Any, sampling: Sampling, encode_once: Callable[[Any], None]) -> Start:
     """A pipeline that draws from images, made of a text-to-image pipeline's parts without copying.
+
+    encode_once: has a pipeline read prompts as that one does.
 
     Raises ModelError where the family cannot, UsageError for settings that only drawing from
     noise takes.
     """
     if type(pipeline).__name__ in LATENTS_ARE_ENCODINGS:
         return LateStart(pipeline, sampling)
-    return ImageToImage(pipeline, sampling)
+    return ImageToImage(pipeline, sampling, encode_once)
 
 
 def check_strength(strength: float, steps: int) -> None:
@@ -72,7 +74,9 @@ def check_strength(strength: float, steps: int) -> None:
 class ImageToImage:
     """diffusers' own image-to-image pipeline of the family."""
 
-    def __init__(self, pipeline: Any, sampling: Sampling) -> None:
+    def __init__(
+        self, pipeline: Any, sampling: Sampling, encode_once: Callable[[Any], None]
+    ) -> None:
         from diffusers import AutoPipelineForImage2Image
 
         name = type(pipeline).__name__
@@ -87,7 +91,7 @@ class ImageToImage:
         ):  # for editing: it looks at images and starts from noise
             raise _cannot(name, f"{type(self._pipeline).__name__} takes no strength")
         self._pipeline.progress_bar = pipeline.progress_bar
-        acceleration.encode_once(self._pipeline)
+        encode_once(self._pipeline)
         # Where the two have different defaults, as in Flux, those of drawing from noise hold.
         defaults = {
             argument: parameter.default

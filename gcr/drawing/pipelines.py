@@ -18,12 +18,13 @@ from gcr.drawing import editing
 from gcr.errors import ModelError, UsageError
 from gcr.hub import templates
 from gcr.hub.vetting import modular, needs_code
+from gcr.settings import samplers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from gcr.core.records import Progress
-    from gcr.settings.schema import Quantize
+    from gcr.settings.schema import PromptSyntax, Quantize
 
 Parameters = Mapping[str, inspect.Parameter]
 
@@ -52,38 +53,8 @@ OTHER_TEXTS = frozenset(
 )
 """Tokenizers that do not read the prompt itself, by pipeline and part."""
 
-SAMPLERS = {
-    "DDIMScheduler": "DDIM",
-    "DDPMScheduler": "DDPM",
-    "DEISMultistepScheduler": "DEIS",
-    "DPMSolverSDEScheduler": "DPM++ SDE",
-    "EulerAncestralDiscreteScheduler": "Euler a",
-    "EulerDiscreteScheduler": "Euler",
-    "FlowMatchEulerDiscreteScheduler": "Euler",
-    "FlowMatchHeunDiscreteScheduler": "Heun",
-    "HeunDiscreteScheduler": "Heun",
-    "KDPM2AncestralDiscreteScheduler": "DPM2 a",
-    "KDPM2DiscreteScheduler": "DPM2",
-    "LCMScheduler": "LCM",
-    "LMSDiscreteScheduler": "LMS",
-    "PNDMScheduler": "PLMS",
-    "UniPCMultistepScheduler": "UniPC",
-}
-"""A1111's names of the schedulers of diffusers."""
-
-MULTISTEP: dict[tuple[object, object], str] = {
-    ("dpmsolver++", 2): "DPM++ 2M",
-    ("sde-dpmsolver++", 2): "DPM++ 2M SDE",
-    ("sde-dpmsolver++", 3): "DPM++ 3M SDE",
-}
-"""The same for DPMSolverMultistepScheduler, by its algorithm and order."""
-
-SCHEDULES = {
-    "use_karras_sigmas": "Karras",
-    "use_exponential_sigmas": "Exponential",
-    "use_beta_sigmas": "Beta",
-}
-"""A1111's names of noise schedules, by the setting that chooses them."""
+FLOW = "FlowMatchEulerDiscreteScheduler"
+"""The scheduler of most families that are trained by flow matching."""
 
 OURS = frozenset(
     {
@@ -121,6 +92,9 @@ class Sampling:
         step_cache: skip steps in which little changes.
         rewriter: let the pipeline rewrite prompts, where its family does so by itself.
         quantize: `nf4` for 4-bit weights of the large parts; `none` as they are.
+        scheduler: a name of `gcr.settings.samplers`; empty: the checkpoint's own.
+        clip_skip: the layer of CLIP that is read, from the last; None: the family's own.
+        prompt_syntax: whether prompts name LoRAs and have weights, or are words alone.
     """
 
     width: int | None = None
@@ -134,6 +108,9 @@ class Sampling:
     step_cache: bool = False
     rewriter: bool = False
     quantize: Quantize = "none"
+    scheduler: str = ""
+    clip_skip: int | None = None
+    prompt_syntax: PromptSyntax = "a1111"
 
 
 def parameters_of(pipeline_class: Any) -> Parameters:
@@ -322,22 +299,66 @@ def size_factor(pipeline: Any) -> int:
 
 
 def sampler_name(pipeline: Any) -> str:
-    """A1111's name of a pipeline's sampler, as in `DPM++ 2M Karras`.
-
-    The schedule is named where it is not the default. Where A1111 has no name it is that of
-    diffusers; empty where there is no scheduler.
-    """
+    """A1111's name of a pipeline's sampler, as in `DPM++ 2M Karras`; empty where it has none."""
     scheduler = getattr(pipeline, "scheduler", None)
     if scheduler is None:
         return ""
-    kind = type(scheduler).__name__
-    config = getattr(scheduler, "config", {})
-    sampler = SAMPLERS.get(kind, kind.removesuffix("Scheduler"))
-    if kind == "DPMSolverMultistepScheduler":
-        variant = config.get("algorithm_type"), config.get("solver_order")
-        sampler = MULTISTEP.get(variant, sampler)
-    schedule = next((word for key, word in SCHEDULES.items() if config.get(key)), "")
-    return f"{sampler} {schedule}".strip()
+    named = samplers.described(type(scheduler).__name__, getattr(scheduler, "config", {}))
+    return " ".join(filter(None, named))
+
+
+def schedulers(kind: str, config: Mapping[str, object]) -> list[str]:
+    """Names of --scheduler for a pipeline with such a scheduler: those whose images it can draw.
+
+    kind: its class. config: its settings.
+    """
+    import diffusers
+
+    if kind == FLOW:
+        return ["euler", *(f"euler {schedule}" for schedule in samplers.SCHEDULES)]
+    is_flow = config.get("prediction_type") == "flow_prediction" or config.get("use_flow_sigmas")
+    exchangeable = bool(getattr(getattr(diffusers, kind, None), "_compatibles", ()))
+    names = []
+    for sampler in samplers.SAMPLERS if exchangeable else ():
+        takes = inspect.signature(getattr(diffusers, sampler.scheduler).__init__).parameters
+        if is_flow and "use_flow_sigmas" not in takes:
+            continue
+        names.append(sampler.name)
+        if not is_flow:
+            keys = samplers.SCHEDULES.items()
+            names += [f"{sampler.name} {word}" for word, key in keys if key in takes]
+    return names
+
+
+def check_scheduler(name: str, model: str, kind: str, config: Mapping[str, object]) -> None:
+    """Raise UsageError for a sampler that a pipeline cannot draw with.
+
+    model: its name, for messages. kind, config: as `schedulers` takes them.
+    """
+    fitting = schedulers(kind, config)
+    if name not in fitting:
+        listed = f"those that do: {', '.join(fitting)}"
+        raise UsageError(
+            f"the scheduler {name} does not fit {model}, whose own is a {kind}",
+            listed if fitting else "leave --scheduler out: this model draws with its own alone",
+        )
+
+
+def set_scheduler(pipeline: Any, name: str) -> None:
+    """Give a pipeline the sampler of this name, for what its own was trained for."""
+    import diffusers
+
+    choice, before = samplers.parse(name), pipeline.scheduler
+    kind = type(before).__name__
+    check_scheduler(name, type(pipeline).__name__, kind, before.config)
+    scheduler_class = getattr(diffusers, FLOW if kind == FLOW else choice.sampler.scheduler)
+    takes = inspect.signature(scheduler_class.__init__).parameters
+    schedule = {
+        key: word == choice.schedule for word, key in samplers.SCHEDULES.items() if key in takes
+    }
+    pipeline.scheduler = scheduler_class.from_config(
+        before.config, **choice.sampler.config, **schedule
+    )
 
 
 @contextmanager

@@ -77,7 +77,9 @@ def resume(
 
 def load(plan: Plan, emit: Consumer) -> Parts:
     """Load what a plan needs."""
-    return parts.load(plan.settings, plan.questions, emit, negative=plan.negative)
+    return parts.load(
+        plan.settings, plan.questions, emit, negative=plan.negative, prompts=plan.prompts
+    )
 
 
 def run(  # noqa: PLR0913 - each for itself

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING
 
 from gcr.device import card, residency
 from gcr.device.residency import GIB, MODES
+from gcr.engine import models
+from gcr.errors import UsageError
 from gcr.settings.address import is_address
 from gcr.settings.measurements import SPEEDS, on_device
 from gcr.storage import timings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gcr.settings.resolving import Resolved
     from gcr.settings.schema import Settings
 
@@ -50,13 +54,14 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """prompts: how many. origins: where each setting came from."""
+    """prompts: how many. origins: where each setting came from. files: that are drawn with."""
 
     prompts: int
     settings: Settings
     origins: Mapping[str, str]
     memory: Memory
     estimate: Estimate
+    files: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, object]:
         values = self.settings.as_json()
@@ -65,20 +70,42 @@ class Forecast:
             "settings": {
                 key: {"value": value, "origin": self.origins[key]} for key, value in values.items()
             },
+            "files": list(self.files),
             "memory": asdict(self.memory),
             "estimate": asdict(self.estimate),
         }
 
 
-def forecast(resolved: Resolved, recorded: Mapping[str, object], prompts: int = 1) -> Forecast:
-    """recorded: the settings as a run folder would record them."""
+def forecast(
+    resolved: Resolved, recorded: Mapping[str, object], prompts: Sequence[str]
+) -> Forecast:
+    """recorded: the settings as a run folder would record them.
+
+    Raises UsageError and ModelError for files that a run could not draw with.
+    """
     return Forecast(
-        prompts,
+        len(prompts),
         resolved.settings,
         resolved.origins,
         _memory(resolved),
-        _estimate(resolved.settings, recorded, prompts),
+        _estimate(resolved.settings, recorded, len(prompts)),
+        _files(resolved.settings, prompts),
     )
+
+
+def _files(settings: Settings, prompts: Sequence[str]) -> tuple[str, ...]:
+    """What is drawn with besides the models, each in words."""
+    files = models.files_of(settings, prompts)
+    if settings.scheduler and (reason := models.unfit(settings, "scheduler", settings.scheduler)):
+        raise UsageError(reason, "leave --scheduler out")
+    shown = []
+    if (file := files.checkpoint) is not None:
+        shown.append(f"{file.path.name}{f', {file.family}' if file.family else ''}")
+    if files.vae:
+        shown.append(f"VAE {files.vae}")
+    loras = (*files.always, *files.named)
+    shown += [f"LoRA {lora.name} ({lora.path.name})" for lora in loras]
+    return tuple(shown)
 
 
 def _memory(resolved: Resolved) -> Memory:
@@ -102,10 +129,10 @@ def _memory(resolved: Resolved) -> Memory:
     found = [on_device(speeds, "draw", settings.generator_measured, size, card.device_name)]
     if not alone:
         found.append(on_device(speeds, "judge", settings.critic_measured, size, card.device_name))
-    models = [print_ for one in found if one and (print_ := one.footprint())]
-    if len(models) == len(found):
+    footprints = [print_ for one in found if one and (print_ := one.footprint())]
+    if len(footprints) == len(found):
         modes = MODES if settings.residency == "auto" else (settings.residency,)
-        plan = residency.plan(modes, models, free)
+        plan = residency.plan(modes, footprints, free)
         return Memory(device, free / GIB, plan.needs / GIB, plan.mode, f"{plan} (by gcr bench)")
     said = f"{device}: {free / GIB:.1f} GiB free; "
     if profile.is_for(settings):

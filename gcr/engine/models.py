@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gcr import pocket
+from gcr.core import syntax
 from gcr.core.events import Loading, Notice, Progress
+from gcr.errors import GcrError, UsageError
 from gcr.files import paths
-from gcr.hub import checkpoints, fetching
+from gcr.hub import checkpoints, fetching, weightfiles
 from gcr.hub.vetting import ADAPTER, ADAPTER_WEIGHTS
 from gcr.settings import profiles
 from gcr.settings.address import is_address
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from gcr.core.events import Consumer
     from gcr.core.records import Critic
@@ -23,35 +26,60 @@ if TYPE_CHECKING:
     from gcr.critic import rubric
     from gcr.critic.critic import VisionLanguageCritic
     from gcr.device.memory import SharedDevice
-    from gcr.drawing.generator import DiffusersGenerator
+    from gcr.drawing.generator import DiffusersGenerator, Files, Sampling
+    from gcr.hub.weightfiles import SingleFile
     from gcr.settings.schema import Settings
 
 
-def load_models(
+def load_models(  # noqa: PLR0913 - each for itself
     settings: Settings,
     questions: rubric.Rubric,
     emit: Consumer,
     *,
     edit: bool = False,
     negative: bool = False,
+    prompts: Collection[str] = (),
 ) -> tuple[DiffusersGenerator, VisionLanguageCritic]:
     """Load both models onto one device. edit: whether the generator is to edit images. negative:
-    whether it is to take negative prompts beside that of the settings.
+    whether it is to take negative prompts beside that of the settings. prompts: that will be drawn,
+    whose LoRAs are loaded, too.
 
     Raises ModelError and UsageError, as each loader does, and as `fetching.provide`.
     """
     from gcr.device.memory import SharedDevice, default_device
     from gcr.drawing import generator
 
-    _provide({settings.generator: True, settings.critic: False}, settings, emit)
+    files = files_of(settings, prompts)
+    models = {settings.critic: False}
+    if files.checkpoint is None:
+        models = {settings.generator: True, **models}
+    if files.vae and not weightfiles.is_file(files.vae):
+        models[files.vae] = False
+    _provide(models, settings, emit, around=files.checkpoint)
+    files = files_of(settings, prompts, fetch=True)
+    weightfiles.hash_ahead(hashed(files))
     emit(Loading(settings.critic))
     pocket.check_size(settings.generator, settings.width, settings.height)
-    generator.check(settings.generator, edit=edit)
+    sampling = sampling_of(settings)
+    generator.check(settings.generator, edit=edit, sampling=sampling, files=files)
     device = SharedDevice(default_device(), settings.residency, smaller=profiles.advice)
     generator.check_precision(settings.quantize_generator, has_gpu=device.limited)
     critic = _critic(settings, questions, emit, device, edit=edit)
     emit(Loading(settings.generator))
-    sampling = generator.Sampling(
+    drawer = generator.load(
+        settings.generator, sampling, device, _progress(emit), edit=edit, files=files
+    )
+    if settings.negative or negative:
+        drawer.check_negative()
+    critic.limit, critic.avoid = drawer.limit, drawer.heeds_negative
+    return drawer, critic
+
+
+def sampling_of(settings: Settings) -> Sampling:
+    """How the generator is to draw."""
+    from gcr.drawing.generator import Sampling
+
+    return Sampling(
         width=settings.width,
         height=settings.height,
         steps=settings.steps,
@@ -63,12 +91,69 @@ def load_models(
         step_cache=settings.step_cache,
         rewriter=settings.rewriter,
         quantize=settings.quantize_generator,
+        scheduler=settings.scheduler,
+        clip_skip=settings.clip_skip,
+        prompt_syntax=settings.prompt_syntax,
     )
-    drawer = generator.load(settings.generator, sampling, device, _progress(emit), edit=edit)
-    if settings.negative or negative:
-        drawer.check_negative()
-    critic.limit, critic.avoid = drawer.limit, drawer.heeds_negative
-    return drawer, critic
+
+
+def files_of(settings: Settings, prompts: Collection[str] = (), *, fetch: bool = False) -> Files:
+    """What the generator is made of besides its own folder; headers of files are looked at.
+
+    prompts: that will be drawn, which may name LoRAs.
+    fetch: LoRAs of the hub that are not in the cache; else these are left out.
+    Raises UsageError and ModelError for what is not there, or is none of it.
+    """
+    from gcr.drawing.generator import Files
+
+    checkpoint = None
+    if weightfiles.is_file(settings.generator):
+        checkpoint = weightfiles.single_file(settings.generator, settings.config)
+    elif settings.config:
+        raise UsageError(
+            f"--config says what a checkpoint in one file is, and {settings.generator} is none",
+            "leave it out",
+        )
+    if settings.vae and weightfiles.is_file(settings.vae):
+        weightfiles.check(settings.vae, "the VAE")
+    given = (fetching.lora(each, fetch=fetch) for each in settings.lora)
+    marked = prompts if settings.prompt_syntax == "a1111" else ()
+    tags = dict.fromkeys(tag.name for prompt in marked for tag in syntax.loras(prompt))
+    named = (weightfiles.find_lora(name, settings.lora_dir, 1.0) for name in tags)
+    return Files(checkpoint, settings.vae, tuple(filter(None, given)), tuple(named))
+
+
+def hashed(files: Files) -> dict[str, Path]:
+    """The files whose hashes are recorded, by the names they have there."""
+    paths_ = {}
+    if files.checkpoint is not None:
+        paths_["generator"] = files.checkpoint.path
+    if files.vae and weightfiles.is_file(files.vae):
+        paths_["vae"] = weightfiles.check(files.vae, "the VAE")
+    loras = {f"lora {lora.name}": lora.path for lora in (*files.always, *files.named)}
+    return {**paths_, **loras}
+
+
+def unfit(settings: Settings, name: str, value: object) -> str:
+    """Why a scheduler or a CLIP skip is not for the generator, in words; empty where it is, or
+    where the generator is not at hand to tell.
+
+    name: `scheduler` or `clip_skip`.
+    """
+    from gcr.drawing import generator, reading
+
+    try:
+        index = generator.index_at_hand(settings.generator, files_of(settings).checkpoint)
+        if index is None:
+            return ""
+        if name == "clip_skip":
+            kind = str(index.get("_class_name"))
+            return "" if kind in reading.FAMILIES else f"{kind} has none"
+        sampling = replace(sampling_of(settings), scheduler=str(value))
+        generator.check(settings.generator, sampling=sampling, files=files_of(settings))
+    except GcrError as error:
+        return error.message
+    return ""
 
 
 def load_critic(
@@ -86,7 +171,12 @@ def load_critic(
     return _critic(settings, questions, emit, shared)
 
 
-def _provide(models: Mapping[str, bool], settings: Settings, emit: Consumer) -> None:
+def _provide(
+    models: Mapping[str, bool],
+    settings: Settings,
+    emit: Consumer,
+    around: SingleFile | None = None,
+) -> None:
     """As `fetching.provide`, once it is seen that there can be such models, and the libraries are
     imported, which takes longest of a small pair. Servers need none of it.
     """
@@ -100,7 +190,7 @@ def _provide(models: Mapping[str, bool], settings: Settings, emit: Consumer) -> 
     emit(Loading("torch, transformers and diffusers"))
     checkpoints.quiet_libraries()
     emit(Loading())  # whoever is to agree to a download must be able to read what is asked
-    fetching.provide(models, settings.profile, quantize=settings.quantize_generator)
+    fetching.provide(models, settings.profile, quantize=settings.quantize_generator, around=around)
 
 
 def _fetched(model: str, is_pipeline: bool) -> str:
@@ -144,21 +234,26 @@ def _progress(emit: Consumer) -> Told:
     return lambda phase, done, total: emit(Progress(phase, done, total))
 
 
-def revisions(settings: Settings, critic: Critic) -> dict[str, str | None]:
-    """Of the models, by the role they play, and what the critic's server wanted otherwise than
-    servers do, if anything.
+def revisions(
+    settings: Settings, critic: Critic, prompts: Collection[str] = ()
+) -> dict[str, str | None]:
+    """What the models are, by the role they play: the commit of one from the hub, the sha256 of a
+    file, of a LoRA that of its weights; None for a folder or a server, which tell none. Also what
+    the critic's server wanted otherwise than servers do, if anything.
     """
     from gcr.critic.critic import VisionLanguageCritic
     from gcr.critic.endpoint import EndpointSpeaker
 
-    told = {
-        "generator": revision(settings.generator),
-        "critic": revision(settings.critic),
-    }
+    known = {"generator": revision(settings.generator), "critic": revision(settings.critic)}
+    if settings.vae:
+        known["vae"] = revision(settings.vae)
+    for role, path in hashed(files_of(settings, prompts)).items():
+        hashes = weightfiles.hashes(path)
+        known[role] = f"sha256 {hashes.weights if role.startswith('lora ') else hashes.whole}"
     speaker = critic.speaker if isinstance(critic, VisionLanguageCritic) else None
     if isinstance(speaker, EndpointSpeaker) and str(speaker.demands):
-        told["server"] = str(speaker.demands)
-    return told
+        known["server"] = str(speaker.demands)
+    return known
 
 
 def revision(model: str) -> str | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from gcr.core.ranking import best_scored, margin, near, raw
-from gcr.core.records import Attempt, Result, Run
+from gcr.core.records import Attempt, Result, Run, best_name
 from gcr.core.requirements import never_met
 from gcr.errors import BatchError, GcrError, UnavailableError
 
@@ -38,7 +38,7 @@ class Outcome:
     @property
     def best_image(self) -> Path | None:
         """A copy of the best attempt's image."""
-        return self.folder / "best.png" if self.best else None
+        return self.folder / best_name(self.best) if self.best else None
 
     def as_json(self) -> dict[str, object]:
         """JSON values of all of it; what `gcr refine --json` prints.

@@ -19,7 +19,7 @@ from gcr.settings.address import is_address
 from gcr.settings.schema import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from gcr.core.records import Preference
     from gcr.storage.runfolder import RunFolder
@@ -99,26 +99,35 @@ def _check_critiques_can_be_left_out(settings: Settings) -> None:
         )
 
 
-def load(
+def load(  # noqa: PLR0913 - as `load_models` has them
     settings: Settings,
     questions: rubric.Rubric,
     emit: Consumer,
     *,
     edit: bool = False,
     negative: bool = False,
+    prompts: Collection[str] = (),
 ) -> Parts:
     """Load the models, and make what goes with them. Takes and raises what `load_models` does."""
-    pair = models.load_models(settings, questions, emit, edit=edit, negative=negative)
-    return parts_of(settings, *pair, emit)
+    pair = models.load_models(
+        settings, questions, emit, edit=edit, negative=negative, prompts=prompts
+    )
+    return parts_of(settings, *pair, emit, prompts)
 
 
-def parts_of(settings: Settings, generator: Generator, critic: Critic, emit: Consumer) -> Parts:
-    """What goes with models that are loaded already. Raises UsageError where the generator could
-    do what the strategy needs with other settings.
+def parts_of(
+    settings: Settings,
+    generator: Generator,
+    critic: Critic,
+    emit: Consumer,
+    prompts: Collection[str] = (),
+) -> Parts:
+    """What goes with models that are loaded already, for such prompts. Raises UsageError where the
+    generator could do what the strategy needs with other settings.
     """
     rule = stopping.rule(settings.recorded())
     strategy = _strategy(settings, generator, emit)
-    revisions = models.revisions(settings, critic)
+    revisions = models.revisions(settings, critic, prompts)
     return Parts(settings, generator, critic, strategy, rule, revisions)
 
 

@@ -88,6 +88,11 @@ class Plan:
         written = 1 if settings.critique == "best" else settings.images
         return min(LARGEST, max(SIZE, ceil(2 * settings.judge_batch / written)))
 
+    @property
+    def prompts(self) -> list[str]:
+        """All that are to be drawn as they are."""
+        return [job.prompt for job in self.jobs]
+
     def new_folder(self) -> Path:
         """Make a folder for it, named after its first file."""
         name = Path(self.files[0]).absolute().stem if self.files else ""

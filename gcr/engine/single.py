@@ -82,7 +82,7 @@ def run(  # noqa: PLR0913 - each for itself
                 return _outcome(folder, started, 0.0)
         cautions.of_pocket(request, settings, emit)
         cautions.of_verifier([request.prompt], settings, emit)
-        parts = load(settings, questions, emit, edit=edited is not None)
+        parts = load(settings, questions, emit, edit=edited is not None, prompts=[request.prompt])
         cautions.of_length(request, parts.generator, emit)
         if resume is None:
             folder = RunFolder.create(

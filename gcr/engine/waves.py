@@ -167,7 +167,8 @@ class _Wave:
         over = [(f, reason) for f in folders if (reason := parts.rule.reason(f.run))]
         self._finish(over)
         strategy = _Revised(BySeed(parts.strategy))
-        ahead = metadata.Ahead()  # so that images are encoded while they are judged
+        # Images are encoded while they are judged.
+        ahead = metadata.Ahead(parts.settings.format)
         isolated = Isolated(strategy, parts.generator, parts.rule, ahead.begin)
         stopped: list[tuple[RunFolder, StopReason]] = []
         for step in loop.refine(

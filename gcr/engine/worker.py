@@ -118,7 +118,9 @@ class Worker:
         take_share(share)
         with Notes() as notes:
             settings, questions = plan.settings, plan.questions
-            self._parts = parts.load(settings, questions, notes, negative=plan.negative)
+            self._parts = parts.load(
+                settings, questions, notes, negative=plan.negative, prompts=plan.prompts
+            )
             plan.caution_of_length(self._parts.generator, notes)
         return Loaded(self._parts.revisions, tuple(notes.warnings))
 

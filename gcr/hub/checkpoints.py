@@ -20,11 +20,11 @@ from gcr.device.threads import unless_chosen
 from gcr.errors import GcrError, ModelError, UsageError
 from gcr.files import paths, structured
 from gcr.files.structured import MalformedError
-from gcr.hub import offline, vetting
+from gcr.hub import offline, vetting, weightfiles
 from gcr.hub.vetting import PIPELINE, needs_code
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
 EMBEDDED = ("pocket:generator", "pocket:critic")
 LIBRARIES = ("bitsandbytes", "diffusers", "huggingface_hub", "peft", "torch", "transformers")
@@ -41,6 +41,11 @@ DISTILLED = re.compile(
 WITHOUT_WEIGHTS = ("*.json", "*.jinja", "*.txt", "*.model")
 LOADED = ("*.safetensors", *WITHOUT_WEIGHTS)
 """Files that are read of a model of transformers."""
+NOT_LOADED = [
+    *("*.bin", "*.ckpt", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.onnx", "*.onnx_data", "*.xml"),
+    # Weights in another precision, besides those that are loaded.
+    *("*.fp16.*", "*.fp16-*", "*.bf16.*", "*.bf16-*", "*.non_ema.*", "*.ema.*"),
+]
 MOST_CHARACTERS = 300  # of a library's message
 
 
@@ -62,7 +67,9 @@ def locate(model: str) -> str:
         return str(path)
     if paths.is_file(path):
         raise UsageError(
-            f"{model} is a single file", "give the folder of a checkpoint saved by save_pretrained"
+            f"{model} is a single file",
+            "give the folder of a checkpoint saved by save_pretrained; "
+            "only -m and --vae take files",
         )
     owner, slash, name = model.partition("/")
     if not (owner and slash and name) or "/" in name or owner in {".", "..", "~"}:
@@ -196,8 +203,9 @@ def _snapshot(place: str, *, is_pipeline: bool, local_files_only: bool) -> Path:
     return Path(folder)
 
 
-def fetch_file(place: str, name: str) -> Path:
-    """A folder that holds at least one named file of a checkpoint, which says of what kind it is.
+def fetch_file(place: str, name: str, *others: str) -> Path:
+    """A folder that holds at least some named files of a checkpoint, of which the first says of
+    what kind it is.
 
     It is the whole checkpoint where that is on this machine, else what was fetched of it.
     """
@@ -206,12 +214,75 @@ def fetch_file(place: str, name: str) -> Path:
     else:
         from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
-        cached_file = try_to_load_from_cache(place, name)
-        if not isinstance(cached_file, str):
-            cached_file = hf_hub_download(place, name)
-        folder = Path(cached_file).parent
+        for file in (*others, name):
+            cached_file = try_to_load_from_cache(place, file)
+            if not isinstance(cached_file, str):
+                cached_file = hf_hub_download(place, file)
+        folder = Path(str(cached_file)).parent
     vetting.check(folder, place, is_pipeline=name == PIPELINE)
     return folder
+
+
+def fetch_around(place: str, keys: Collection[str]) -> Path:
+    """The folder of a pipeline without the weights that a checkpoint of one file has: fetched if
+    that is not in the cache.
+
+    place: as `locate` returns it. keys: of the file's weights.
+    """
+    folder = cached_around(place, keys)
+    if folder is None:
+        folder = download_around(place, keys)
+    vetting.check(folder, place, is_pipeline=True)
+    return folder
+
+
+def cached_around(place: str, keys: Collection[str]) -> Path | None:
+    """As `fetch_around`, of what is on this machine; None where something is missing."""
+    if is_local(place):
+        return Path(place)
+    from huggingface_hub import snapshot_download, try_to_load_from_cache
+
+    file = try_to_load_from_cache(place, PIPELINE)
+    if not isinstance(file, str):
+        return None
+    folder = Path(snapshot_download(place, local_files_only=True))
+    index = vetting.read_config(folder / PIPELINE)
+    held = weightfiles.parts_held(keys, index)
+    for part, kind in index.items():
+        if not isinstance(kind, list) or kind[0] is None or part in held - {*weightfiles.OF_FILES}:
+            continue
+        is_model = "Model" in str(kind[1]) or str(kind[1]).startswith(("Autoencoder", "VQ"))
+        if not (folder / part).is_dir():
+            return None
+        if is_model and part not in held and not vetting.has_weights(folder / part):
+            return None
+    return folder
+
+
+def download_around(place: str, keys: Collection[str]) -> Path:
+    """As `fetch_around`, from the hub."""
+    from huggingface_hub import hf_hub_download, snapshot_download
+
+    index = vetting.read_config(Path(hf_hub_download(place, PIPELINE)))
+    patterns = patterns_around(index, keys)
+    return Path(snapshot_download(place, allow_patterns=patterns, ignore_patterns=NOT_LOADED))
+
+
+def patterns_around(index: Mapping[str, object], keys: Collection[str]) -> list[str]:
+    """Of the files of a pipeline that are read beside a checkpoint of one file.
+
+    index: its model_index.json.
+    """
+    held = weightfiles.parts_held(keys, index)
+    patterns = [PIPELINE]
+    for part, kind in index.items():
+        if not isinstance(kind, list) or not kind or kind[0] is None:
+            continue
+        if part in held:
+            patterns += [f"{part}/{name}" for name in WITHOUT_WEIGHTS]
+        else:
+            patterns.append(f"{part}/*")
+    return patterns
 
 
 def version(place: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,20 +15,18 @@ from typing import TYPE_CHECKING
 
 from gcr.device import card
 from gcr.errors import GcrError, ModelError, UsageError
-from gcr.hub import checkpoints, consent, offline
+from gcr.files import paths
+from gcr.hub import checkpoints, consent, offline, weightfiles
 from gcr.hub.vetting import MODULAR, PIPELINE, modular
 from gcr.settings import profiles
 from gcr.settings.address import is_address
+from gcr.settings.recorded import split_scale
 from gcr.settings.schema import Quantize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-NOT_LOADED = (
-    *("*.bin", "*.ckpt", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.onnx", "*.onnx_data", "*.xml"),
-    # Weights in another precision, besides those that are loaded.
-    *("*.fp16.*", "*.fp16-*", "*.bf16.*", "*.bf16-*", "*.non_ema.*", "*.ema.*"),
-)
+    from gcr.hub.weightfiles import LoraFile, SingleFile
 
 SHARE_IN_MEMORY: Mapping[Quantize, float] = {"none": 1, "nf4": 0.35}
 """Of a pipeline's files in 16 bits. In NF4 a weight takes 4.13 bits of these, and what is not
@@ -45,6 +43,8 @@ class Shipment:
         files: how many are loaded.
         size: bytes of these files.
         missing: bytes of those that are not in the cache.
+        keys: of the weights that are in a checkpoint of one file, and need not be fetched; None:
+            all are to be fetched.
     """
 
     model: str
@@ -52,15 +52,23 @@ class Shipment:
     files: int
     size: int
     missing: int
+    keys: Collection[str] | None = None
 
 
-def provide(models: Mapping[str, bool], profile: str = "", *, quantize: Quantize = "none") -> None:
+def provide(
+    models: Mapping[str, bool],
+    profile: str = "",
+    *,
+    quantize: Quantize = "none",
+    around: SingleFile | None = None,
+) -> None:
     """Fetch what the cache lacks of models, if the machine is large enough and the user agrees.
 
     Arguments:
         models: hub ids, folders or servers, and whether each is a pipeline.
         profile: the name of the one that they may come from.
         quantize: the precision that pipelines will be loaded in.
+        around: a checkpoint in one file, beside which parts of a pipeline are needed.
 
     Raises ModelError for a model that cannot be had, GcrError where the disk is too small, and
     UsageError where the machine is, or where the user does not agree.
@@ -68,10 +76,13 @@ def provide(models: Mapping[str, bool], profile: str = "", *, quantize: Quantize
     offline.obey()
     checkpoints.quiet_libraries()
     missing = [model for model, is_pipeline in models.items() if _is_missing(model, is_pipeline)]
+    if around is not None and _lacks_around(around):
+        missing.append(around.config)
     if not missing:
         return
     chosen = _of_profile(profile, missing)
-    pull = f"gcr pull {chosen.name if chosen else ' '.join(missing)}"
+    names = [str(around.path) if around and m == around.config else m for m in missing]
+    pull = f"gcr pull {chosen.name if chosen else ' '.join(names)}"
     if offline.hub_forbidden():
         raise ModelError(
             f"{missing[0]} is not in the cache, or not all of it, and offline nothing is fetched",
@@ -80,11 +91,14 @@ def provide(models: Mapping[str, bool], profile: str = "", *, quantize: Quantize
     if chosen and chosen.quantize_generator == quantize:
         _check_gpu(chosen, pull)
     try:
-        shipments = [shipment_of(model) for model in missing]
+        shipments = [
+            shipment_around(around) if around and model == around.config else shipment_of(model)
+            for model in missing
+        ]
     except ModelError as error:
         raise ModelError(error.message, f"{error.hint}; then: {pull}") from error
     for shipment in shipments:
-        _check_kind(shipment, models[shipment.model])
+        _check_kind(shipment, models.get(shipment.model, True))
     check_room(shipments)
     check_memory([shipment for shipment in shipments if shipment.is_pipeline], quantize)
     _obtain_consent(shipments, pull)
@@ -110,6 +124,12 @@ def _is_missing(model: str, is_pipeline: bool) -> bool:
         return False
     with checkpoints.named_errors(model):
         return checkpoints.cached(model, is_pipeline=is_pipeline) is None
+
+
+def _lacks_around(file: SingleFile) -> bool:
+    place = checkpoints.locate(file.config)
+    with checkpoints.named_errors(file.config):
+        return checkpoints.cached_around(place, file.keys) is None
 
 
 def _check_kind(shipment: Shipment, is_pipeline: bool) -> None:
@@ -172,6 +192,9 @@ def models_of(names: Iterable[str]) -> list[str]:
     """
     models = []
     for name in names:
+        if weightfiles.is_file(name):
+            models.append(name)
+            continue
         auto = name.casefold() == profiles.AUTO
         if auto or ("/" not in name and ":" not in name):
             profile = profiles.largest(card.memory_gib()[0]).profile if auto else _profile(name)
@@ -196,8 +219,13 @@ def needs_no_fetching(model: str) -> bool:
     return is_address(model) or checkpoints.is_local(checkpoints.locate(model))
 
 
-def shipment_of(model: str) -> Shipment:
-    """What there is to fetch of a model on the hub.
+def shipment_around(file: SingleFile) -> Shipment:
+    """What there is to fetch beside a checkpoint in one file. Raises as `shipment_of` does."""
+    return shipment_of(file.config, file.keys)
+
+
+def shipment_of(model: str, keys: Collection[str] | None = None) -> Shipment:
+    """What there is to fetch of a model on the hub. keys: as in Shipment.
 
     Raises UsageError offline, and ModelError for a model that the hub lacks, or for whose licence
     this machine has no access.
@@ -219,11 +247,11 @@ def shipment_of(model: str) -> Shipment:
             raise modular(model)
         files = snapshot_download(
             model,
-            allow_patterns=_parts(model) if is_pipeline else list(checkpoints.LOADED),
-            ignore_patterns=list(NOT_LOADED) if is_pipeline else None,
+            allow_patterns=_parts(model, keys) if is_pipeline else list(checkpoints.LOADED),
+            ignore_patterns=checkpoints.NOT_LOADED if is_pipeline else None,
             dry_run=True,
         )
-    if not any(file.filename.endswith(".safetensors") for file in files):
+    if keys is None and not any(file.filename.endswith(".safetensors") for file in files):
         raise ModelError(
             f"{model} has no weights in safetensors, and gcr loads no others",
             "take another checkpoint",
@@ -234,6 +262,7 @@ def shipment_of(model: str) -> Shipment:
         len(files),
         sum(file.file_size or 0 for file in files),
         sum(file.file_size or 0 for file in files if file.will_download),
+        keys,
     )
 
 
@@ -255,11 +284,13 @@ def _without_bars() -> Iterator[None]:
             enable_progress_bars()
 
 
-def _parts(model: str) -> list[str]:
-    """Patterns for the files of a pipeline's parts, each of which has a folder."""
+def _parts(model: str, keys: Collection[str] | None) -> list[str]:
+    """Patterns for the files of a pipeline's parts, each of which has a folder. keys: as above."""
     from huggingface_hub import hf_hub_download
 
     index = json.loads(Path(hf_hub_download(model, PIPELINE)).read_text(encoding="utf-8"))
+    if keys is not None:
+        return checkpoints.patterns_around(index, keys)
     return [PIPELINE, *(f"{part}/*" for part, kind in index.items() if isinstance(kind, list))]
 
 
@@ -294,7 +325,77 @@ def check_room(shipments: Iterable[Shipment]) -> None:
 def fetch(shipment: Shipment) -> Path:
     """Fetch what is missing of a model; returns its folder. Raises ModelError."""
     with checkpoints.named_errors(shipment.model):
+        if shipment.keys is not None:
+            return checkpoints.download_around(shipment.model, shipment.keys)
         return checkpoints.download(shipment.model, is_pipeline=shipment.is_pipeline)
+
+
+def lora(given: str, *, fetch: bool) -> LoraFile | None:
+    """A LoRA as --lora has it: `fur.safetensors:0.8`, or by its id on the hub, with the name of the
+    file behind it where there are several.
+
+    fetch: if it is not in the cache, and the user agrees; else None for such.
+    Raises UsageError and ModelError for what is none.
+    """
+    name, scale_text = split_scale(given)
+    scale = float(scale_text.removeprefix(":")) if scale_text else 1.0
+    if weightfiles.is_file(name) and (paths.is_file(paths.expanded(name)) or name.count("/") != 2):
+        path = weightfiles.check(name, "a LoRA")
+        return weightfiles.lora_file(path, path.stem, scale)
+    parts = name.split("/")
+    if len(parts) not in (2, 3) or not all(parts):
+        raise UsageError(
+            f"there is no LoRA at {name}: no such file",
+            "give a .safetensors file, or a hub id such as owner/name",
+        )
+    model, file = "/".join(parts[:2]), parts[2] if len(parts) == 3 else ""
+    with checkpoints.named_errors(model):
+        found = _cached_lora(model, file)
+        if found is None and fetch:
+            found = _fetched_lora(model, file)
+    return weightfiles.lora_file(found, found.stem, scale) if found else None
+
+
+def _cached_lora(model: str, file: str) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(model, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+    files = [file] if file else [path.name for path in folder.glob("*.safetensors")]
+    return folder / files[0] if len(files) == 1 and (folder / files[0]).is_file() else None
+
+
+def _fetched_lora(model: str, file: str) -> Path:
+    from huggingface_hub import HfApi, hf_hub_download
+
+    if offline.hub_forbidden():
+        raise ModelError(
+            f"the LoRA {model} is not in the cache, and offline nothing is fetched",
+            "fetch it while there is a connection, or give its file",
+        )
+    siblings = HfApi().model_info(model, files_metadata=True).siblings or ()
+    sizes = {each.rfilename: each.size or 0 for each in siblings}
+    names = [name for name in sizes if name.endswith(weightfiles.ENDING) and "/" not in name]
+    if file not in names and (file or len(names) != 1):
+        listed = ", ".join(f"{model}/{name}" for name in sorted(names)[:5])
+        raise UsageError(
+            f"{model} has {f'no {file}' if file else f'{len(names)} files that may be a LoRA'}",
+            f"name one of {listed}" if names else "take another: it has no safetensors",
+        )
+    chosen = file or names[0]
+    size = gigabytes(sizes[chosen])
+    consent.obtain(
+        [f"{model}/{chosen}: {size}"],
+        f"fetch {size} into {cache()}?",
+        UsageError(
+            f"the LoRA {model} would have to be fetched first: {size}",
+            f"--yes, or {consent.VARIABLE}=1, fetches it now",
+        ),
+    )
+    return Path(hf_hub_download(model, chosen))
 
 
 def free_bytes(folder: Path) -> int:

@@ -119,6 +119,12 @@ def has_weights(folder: Path) -> bool:
     return any(folder.rglob("*.safetensors"))
 
 
+def read_config(path: Path) -> dict[str, Any]:
+    """The object in a configuration that was vetted. Raises OSError, and ValueError for no JSON."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    return config if isinstance(config, dict) else {}
+
+
 class _Checkpoint:
     """A folder, in which links may lead to files of the folder or of the hub's cache."""
 

@@ -24,10 +24,11 @@ from pathlib import Path
 from gcr.core.phrases import count
 from gcr.core.records import Result, image_name
 from gcr.errors import GcrError, UsageError
-from gcr.files import structured
-from gcr.files.atomic import check_inside, duplicate, read, write, writing
+from gcr.files import imagefile, structured
+from gcr.files.atomic import check_inside, duplicate, read, replacing, write, writing
 from gcr.files.locks import turn
 from gcr.inputs.jobs import Job
+from gcr.storage import metadata
 from gcr.storage.batchfolder import BatchFolder
 from gcr.storage.summary import Summary
 
@@ -336,7 +337,7 @@ def _write(
     ids = [job.id for job in done.values()]
     both = list(zip(batches, results, strict=True))
     sides = {
-        RAW: [{i: b.path / r[i].folder / image_name(0, 0) for i in ids} for b, r in both],
+        RAW: [{i: _first(b.path / r[i].folder, r[i].best_image) for i in ids} for b, r in both],
         REFINED: [{i: b.path / r[i].best_image for i in ids} for b, r in both],
     }
     fill(folder, form, done, sides, record)
@@ -382,25 +383,46 @@ def _results(batch: BatchFolder) -> dict[str, Result]:
     return summary.results
 
 
+def _first(folder: Path, best: str) -> Path:
+    """A run's first image, which ends as its best one does."""
+    return folder / image_name(0, 0, best.rpartition(".")[2] or "png")
+
+
 def _reason(result: Result | None) -> str:
     """Why a prompt has no pair of images; empty where it has one."""
     return "not done yet" if result is None else result.failure
 
 
 def _link(image: Path, target: Path, folder: Path) -> None:
-    """Put an image in its place, unless it is there already."""
+    """Put an image in its place, unless it is there already; as a PNG, which scorers read."""
     try:
         content = read(image)
     except OSError as error:
         message = f"cannot read {image}: {error.strerror or error}"
         raise GcrError(message, "put the file back, or draw the batch anew") from error
+    is_copy = image.suffix == target.suffix
+    if not is_copy:
+        content = _as_png(image)
     if target.is_file() and read(target) == content:
         return
     check_inside(folder, target.parent)
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     # The temporary file is not beside the target, where scorers read every file.
-    duplicate(image, target, near=folder)
+    if is_copy:
+        duplicate(image, target, near=folder)
+    else:
+        with replacing(target, near=folder) as file:
+            file.write(content)
+
+
+def _as_png(image: Path) -> bytes:
+    """An image of another kind as a PNG. Raises GcrError for one that is damaged."""
+    try:
+        with imagefile.opened(image) as opened:
+            return metadata.pixels(opened.convert("RGB"))
+    except (OSError, *imagefile.DAMAGE) as error:
+        raise GcrError(f"{image} is damaged: {error}", "draw the batch anew") from error
 
 
 def _json(content: object) -> bytes:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 MEASURED = ("spread", "draw_batch", "judge_batch")
 """Settings that gcr bench and gcr calibrate measure, and nobody gives by hand."""
-UNRECORDED = {"history": False, "rewriter": True}
+PATHS = ("generator", "critic", "config", "vae", "lora_dir")
+"""Settings that may be paths of files or folders on this machine; and so may be those of lora."""
+UNRECORDED = {"history": False, "rewriter": True, "prompt_syntax": "plain"}
 """How older versions ran without recording it: settings for folders that lack them."""
 
 
@@ -41,12 +43,26 @@ def lasting(settings: Mapping[str, object]) -> dict[str, object]:
     resumed from any working folder.
     """
     values = dict(settings)
-    for key in ("generator", "critic", "rubric"):
+    for key in (*PATHS, "rubric"):
         name = values.get(key)
-        if isinstance(name, str) and (key != "rubric" or is_rubric_path(name)):
-            path = paths.expanded(name)
-            values[key] = str(path.absolute()) if paths.exists(path) else name
+        if isinstance(name, str) and name and (key != "rubric" or is_rubric_path(name)):
+            values[key] = _absolute(name)
+    loras = values.get("lora")
+    if isinstance(loras, list | tuple):
+        parts = (split_scale(str(lora)) for lora in loras)
+        values["lora"] = [_absolute(name) + scale for name, scale in parts]
     return values
+
+
+def _absolute(name: str) -> str:
+    path = paths.expanded(name)
+    return str(path.absolute()) if paths.exists(path) else name
+
+
+def split_scale(lora: str) -> tuple[str, str]:
+    """A LoRA as --lora has it: its name, and its scale with the colon, or nothing."""
+    match = re.fullmatch(r"(.+?)(:\s*[+-]?(?:\d+\.?\d*|\.\d+))?", lora.strip(), re.DOTALL)
+    return (match[1], match[2] or "") if match else (lora, "")
 
 
 def is_rubric_path(text: str) -> bool:

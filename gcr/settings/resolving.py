@@ -18,7 +18,7 @@ from gcr import pocket
 from gcr.errors import GcrError, UsageError
 from gcr.files import folders
 from gcr.files.validation import first_problem
-from gcr.settings import address, keys, measurements, plugins, profiles
+from gcr.settings import address, keys, measurements, plugins, profiles, samplers
 from gcr.settings.recorded import UNRECORDED
 from gcr.settings.schema import FIELDS, MOST_ROUNDS, OF_THE_MACHINE, OPTIONS, TYPES, Settings
 from gcr.settings.sources import Given, from_environment, from_file, from_flags
@@ -226,6 +226,8 @@ def _validated(values: Mapping[str, object], given: Mapping[str, Given]) -> Sett
         raise UsageError(
             "--judges does nothing with --score checklist", "answers are probabilities already"
         )
+    if settings.scheduler:  # by one name, so that a run can be resumed under another spelling
+        settings = replace(settings, scheduler=samplers.parse(settings.scheduler).name)
     return settings
 
 
@@ -237,8 +239,12 @@ def _as_in_files(values: Mapping[str, object]) -> dict[str, object]:
         key: str(value) if isinstance(value, os.PathLike) else value
         for key, value in values.items()
     }
-    if isinstance(plain.get("keep"), str):
-        plain["keep"] = [plain["keep"]]
+    for key in ("keep", "lora"):
+        value = plain.get(key)
+        if isinstance(value, str):
+            plain[key] = [value]
+        elif isinstance(value, list | tuple):
+            plain[key] = [str(v) if isinstance(v, os.PathLike) else v for v in value]
     return plain
 
 

@@ -29,6 +29,8 @@ Critiques = Literal["all", "best"]
 Select = Literal["score", "pairwise"]
 Verify = Literal["none", "ocr"]
 Quantize = Literal["none", "nf4"]
+PromptSyntax = Literal["a1111", "plain"]
+Format = Literal["png", "jpg", "webp"]
 NameOrPath = str | os.PathLike[str]
 
 
@@ -92,8 +94,9 @@ class Settings:
         MinLen(1),
         Option(
             MODELS,
-            "ID|FOLDER",
-            "A diffusers pipeline, by hub id or folder.",
+            "ID|FOLDER|FILE",
+            "A diffusers pipeline, by hub id or folder; or a checkpoint in one file, such as "
+            "model.safetensors.",
             ("-m", "--generator"),
         ),
     ]
@@ -373,6 +376,75 @@ class Settings:
             "times the memory; gcr calibrate --pairs tells what 4 bits cost (default: nf4).",
         ),
     ] = "nf4"
+    config: Annotated[
+        str,
+        Option(
+            MODELS,
+            "ID|FOLDER",
+            "The pipeline that a checkpoint in one file is of: its configuration, tokenizers, and "
+            "the parts that are not in the file (default: as the file's weights say).",
+        ),
+    ] = ""
+    vae: Annotated[
+        str,
+        Option(MODELS, "ID|FOLDER|FILE", "Another VAE than the generator's own, of its kind."),
+    ] = ""
+    lora: Annotated[
+        tuple[Annotated[str, MinLen(1)], ...],
+        Option(
+            MODELS,
+            "ID|FILE[:SCALE]",
+            "A LoRA for every image, such as fur.safetensors:0.8; can be given again.",
+        ),
+    ] = ()
+    lora_dir: Annotated[
+        str,
+        Option(MODELS, "FOLDER", "Where the LoRAs are that prompts name: <lora:fur:0.8>."),
+    ] = ""
+    scheduler: Annotated[
+        str,
+        Option(
+            IMAGE,
+            "NAME",
+            "The sampler: euler, euler a, heun, dpm++ 2m, dpm++ 2m sde, ddim, unipc and others, "
+            "some with karras, exponential or beta after them (default: the generator's own).",
+        ),
+    ] = ""
+    clip_skip: Annotated[
+        int | None,
+        Ge(1),
+        Le(12),
+        Option(
+            IMAGE,
+            "N",
+            "Which of CLIP's layers is read, counted from the last, as A1111 counts (default: 1; "
+            "for SDXL 2).",
+        ),
+    ] = None
+    prompt_syntax: Annotated[
+        PromptSyntax,
+        Option(
+            IMAGE,
+            "NAME",
+            "a1111: <lora:fur:0.8> loads a LoRA; where CLIP alone reads prompts, (word:1.3) and "
+            "[word] are weights, and more than 77 tokens are read; elsewhere (word:1.3) is word. "
+            "plain: all of it is words (default: a1111).",
+        ),
+    ] = "a1111"
+    format: Annotated[
+        Format,
+        Option(OUTPUT, "NAME", "What images are saved as: png, jpg or webp (default: png)."),
+    ] = "png"
+    metadata: Annotated[
+        bool,
+        Option(
+            OUTPUT,
+            "",
+            "Say in each image how it was made, for gcr info, A1111, InvokeAI and others "
+            "(default: metadata).",
+            ("--metadata/--no-metadata",),
+        ),
+    ] = True
     call: dict[str, object] = field(default_factory=dict)
     dtype: str = "auto"
     draw_batch: int = 1
@@ -421,7 +493,8 @@ FIELDS = tuple(setting.name for setting in fields(Settings))
 DEFAULTS = {setting.name: setting.default for setting in fields(Settings)}
 LATER = (
     *("graphs", "compile", "step_cache", "select", "quantize_generator", "quantize_critic"),
-    *("verify", "critique"),
+    *("verify", "critique", "config", "vae", "lora", "lora_dir", "scheduler", "clip_skip"),
+    *("format", "metadata"),
 )
 """Settings that folders of older versions do not hold."""
 OF_THE_MACHINE = ("residency", "overlap")
@@ -483,6 +556,15 @@ class ComparisonOptions(CriticOptions, total=False):
     compile: bool | None
     step_cache: bool | None
     quantize_generator: Quantize | None
+    config: NameOrPath | None
+    vae: NameOrPath | None
+    lora: Sequence[NameOrPath] | None
+    lora_dir: NameOrPath | None
+    scheduler: str | None
+    clip_skip: int | None
+    prompt_syntax: PromptSyntax | None
+    format: Format | None
+    metadata: bool | None
     output: NameOrPath | None
 
 

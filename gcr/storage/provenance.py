@@ -1,7 +1,7 @@
 """What an image file says of how it was made: by gcr, A1111 and Forge, InvokeAI, Fooocus, ComfyUI.
 
     PNG          text chunks: gcr, parameters, invokeai_metadata, sd-metadata, prompt and workflow
-    JPEG, WebP   EXIF: the comment of the user, which holds `parameters`; of ComfyUI, other tags
+    JPEG, WebP   EXIF: the comment of the user, which holds `parameters`; all else in other tags
 
 A file may be anybody's: its texts are bounded by what reads them, and a value that is not of the
 kind that its name asks for is not taken.
@@ -14,19 +14,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gcr.files import imagefile, structured
 from gcr.files.structured import MalformedError
 from gcr.inputs.source import readable
+from gcr.settings import samplers
+from gcr.storage.metadata import texts_of
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-SETTINGS = ("prompt", "negative", "seed", "steps", "guidance", "width", "height")
+SETTINGS = ("prompt", "negative", "seed", "steps", "guidance", "width", "height", "clip_skip")
 """What another run can begin with, by the names of settings."""
 
-COMMENT, EXIF = 0x9286, 0x8769  # EXIF's UserComment, and the pointer to where it stands
 _LINE = re.compile(r'(?:^|(?<=,))\s*+(\w[\w /()-]*+):\s*+("(?:[^"\\]|\\.)*+"|[^,]*+)(?:,|$)')
 _LORA = re.compile(r"<(?:lora|lyco):([^:<>]++)(?::([^<>]*+))?>")
 _SIZE = re.compile(r"\(?\s*(\d{1,5})\s*[x×,]\s*(\d{1,5})\s*\)?")
@@ -39,11 +37,11 @@ LONGEST = 64  # nodes of a graph that are followed one after the other
 
 FOOOCUS = (
     *("prompt", "negative_prompt", "seed", "steps", "guidance_scale", "resolution", "base_model"),
-    *("sampler", "scheduler", "loras"),
+    *("sampler", "scheduler", "loras", "clip_skip"),
 )
 INVOKEAI = (
     *("positive_prompt", "negative_prompt", "seed", "steps", "cfg_scale", "guidance", "width"),
-    *("height", "model", "scheduler", "loras"),
+    *("height", "model", "scheduler", "loras", "clip_skip"),
 )
 """What is read of their metadata by name; all else is only shown."""
 
@@ -54,7 +52,8 @@ class Provenance:
 
     form: `gcr`, `A1111`, `InvokeAI`, `Fooocus` or `ComfyUI`.
     width, height: as they were asked for, in pixels; the file may be larger.
-    model, sampler: by that program's names. loras: each as `name:weight`, or its name alone.
+    model, sampler: by that program's names. clip_skip: as A1111 counts.
+    loras: each as `name:weight`, or its name alone.
     more: all else that it says, by that program's names.
     remarks: why the same settings would not draw the same image, or what cannot be read.
     """
@@ -69,6 +68,7 @@ class Provenance:
     height: int | None = None
     model: str | None = None
     sampler: str | None = None
+    clip_skip: int | None = None
     loras: tuple[str, ...] = ()
     more: Mapping[str, object] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
@@ -77,6 +77,8 @@ class Provenance:
     def settings(self) -> dict[str, Any]:
         """What another run can begin with, by the names of settings, as far as it is said."""
         values = {name: getattr(self, name) for name in SETTINGS}
+        if self.sampler and (choice := samplers.find(self.sampler)):
+            values["scheduler"] = choice.name
         return {name: value for name, value in values.items() if value is not None}
 
 
@@ -109,7 +111,7 @@ def read(path: Path) -> Carried:
     """Read an image file. Raises UsageError for one that cannot be read, or is no image."""
     with readable(str(path)), imagefile.opened(path) as image:
         image.load()  # a text chunk may stand behind the pixels
-        kind, (width, height), texts = str(image.format), image.size, _texts(image)
+        kind, (width, height), texts = str(image.format), image.size, texts_of(image)
     readers = {
         "gcr": _gcr,
         "parameters": _parameters,
@@ -121,33 +123,6 @@ def read(path: Path) -> Carried:
     return Carried(kind, width, height, tuple(filter(None, stories)), texts)
 
 
-def _texts(image: Image) -> dict[str, str]:
-    """The texts of a file, by names as a PNG has them."""
-    texts = {str(key): str(text) for key, text in getattr(image, "text", {}).items()}
-    exif = image.getexif()
-    for value in (exif.get(COMMENT), exif.get_ifd(EXIF).get(COMMENT)):
-        if value and "parameters" not in texts:
-            texts["parameters"] = _comment(value)
-    for value in exif.values():  # as ComfyUI has them in WebP: `prompt:{…}`
-        if isinstance(value, str) and value.startswith(("prompt:", "workflow:")):
-            key, _, text = value.partition(":")
-            texts.setdefault(key, text)
-    return texts
-
-
-def _comment(value: object) -> str:
-    """The text of EXIF's UserComment, whose first eight bytes name its encoding."""
-    if not isinstance(value, bytes):
-        return str(value)
-    code, content = value[:8], value[8:]
-    if code != b"UNICODE\0":
-        known = code in (b"ASCII\0\0\0", bytes(8))
-        return (content if known else value).decode(errors="replace").strip("\0")
-    # The order of bytes is not said; of the usual letters the upper byte is 0.
-    little = content[1::2].count(0) > content[::2].count(0)
-    return content.decode("utf-16-le" if little else "utf-16-be", "replace").strip("\0\ufeff")
-
-
 # What each program writes
 
 
@@ -156,7 +131,7 @@ def _gcr(text: str) -> Provenance:
     if story is None:
         return _unreadable("gcr")
     candidate, settings = _part(story, "candidate"), _part(story, "settings")
-    request = _part(story, "request")
+    request, listed = _part(story, "request"), settings.get("lora")
     remarks = []
     if start := _text(candidate.get("start")):
         remarks.append(f"it was drawn from {start} of the same run, and not from noise alone")
@@ -182,7 +157,10 @@ def _gcr(text: str) -> Provenance:
         _whole(settings.get("width")),
         _whole(settings.get("height")),
         _text(settings.get("generator")),
-        more=_others(more, ()),
+        _text(settings.get("scheduler")) or None,
+        _whole(settings.get("clip_skip")),
+        tuple(str(lora) for lora in listed) if isinstance(listed, list) else (),
+        _others(more, ()),
         remarks=tuple(remarks),
     )
 
@@ -213,7 +191,7 @@ def _a1111(text: str) -> Provenance | None:
     cfg, distilled = _number(take("CFG scale")), _number(take("Distilled CFG Scale"))
     seed, size = _whole(take("Seed")), _size(take("Size"))
     sampler = " ".join(filter(None, (take("Sampler"), take("Schedule type"))))
-    steps, model = _whole(take("Steps")), take("Model")
+    steps, model, skip = _whole(take("Steps")), take("Model"), _whole(take("Clip skip"))
     remarks = []
     if "hires upscale" in rest:
         remarks.append("it was drawn once more, larger (Hires fix)")
@@ -231,6 +209,7 @@ def _a1111(text: str) -> Provenance | None:
         *size,
         model,
         sampler or None,
+        skip,
         tuple(":".join(filter(None, tag)) for tag in _LORA.findall(prompt)),
         dict(rest.values()),
         tuple(remarks),
@@ -255,6 +234,7 @@ def _fooocus(text: str) -> Provenance:
         height,
         _text(story.get("base_model")),
         sampler or None,
+        _whole(story.get("clip_skip")),
         tuple(
             f"{each[0]}:{each[1]}"
             for each in (loras if isinstance(loras, list) else ())
@@ -276,7 +256,7 @@ def _invokeai(text: str) -> Provenance:
         name = _model(_part(lora, "model") or _part(lora, "lora"))
         weight = _number(lora.get("weight")) if name else None
         loras += [name if weight is None else f"{name}:{weight:g}"] if name else []
-    mode = str(story.get("generation_mode") or "")
+    mode, skipped = str(story.get("generation_mode") or ""), _whole(story.get("clip_skip"))
     return Provenance(
         "InvokeAI",
         _text(story.get("positive_prompt")),
@@ -288,6 +268,7 @@ def _invokeai(text: str) -> Provenance:
         _whole(story.get("height")),
         _model(_part(story, "model")),
         _text(story.get("scheduler")),
+        skipped and skipped + 1,
         tuple(loras),
         _others(story, INVOKEAI),
         (f"it was drawn from another image ({mode})",)
@@ -381,6 +362,7 @@ class _Graph:
             height,
             model,
             " ".join(filter(None, sampler)) or None,
+            None,
             loras,
             remarks=tuple(remarks),
         )

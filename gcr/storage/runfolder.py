@@ -10,8 +10,9 @@
       index.html      a page that shows all of it, which gcr.results.report writes
       .claim          locked by the process that is at work here
 
-Each file is there whole or not at all. The line makes the round exist: whatever a crash leaves
-beyond the last whole line belongs to no round, and is written again.
+Images are PNGs, or end in jpg or webp. Each file is there whole or not at all. The line makes the
+round exist: whatever a crash leaves beyond the last whole line belongs to no round, and is written
+again.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from datetime import datetime
 from functools import cache
 from importlib import metadata as packages
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from gcr.core import ranking, stopping
 from gcr.core.plaintext import slug
@@ -40,6 +41,7 @@ from gcr.core.records import (
     Round,
     Run,
     StopReason,
+    best_name,
     image_name,
 )
 from gcr.errors import GcrError, UsageError
@@ -49,6 +51,7 @@ from gcr.files.jsonlines import DamagedLineError, JsonLines
 from gcr.files.validation import first_problem
 from gcr.inputs import source
 from gcr.settings.recorded import UNRECORDED, lasting
+from gcr.settings.schema import Format
 from gcr.storage import metadata
 
 if TYPE_CHECKING:
@@ -61,7 +64,9 @@ logger = logging.getLogger(__name__)
 
 NAME = "run.json"
 ROUNDS = "rounds.jsonl"
-WRITTEN_ALONE = r"run\.json|source\.png|best\.png|\d+-\d+\.png"
+ENDINGS: tuple[str, ...] = get_args(Format)
+"""How the names of images may end."""
+WRITTEN_ALONE = rf"run\.json|source\.png|(best|\d+-\d+)\.({'|'.join(ENDINGS)})"
 """Names of what only the process that is at work in the folder writes."""
 BEGINNING = ("id", "request", "settings", "extensions")
 """What run.json holds of the run itself."""
@@ -181,7 +186,7 @@ class RunFolder:
         finished, run = run.rounds[-1], run.listed()
 
         def save(attempt: Attempt, image: Image) -> Attempt:
-            return self._save_image(run, finished.index, attempt, image.size, pixels(image))
+            return self._save_image(run, finished.index, attempt, image, pixels)
 
         # At once: each waits for the disk.
         with ThreadPoolExecutor(len(images)) as pool:
@@ -226,16 +231,26 @@ class RunFolder:
     def finish(
         self, stop: StopReason | None, best: Attempt | None, comparison: Preference | None = None
     ) -> None:
-        """Record why the run ended and what was best; copy the best image to best.png."""
+        """Record why the run ended and what was best; copy the best image, as best.png."""
         self.run = replace(self.run, stop=stop, comparison=comparison)
         if best is not None:
-            write(self.path / "best.png", read(self.path / best.image))
+            write(self.path / best_name(best), read(self.path / best.image))
         self._write_run(best)
 
     def _save_image(
-        self, run: Run, index: int, attempt: Attempt, size: tuple[int, int], png: bytes
+        self,
+        run: Run,
+        index: int,
+        attempt: Attempt,
+        image: Image,
+        pixels: Callable[[Image], bytes],
     ) -> Attempt:
-        content = metadata.with_texts(png, metadata.texts(run, index, attempt, size))
+        hashes: Any = self.story.get("revisions")
+        texts = metadata.texts(run, index, attempt, image.size, hashes)
+        if run.format == "png":
+            content = metadata.with_texts(pixels(image), texts)
+        else:
+            content = metadata.encoded(image, texts, run.format)
         write(self.path / attempt.image, content)
         return replace(attempt, sha256=hashlib.sha256(content).hexdigest())
 
@@ -479,7 +494,8 @@ def _problems(finished: Round, before: list[Round]) -> Iterator[str]:
         yield f"its wording took {min(astuple(tokens))} tokens"
     images = {attempt.image for earlier in before for attempt in earlier.attempts}
     for position, attempt in enumerate(finished.attempts):
-        name = image_name(finished.index, position)
+        ending = Path(attempt.image).suffix.removeprefix(".")
+        name = image_name(finished.index, position, ending if ending in ENDINGS else ENDINGS[0])
         if attempt.image != name:
             yield f"it names the image {attempt.image!r}, which has to be {name}"
         if not re.fullmatch("[0-9a-f]{64}", attempt.sha256):

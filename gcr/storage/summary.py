@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from gcr.core.phrases import quoted
 from gcr.core.plaintext import cell
 from gcr.core.ranking import best_scored, margin
-from gcr.core.records import Result, StopReason
+from gcr.core.records import Result, StopReason, best_name
 from gcr.files import structured
 from gcr.files.atomic import sweep, write
 from gcr.files.jsonlines import JsonLines
@@ -55,7 +55,7 @@ def result_of(job: Job, path: str, run: Run | None, failure: str) -> Result:
         stop=str(run.stop if run and run.stop else StopReason.FAILED),
         raw=attempts[0].score if attempts else None,
         best=best.score if best else None,
-        best_image=f"{path}/best.png" if best else "",
+        best_image=f"{path}/{best_name(best)}" if best else "",
         rounds=len(run.rounds) if run else 0,
         images=len(attempts),
         seconds=round(sum(round_.seconds for round_ in run.rounds) if run else 0.0, 3),

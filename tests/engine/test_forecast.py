@@ -166,7 +166,7 @@ def gpu(monkeypatch, tmp_path):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (gib * GIB, 24 * GIB))
         resolved = traced(flags, ThisMachine(), folder=tmp_path)
         settings, _ = single.with_rubric(resolved.settings)
-        return forecast(resolved._replace(settings=settings), settings.recorded()).memory
+        return forecast(resolved._replace(settings=settings), settings.recorded(), ["x"]).memory
 
     return with_free
 

@@ -215,6 +215,7 @@ def test_the_list_fits_a_terminal_of_80_columns(cli, monkeypatch):
 def test_sampling_holds_every_setting_of_a_profile_that_is_for_drawing():
     names = {field.name for field in dataclasses.fields(Sampling)}
     by_no_profile = {"batch", "compile", "step_cache", "rewriter"}
+    by_no_profile |= {"scheduler", "clip_skip", "prompt_syntax"}
     names.remove("quantize")
     names.add("quantize_generator")
     assert names - by_no_profile < set(profiles.Profile.model_fields)

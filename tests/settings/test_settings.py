@@ -22,7 +22,7 @@ from gcr.errors import GcrError, UsageError
 from gcr.files import folders
 from gcr.settings import keys, profiles
 from gcr.settings.measurements import SPEEDS, Speed, device_key
-from gcr.settings.recorded import as_begun
+from gcr.settings.recorded import PATHS, as_begun
 from gcr.settings.resolving import config_files, recalled, resolve, traced
 from gcr.settings.schema import (
     FIELDS,
@@ -333,9 +333,12 @@ def test_what_is_recorded_decides_the_images(place):
     assert recorded != place(seed=1).recorded()
     later = {"graphs": True, "compile": True, "step_cache": True, "select": "pairwise"}
     later |= {"quantize_generator": "nf4", "quantize_critic": "none", "verify": "ocr"}
-    later |= {"critique": "best"}
+    later |= {"critique": "best", "scheduler": "euler a", "clip_skip": 2, "format": "jpg"}
+    later |= {"lora": ["fur.safetensors:0.8"], "lora_dir": "loras", "vae": "x/vae", "config": "x/y"}
+    later["metadata"] = False
     off = {"output", "residency", "overlap", "chosen", "distilled", "trusted", *later}
     assert set(recorded) == set(FIELDS) - off
+    assert recorded["prompt_syntax"] == "a1111"  # else it is a folder of an older version
     assert place(**later).recorded().items() >= later.items()
 
 
@@ -403,8 +406,10 @@ def test_every_option_is_a_setting():
 def keyword_type(name):
     """What Python code may give for a setting, by its type in the schema."""
     declared = get_args(TYPES[name])[0]
-    if declared is Path or name in {"profile", "generator", "critic", "rubric"}:
+    if declared is Path or name in {*PATHS, "profile", "rubric"}:
         return NameOrPath | None
+    if name == "lora":
+        return Sequence[NameOrPath] | None
     return Sequence[str] | None if get_origin(declared) is tuple else declared | None
 
 
@@ -430,7 +435,8 @@ def test_the_helps_defaults_are_the_settings_own():
         if default := re.search(r"\(default: (.*)\)", option.help):
             shown[name] = re.split("[,;]", default[1])[0]
     del shown["overlap"]  # not of yes and no
-    for switch in ("compare", "history", "graphs", "compile", "step_cache"):
+    del shown["config"], shown["clip_skip"], shown["scheduler"]  # of the generator
+    for switch in ("compare", "history", "graphs", "compile", "step_cache", "metadata"):
         shown[switch] = str(not shown[switch].startswith("no-"))
     assert len(shown) == 22
     defaults = {setting.name: setting.default for setting in fields(Settings)}

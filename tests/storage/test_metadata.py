@@ -9,7 +9,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from gcr.core.records import AspectScore, Attempt, Candidate, Critique, Request, Round, Run
 from gcr.drawing import pipelines
-from gcr.storage import metadata
+from gcr.storage import metadata, provenance
 
 SETTINGS = {"steps": 20, "guidance": 2.0, "generator": "pocket:generator", "rubric_sha256": "ab"}
 
@@ -185,3 +185,109 @@ def test_equal_attempts_make_equal_files(tmp_path):
     run, attempt = run_of()
     other = Run("another id", run.request, run.settings, run.rounds)
     assert metadata.texts(run, 1, attempt, (8, 8)) == metadata.texts(other, 1, attempt, (8, 8))
+
+
+# Models of files, other formats, and what other programs read
+
+OWN = {
+    "steps": 20,
+    "guidance": 7.0,
+    "generator": "/home/me/models/Juggernaut XL.safetensors",
+    "vae": "/home/me/vae/sdxl_vae.safetensors",
+    "lora": ["/home/me/loras/fur.safetensors:0.8"],
+    "lora_dir": "/home/me/loras",
+    "clip_skip": 2,
+    "prompt_syntax": "a1111",
+}
+HASHES = {
+    "generator": f"sha256 33e58e8668{'0' * 54}",
+    "vae": f"sha256 63aeecb90f{'0' * 54}",
+    "lora fur": f"sha256 fd0e0d7d115e{'0' * 52}",
+    "lora ink": f"sha256 7163f2e3ce2f{'0' * 52}",
+    "critic": "a" * 40,
+}
+PROMPT = "a (red:1.2) circle <lora:ink:0.5>"
+
+
+def saved(tmp_path, kind="png", hashes=HASHES, **settings):
+    run, attempt = run_of(PROMPT, "a square, 圆")
+    run = replace(run, settings={**OWN, **settings})
+    attempt = replace(attempt, sampler="DPM++ 2M Karras")
+    image = Image.effect_noise((64, 32), 80).convert("RGB")
+    path = tmp_path / f"image.{kind}"
+    texts = metadata.texts(run, 1, attempt, image.size, hashes)
+    path.write_bytes(metadata.encoded(image, texts, kind))
+    return path, texts
+
+
+def test_models_loras_and_vae_are_told_as_a1111_and_invokeai_have_them(tmp_path):
+    _, texts = saved(tmp_path)
+    assert texts["parameters"] == (
+        "a (red:1.2) circle <lora:ink:0.5> <lora:fur:0.8>\n"
+        "Negative prompt: a square, 圆\n"
+        "Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 5, Size: 64x32, "
+        "Model hash: 33e58e8668, Model: Juggernaut XL, VAE hash: 63aeecb90f, VAE: sdxl_vae, "
+        'Clip skip: 2, Lora hashes: "fur: fd0e0d7d115e, ink: 7163f2e3ce2f"'
+    )
+    told = json.loads(texts["invokeai_metadata"])
+    assert (told["positive_prompt"], told["scheduler"]) == ("a (red:1.2) circle", "dpmpp_2m_k")
+    assert [(lora["model"]["name"], lora["weight"]) for lora in told["loras"]] == [
+        ("fur", 0.8),
+        ("ink", 0.5),
+    ]
+    assert (told["vae"]["name"], told["model"]["hash"]) == ("sdxl_vae", "33e58e8668")
+    assert "/home/me" not in "".join(texts.values())  # which is private
+    _, texts = saved(tmp_path, hashes={}, generator="owner/pipeline", vae="", lora=[])
+    assert "hash" not in texts["parameters"]  # there is none of a folder
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "webp"])
+def test_other_programs_read_it_whatever_the_format(kind, tmp_path):
+    import sd_parsers
+
+    path, texts = saved(tmp_path, kind)
+    told = sd_parsers.ParserManager().parse(path)
+    (sampler,) = told.samplers
+    assert (sampler.name, sampler.model.name, sampler.model.hash) == (
+        *("DPM++ 2M", "Juggernaut XL"),
+        "33e58e8668",
+    )
+    assert sampler.parameters["scheduler"] == "Karras"
+    assert sampler.prompts[0].value == "a (red:1.2) circle <lora:ink:0.5> <lora:fur:0.8>"
+    assert sampler.negative_prompts[0].value == "a square, 圆"
+    # And gcr all of it.
+    assert {
+        k: json.loads(t) if k != "parameters" else t for k, t in metadata.read(path).items()
+    } == {k: json.loads(t) if k != "parameters" else t for k, t in texts.items()}
+    carried = provenance.read(path)
+    assert [story.form for story in carried.stories] == ["gcr", "A1111", "InvokeAI"]
+    assert {story.seed for story in carried.stories} == {5}
+    assert carried.stories[1].settings["scheduler"] == "dpm++ 2m karras"
+    assert carried.stories[2].clip_skip == carried.stories[1].clip_skip == 2
+
+
+def test_a1111_reads_the_last_line_by_its_own_rule(tmp_path):
+    """Its `re_param_code`, as its repository has it."""
+    import re
+
+    _, texts = saved(tmp_path)
+    rule = r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)'
+    pairs = dict(re.findall(rule, texts["parameters"].splitlines()[-1]))
+    assert (pairs["Schedule type"], pairs["Size"], pairs["Clip skip"]) == ("Karras", "64x32", "2")
+    assert json.loads(pairs["Lora hashes"]) == "fur: fd0e0d7d115e, ink: 7163f2e3ce2f"
+
+
+def test_a_jpeg_takes_what_it_has_room_for(tmp_path):
+    run, attempt = run_of()
+    long = replace(attempt, critique=replace(attempt.critique, summary="x" * 70_000))
+    texts = metadata.texts(run, 1, long, (64, 32))
+    image = Image.new("RGB", (64, 32))
+    for kind, keys in (("jpg", {"parameters"}), ("webp", set(texts))):
+        path = tmp_path / f"image.{kind}"
+        path.write_bytes(metadata.encoded(image, texts, kind))
+        assert metadata.read(path).keys() == keys
+
+
+def test_nothing_is_said_where_nothing_is_to_be_said(tmp_path):
+    path, texts = saved(tmp_path, "jpg", metadata=False)
+    assert (texts, metadata.read(path)) == ({}, {})

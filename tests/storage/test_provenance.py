@@ -187,12 +187,13 @@ def test_a1111(read):
         "guidance": 6.5,
         "width": 832,
         "height": 1216,
+        "clip_skip": 2,
+        "scheduler": "dpm++ 2m karras",
     }
     assert (story.model, story.sampler) == ("sd_xl_base_1.0", "DPM++ 2M Karras")
     assert story.loras == ("brush_v2:0.7",)
     assert story.more == {
         "Model hash": "31e35c80fc",
-        "Clip skip": "2",
         "Lora hashes": "brush_v2: 1a2b3c4d5e6f, other: 00ff",
         "Version": "v1.10.1",
     }
@@ -241,6 +242,7 @@ def test_invokeai_of_today(read):
         "guidance": 5.5,
         "width": 1024,
         "height": 768,
+        "scheduler": "dpm++ 2m karras",
     }
     assert (story.model, story.sampler, story.loras) == (
         "Juggernaut XL",
@@ -281,6 +283,7 @@ def test_a_plain_graph_of_comfyui(read):
         "guidance": 6.0,
         "width": 1024,
         "height": 768,
+        "scheduler": "dpm++ 2m karras",
     }
     assert story.model == "sd_xl_base_1.0.safetensors"
     assert (story.sampler, story.loras) == ("dpmpp_2m karras", ("brush.safetensors:0.8",))

@@ -86,12 +86,12 @@ def _vae(channels: int = 4, levels: int = 2, **settings: Any) -> Any:
     )
 
 
-def _clip(projection: bool = False) -> Any:
+def _clip(projection: bool = False, width: int = 16) -> Any:
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     config = CLIPTextConfig(
         vocab_size=300,
-        hidden_size=16,
+        hidden_size=width,
         intermediate_size=32,
         num_hidden_layers=1,
         num_attention_heads=2,
@@ -132,7 +132,7 @@ def sdxl(folder: Path) -> Path:
         layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=32,  # of both text encoders
+        cross_attention_dim=40,  # of both text encoders
         attention_head_dim=(1, 2),
         transformer_layers_per_block=(1, 1),
         use_linear_projection=True,
@@ -146,7 +146,7 @@ def sdxl(folder: Path) -> Path:
         StableDiffusionXLPipeline(
             vae=_vae(sample_size=64),
             text_encoder=_clip(),
-            text_encoder_2=_clip(projection=True),
+            text_encoder_2=_clip(projection=True, width=24),
             tokenizer=byte_tokenizer(model_max_length=77),
             tokenizer_2=byte_tokenizer(model_max_length=77),
             unet=unet,
@@ -1008,3 +1008,187 @@ def _critic(folder: Path, model: Any, tokenizer: Any, images: Any, template: str
     for part in (model, tokenizer, images):
         part.save_pretrained(folder)
     return folder
+
+
+# Checkpoints in one file, with the names that trainers gave to weights
+
+
+def clip_tokenizer(model_max_length: int = 77) -> Any:
+    """As CLIP's own: it puts tokens around a text, and fills up with the last of them."""
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = byte_tokenizer(("<s>",), model_max_length=model_max_length)
+    tokenizer.bos_token, tokenizer.pad_token = "<s>", "</s>"
+    ends = [("<s>", tokenizer.bos_token_id), ("</s>", tokenizer.eos_token_id)]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A </s>", special_tokens=ends
+    )
+    return tokenizer
+
+
+def single_file(folder: Path, path: Path, **more: Any) -> Path:
+    """A checkpoint of a saved pipeline in one file: as Stable Diffusion and SDXL have it, with text
+    encoders and VAE; of Z-Image and Flux the transformer alone, of Flux by the names of diffusers.
+
+    more: further weights.
+    """
+    from safetensors.torch import load_file, save_file
+
+    def weights(part: str) -> dict[str, Any]:
+        (file,) = (folder / part).glob("*.safetensors")
+        return load_file(file)
+
+    if (folder / "unet").is_dir():
+        is_xl = (folder / "text_encoder_2").is_dir()
+        first = "conditioner.embedders.0.transformer" if is_xl else "cond_stage_model.transformer"
+        made = {f"model.diffusion_model.{_ldm_unet(k)}": v for k, v in weights("unet").items()}
+        made |= {f"first_stage_model.{_ldm_vae(k)}": v for k, v in weights("vae").items()}
+        made |= {f"{first}.{_with_model(k)}": v for k, v in weights("text_encoder").items()}
+        if is_xl:
+            made |= _open_clip(weights("text_encoder_2"))
+    elif "all_x_embedder.2-1.weight" in weights("transformer"):
+        made = {_z_image_key(k): v for k, v in weights("transformer").items()}
+    else:
+        made = weights("transformer")
+    save_file({k: v.contiguous() for k, v in {**made, **more}.items()}, path)
+    return path
+
+
+def _with_model(key: str) -> str:
+    return key if key.startswith("text_model.") else f"text_model.{key}"
+
+
+def _replaced(key: str, *pairs: tuple[str, str]) -> str:
+    for old, new in pairs:
+        key = key.replace(old, new)
+    return key
+
+
+def _ldm_unet(key: str, layers: int = 1) -> str:
+    """layers: of each block."""
+    import re
+
+    ends = {
+        "time_embedding.linear_1": "time_embed.0",
+        "time_embedding.linear_2": "time_embed.2",
+        "add_embedding.linear_1": "label_emb.0.0",
+        "add_embedding.linear_2": "label_emb.0.2",
+        "conv_in": "input_blocks.0.0",
+        "conv_norm_out": "out.0",
+        "conv_out": "out.2",
+    }
+    name, _, kind = key.rpartition(".")
+    if name in ends:
+        return f"{ends[name]}.{kind}"
+    side, block, part, number, rest = re.fullmatch(
+        r"(down|mid|up)_blocks?(?:\.(\d))?\.(\w+)\.(\d)\.(.+)", key
+    ).groups()
+    block, number = int(block or 0), int(number)
+    if part == "resnets":
+        rest = _replaced(
+            rest,
+            *(("norm1", "in_layers.0"), ("conv1", "in_layers.2"), ("norm2", "out_layers.0")),
+            *(("time_emb_proj", "emb_layers.1"), ("conv2", "out_layers.3")),
+            ("conv_shortcut", "skip_connection"),
+        )
+    place = 1 if part == "attentions" else 0
+    if side == "mid":
+        return f"middle_block.{1 if place else 2 * number}.{rest}"
+    if part == "downsamplers":
+        return f"input_blocks.{(block + 1) * (layers + 1)}.0.op.{rest.removeprefix('conv.')}"
+    if part == "upsamplers":  # behind the attention of its block
+        return f"output_blocks.{(block + 1) * (layers + 1) - 1}.2.{rest}"
+    first = 1 + block * (layers + 1) if side == "down" else block * (layers + 1)
+    return f"{'input' if side == 'down' else 'output'}_blocks.{first + number}.{place}.{rest}"
+
+
+def _ldm_vae(key: str, levels: int = 2) -> str:
+    import re
+
+    key = re.sub(r"mid_block\.resnets\.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}", key)
+    key = re.sub(r"down_blocks\.(\d)\.resnets", r"down.\1.block", key)
+    key = re.sub(
+        r"up_blocks\.(\d)\.(resnets|upsamplers\.0)",
+        lambda m: f"up.{levels - 1 - int(m[1])}.{'block' if m[2] == 'resnets' else 'upsample'}",
+        key,
+    )
+    key = re.sub(r"down_blocks\.(\d)\.downsamplers\.0", r"down.\1.downsample", key)
+    return _replaced(
+        key,
+        *(("conv_shortcut", "nin_shortcut"), ("mid_block.attentions.0", "mid.attn_1")),
+        *((".group_norm.", ".norm."), (".to_q.", ".q."), (".to_k.", ".k."), (".to_v.", ".v.")),
+        *((".to_out.0.", ".proj_out."), ("conv_norm_out", "norm_out")),
+    )
+
+
+def _open_clip(weights: dict[str, Any]) -> dict[str, Any]:
+    import torch
+
+    prefix, made = "conditioner.embedders.1.model.", {}
+    ends = {
+        "text_model.embeddings.position_embedding.weight": "positional_embedding",
+        "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
+        "text_model.final_layer_norm.weight": "ln_final.weight",
+        "text_model.final_layer_norm.bias": "ln_final.bias",
+    }
+    for key, value in weights.items():
+        if key in ends:
+            made[prefix + ends[key]] = value
+        elif key == "text_projection.weight":
+            made[f"{prefix}text_projection"] = value.T
+        elif ".self_attn.q_proj." in key:
+            parts = [weights[key.replace("q_proj", f"{part}_proj")] for part in "qkv"]
+            made[_open_clip_key(key.replace("q_proj.", "in_proj_"))] = torch.cat(parts)
+        elif "k_proj" not in key and "v_proj" not in key:
+            made[_open_clip_key(key)] = value
+    return made
+
+
+def _open_clip_key(key: str) -> str:
+    key = _replaced(
+        key,
+        *(("text_model.encoder.layers.", "resblocks."), ("layer_norm", "ln_")),
+        *((".fc1.", ".c_fc."), (".fc2.", ".c_proj."), (".self_attn", ".attn")),
+    )
+    return f"conditioner.embedders.1.model.transformer.{key}"
+
+
+def _z_image_key(key: str) -> str:
+    key = _replaced(
+        key,
+        *((".all_final_layer.2-1.", ".final_layer."), ("all_final_layer.2-1.", "final_layer.")),
+        *(("all_x_embedder.2-1.", "x_embedder."), (".to_out.0.", ".out.")),
+        *((".norm_k.", ".k_norm."), (".norm_q.", ".q_norm.")),
+    )
+    return f"model.diffusion_model.{key}"
+
+
+def lora(folder: Path, path: Path, scale: float = 1.0, *, kohya: bool = False) -> Path:
+    """A LoRA for the denoiser of a saved pipeline, large enough to be seen.
+
+    kohya: by the names of that trainer, which A1111 and Civitai have, rather than those of peft.
+    """
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    part = "unet" if (folder / "unet").is_dir() else "transformer"
+    (file,) = (folder / part).glob("*.safetensors")
+    made = {}
+    generator = torch.Generator().manual_seed(0)
+    with safe_open(file, framework="pt") as weights:
+        for key in weights.keys():  # noqa: SIM118 - not a dict
+            if not key.endswith(("to_q.weight", "to_k.weight", "to_v.weight")):
+                continue
+            outer, inner = weights.get_slice(key).get_shape()
+            down, up = torch.randn(4, inner, generator=generator), torch.randn(outer, 4)
+            name = key.removesuffix(".weight")
+            if kohya:
+                name = f"lora_{part}_{name.replace('.', '_')}"
+                made |= {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": scale * up}
+                made[f"{name}.alpha"] = torch.tensor(4.0)
+            else:
+                name = f"{part}.{name}"
+                made |= {f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": scale * up}
+    save_file(made, path)
+    return path

@@ -107,7 +107,11 @@ def _cards(folder: Path, results: Sequence[Result], pictures: Pictures) -> list[
 def _images(folder: Path, result: Result) -> tuple[Path | None, Path | None]:
     """The best image of a prompt, and its first."""
     best = folder / result.best_image if result.best_image else None
-    return best, folder / result.folder / image_name(0, 0) if result.images else None
+    ending = result.best_image.rpartition(".")[2]
+    if not ending:  # nothing was scored, so there is no best one
+        ending = next((p.suffix[1:] for p in (folder / result.folder).glob("00-0.*")), "png")
+    first = folder / result.folder / image_name(0, 0, ending)
+    return best, first if result.images else None
 
 
 def _card(
