@@ -438,7 +438,7 @@ def test_the_helps_defaults_are_the_settings_own():
     del shown["config"], shown["clip_skip"], shown["scheduler"]  # of the generator
     for switch in ("compare", "history", "graphs", "compile", "step_cache", "metadata"):
         shown[switch] = str(not shown[switch].startswith("no-"))
-    assert len(shown) == 22
+    assert len(shown) == 25
     defaults = {setting.name: setting.default for setting in fields(Settings)}
     for key, default in shown.items():
         assert default == str(defaults[key]), key
