@@ -134,3 +134,45 @@ def marked_page(path, kind):
             prompt["arms"]["refine"]["untrusted"] = f"“{HOSTILE}”"
         (folder / "compare.json").write_text(json.dumps({**record, "suspicions": [SUSPICION]}))
     return report(folder)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("screen", [{}, PHONE], ids=["desktop", "phone"])
+def test_what_arms_took_and_reached_can_be_read_on_a_phone(browser, tmp_path, screen, dark):
+    folder = make_comparison(tmp_path / "comparison")
+    record = json.loads((folder / "compare.json").read_text())
+    taken = {"critiques": 4.0, "tokens_read": 12345.6, "tokens_written": None, "drawing": 8.1}
+    taken |= {"judging": 3.3, "other": 0.2, "gpu_peak_bytes": 3 << 30}
+    for arm in record["arms"]:
+        arm["cost"] = taken
+    reached = {"raw": [0.4], "refine": [0.4, 0.5, 0.6, 0.63]}
+    record["curves"] = {
+        "prompts": 5,
+        "arms": {
+            name: {"images": means, "seconds": [[3.0 * i + 3, m] for i, m in enumerate(means)]}
+            for name, means in reached.items()
+        },
+        "equal_seconds": 12.0,
+        "at_equal_seconds": {"raw": 0.4, "refine": 0.63},
+    }
+    (folder / "compare.json").write_text(json.dumps(record))
+    browser.open(report(folder), dark=dark, **screen)
+    width = screen.get("width", 1280)
+    assert browser.run("document.documentElement.scrollWidth") == width
+    assert not browser.complaints()
+    labels = "[...document.querySelectorAll('.plots svg text')].map(e => e.getBoundingClientRect())"
+    for box in browser.run(f"{labels}.map(box => box.toJSON())"):
+        assert 0 <= box["left"] < box["right"] <= width
+        assert box["height"] >= 10
+    drawn = "[...document.querySelectorAll('.plots path')].map(e => getComputedStyle(e).stroke)"
+    strokes = browser.run(drawn)
+    assert len(strokes) == 4
+    assert len(set(strokes)) == 2
+    words = browser.run("document.querySelector('#cost').closest('section').innerText")
+    for text in (
+        "12,346",
+        "8.1 s",
+        "3.0 GiB",
+        "After 12.0 s for each prompt: raw 0.40, refine 0.63",
+    ):
+        assert text in words
