@@ -26,6 +26,7 @@ import typer
 from benchmarks.refinement import FULL
 from gcr.comparison.arms import Arm
 from gcr.comparison.evaluators.truth import Truth
+from gcr.comparison.scores import pixels
 from gcr.core.records import Sample
 from gcr.files import structured
 from gcr.files.atomic import write, write_json
@@ -73,8 +74,8 @@ def shortened(lines: Sequence[str]) -> list[str]:
     """The arms, and what may be said of refining against the others."""
     table = list(lines[: lines.index("")])
     verdicts = [i for i, line in enumerate(lines) if re.search(r"\brefine\b", line)]
-    of_raw, of_others = (i for i in verdicts[len(verdicts) - 2 :])
-    return [*table, "", *lines[of_raw : of_raw + 2], *lines[of_others : of_others + 2]]
+    of_raw, of_others = verdicts[-2:]
+    return [*table, "", *lines[of_raw : of_raw + 2], lines[of_others]]
 
 
 def perfect_scores(folder: Path) -> dict[str, int]:
@@ -90,9 +91,12 @@ def perfect_scores(folder: Path) -> dict[str, int]:
             path = arm.batch.path / result.folder
             run = runfolder.load_run(path)
             for attempt in run.attempts:
-                if (attempt.score or 0.0) < FULL or (result.id, attempt.sha256) in seen:
+                if (attempt.score or 0.0) < FULL:
                     continue
-                seen.add((result.id, attempt.sha256))
+                picture = result.id, pixels(path / attempt.image)
+                if picture in seen:  # the arms have their first images in common
+                    continue
+                seen.add(picture)
                 sample = Sample(attempt.image, run.request.prompt, path / attempt.image)
                 ((_, right),) = judge.score([sample])
                 images["images"] += 1

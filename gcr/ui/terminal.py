@@ -242,17 +242,19 @@ class Terminal:
 
         left: columns before it. at_length: with the reason for the score of each aspect.
         """
+        checked = "; ".join(map(fact, critique.facts))  # which has a line of its own below
         if critique.is_score_alone:
             self._indented(Text("scored, no critique written", "dim"), left)
         elif critique.overall is not None:
             for aspects in [[a] for a in critique.aspects] if at_length else [critique.aspects]:
                 line = _aspects(aspects)
-                if at_length and (reason := plain(aspects[0].justification)):
-                    line.append(f"  {reason}")
+                reason = aspects[0].justification
+                if at_length and reason and reason != checked:
+                    line.append(f"  {plain(reason)}")
                 self._indented(line, left)
             wrong = "" if at_length else finding(critique, LONGEST)
             for words, style in ((wrong or critique.summary, ""), (critique.advice, "italic")):
-                if words:
+                if words and words != checked:
                     self._indented(Text(plain(words), style), left)
         for requirement in failed(critique):
             words = f"not met: {plain(requirement.question)} (yes: {requirement.chance or 0:.0%})"
