@@ -248,8 +248,8 @@ class Terminal:
         elif critique.overall is not None:
             for aspects in [[a] for a in critique.aspects] if at_length else [critique.aspects]:
                 line = _aspects(aspects)
-                reason = aspects[0].justification
-                if at_length and reason and reason != checked:
+                reason = aspects[0].justification if at_length else ""
+                if reason and reason != checked:
                     line.append(f"  {plain(reason)}")
                 self._indented(line, left)
             wrong = "" if at_length else finding(critique, LONGEST)
