@@ -91,11 +91,15 @@ def plan_of(name: str, plan: Plan) -> Plan:
 
 
 class Models:
-    """The pair of models that all arms share: loaded when the first of them needs it."""
+    """The pair of models that all arms share: loaded when the first of them needs it.
+
+    Attributes:
+        loading: seconds that loading them took.
+    """
 
     def __init__(self) -> None:
         self._pair: tuple[Generator, Critic] | None = None
-        self.clock = cost.Clock()
+        self.loading = 0.0
 
     @property
     def device(self) -> SharedDevice | None:
@@ -115,7 +119,7 @@ class Models:
                 negative=plan.negative,
                 prompts=plan.prompts,
             )
-            self.clock.loading += time.perf_counter() - started
+            self.loading += time.perf_counter() - started
         generator, critic = self._pair
         parts = parts_of(plan.settings, generator, critic, emit, plan.prompts)
         name = plan.settings.strategy
@@ -154,7 +158,7 @@ def play(  # noqa: PLR0913, PLR0917 - each for itself
             _inherit(own[name], folder / name, Arm.read(first, folder / first))
         path = folder / name
         try:
-            with cost.recorded(path, emit, models.clock, models.device) as counted:
+            with cost.recorded(path, emit, models) as counted:
                 batching.run(own[name], path, pace, emit=counted, stop=stop, load=models.parts)
         except BatchStopped as stopped:  # what goes on is the whole comparison
             hint = f"when that is mended: gcr resume {folder}"

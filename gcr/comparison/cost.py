@@ -15,9 +15,9 @@ import time
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from gcr.core.events import PromptFinished, RoundFinished
 from gcr.core.ranking import best_scored
@@ -31,10 +31,9 @@ from gcr.storage import runfolder
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gcr.comparison.arms import Arm
+    from gcr.comparison.arms import Arm, Models
     from gcr.core.events import Consumer, Event
     from gcr.core.records import Run
-    from gcr.device.memory import SharedDevice
 
 NAME = "cost.jsonl"
 POINTS = 100
@@ -44,21 +43,12 @@ POINTS = 100
 # cost.jsonl
 
 
-class Clock:
-    """What of the time that an arm takes is not its own. loading: seconds of loading the models."""
-
-    def __init__(self) -> None:
-        self.loading = 0.0
-
-
 @contextmanager
-def recorded(
-    folder: Path, emit: Consumer, clock: Clock, device: SharedDevice | None
-) -> Iterator[Consumer]:
+def recorded(folder: Path, emit: Consumer, models: Models) -> Iterator[Consumer]:
     """Write down what it takes to draw an arm in a folder, or a part of it, however that ends;
-    nothing where nothing was left to do.
+    nothing where nothing was left to do. The time that loading the models takes is no arm's own.
 
-    Gives the consumer that its events are to go through. device: where its models are.
+    Gives the consumer that its events are to go through.
     """
     inside, worked = 0.0, False
 
@@ -69,18 +59,18 @@ def recorded(
             inside += event.run.rounds[-1].seconds
         emit(event)
 
-    if device is not None:
-        device.peak_bytes = 0
-    started, loaded = time.perf_counter(), clock.loading
+    if models.device is not None:
+        models.device.peak_bytes = 0
+    started, loaded = time.perf_counter(), models.loading
     try:
         yield count
     finally:
         if worked:
-            seconds = time.perf_counter() - started - (clock.loading - loaded)
+            seconds = time.perf_counter() - started - (models.loading - loaded)
             line = {
                 "seconds": round(seconds, 3),
                 "in_models": round(inside, 3),
-                "gpu_peak_bytes": device.peak_bytes if device is not None else 0,
+                "gpu_peak_bytes": models.device.peak_bytes if models.device else 0,
             }
             with turn(folder):
                 _log(folder).append(json.dumps(line).encode())
@@ -119,7 +109,7 @@ class Cost:
     """What an arm took for a prompt, on average.
 
     Attributes:
-        critiques: of images, by the critic.
+        critiques: that the critic wrote; images that were only scored have none.
         tokens_read: by the critic's model, images included; None: not all were counted.
         tokens_written: by it; None, too.
         drawing: seconds of the generator.
@@ -138,7 +128,8 @@ class Cost:
     gpu_peak_bytes: int | None
 
     COLUMNS: ClassVar = (
-        *("critiques", "tokens in", "tokens out", "drawing", "judging", "other", "GPU peak"),
+        *("critiques", "tokens in", "tokens out"),
+        *("drawing", "judging", "other", "GPU peak"),
     )
 
     def in_words(self) -> dict[str, str]:
@@ -274,9 +265,6 @@ class Curves:
     arms: Mapping[str, Curve]
     equal_seconds: float | None
     at_equal_seconds: Mapping[str, float]
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 _Scored = Sequence[tuple[Sequence[float], Sequence[float]]]

@@ -198,8 +198,9 @@ def measured(  # noqa: PLR0913, PLR0917 - each for itself
     passing = _passing(samples, courses)
     keys_of_passing = {path: _key(choice, sample) for path, sample in passing.items()}
     known = Scores(folder)
-    left = {keys[place]: sample for place, sample in samples.items()}  # which matter most: first
-    left = {**left, **{keys_of_passing[path]: sample for path, sample in passing.items()}, **left}
+    left = {keys[place]: sample for place, sample in samples.items()}
+    for path, sample in passing.items():  # last: an evaluator may fail before it comes to them
+        left.setdefault(keys_of_passing[path], sample)
     if measures:
         left = {key: sample for key, sample in left.items() if key not in known.all}
         _measure(left, choice, known, emit)

@@ -103,15 +103,15 @@ def test_shares_sum_to_the_whole():
 
 def test_what_an_arm_takes_is_written_down_however_it_ends(tmp_path):
     run = Run("1", Request("a"), rounds=(Round(0, (attempt("00-0.png", 0.5, seconds=2.0),)),))
-    clock, device = cost.Clock(), SimpleNamespace(peak_bytes=99)
+    models = SimpleNamespace(loading=5.0, device=SimpleNamespace(peak_bytes=99))
     told = []
 
     def draw():
-        with cost.recorded(tmp_path, told.append, clock, device) as emit:
-            assert device.peak_bytes == 0
+        with cost.recorded(tmp_path, told.append, models) as emit:
+            assert models.device.peak_bytes == 0
             emit(RoundFinished(run, None))
-            device.peak_bytes = 3 << 30
-            clock.loading += 1000.0
+            models.device.peak_bytes = 3 << 30
+            models.loading += 1000.0
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -120,7 +120,7 @@ def test_what_an_arm_takes_is_written_down_however_it_ends(tmp_path):
     (line,) = (tmp_path / cost.NAME).read_text().splitlines()
     assert json.loads(line)["in_models"] == 3
     assert json.loads(line)["seconds"] < 0  # a thousand of them were loading
-    with cost.recorded(tmp_path, told.append, clock, None):
+    with cost.recorded(tmp_path, told.append, models):
         pass  # nothing was left to do
     assert cost._beside(tmp_path) == (0, 3 << 30)
     (tmp_path / cost.NAME).write_text('{"seconds": "x"}\n')
