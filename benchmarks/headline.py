@@ -11,12 +11,12 @@ that nobody trained on are run once for each set of weights, and never to choose
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +24,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.refinement import FULL
+from gcr.comparison import cost
 from gcr.comparison.arms import Arm
 from gcr.comparison.evaluators.truth import Truth
 from gcr.comparison.scores import pixels
@@ -51,13 +52,15 @@ def weights() -> str:
 
 
 def compare(count: int, into: Path) -> list[str]:
-    """Compare in a folder, or go on with that; returns what stderr had to say at the end."""
+    """Compare in a folder, or go on with what is there; returns what stderr said at the end."""
     into.mkdir(parents=True, exist_ok=True)
     requests = REQUESTS.read_text().splitlines()[:count]
     write(into / "requests.txt", "".join(f"{request}\n" for request in requests).encode())
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GCR_")}
     clean |= {"XDG_CONFIG_HOME": str(into.absolute()), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "gcr", "compare", "requests.txt", "--into", "c", *OPTIONS]
+    begun = (into / "c" / "arms.json").exists()
+    words = ["resume", "c"] if begun else ["compare", "requests.txt", "--into", "c", *OPTIONS]
+    command = [sys.executable, "-m", "gcr", *words]
     lines = []
     with subprocess.Popen(
         command, cwd=into, env=clean, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -71,10 +74,13 @@ def compare(count: int, into: Path) -> list[str]:
 
 
 def shortened(lines: Sequence[str]) -> list[str]:
-    """The arms, and what may be said of refining against the others."""
-    table = list(lines[: lines.index("")])
-    verdicts = [i for i, line in enumerate(lines) if re.search(r"\brefine\b", line)]
-    of_raw, of_others = verdicts[-2:]
+    """The arms without their seconds, which say as much of the machine and of what else it was at;
+    and what may be said of refining against the others.
+    """
+    at = lines[0].index("  seconds")
+    table = [line[:at] + line[at + len("  seconds") :] for line in lines[: lines.index("")]]
+    numbered = [i for i, line in enumerate(lines[1:]) if line.startswith("  ")]
+    of_raw, of_others = (i for i in numbered if re.search(r"\brefine\b", lines[i]))
     return [*table, "", *lines[of_raw : of_raw + 2], lines[of_others]]
 
 
@@ -104,6 +110,12 @@ def perfect_scores(folder: Path) -> dict[str, int]:
     return images
 
 
+def drawing_seconds(folder: Path) -> float:
+    """What it took to draw and judge all of it, in one call or several."""
+    logs = [path.read_text().splitlines() for path in sorted(folder.glob(f"*/{cost.NAME}"))]
+    return round(sum(json.loads(line)["seconds"] for log in logs for line in log), 1)
+
+
 def machine() -> dict[str, object]:
     """What the figures were taken on."""
     info = Path("/proc/cpuinfo")
@@ -125,8 +137,8 @@ def rendered(record: Mapping[str, Any]) -> dict[str, str]:
     sample = "\n".join(shortened(record["lines"]))
     perfect = record["perfect_scores"]
     wrong = f"{100 * perfect['wrong'] / max(1, perfect['images']):.1f}%"
-    count = record["requests"]
-    used = f"{arms['refine']['images']:.1f} on average"
+    count, most = record["requests"], record["budget"]
+    used = {name: f"{arm['images']:.1f} on average" for name, arm in arms.items()}
     return {
         "comparison": f"```text\n{sample}\n```",
         "figures": f"""\
@@ -136,8 +148,8 @@ model was trained on (`make headline`; all of it is in [headline.json](docs/head
 | | right |
 |---|---|
 | the request as it is, one image | {share["raw"]} |
-| the best of {record["budget"]} such images, chosen by the critic | {share["best-of-n"]} |
-| refined, at most {record["budget"]} images ({used}) | {share["refine"]} |
+| the critic's choice of at most {most} such images ({used["best-of-n"]}) | {share["best-of-n"]} |
+| refined, at most {most} images ({used["refine"]}) | {share["refine"]} |
 
 - A critic errs. Of the embedded critic's perfect scores, {wrong} are for wrong pictures. That is
   why `gcr compare` never asks it, and lists prompts where it and the evaluator disagree.""",
@@ -163,7 +175,6 @@ def main(
     ] = Path("build/headline"),
 ) -> None:
     """Run the comparison of README.md, and write its figures there and into docs/headline.json."""
-    started = time.perf_counter()
     lines = compare(requests, into)
     folder = into / "c"
     compared = structured.record(folder / "compare.json")
@@ -173,7 +184,7 @@ def main(
         "seed": compared["settings"]["seed"],
         "budget": BUDGET,
         "started": compared["started"],
-        "seconds": round(time.perf_counter() - started, 1),
+        "seconds": drawing_seconds(folder),
         "machine": machine(),
         "versions": compared["versions"],
         "weights_sha256": weights(),
