@@ -2,9 +2,9 @@
 
     gcr compare examples/held-out.txt      the command, under nobody's own settings
     docs/headline.json                     what came of it: figures, versions, machine, seed
-    README.md                              its marked parts, written anew from that file
+    README.md, docs/comparing.md           their marked parts, written anew from that file
 
-A test holds README.md to docs/headline.json, and that to the weights that are shipped. Requests
+A test holds the pages to docs/headline.json, and that to the weights that are shipped. Requests
 that nobody trained on are run once for each set of weights, and never to choose between sets.
 """
 
@@ -38,6 +38,7 @@ ROOT = Path(__file__).parents[1]
 REQUESTS = ROOT / "examples" / "held-out.txt"
 RECORD = ROOT / "docs" / "headline.json"
 README = ROOT / "README.md"
+PAGES = (README, ROOT / "docs" / "comparing.md")
 BUDGET = 8
 OPTIONS = ("--max-images", str(BUDGET), "--profile", "pocket", "--evaluator", "truth")
 
@@ -113,7 +114,7 @@ def perfect_scores(folder: Path) -> dict[str, int]:
 def drawing_seconds(folder: Path) -> float:
     """What it took to draw and judge all of it, in one call or several."""
     logs = [path.read_text().splitlines() for path in sorted(folder.glob(f"*/{cost.NAME}"))]
-    return round(sum(json.loads(line)["seconds"] for log in logs for line in log), 1)
+    return round(sum(float(json.loads(line)["seconds"]) for log in logs for line in log), 1)
 
 
 def machine() -> dict[str, object]:
@@ -131,7 +132,7 @@ def machine() -> dict[str, object]:
 
 
 def rendered(record: Mapping[str, Any]) -> dict[str, str]:
-    """The parts of README.md that its figures are in, by the name of each part's mark."""
+    """The parts of `PAGES` that the figures are in, by the name of each part's mark."""
     arms = {arm["name"]: arm for arm in record["arms"]}
     share = {name: f"{100 * arm['mean']:.1f}%" for name, arm in arms.items()}
     sample = "\n".join(shortened(record["lines"]))
@@ -140,6 +141,7 @@ def rendered(record: Mapping[str, Any]) -> dict[str, str]:
     count, most = record["requests"], record["budget"]
     used = {name: f"{arm['images']:.1f} on average" for name, arm in arms.items()}
     return {
+        "tables": _tables(record),
         "comparison": f"```text\n{sample}\n```",
         "figures": f"""\
 On {count} requests of `examples/held-out.txt`, each with a colour–shape pair that neither embedded
@@ -156,16 +158,44 @@ model was trained on (`make headline`; all of it is in [headline.json](docs/head
     }
 
 
-def rewritten(readme: str, record: Mapping[str, Any]) -> str:
-    """README.md with its marked parts as a record has them. Raises ValueError without a mark."""
-    for name, text in rendered(record).items():
-        start, end = f"<!-- headline: {name} -->\n", "<!-- /headline -->"
-        before, found, rest = readme.partition(start)
-        _, closed, after = rest.partition(end)
-        if not (found and closed):
-            raise ValueError(f"README.md has no part between {start.strip()} and {end}")
-        readme = f"{before}{start}{text}\n{end}{after}"
-    return readme
+def _tables(record: Mapping[str, Any]) -> str:
+    """The arms, each against each, and where the critic was pleased and truth was not."""
+    rows = ["| arm | right | critic's mean | images | tokens in | tokens out |", "|---" * 6 + "|"]
+    for arm in record["arms"]:
+        cost = arm["cost"]
+        rows.append(
+            f"| `{arm['name']}` | {100 * arm['mean']:.1f}% | {arm['critic_mean']:.2f} "
+            f"| {arm['images']:.1f} | {cost['tokens_read']:.0f} | {cost['tokens_written']:.0f} |"
+        )
+    rows += ["", "| | difference | 95% interval | won, tied, lost | p |", "|---" * 5 + "|"]
+    for pair in record["pairs"]:
+        interval = "{:+.1f} to {:+.1f}".format(*(100 * e for e in pair["interval"] or (0, 0)))
+        p = pair["p"] if pair["adjusted"] is None else pair["adjusted"]
+        cells = (
+            f"`{pair['arm']}` against `{pair['against']}`",
+            f"{100 * pair['difference']:+.1f} points",
+            interval if pair["interval"] else "–",
+            f"{pair['wins']}, {pair['ties']}, {pair['losses']}",
+            "< .001" if p < 0.001 else f"{p:.3f}",
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    rows.append("")
+    rows += [
+        f"On {one['suspects']} of {one['prompts']} prompts the critic prefers `{one['arm']}` to "
+        f"`{one['against']}` and truth does not; the other way round on {one['opposite']}."
+        for one in record["suspicions"]
+    ]
+    return "\n".join(rows)
+
+
+def rewritten(page: str, record: Mapping[str, Any]) -> str:
+    """A page with its marked parts as a record has them. Raises ValueError without any mark."""
+    parts = rendered(record)
+    mark = re.compile(r"(<!-- headline: (\w+) -->\n).*?(<!-- /headline -->)", re.DOTALL)
+    text, count = mark.subn(lambda part: f"{part[1]}{parts[part[2]]}\n{part[3]}", page)
+    if not count:
+        raise ValueError("the page has no part between <!-- headline: NAME --> and its end")
+    return text
 
 
 def main(
@@ -174,7 +204,7 @@ def main(
         Path, typer.Option(help="Where to draw; what is there already is gone on with.")
     ] = Path("build/headline"),
 ) -> None:
-    """Run the comparison of README.md, and write its figures there and into docs/headline.json."""
+    """Run the comparison of README.md, and write its figures there and into docs/."""
     lines = compare(requests, into)
     folder = into / "c"
     compared = structured.record(folder / "compare.json")
@@ -190,13 +220,15 @@ def main(
         "weights_sha256": weights(),
         "arms": compared["arms"],
         "pairs": compared["pairs"],
+        "suspicions": compared["suspicions"],
         "at_equal_seconds": compared["curves"]["at_equal_seconds"],
         "equal_seconds": compared["curves"]["equal_seconds"],
         "perfect_scores": perfect_scores(folder),
         "lines": lines,
     }
     write_json(RECORD, record, indent=1)
-    write(README, rewritten(README.read_text(), record).encode())
+    for page in PAGES:
+        write(page, rewritten(page.read_text(), record).encode())
 
 
 if __name__ == "__main__":
