@@ -87,7 +87,7 @@ class Card:
 
     Attributes:
         critic, rubric, precision, judges: what was measured; precision is empty for a server.
-        labels: where they are. sha256: of prompts and labels, in order.
+        labels: where they are. sha256: of prompts, images and labels, in order.
         rows, prompts, images, pairs: how many. Of images with scores, pairs are those of one prompt
             whose scores differ.
         label_ties: pairs that the labels call equal, which have no part in the accuracy.
@@ -251,8 +251,11 @@ def against(card: Card, before: Card) -> dict[str, statistics.Finding]:
 
 
 def _sha256(rows: Sequence[Labelled]) -> str:
-    labelled = [(row.prompt, str(row.preference), row.score) for row in rows]
-    return hashlib.sha256(repr(labelled).encode()).hexdigest()
+    whole = hashlib.sha256()
+    for row in rows:
+        images = [hashlib.sha256(picture.file_bytes()).hexdigest() for picture in row.pictures]
+        whole.update(repr((row.prompt, images, str(row.preference), row.score)).encode())
+    return whole.hexdigest()
 
 
 def _gathered(rows: Sequence[Labelled]) -> _Set:

@@ -80,6 +80,10 @@ class Picture:
     content: Path | bytes
     name: str
 
+    def file_bytes(self) -> bytes:
+        """What the file holds."""
+        return self.content.read_bytes() if isinstance(self.content, Path) else self.content
+
     def read(self) -> Any:
         """The image in RGB. Raises UsageError for what is none."""
         if isinstance(self.content, Path):
