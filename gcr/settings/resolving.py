@@ -36,7 +36,7 @@ GOOD_CHANCE = 0.95
 GOOD_FLOAT = 0.9
 """The target of scores that are floats by training, of which 1.0 is hardly ever given."""
 GOOD_MEAN = 0.95
-"""The target of means of several judgements, of which one is hardly ever short of full marks."""
+"""The target of means of several judgements: one judge who finds fault keeps them from 1.0."""
 DISTILLED: Mapping[str, int] = {"images": 2, "rounds": 6, "patience": 1}
 """For generators that are distilled to few steps: their seeds differ little, so that more rewrites
 find more than more seeds. As in our profiles of such, which have the sources."""
