@@ -56,6 +56,7 @@ bench: .venv/installed  ## raw, best-of-8 and refined images of the embedded pai
 
 headline: .venv/installed  ## the figures of README.md anew, for the weights that are shipped
 	$(BIN)/python -m benchmarks.headline
+
 averaging: .venv/installed  ## one judgement of an image against the mean of several, by truth
 	$(BIN)/python -m benchmarks.averaging
 
