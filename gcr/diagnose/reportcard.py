@@ -56,7 +56,7 @@ class Grade:
         ties: share of these pairs that it does not order.
         unread: pairs, or images without a pair, of which it said nothing that could be read.
         seconds: for each image; for each pair in both orders where two are compared.
-        tokens: written for each of these; None: a server writes them.
+        tokens: written for each of these; None: a server does not tell.
         tau: Kendall's tau-b of scores and labels over all images, where labels are scores.
         tau_interval: its 95% interval, by the bootstrap over images.
         spread: standard deviation of one judgement's score; None with a single judge.
