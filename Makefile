@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 REQUEST := two red circles, a blue star and a green square
 
-.PHONY: demo test browser test-slow test-ray test-servers lint format wheel-check docs pocket bench headline acuity null help-time batch-figures overlap-time ray-time reliability audit clean
+.PHONY: demo test browser test-slow test-ray test-servers lint format wheel-check docs pocket bench headline acuity averaging report-card null help-time batch-figures overlap-time ray-time reliability audit clean
 
 demo: .venv/installed  ## run the main job on the embedded pair
 	$(BIN)/gcr refine "$(REQUEST)" --profile pocket
@@ -56,6 +56,15 @@ bench: .venv/installed  ## raw, best-of-8 and refined images of the embedded pai
 
 headline: .venv/installed  ## the figures of README.md anew, for the weights that are shipped
 	$(BIN)/python -m benchmarks.headline
+
+averaging: .venv/installed  ## one judgement of an image against the mean of several, by truth
+	$(BIN)/python -m benchmarks.averaging
+
+report-card: .venv/installed  ## the embedded critic against truth: unquantized, in 4 bits, four judges
+	$(BIN)/python -m benchmarks.labels build/labels
+	$(BIN)/gcr calibrate --pairs build/labels --quantize-critic none
+	$(BIN)/gcr calibrate --pairs build/labels
+	$(BIN)/gcr calibrate --pairs build/labels --judges 4
 
 null: .venv/installed  ## how often a comparison is wrong where there is nothing to find
 	$(BIN)/python -m benchmarks.null

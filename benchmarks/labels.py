@@ -1,4 +1,4 @@
-"""Labelled pairs of the embedded world, for `gcr calibrate --pairs`: `make labels`.
+"""Labelled pairs of the embedded world, for `gcr calibrate --pairs`: `make report-card`.
 
 Each row is a request and two renders: of a scene, and of one in which things were changed, moved or
 taken away. Truth says which of them has fewer flaws; of some it says that they are alike.

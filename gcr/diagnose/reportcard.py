@@ -56,7 +56,7 @@ class Grade:
         ties: share of these pairs that it does not order.
         unread: pairs, or images without a pair, of which it said nothing that could be read.
         seconds: for each image; for each pair in both orders where two are compared.
-        tokens: written for each of these; None: a server writes them.
+        tokens: written for each of these; None: a server does not tell.
         tau: Kendall's tau-b of scores and labels over all images, where labels are scores.
         tau_interval: its 95% interval, by the bootstrap over images.
         spread: standard deviation of one judgement's score; None with a single judge.
@@ -87,7 +87,7 @@ class Card:
 
     Attributes:
         critic, rubric, precision, judges: what was measured; precision is empty for a server.
-        labels: where they are. sha256: of prompts and labels, in order.
+        labels: where they are. sha256: of prompts, images and labels, in order.
         rows, prompts, images, pairs: how many. Of images with scores, pairs are those of one prompt
             whose scores differ.
         label_ties: pairs that the labels call equal, which have no part in the accuracy.
@@ -251,8 +251,11 @@ def against(card: Card, before: Card) -> dict[str, statistics.Finding]:
 
 
 def _sha256(rows: Sequence[Labelled]) -> str:
-    labelled = [(row.prompt, str(row.preference), row.score) for row in rows]
-    return hashlib.sha256(repr(labelled).encode()).hexdigest()
+    whole = hashlib.sha256()
+    for row in rows:
+        images = [hashlib.sha256(picture.file_bytes()).hexdigest() for picture in row.pictures]
+        whole.update(repr((row.prompt, images, str(row.preference), row.score)).encode())
+    return whole.hexdigest()
 
 
 def _gathered(rows: Sequence[Labelled]) -> _Set:

@@ -10,7 +10,7 @@ import io
 import os
 import struct
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from gcr.files.atomic import reading
 
@@ -54,18 +54,24 @@ def opened(path: Path) -> Iterator[Image]:
     Raises OSError for anything but an image in a regular file, TooLargeError, and the errors in
     DAMAGE, here or while the image is decoded.
     """
+    with reading(path) as file, _Bounded(file.raw) as bounded, decoded(bounded) as image:
+        yield image
+
+
+@contextmanager
+def decoded(file: IO[bytes]) -> Iterator[Image]:
+    """The image in a file that is open, or in memory, as `opened` has it."""
     from PIL import Image
 
     Image.init()
     formats = [name for name in FORMATS if name in Image.OPEN]
-    with reading(path) as file, _Bounded(file.raw) as bounded:
-        try:
-            image = Image.open(bounded, formats=formats)
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise TooLargeError(f"more than {MOST_PIXELS / 1e6:.0f} megapixels") from error
-        with image:
-            check_size(image)
-            yield image
+    try:
+        image = Image.open(file, formats=formats)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise TooLargeError(f"more than {MOST_PIXELS / 1e6:.0f} megapixels") from error
+    with image:
+        check_size(image)
+        yield image
 
 
 def check_size(image: Image) -> None:

@@ -80,14 +80,16 @@ class Picture:
     content: Path | bytes
     name: str
 
+    def file_bytes(self) -> bytes:
+        """What the file holds."""
+        return self.content.read_bytes() if isinstance(self.content, Path) else self.content
+
     def read(self) -> Any:
         """The image in RGB. Raises UsageError for what is none."""
         if isinstance(self.content, Path):
             return source.read(self.content, option="")
-        from PIL import Image
-
-        with source.readable(self.name), Image.open(io.BytesIO(self.content)) as image:
-            imagefile.check_size(image)
+        file = io.BytesIO(self.content)
+        with source.readable(self.name), imagefile.decoded(file) as image:
             return source.read(image, option="")
 
 
@@ -194,7 +196,7 @@ def _labelled(row: Row, number: int, folder: Path, label: str) -> Labelled:
     place = promptfile.place(row.source, row.line, number)
     prompt = _prompt(columns)
     names = _image_columns(columns)
-    pictures = tuple(_picture(columns[name], f"{place}, {name}", folder) for name in names)
+    pictures = tuple(_picture(columns[name], place, name, folder) for name in names)
     edited = _edited(columns, place, folder)
     if len(pictures) == 1:
         score = _score(columns, label)
@@ -231,7 +233,7 @@ def _image_columns(columns: Mapping[str, Any]) -> tuple[str, ...]:
     return (name,)
 
 
-def _picture(value: Any, name: str, folder: Path) -> Picture:
+def _picture(value: Any, place: str, column: str, folder: Path) -> Picture:
     """The image in a cell. Raises BadRowError, also for what is none."""
     if isinstance(value, dict) and "response_content" in value:
         value = _parts(value["response_content"], "image")
@@ -242,25 +244,25 @@ def _picture(value: Any, name: str, folder: Path) -> Picture:
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path")
     if not value:
-        raise BadRowError(f"{name} is empty", "name an image file")
+        raise BadRowError(f"{column} is empty", "name an image file")
     if isinstance(value, str):
         if "://" in value:
-            raise BadRowError(f"{name} is on the net", "fetch the images first")
+            raise BadRowError(f"{column} is on the net", "fetch the images first")
         value = folder / paths.expanded(value)
     if not isinstance(value, bytes | Path):
-        raise BadRowError(f"{name} is {kind(value)}", "an image is a path, or bytes")
-    picture = Picture(value, str(value) if isinstance(value, Path) else name)
+        raise BadRowError(f"{column} is {kind(value)}", "an image is a path, or bytes")
+    picture = Picture(value, str(value) if isinstance(value, Path) else f"{place}, {column}")
     try:
         picture.read()
     except UsageError as error:
-        raise BadRowError(error.message, error.hint) from error
+        raise BadRowError(error.message.replace(f"{place}, ", ""), error.hint) from error
     return picture
 
 
 def _edited(columns: Mapping[str, Any], place: str, folder: Path) -> Picture | None:
     name = column_of(columns, SOURCES)
     value = columns[name] if name else _parts(columns.get("prompt_content"), "image")
-    return _picture(value, f"{place}, {name or 'prompt_content'}", folder) if value else None
+    return _picture(value, place, name or "prompt_content", folder) if value else None
 
 
 def _preference(columns: Mapping[str, Any], label: str) -> Preference:

@@ -36,7 +36,7 @@ GOOD_CHANCE = 0.95
 GOOD_FLOAT = 0.9
 """The target of scores that are floats by training, of which 1.0 is hardly ever given."""
 GOOD_MEAN = 0.95
-"""The target of means of several judgements, of which one is hardly ever short of full marks."""
+"""The target of means of several judgements: one judge who finds fault keeps them from 1.0."""
 DISTILLED: Mapping[str, int] = {"images": 2, "rounds": 6, "patience": 1}
 """For generators that are distilled to few steps: their seeds differ little, so that more rewrites
 find more than more seeds. As in our profiles of such, which have the sources."""
@@ -270,7 +270,10 @@ def _implied(
     of_profile = {} if "critic" in given else {"rubric": Given(profile.rubric, "")}
     profile_judges = None if "critic" in given else profile.judges
     asked = {**of_profile, **implied, **given}.get("rubric", Given("", "")).value
-    if {**implied, **given}.get("score", Given("reply", "")).value != "reply":
+    score = {**implied, **given}.get("score", Given("reply", "")).value
+    if score == "checklist" and profile_judges is not None:
+        implied["judges"] = Given(1, "a checklist is answered once")
+    if score != "reply":
         implied["target"] = Given(GOOD_CHANCE, "scores that are probabilities")
     elif str(asked).startswith(rubric):
         implied["target"] = Given(GOOD_FLOAT, "scores of which 1.0 is hardly ever given")
@@ -281,7 +284,7 @@ def _implied(
 
 def _of_family(given: Mapping[str, Given], machine: Machine) -> dict[str, Given]:
     """What follows from the kind of a generator that comes without a profile."""
-    if "generator" not in given:
+    if "generator" not in given or DISTILLED.keys() <= given.keys():
         return {}
     steps = str(given.get("steps", Given("", "")).value)
     why = machine.distilled(str(given["generator"].value))
@@ -362,8 +365,6 @@ def _from_profile(
         *(() if "generator" in given else (*FOR_GENERATOR, *MIX)),
         *(() if "critic" in given else (*FOR_CRITIC, "judges")),
     ]
-    if given.get("score", Given("", "")).value == "checklist":
-        names = [name for name in names if name != "judges"]  # which it makes no use of
     names = [
         name for name in names if name not in {*MIX, "judges"} or getattr(profile, name) is not None
     ]

@@ -131,6 +131,8 @@ def test_another_critic_is_held_against_what_was_kept_pair_by_pair(alone, critic
     assert "+0.0 points" in shown
     kept = reportcard.CARDS.read({"XDG_CONFIG_HOME": str(alone / "config")})
     assert sorted(len(each.grades) for each in kept.values()) == [2, 3]  # two scores of one critic
+    (alone / "1.png").write_bytes((alone / "3.png").read_bytes())  # another image of this name
+    assert card(capsys, *score)["against"] == {}
     write([row(1, 2, "second")])  # other labels under the same name
     assert card(capsys, *score)["against"] == {}
 

@@ -177,6 +177,15 @@ def test_every_row_that_cannot_be_used_is_named_and_none_is_lost(files):
         assert reason in bad.reason
 
 
+def test_bytes_are_only_read_as_pictures(tmp_path):
+    """Pillow would have another program run an EPS."""
+    eps = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(eps, "EPS")
+    row = {**PICK, "label_0": 1.0, "label_1": 0.0, "jpg_0": eps.getvalue()}
+    with pytest.raises(UsageError, match=r"row 1: jpg_0 is not an image"):
+        labels.read(saved(tmp_path / "test.parquet", [row]))
+
+
 def test_what_is_no_set_of_labels_is_refused(files):
     (files / "a.jsonl").write_text(json.dumps({"prompt": "a red square", "seed": 3}))
     with pytest.raises(UsageError, match="no columns of images are among prompt, seed"):
