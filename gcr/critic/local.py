@@ -213,10 +213,10 @@ class LocalSpeaker:
             self._seeded(decoding),
             self.inside,
             graphs as cache,
-            self._read(chats, inputs, decoding.prefill, cache) as read,
+            self._read(chats, self._prefix.spared(inputs, cache), decoding.prefill, cache) as read,
         ):
             tokens = self.model.generate(
-                **self._prefix.spared(read, cache),
+                **read,
                 **sampling,
                 max_new_tokens=decoding.max_new_tokens,
                 stopping_criteria=[watch],
