@@ -70,7 +70,7 @@ BATCHES = (1, 4, 8)
 class RunAgain:
     """Stands in for captures where there is no GPU, to rehearse this script."""
 
-    def kept_bytes(self) -> int:
+    def most_bytes(self) -> int:
         return GIB
 
     def forget(self) -> None: ...

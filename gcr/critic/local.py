@@ -92,7 +92,8 @@ class LocalSpeaker:
         if capture is None and graphs and device.limited:
             capture = CudaGraphs(device.name)
         self._graphs = Graphs(model, capture)
-        self.weights = Weights([model], moving=self._graphs.drop)
+        captures = self._graphs
+        self.weights = Weights([model], moving=captures.drop, kept=captures.kept_bytes)
         self._prefix = PrefixCache(model)
         # Without a reference to the speaker: a cycle would keep its memory until it is collected.
         relieve = partial(_relieve, device, self.weights, self._graphs)
@@ -207,7 +208,8 @@ class LocalSpeaker:
             limits = {"top_p": decoding.top_p, "top_k": decoding.top_k}
             given = {name: limit for name, limit in limits.items() if limit is not None}
             sampling = {"do_sample": True, "temperature": temperature, **given}
-        graphs = self._graphs.decoding(len(chats), prompts.shape[1], expected)
+        spare = self._device.spare if self._device.limited else None
+        graphs = self._graphs.decoding(len(chats), prompts.shape[1], expected, spare)
         with (
             torch.inference_mode(),
             self._seeded(decoding),

@@ -46,6 +46,8 @@ class Movable(Protocol):
     def part_bytes(self) -> int: ...
     @property
     def several(self) -> bool: ...
+    @property
+    def kept_bytes(self) -> int: ...
     def bring(self, device: str) -> None: ...
     def release(self) -> None: ...
     def by_parts(self, device: str) -> None: ...
@@ -182,8 +184,9 @@ class SharedDevice:
                 model.weight_bytes if how == "whole" else model.part_bytes
                 for model, how in self._on_device()
             )
+            kept = sum(model.kept_bytes for model in self._models if model is not turn.model)
             before = self._working.get(id(turn.model), 0)
-            self._working[id(turn.model)] = max(0, peak - weights, before)
+            self._working[id(turn.model)] = max(0, peak - weights - kept, before)
         return result
 
     def _number(self, model: Movable) -> int:
@@ -202,6 +205,11 @@ class SharedDevice:
         """What a model needs, as far as it was measured."""
         working = self._working.get(id(model), WORKING_BYTES)
         return Footprint(model.weight_bytes, model.part_bytes, working)
+
+    def spare(self) -> int:
+        """Bytes that nothing needs with all weights there and any model at work, one at a time."""
+        needs = residency.needs("both", [self.footprint(model) for model in self._models])
+        return max(0, self._card.room() - needs)
 
     def measure_anew(self, model: Movable) -> None:
         """Forget what this model's work needed so far."""

@@ -245,6 +245,13 @@ def test_no_more_captures_are_kept_than_there_is_memory_for(loaded):
     assert [batch for batch, _ in kept(sum(sizes) - 1)] == [2, 4]  # the last used
     assert [batch for batch, _ in kept(sizes[2])] == [4]
     assert not kept(sizes[2] - 1)
+    # Nor than the device can spare.
+    captured = graphs.Graphs(model, Recorder(model))
+    for spare, left in ((sizes[0], 1), (0, 0)):
+        decoding = captured.decoding(1, 8, 4, lambda spare=spare: spare)
+        with torch.inference_mode(), decoding as cache:
+            model.generate(torch.ones(1, 8, dtype=int), max_new_tokens=4, past_key_values=cache)
+        assert len(captured._rooms) == left
 
 
 def test_on_a_cpu_nothing_is_captured_by_itself(loaded):
