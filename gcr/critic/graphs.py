@@ -242,16 +242,14 @@ class Graphs:
         self._addresses = addresses(self._model)
         return output, replay
 
-    def drop(self) -> bool:
-        """Forget all captures, and free their memory. Returns whether that is more than what the
-        last replies took.
-        """
-        had_others = len(self._rooms) > 1
+    def drop(self) -> int:
+        """Forget all captures, and free their memory. Returns how many caches these had."""
+        caches = len(self._rooms)
         self._rooms.clear()
         self._addresses = ()
         if self._capture is not None:
             self._capture.forget()
-        return had_others
+        return caches
 
     def give_up(self) -> str:
         """Capture nothing more; what that means, in words: empty where nothing was captured."""

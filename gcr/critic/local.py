@@ -119,7 +119,9 @@ class LocalSpeaker:
 
         def work(batch: Sequence[list[Message]]) -> list[Reply]:
             start = self._tokens_done
-            replies = self._run(partial(self._speak, list(batch), decoding, expected))
+            speak = partial(self._speak, list(batch), decoding, expected)
+            # Its own cache is among those that make room.
+            replies = self._run(partial(self._with_room, speak, at_least=2))
             self._tokens_done = start + expected * len(batch)
             if self.progress is not None:
                 self.progress("judge", self._tokens_done, self._tokens_total)
@@ -130,10 +132,15 @@ class LocalSpeaker:
 
     def yes(self, chats: Sequence[list[Message]]) -> list[float]:
         """For each chat the probability of "yes" against "no" as the answer's first word."""
+        self._tokens_total += len(chats)
 
         def work(batch: Sequence[list[Message]]) -> list[float]:
             yes, no = _opening_tokens(self.processor.tokenizer)
-            logits = self._run(partial(self._first_logits, list(batch)))
+            read = partial(self._first_logits, list(batch))
+            logits = self._run(partial(self._with_room, read, at_least=1))
+            self._tokens_done += len(batch)
+            if self.progress is not None:
+                self.progress("judge", self._tokens_done, self._tokens_total)
             odds = logits[:, yes].logsumexp(-1) - logits[:, no].logsumexp(-1)
             return [float(chance) for chance in odds.sigmoid()]
 
@@ -144,29 +151,26 @@ class LocalSpeaker:
         with at_most(self._threads):
             return self._device.run(self.weights, work)
 
-    def _speak(
-        self, chats: list[list[Message]], decoding: Decoding, expected: int, *, again: bool = True
-    ) -> list[Reply]:
-        """The replies to one batch. expected: tokens of each, about.
+    def _with_room(
+        self, work: Callable[[], Result], *, at_least: int, again: bool = True
+    ) -> Result:
+        """Call `work`; where memory runs out, once more without the captures that are kept.
 
-        again: whether to try once more where memory runs out and other captures can make room.
+        If that is no help, a smaller batch through a capture is faster than a large one without.
+        at_least: caches of captures without which there may be more room.
         """
         try:
-            return self._written(chats, decoding, expected)
+            return work()
         except RuntimeError as error:
-            # Without captures of other batches there may be room; if not, a smaller batch through
-            # a capture is faster than a large one without.
-            if not (is_out_of_memory(error) and self._graphs.drop() and again):
+            if not (is_out_of_memory(error) and self._graphs.drop() >= at_least and again):
                 raise
         import torch
 
         torch.cuda.empty_cache()
-        return self._speak(chats, decoding, expected, again=False)
+        return self._with_room(work, at_least=at_least, again=False)
 
-    def _written(
-        self, chats: list[list[Message]], decoding: Decoding, expected: int
-    ) -> list[Reply]:
-        """As `_speak`, which knows what to do where memory runs out."""
+    def _speak(self, chats: list[list[Message]], decoding: Decoding, expected: int) -> list[Reply]:
+        """The replies to one batch. expected: tokens of each, about."""
         import torch
 
         inputs = self._begun(self._inputs(chats), decoding.prefill)

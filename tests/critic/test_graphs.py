@@ -196,6 +196,25 @@ def test_without_memory_for_a_capture_fewer_replies_are_written_at_once(loaded, 
     assert not speaker._graphs.serve
 
 
+def test_without_memory_for_a_question_captures_go_first(loaded, caplog):
+    model, processor = loaded("llava")
+    speaker = speaker_of(model, processor, Recorder(model))
+    chats = chats_of(speaker, 2)
+    speaker.replies(chats, Decoding(4))
+    expected = speaker.yes(chats)
+    assert speaker._graphs._rooms
+    first_logits = speaker._first_logits
+
+    def crowded(chats):
+        if speaker._graphs._rooms:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB.")
+        return first_logits(chats)
+
+    speaker._first_logits = crowded
+    assert speaker.yes(chats) == expected
+    assert not caplog.records  # no batch is smaller for that
+
+
 def test_steps_that_differ_each_time_are_not_captured_over_and_over(loaded, caplog):
     model, processor = loaded("llava")
     plain = speaker_of(model, processor)
