@@ -2,9 +2,9 @@
 
 The embedded pair refines the same requests from the same first images three times:
 
-    reply     a critique of each image, which also has its score
-    all       the same, with scores from a checklist (`--score checklist`)
     screened  a checklist for each image, a critique of the best of each round (`--critique best`)
+    all       the same with a critique of each image (`--score checklist`)
+    reply     a critique of each image, which also has its score
 
 Truth says which arm's best images are better, paired by request.
 """
@@ -100,9 +100,9 @@ def main(
     told: dict[str, object] = {"requests": count, "set": name, "images": images}
     arms: dict[str, Arm] = {}
     kinds: list[tuple[str, Score, float]] = [
-        ("reply", "reply", chosen.target),
-        ("all", "checklist", GOOD_CHANCE),
         ("screened", "checklist", GOOD_CHANCE),
+        ("all", "checklist", GOOD_CHANCE),
+        ("reply", "reply", chosen.target),
     ]
     for arm, critic.score, target in kinds:
         clocked = Clocked(critic)
@@ -111,10 +111,10 @@ def main(
         arms[arm] = refinement.play(prompts, generator, clocked, strategy, stop, screen=screen)
         told[arm] = figures(arms[arm], clocked.seconds)
         typer.echo(f"{arm}: {json.dumps(told[arm])}")
-    for arm in ("all", "reply"):
-        key = f"screened against {arm}"
-        told[key] = against(arms[arm], arms["screened"])
-        typer.echo(f"{key}: {json.dumps(told[key])}")
+        if not screen:
+            key = f"screened against {arm}"
+            told[key] = against(arms[arm], arms["screened"])
+            typer.echo(f"{key}: {json.dumps(told[key])}")
     if output is not None:
         write(output, json.dumps(told, indent=1).encode() + b"\n")
 

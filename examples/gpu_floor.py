@@ -70,7 +70,7 @@ BATCHES = (1, 4, 8)
 class RunAgain:
     """Stands in for captures where there is no GPU, to rehearse this script."""
 
-    def kept_bytes(self) -> int:
+    def most_bytes(self) -> int:
         return GIB
 
     def forget(self) -> None: ...
@@ -183,7 +183,8 @@ def bare_critic(model: Any, reader: Any, device: str, given: argparse.Namespace)
 
 def chats_of(count: int, given: argparse.Namespace) -> list[Any]:
     image = Image.new("RGB", (given.size, given.size), "red")
-    return [chat(rubric.load("text-to-image"), Request(PROMPT), image)] * count
+    questions = rubric.load("text-to-image")
+    return [chat(questions, Request(PROMPT), image) for _ in range(count)]  # each to be read
 
 
 def decoding(model: Any, reader: Any, device: str, given: argparse.Namespace) -> dict[str, Any]:

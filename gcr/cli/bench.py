@@ -80,7 +80,7 @@ def _measured(
     found = benches.measure(prompt, drawer, critic, settings, most)
     if found.overlap is not None:
         size = settings.width, settings.height
-        models = pair(settings.generator_measured, settings.critic_measured)
+        models = pair(settings.generator_measured, settings.critic_timed)
         key = device_key("overlap", models, found.device, size)
         OVERLAPS.keep(os.environ, {key: found.overlap.pays})
     return found, SPEEDS.keep(os.environ, benches.speeds(found, drawer, critic, settings))

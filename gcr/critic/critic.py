@@ -350,8 +350,10 @@ class VisionLanguageCritic:
 
         questions: one for each image, sent as they are.
         """
+        distinct = {id(image): image for image in images}  # many questions are of one image
+        shown = {key: image_part(image, self.rubric.max_pixels) for key, image in distinct.items()}
         contents = [
-            [image_part(image, self.rubric.max_pixels), {"type": "text", "text": question}]
+            [shown[id(image)], {"type": "text", "text": question}]
             for image, question in zip(images, questions, strict=True)
         ]
         return self.speaker.yes([[{"role": "user", "content": content}] for content in contents])

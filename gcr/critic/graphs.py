@@ -47,7 +47,7 @@ Replay = Callable[[], None]
 class Capture(Protocol):
     """How steps are captured: on a GPU `CudaGraphs`."""
 
-    def kept_bytes(self) -> int:
+    def most_bytes(self) -> int:
         """What the caches of captures may take together while nothing is written."""
         ...
 
@@ -78,14 +78,11 @@ class CudaGraphs:
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._pool: Any = None  # made with the first capture
 
-    def kept_bytes(self) -> int:
-        """A share of the memory, or what is free, if that is less."""
+    def most_bytes(self) -> int:
+        """A share of the memory."""
         import torch
 
-        free, total = torch.cuda.mem_get_info(self._device)
-        cached = torch.cuda.memory_reserved(self._device)
-        free += cached - torch.cuda.memory_allocated(self._device)
-        return min(int(KEPT * total), free)
+        return int(KEPT * torch.cuda.mem_get_info(self._device)[1])
 
     def __call__(
         self, step: Callable[[], torch.Tensor], restore: Callable[[], None]
@@ -190,11 +187,14 @@ class Graphs:
         return self._capture is not None
 
     @contextmanager
-    def decoding(self, batch: int, prompt: int, expected: int) -> Iterator[Any]:
+    def decoding(
+        self, batch: int, prompt: int, expected: int, spare: Callable[[], int] | None = None
+    ) -> Iterator[Any]:
         """Gives the cache with which `generate` decodes through captures inside; None: without any.
 
         prompt: tokens of the prompts. expected: tokens that are likely to follow; the cache grows
-        where there are more.
+        where there are more. spare: returns the bytes that may be kept from then on; None: as many
+        as captures of this kind may take.
         """
         if not self.serve:
             yield None
@@ -210,7 +210,7 @@ class Graphs:
             del self._model.forward
             if before is not None:
                 self._model.forward = before
-            self._tidy()
+            self._tidy(spare)
 
     def room(self, batch: int, tokens: int) -> _Room:
         """An empty cache of so many rows, each with room for so many tokens and one more."""
@@ -242,16 +242,14 @@ class Graphs:
         self._addresses = addresses(self._model)
         return output, replay
 
-    def drop(self) -> bool:
-        """Forget all captures, and free their memory. Returns whether that is more than what the
-        last replies took.
-        """
-        had_others = len(self._rooms) > 1
+    def drop(self) -> int:
+        """Forget all captures, and free their memory. Returns how many caches these had."""
+        caches = len(self._rooms)
         self._rooms.clear()
         self._addresses = ()
         if self._capture is not None:
             self._capture.forget()
-        return had_others
+        return caches
 
     def give_up(self) -> str:
         """Capture nothing more; what that means, in words: empty where nothing was captured."""
@@ -266,10 +264,16 @@ class Graphs:
         self.give_up()
         logger.warning("%s writes without a captured graph: %s", type(self._model).__name__, why)
 
-    def _tidy(self) -> None:
+    def kept_bytes(self) -> int:
+        """Of the caches of all captures."""
+        return sum(room.bytes for room in self._rooms.values())
+
+    def _tidy(self, spare: Callable[[], int] | None) -> None:
         """Forget what was not used for longest, where all captures take too much."""
-        kept = self._capture.kept_bytes() if self._capture else 0
-        while sum(room.bytes for room in self._rooms.values()) > kept:
+        most = self._capture.most_bytes() if self._capture else 0
+        if spare is not None and self._rooms:
+            most = min(most, spare())
+        while self.kept_bytes() > most:
             del self._rooms[next(iter(self._rooms))]
 
 

@@ -92,7 +92,8 @@ class LocalSpeaker:
         if capture is None and graphs and device.limited:
             capture = CudaGraphs(device.name)
         self._graphs = Graphs(model, capture)
-        self.weights = Weights([model], moving=self._graphs.drop)
+        captures = self._graphs
+        self.weights = Weights([model], moving=captures.drop, kept=captures.kept_bytes)
         self._prefix = PrefixCache(model)
         # Without a reference to the speaker: a cycle would keep its memory until it is collected.
         relieve = partial(_relieve, device, self.weights, self._graphs)
@@ -118,7 +119,9 @@ class LocalSpeaker:
 
         def work(batch: Sequence[list[Message]]) -> list[Reply]:
             start = self._tokens_done
-            replies = self._run(partial(self._speak, list(batch), decoding, expected))
+            speak = partial(self._speak, list(batch), decoding, expected)
+            # Its own cache is among those that make room.
+            replies = self._run(partial(self._with_room, speak, at_least=2))
             self._tokens_done = start + expected * len(batch)
             if self.progress is not None:
                 self.progress("judge", self._tokens_done, self._tokens_total)
@@ -129,10 +132,15 @@ class LocalSpeaker:
 
     def yes(self, chats: Sequence[list[Message]]) -> list[float]:
         """For each chat the probability of "yes" against "no" as the answer's first word."""
+        self._tokens_total += len(chats)
 
         def work(batch: Sequence[list[Message]]) -> list[float]:
             yes, no = _opening_tokens(self.processor.tokenizer)
-            logits = self._run(partial(self._first_logits, list(batch)))
+            read = partial(self._first_logits, list(batch))
+            logits = self._run(partial(self._with_room, read, at_least=1))
+            self._tokens_done += len(batch)
+            if self.progress is not None:
+                self.progress("judge", self._tokens_done, self._tokens_total)
             odds = logits[:, yes].logsumexp(-1) - logits[:, no].logsumexp(-1)
             return [float(chance) for chance in odds.sigmoid()]
 
@@ -143,29 +151,26 @@ class LocalSpeaker:
         with at_most(self._threads):
             return self._device.run(self.weights, work)
 
-    def _speak(
-        self, chats: list[list[Message]], decoding: Decoding, expected: int, *, again: bool = True
-    ) -> list[Reply]:
-        """The replies to one batch. expected: tokens of each, about.
+    def _with_room(
+        self, work: Callable[[], Result], *, at_least: int, again: bool = True
+    ) -> Result:
+        """Call `work`; where memory runs out, once more without the captures that are kept.
 
-        again: whether to try once more where memory runs out and other captures can make room.
+        If that is no help, a smaller batch through a capture is faster than a large one without.
+        at_least: caches of captures without which there may be more room.
         """
         try:
-            return self._written(chats, decoding, expected)
+            return work()
         except RuntimeError as error:
-            # Without captures of other batches there may be room; if not, a smaller batch through
-            # a capture is faster than a large one without.
-            if not (is_out_of_memory(error) and self._graphs.drop() and again):
+            if not (is_out_of_memory(error) and self._graphs.drop() >= at_least and again):
                 raise
         import torch
 
         torch.cuda.empty_cache()
-        return self._speak(chats, decoding, expected, again=False)
+        return self._with_room(work, at_least=at_least, again=False)
 
-    def _written(
-        self, chats: list[list[Message]], decoding: Decoding, expected: int
-    ) -> list[Reply]:
-        """As `_speak`, which knows what to do where memory runs out."""
+    def _speak(self, chats: list[list[Message]], decoding: Decoding, expected: int) -> list[Reply]:
+        """The replies to one batch. expected: tokens of each, about."""
         import torch
 
         inputs = self._begun(self._inputs(chats), decoding.prefill)
@@ -207,16 +212,17 @@ class LocalSpeaker:
             limits = {"top_p": decoding.top_p, "top_k": decoding.top_k}
             given = {name: limit for name, limit in limits.items() if limit is not None}
             sampling = {"do_sample": True, "temperature": temperature, **given}
-        graphs = self._graphs.decoding(len(chats), prompts.shape[1], expected)
+        spare = self._device.spare if self._device.limited else None
+        graphs = self._graphs.decoding(len(chats), prompts.shape[1], expected, spare)
         with (
             torch.inference_mode(),
             self._seeded(decoding),
             self.inside,
             graphs as cache,
-            self._read(chats, inputs, decoding.prefill, cache) as read,
+            self._read(chats, self._prefix.spared(inputs, cache), decoding.prefill, cache) as read,
         ):
             tokens = self.model.generate(
-                **self._prefix.spared(read, cache),
+                **read,
                 **sampling,
                 max_new_tokens=decoding.max_new_tokens,
                 stopping_criteria=[watch],

@@ -46,6 +46,8 @@ class Movable(Protocol):
     def part_bytes(self) -> int: ...
     @property
     def several(self) -> bool: ...
+    @property
+    def kept_bytes(self) -> int: ...
     def bring(self, device: str) -> None: ...
     def release(self) -> None: ...
     def by_parts(self, device: str) -> None: ...
@@ -178,13 +180,18 @@ class SharedDevice:
         peak = self._card.peak()
         self.peak_bytes = max(self.peak_bytes, peak)
         if not turn.shared:
-            weights = sum(
-                model.weight_bytes if how == "whole" else model.part_bytes
-                for model, how in self._on_device()
-            )
+            kept = sum(model.kept_bytes for model in self._models if model is not turn.model)
+            beside = peak - self._weights_there() - kept
             before = self._working.get(id(turn.model), 0)
-            self._working[id(turn.model)] = max(0, peak - weights, before)
+            self._working[id(turn.model)] = max(0, beside, before)
         return result
+
+    def _weights_there(self) -> int:
+        """Bytes of weights on the device."""
+        return sum(
+            model.weight_bytes if how == "whole" else model.part_bytes
+            for model, how in self._on_device()
+        )
 
     def _number(self, model: Movable) -> int:
         return next(i for i, joined in enumerate(self._models) if joined is model)
@@ -202,6 +209,14 @@ class SharedDevice:
         """What a model needs, as far as it was measured."""
         working = self._working.get(id(model), WORKING_BYTES)
         return Footprint(model.weight_bytes, model.part_bytes, working)
+
+    def spare(self) -> int:
+        """Bytes that nothing needs of what is on the device, with any of its models at work, one at
+        a time.
+        """
+        there = [model for model, _ in self._on_device()]
+        working = max((self.footprint(model).working for model in there), default=0)
+        return max(0, self._card.room() - self._weights_there() - working)
 
     def measure_anew(self, model: Movable) -> None:
         """Forget what this model's work needed so far."""

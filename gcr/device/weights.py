@@ -63,11 +63,18 @@ class Weights:
     """The modules of one model, each a part of it.
 
     moving: called before they move, by whoever knows where they are.
+    kept: returns the bytes that their model's work has left on the device for the next.
     """
 
-    def __init__(self, modules: Iterable[Any], moving: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self,
+        modules: Iterable[Any],
+        moving: Callable[[], object] = lambda: None,
+        kept: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._parts = [Part(module) for module in modules]
         self._moving = moving
+        self._kept = kept
         self._bytes: list[int] | None = None
         self._hooked = False
         weakref.finalize(self, _unhook_all, [part.module for part in self._parts]).atexit = False
@@ -86,6 +93,11 @@ class Weights:
     def several(self) -> bool:
         """Whether parts of it can be on a device without the others."""
         return len(self._parts) > 1
+
+    @property
+    def kept_bytes(self) -> int:
+        """What work has left on the device for the next."""
+        return self._kept()
 
     def bring(self, device: str) -> None:
         """Bring all parts to a device."""

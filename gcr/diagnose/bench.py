@@ -180,7 +180,7 @@ def speeds(
         ("draw", settings.generator_measured, bench.draw, drawer)
     ]
     if bench.judge is not None and speaker is not None:
-        parts.append(("judge", settings.critic_measured, bench.judge, speaker))
+        parts.append(("judge", settings.critic_timed, bench.judge, speaker))
     device = drawer.device
     return {
         measurements.device_key(phase, name, bench.device, size): Speed(

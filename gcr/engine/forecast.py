@@ -128,7 +128,7 @@ def _memory(resolved: Resolved) -> Memory:
     speeds = SPEEDS.read(os.environ)
     found = [on_device(speeds, "draw", settings.generator_measured, size, card.device_name)]
     if not alone:
-        found.append(on_device(speeds, "judge", settings.critic_measured, size, card.device_name))
+        found.append(on_device(speeds, "judge", settings.critic_timed, size, card.device_name))
     footprints = [print_ for one in found if one and (print_ := one.footprint())]
     if len(footprints) == len(found):
         modes = MODES if settings.residency == "auto" else (settings.residency,)

@@ -327,7 +327,7 @@ def _measured(
     size, device = (settings.width, settings.height), machine.device_name
     if drawing := measurements.on_device(speeds, "draw", settings.generator_measured, size, device):
         measured["draw_batch"] = Given(drawing.batch, "gcr bench")
-    if judging := measurements.on_device(speeds, "judge", settings.critic_measured, size, device):
+    if judging := measurements.on_device(speeds, "judge", settings.critic_timed, size, device):
         measured["judge_batch"] = Given(judging.batch, "gcr bench")
     if settings.overlap is None:
         measured["overlap"] = Given(_overlap(settings, machine, environ), "gcr bench")
@@ -336,7 +336,7 @@ def _measured(
 
 def _overlap(settings: Settings, machine: Machine, environ: Mapping[str, str]) -> bool | None:
     """Whether overlapping was measured to be faster on this machine; None where it was not."""
-    models = measurements.pair(settings.generator_measured, settings.critic_measured)
+    models = measurements.pair(settings.generator_measured, settings.critic_timed)
     return measurements.on_device(
         measurements.OVERLAPS.read(environ),
         "overlap",

@@ -465,6 +465,11 @@ class Settings:
         """The critic as measurements name it, for the same reason."""
         return f"{self.critic}{'' if self.quantize_critic == 'nf4' else ' unquantized'}"
 
+    @property
+    def critic_timed(self) -> str:
+        """As `critic_measured`, where it is for time: captured graphs change that, and no score."""
+        return f"{self.critic_measured} through graphs" if self.graphs else self.critic_measured
+
     def as_json(self) -> dict[str, object]:
         """The settings as JSON values, without why they are so: `chosen`, `distilled` and
         `trusted`.

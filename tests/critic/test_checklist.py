@@ -167,6 +167,16 @@ def test_what_is_screened_first_has_the_same_scores_and_is_asked_once() -> None:
     assert critic.judge(requests, images, scored=scored) == whole
 
 
+def test_an_image_is_made_ready_once_for_all_questions() -> None:
+    speaker = FakeSpeaker(lambda _: "", lambda chat: shown.append(images_in(chat)[0]) or 0.5)
+    shown: list[object] = []
+    images = [paint(0), paint(1)]
+    critic = VisionLanguageCritic(speaker, POCKET, score="checklist")
+    critic.answer([images[0]] * 3 + [images[1]] * 2, ["a?", "b?", "c?", "d?", "e?"])
+    assert [shown.index(image) for image in shown] == [0, 0, 0, 3, 3]
+    assert len({id(image) for image in shown}) == 2
+
+
 def test_what_is_read_from_critiques_is_not_screened() -> None:
     critic = VisionLanguageCritic(FakeSpeaker(lambda _: ""), POCKET, score="soft")
     with pytest.raises(ValueError, match="soft"):

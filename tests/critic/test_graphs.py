@@ -13,9 +13,14 @@ import pytest
 import tiny
 import torch
 from capturing import Recorder
+from fakes import FakeMachine
 from PIL import Image
 
-from gcr.core.records import Request
+from gcr.core.events import ignore
+from gcr.core.loop import refine
+from gcr.core.records import Request, Run
+from gcr.core.stopping import StopRule
+from gcr.core.strategies import BestOfN
 from gcr.critic import critic as critics
 from gcr.critic import graphs, loading, rubric
 from gcr.critic.critic import VisionLanguageCritic
@@ -23,8 +28,10 @@ from gcr.critic.local import LocalSpeaker
 from gcr.critic.rubric import Rubric
 from gcr.critic.speaker import Decoding
 from gcr.device.memory import SharedDevice
+from gcr.engine import models
 from gcr.pocket import language, world
 from gcr.pocket.spec import describe
+from gcr.settings.resolving import resolve
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -189,6 +196,25 @@ def test_without_memory_for_a_capture_fewer_replies_are_written_at_once(loaded, 
     assert not speaker._graphs.serve
 
 
+def test_without_memory_for_a_question_captures_go_first(loaded, caplog):
+    model, processor = loaded("llava")
+    speaker = speaker_of(model, processor, Recorder(model))
+    chats = chats_of(speaker, 2)
+    speaker.replies(chats, Decoding(4))
+    expected = speaker.yes(chats)
+    assert speaker._graphs._rooms
+    first_logits = speaker._first_logits
+
+    def crowded(chats):
+        if speaker._graphs._rooms:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB.")
+        return first_logits(chats)
+
+    speaker._first_logits = crowded
+    assert speaker.yes(chats) == expected
+    assert not caplog.records  # no batch is smaller for that
+
+
 def test_steps_that_differ_each_time_are_not_captured_over_and_over(loaded, caplog):
     model, processor = loaded("llava")
     plain = speaker_of(model, processor)
@@ -245,6 +271,13 @@ def test_no_more_captures_are_kept_than_there_is_memory_for(loaded):
     assert [batch for batch, _ in kept(sum(sizes) - 1)] == [2, 4]  # the last used
     assert [batch for batch, _ in kept(sizes[2])] == [4]
     assert not kept(sizes[2] - 1)
+    # Nor than the device can spare.
+    captured = graphs.Graphs(model, Recorder(model))
+    for spare, left in ((sizes[0], 1), (0, 0)):
+        decoding = captured.decoding(1, 8, 4, lambda spare=spare: spare)
+        with torch.inference_mode(), decoding as cache:
+            model.generate(torch.ones(1, 8, dtype=int), max_new_tokens=4, past_key_values=cache)
+        assert len(captured._rooms) == left
 
 
 def test_on_a_cpu_nothing_is_captured_by_itself(loaded):
@@ -296,6 +329,32 @@ def test_the_embedded_critic_judges_the_same(caplog):
     assert recorder.captured >= 1
     assert all(critique.overall is not None for critique in expected)
     assert not caplog.records
+
+
+def test_captures_are_made_in_one_thread_while_images_are_drawn_in_another():
+    questions = rubric.load("pocket")
+    settings = resolve({"steps": 2}, FakeMachine(), environ={"XDG_CONFIG_HOME": "none"})
+    drawer, loaded_critic = models.load_models(settings, questions, ignore)
+    model, processor = loaded_critic.speaker.model, loaded_critic.speaker.processor
+    runs = [Run(f"{i}", Request(f"a {colour} circle")) for i, colour in enumerate(("red", "blue"))]
+
+    def played(overlap):
+        recorder = Recorder(model)
+        speaker = LocalSpeaker(model, processor, CPU, capture=recorder)
+        speaker._expected = 8  # so that each round captures anew, in caches that grow
+        critic = VisionLanguageCritic(speaker, questions)
+        rule = StopRule(rounds=2, patience=9)
+        steps = refine(runs, drawer, critic, BestOfN(1, 0), rule, overlap=lambda: overlap)
+        judged = {step.run.id: [a.critique for a in step.run.attempts] for step in steps}
+        return judged, recorder.captured
+
+    in_turn, captured = played(overlap=False)
+    at_once, again = played(overlap=True)
+    assert {name: [c.raw for c in said] for name, said in at_once.items()} == {
+        name: [c.raw for c in said] for name, said in in_turn.items()
+    }
+    assert captured
+    assert again
 
 
 @pytest.fixture

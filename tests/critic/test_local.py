@@ -230,6 +230,14 @@ def test_progress_counts_tokens_of_all_batches(critics):
     assert told[-1] == ("judge", 36, 36)  # asked twice: random weights say nothing readable
 
 
+def test_progress_counts_questions_that_are_answered(critics):
+    told = []
+    speaker = critics("llava").speaker
+    speaker.progress = lambda *step: told.append(step)
+    speaker.yes([with_images(SHORT.messages(CIRCLE), [RED])] * 3)
+    assert told == [("judge", 2, 3), ("judge", 3, 3)]
+
+
 def test_a_complete_reply_ends_and_the_others_go_on(critics):
     critic = critics("llava")
     speaker = critic.speaker

@@ -169,6 +169,12 @@ def test_a_chat_of_several_samples_is_read_once(loaded):
     assert rows == [1, 4, 4]
 
 
+def test_the_first_chat_of_several_samples_brings_an_opening_that_is_read_apart(loaded):
+    whole, spared = (speaker_of(loaded("qwen3_vl"), spared=spared) for spared in (False, True))
+    (chat, *_) = chats_of(spared, REQUESTS)
+    assert_same(spared.replies([chat] * 2, DECODING), whole.replies([chat] * 2, DECODING))
+
+
 def test_samples_go_in_smaller_batches_where_memory_is_short(loaded):
     speaker = speaker_of(loaded("llava"))
     chats = chats_of(speaker, REQUESTS)

@@ -24,7 +24,7 @@ class Card:
     def begin(self): ...
 
     def peak(self):
-        return self.working + sum(model.there() for model in self.models)
+        return self.working + sum(model.there() + model.kept_bytes for model in self.models)
 
     def queue(self, number):
         return nullcontext()
@@ -41,6 +41,7 @@ class Model:
     weight_bytes = property(lambda self: sum(self.sizes))
     part_bytes = property(lambda self: max(self.sizes))
     several = property(lambda self: len(self.sizes) > 1)
+    kept_bytes = 0
 
     def there(self):
         return {"cpu": 0, "cuda": self.weight_bytes, "parts": self.part_bytes}[self.place]
@@ -139,6 +140,24 @@ def test_what_work_takes_is_measured_and_planned_with():
     device.measure_anew(generator)
     assert device.footprint(generator).working == WORKING_BYTES
     assert device.peak_bytes == 17 * GIB
+
+
+def test_what_a_model_keeps_for_later_is_no_need_of_the_others():
+    generator, critic = Model(8), Model(4)
+    device = shared(20 * GIB, generator, critic)
+    critic.kept_bytes = 3 * GIB
+    device.run(generator, lambda: None)
+    assert device.footprint(generator).working == WORKING_BYTES
+    assert device.spare() == 12 * GIB - WORKING_BYTES  # the critic is not there yet
+    device.run(critic, lambda: None)
+    assert device.footprint(critic).working == WORKING_BYTES + 3 * GIB
+    assert device.spare() == 5 * GIB - WORKING_BYTES
+    generator, critic = Model(8), Model(4)
+    turns = shared(12 * GIB, generator, critic)
+    for _ in range(2):
+        turns.run(generator, lambda: None)
+        turns.run(critic, lambda: None)
+    assert turns.spare() == 8 * GIB - WORKING_BYTES  # the generator has left
 
 
 def test_less_and_less_is_left_on_a_device_that_is_full():

@@ -72,6 +72,7 @@ class Model:
 
     weight_bytes = part_bytes = GIB
     several = True
+    kept_bytes = 0
 
     def __init__(self, error):
         self.error = error

@@ -246,3 +246,9 @@ def test_runs_overlap_as_bench_found(place):
         )
         assert resolving.resolve({**flags, "overlap": not pays}, ThisMachine()).overlap is not pays
     assert resolving.resolve({**flags, "width": 128}, ThisMachine()).overlap is None  # another size
+    graphed = resolving.resolve({**flags, "graphs": True}, ThisMachine())
+    assert graphed.overlap is None  # nor for captures, with which a critic takes another time
+    key = device_key("judge", graphed.critic_timed, device, size)
+    SPEEDS.keep(os.environ, {key: Speed(8, 0.5, 1, 1)})
+    assert resolving.resolve({**flags, "graphs": True}, ThisMachine()).judge_batch == 8
+    assert resolving.resolve(flags, ThisMachine()).judge_batch == chosen.judge_batch

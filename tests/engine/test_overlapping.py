@@ -347,6 +347,7 @@ class Card:
 
 class Model:
     several = False
+    kept_bytes = 0
 
     def __init__(self, gib):
         self.weight_bytes = self.part_bytes = gib * GIB

@@ -54,7 +54,7 @@ class Recorder:
         self.captured = self.replayed = 0
         self.full = 0
 
-    def kept_bytes(self) -> int:
+    def most_bytes(self) -> int:
         return self._kept_bytes
 
     def forget(self) -> None: ...
