@@ -457,7 +457,7 @@ def _tried(work: Callable[[], Any]) -> tuple[Any, str]:
     try:
         return work(), ""
     except UsageError as error:
-        wrong = "\n" in error.message or CONTROL.search(error.message) or not error.hint
+        wrong = "\n" in error.message or not error.hint
         return None, f"an unclear error: {error.message!r}" if wrong else ""
 
 
