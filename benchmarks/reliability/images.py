@@ -474,6 +474,7 @@ def run(place: Path, seed: int, scale: float, tally: Tally) -> None:
     kinds = ("bytes bent", "texts bent", "chunks bent", "bytes bent")
     cases = [("made to do harm", seed, number) for number in range(harmful)]
     cases += [(kinds[number % len(kinds)], seed, number) for number in range(count)]
+    random.Random(f"{seed} images").shuffle(cases)
     os.chdir(place)
     in_children(
         cases, partial(attempt, place=place), tally, Limits(processor=20, memory=2 * 1024**3)
