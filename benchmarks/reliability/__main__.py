@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -32,7 +31,7 @@ class Piece:
 
     run: the function that makes them, as `module:name`. title, text: on the page. minutes: of the
     hour, after which no more attempts begin. in_memory: whether its files may be in memory, where
-    nothing waits for a disk.
+    nothing waits for a disk. mended: what it showed earlier that was wrong, and is so no more.
     """
 
     run: str
@@ -40,6 +39,7 @@ class Piece:
     text: str
     minutes: float
     in_memory: bool = True
+    mended: str = ""
 
     def load(self) -> Callable[[Path, int, float, Tally], None]:
         module, _, name = self.run.partition(":")
@@ -70,6 +70,10 @@ PIECES = {
         "(`/dev/full`). Each must end in one error with a hint, and go on to equal images when "
         "there is room again.",
         5,
+        mended=(
+            "Where not even a temporary file could be written, torch could not be imported, and "
+            "the error called itself a defect of gcr."
+        ),
     ),
     "signals": Piece(
         "processes:signals",
@@ -109,8 +113,13 @@ PIECES = {
         "and others that critics are known to write, bent up to twelve times: pieces inserted, "
         "repeated, cut out, lines shuffled, letters turned. The reader must raise nothing, and "
         "every score must be a number from 1 to 4 that stands in the reply at the place that is "
-        "named for it; where one is missing, there is no score.",
+        "named for it; where one is missing, there is no score. (By RationalRewards' own rule for "
+        "single images a 7 counts as 4, so there a wrong number can be a score.)",
         6,
+        mended=(
+            "A reply that broke off within a score was given a number from the aspect's heading "
+            "instead."
+        ),
     ),
     "images": Piece(
         "images:run",
@@ -122,6 +131,10 @@ PIECES = {
         "by `gcr info`, and begun from as `--from` does, with 2 GiB of memory and 20 seconds of "
         "processor at most.",
         4,
+        mended=(
+            "A damaged AVIF ended in an error that called itself a defect of gcr, and so did, "
+            "where memory is limited, a JPEG 2000 whose header promises gigabytes."
+        ),
     ),
     "servers": Piece(
         "servers:run",
@@ -131,6 +144,10 @@ PIECES = {
         "and packed bodies, lies about images. Each must end in a score that the server gave, or "
         "in one error with a hint, in bounded time and memory; the key must be in no output.",
         4,
+        mended=(
+            "`gcr critique` imported torch, transformers and diffusers, though its critic was "
+            "behind a server and needed none of them."
+        ),
     ),
     "inflation": Piece(
         "inflation:run",
@@ -181,7 +198,8 @@ def measured(piece: Piece, seed: int, scale: float, minutes: float | None) -> di
         os.chdir(before)
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "gcr": _revision(),
+        "gcr": version("gcr"),
+        "load": round(os.getloadavg()[2], 1),
         "machine": machine(),
         "seed": seed,
         "scale": scale,
@@ -192,21 +210,6 @@ def measured(piece: Piece, seed: int, scale: float, minutes: float | None) -> di
         "figures": tally.figures,
         "absent": tally.absent,
     }
-
-
-def _revision() -> str:
-    git = ["git", "-C", str(ROOT)]
-    commit = subprocess.run(
-        [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    changed = subprocess.run(
-        [*git, "status", "--porcelain", "--", "gcr", "prompts"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    mark = " with changes" if changed.stdout.strip() else ""
-    return f"{version('gcr')} ({commit.stdout.strip() or 'no commit'}{mark})"
 
 
 def machine() -> str:
@@ -257,7 +260,9 @@ def page(records: dict[str, Any]) -> str:
         lines += [f"| {kind} | {came} | {count:,} |" for kind, came, count in record["outcomes"]]
         if record["figures"]:
             lines += ["", *_figures(record["figures"])]
-        lines += ["", f"Seed {record['seed']}, {record['seconds']:.0f} seconds."]
+        lines += ["", f"Seed {record['seed']}, {record['seconds']:.0f} seconds{_busy(record)}."]
+        if mended := PIECES[name].mended:
+            lines += ["", *wrapped(f"Found by it and mended: {mended}")]
         for reason in record["absent"]:
             lines += ["", *wrapped(f"Not tried: {reason}.")]
         if record["failures"]:
@@ -265,6 +270,12 @@ def page(records: dict[str, Any]) -> str:
             lines += [failure.strip()[:600] for failure in record["failures"][:20]]
             lines += ["```"]
     return "\n".join(lines) + "\n"
+
+
+def _busy(record: dict[str, Any]) -> str:
+    """How much else the machine had to do, where that was more than the piece itself."""
+    load = record.get("load", 0.0)
+    return f" on a machine with a load of {load:.0f}" if load > 3 else ""
 
 
 def wrapped(text: str, width: int = 105) -> list[str]:

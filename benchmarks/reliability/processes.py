@@ -32,6 +32,7 @@ KILLS = {"refine": 60, "batch": 60, "compare": 50, "Ray worker": 30}
 SIGNALS = 36
 FULL_DISKS = 24
 PROMPTS = 3
+MOST_SECONDS = 600  # of one command; on an idle machine it takes five
 COMMON = ("--images", "1", "--patience", "9", "--target", "1")
 REQUEST = requests(1, "reliability", held_out=False)[0]
 COMMANDS: Mapping[str, tuple[str, ...]] = {
@@ -64,6 +65,10 @@ class Command:
             return next((path.parent for path in self.place.glob("outputs/*/*/run.json")), None)
         file = "arms.json" if self.name == "compare" else "batch.json"
         return self.place / "it" if (self.place / "it" / file).exists() else None
+
+    @property
+    def has_rounds(self) -> bool:
+        return any(path.stat().st_size for path in self.place.rglob("rounds.jsonl"))
 
     def arguments(self) -> tuple[str, ...]:
         """What begins it, or goes on with it."""
@@ -181,7 +186,13 @@ def environment(place: Path) -> dict[str, str]:
 
 
 def _ended(process: subprocess.Popen[str]) -> tuple[str, str, int]:
-    out, err = process.communicate(timeout=900)
+    """stdout, stderr and exit code of a process; one that hangs is killed, and said to hang."""
+    try:
+        out, err = process.communicate(timeout=MOST_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        err = f"Traceback: none, it hung for {MOST_SECONDS} seconds\n{err}"
     return out, err, process.returncode
 
 
@@ -261,7 +272,7 @@ def _disturbed(  # noqa: PLR0913, PLR0917 - each for itself
             count -= 1
             failure = command.lost(before) or command.unreadable()
             failure = failure or _complaint(process, what, err)
-            there = "nothing was saved yet" if not command.finished()[0] else "rounds were saved"
+            there = "rounds were saved" if command.has_rounds else "nothing was saved yet"
             outcome = f"{there}; gone on with" if code else "it had come to its end"
             tally.note(f"{command.name}, {what}", outcome, failure)
         _, err, code = _ended(command.start())
@@ -334,11 +345,8 @@ def ray_workers(place: Path, seed: int, count: int, tally: Tally) -> None:
         _, err, code = _ended(process)
         count -= max(1, killed)
         if code:  # too many deaths end a batch, which can be gone on with
-            tally.note(
-                "Ray worker, killed",
-                "",
-                f"the batch ended with {code}: {err[-500:]}" if code not in (1, 3) else "",
-            )
+            wrong = "" if code in (1, 3) else f"the batch ended with {code}: {err[-500:]}"
+            tally.note("Ray batch, given up after several deaths", "gone on with", wrong)
             _ended(command.start("resume", "it", "--ray", "local", "--workers", "2"))
         tally.note("Ray batch, come to its end", "every image equal", command.differs())
 

@@ -247,6 +247,8 @@ KINDS: dict[str, Sequence[str]] = {
     "length": (),
     "all at once": (),
 }
+NOBODYS = ("-m", "none/generator", "--critic", "none/critic")
+"""Names for the fakes: what the embedded critic does not understand, it refuses."""
 FORMATS = ("txt", "csv", "tsv", "json", "jsonl", "yaml")
 
 
@@ -286,7 +288,10 @@ def write(path: Path, prompts: Sequence[str]) -> None:
         case "jsonl":
             path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
         case "yaml":
-            path.write_text(yaml.safe_dump(rows, allow_unicode=True), errors="surrogatepass")
+            # PyYAML folds lines at these where it writes letters as they are, and loses them.
+            folded = any(sign in text for text in prompts for sign in "\x85\u2028\u2029")
+            dumped = yaml.safe_dump(rows, allow_unicode=not folded)
+            path.write_text(dumped, errors="surrogatepass")
         case _:
             lines = (" ".join(text.split()) for text in prompts)
             path.write_text("".join(f"{line}\n" for line in lines), errors="surrogatepass")
@@ -343,11 +348,12 @@ def attempt(case: tuple[str, int, int], place: Path, chat: Callable[[str], str])
     ]
 
 
-def _refined(
+def _refined(  # noqa: C901 - in turn
     kind: str, prompts: list[str], rng: random.Random, chat: Callable[[str], str]
 ) -> list[Result]:
     from pathlib import Path
 
+    from gcr.core import syntax
     from gcr.errors import UsageError
     from gcr.inputs import promptfile, wildcards
 
@@ -385,11 +391,28 @@ def _refined(
                 results.append((kind, "", f"an unclear error: {error.message!r}"))
                 continue
         kept.append(entry)
-    return results + (_batch(kind, path, kept, rng) if kept else [])
+    loras, others = (
+        [e for e in kept if bool(syntax.loras(e.prompt)) is has] for has in (True, False)
+    )
+    if loras:
+        path = Path("p.jsonl")
+        rows = ({"id": entry.id, "prompt": entry.prompt} for entry in others)
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        results += [_with_lora(kind, entry.prompt) for entry in loras]
+    return results + (_batch(kind, path, others, rng) if others else [])
+
+
+def _with_lora(kind: str, text: str) -> Result:
+    """A prompt that names a LoRA, which is nowhere, must be refused before anything is drawn."""
+    code, _, err = tool("refine", *NOBODYS, "--", text)
+    refused = code == 2 and "LoRA" in err and not CONTROL.search(err)
+    wrong = "" if refused else f"exit code {code}: {err[:300]!r} of {text[:200]!r}"
+    return kind, "refused, as it names a LoRA that is not there", wrong
 
 
 def unclear(error: Any) -> bool:
-    return bool("\n" in error.message or CONTROL.search(error.message) or not error.hint)
+    """Whether an error is more than a line, or has no hint. Its words are cleaned when shown."""
+    return "\n" in error.message or not error.hint
 
 
 def _batch(kind: str, path: Path, kept: Sequence[Any], rng: random.Random) -> list[Result]:
@@ -399,8 +422,9 @@ def _batch(kind: str, path: Path, kept: Sequence[Any], rng: random.Random) -> li
     from gcr.storage import provenance
 
     literal = rng.random() < 0.7
-    options = ["--into", "b", "--rounds", "2", "--images", "1", "--skip-bad", "-q"]
-    options += ["-m", "none/generator", "--critic", "none/critic"]  # the embedded one is choosy
+    options = ["--into", "b", "--rounds", "2", "--images", "1", "--skip-bad"]
+    options += NOBODYS
+    options += ["-q"] if rng.random() < 0.5 else []
     code, _, err = tool("batch", str(path), *options, *(["--literal"] if literal else []))
     if code not in (0, 2, 3) or "defect" in err or "Traceback" in err:
         return [(kind, "", f"gcr batch ended with {code}: {err[:500]}")]
