@@ -130,9 +130,11 @@ def apart(these, those, kind):
         found[kind].append(abs(one.overall - other.overall))
         if kind == "reply":
             found["words"].append(float(one.raw.split() != other.raw.split()))
-        for asked, again in zip(one.requirements, other.requirements, strict=True):
-            assert asked.question == again.question
-            found["chance"].append(abs(asked.chance - again.chance))
+        if kind == "checklist":
+            here = {asked.question: asked.chance for asked in other.requirements}
+            there = {asked.question: asked.chance for asked in one.requirements}
+            found["questions"].append(float(list(here) != list(there)))
+            found["chance"] += [abs(there[q] - here[q]) for q in here.keys() & there.keys()]
     return found
 
 
