@@ -51,6 +51,12 @@ class Demand:
     number: int = 0
 
 
+def _refusal(name: str) -> re.Pattern[str]:
+    """How servers say that they do not take something. name: a pattern of what they call it."""
+    name = rf"\b(?:{name})\b"
+    return re.compile(rf"{_NO}.{{0,80}}{name}|{name}.{{0,80}}{_NO}", _CASE)
+
+
 def _renamed(body: Body, _: int) -> Body:
     names = {"max_tokens": "max_completion_tokens"}
     return {names.get(key, key): value for key, value in body.items()}
@@ -82,7 +88,7 @@ def _from_the_beginning(body: Body, _: int) -> Body:
 
 _CONTINUATION = ("continue_final_message", "add_generation_prompt")
 PREFILL = Demand(
-    re.compile(rf"{_NO}.{{0,80}}\b(?:{'|'.join(_CONTINUATION)})\b", _CASE),
+    _refusal("|".join(_CONTINUATION)),
     "no reply that is begun for it",
     "critiques begin as the model likes",
     _from_the_beginning,
@@ -131,7 +137,7 @@ EFFECTS = {
     "n": "several judges of an image are asked one by one",
     "chat_template_kwargs": "the rubric cannot turn its thinking off; do that at the server",
 }
-OTHERWISE = "the rubric asks for it; a copy without it says the same on all servers"
+OTHERWISE = "the rubric asks for it; scores may differ from those of a server that heeds it"
 
 
 class Demands:
@@ -193,14 +199,14 @@ def _omissions(body: Body) -> Iterator[Demand]:
     """What may be left out of a question. The last first, so that of a temperature and a top_p that
     a server does not take together the temperature stays.
     """
-    return (_omission(key) for key in reversed(tuple(body)) if key not in NEEDED)
+    kept = {*NEEDED, *_CONTINUATION}
+    return (_omission(key) for key in reversed(tuple(body)) if key not in kept)
 
 
 @cache
 def _omission(key: str) -> Demand:
-    name = rf"\b{re.escape(key)}\b"
     return Demand(
-        re.compile(rf"{_NO}.{{0,80}}{name}|{name}.{{0,80}}{_NO}", _CASE),
+        _refusal(re.escape(key)),
         f"no {key}",
         EFFECTS.get(key, OTHERWISE),
         lambda body, _: {k: value for k, value in body.items() if k != key},

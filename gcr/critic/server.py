@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 TRIES = 5
 FIRST_PAUSE = 1.0  # seconds; doubled after each try
 LONGEST_PAUSE = 300.0
-"""Seconds that a server may ask us to wait; one that wants more is given up."""
+"""Seconds that a server may ask us to wait for one answer; one that wants more is given up."""
 
 LOOK_SECONDS = 30.0
 """For what a server can tell without its model."""
@@ -101,7 +101,7 @@ class Server:
         self._reply_seconds = reply_seconds
         self._return_seconds = return_seconds
         self._lock = threading.Lock()
-        self._answered = self._gone = False
+        self._answered = self._gone = self._limited = False
 
     def get(self, path: str, kind: type[Kind]) -> Kind:
         """The answer to a GET request. Raises GcrError at the first failure."""
@@ -116,7 +116,7 @@ class Server:
         Raises GcrError when it is not given after so many tries, and UnavailableError where no
         other question would be answered either.
         """
-        pause, until = FIRST_PAUSE, None
+        pause, patience, until = FIRST_PAUSE, LONGEST_PAUSE, None
         while True:
             answer = self._try("POST", path, body, kind, self._reply_seconds)
             if not isinstance(answer, Trouble):
@@ -126,11 +126,16 @@ class Server:
                 until = until or time.monotonic() + self._return_seconds
                 self._await(answer, until)
                 continue
-            tries -= 1
-            if not tries or not answer.transient or (answer.wait or 0) > LONGEST_PAUSE:
+            wait = answer.wait or 0
+            if wait:  # a limit on its rate, which many questions at once come to more than once
+                patience -= max(wait, FIRST_PAUSE)
+                self._note_limit(answer, wait)
+            else:
+                tries -= 1
+            if not tries or not answer.transient or patience < 0:
                 raise self._last_error(answer)
-            time.sleep(max(pause * random.uniform(0.75, 1.25), answer.wait or 0))
-            pause *= 2
+            time.sleep(max(pause * random.uniform(0.75, 1.25), wait))
+            pause *= 1 if wait else 2
 
     def _try(
         self, method: str, path: str, body: object, kind: type[Kind], seconds: float
@@ -188,6 +193,15 @@ class Server:
         content = answer.content.replace(self._key.encode(), "…".encode())
         reason = answer.reason.replace(self._key, "…")
         return answer._replace(headers=headers, content=content, reason=reason)
+
+    def _note_limit(self, trouble: Trouble, wait: float) -> None:
+        with self._lock:
+            first, self._limited = not self._limited, True
+        if first and wait <= LONGEST_PAUSE:
+            self.warn(
+                f"{trouble.error.message}; waiting {wait:.0f} seconds, as it asks",
+                "a higher limit at the server, or fewer images in a round, takes less time",
+            )
 
     def _note_answer(self) -> None:
         with self._lock:

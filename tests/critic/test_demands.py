@@ -289,8 +289,14 @@ def test_threads_that_are_refused_at_once_all_ask_again(stage):
     assert len(heard) == 1
 
 
-def test_a_reply_that_cannot_be_begun_is_written_from_the_beginning(stage):
-    words = "Unrecognized request arguments supplied: add_generation_prompt, continue_final_message"
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Unrecognized request arguments supplied: add_generation_prompt, continue_final_message",
+        "`continue_final_message` is not supported",
+    ],
+)
+def test_a_reply_that_cannot_be_begun_is_written_from_the_beginning(stage, words):
     stage.answer = strict([(400, openai(words), has("continue_final_message"), "")])
     begun = RUBRIC.model_copy(update={"prefill": "# User Request Analysis\n"})
     heard = Heard()
@@ -350,11 +356,22 @@ def test_probabilities_that_it_does_not_give_are_no_demand_to_be_met(stage):
     ],
 )
 def test_the_wait_that_a_server_asks_for_in_any_form(stage, pauses, headers, words, seconds):
-    faults = iter([(429, headers, openai(words, code="rate_limit_exceeded"))])
+    faults = iter([(429, headers, openai(words, code="rate_limit_exceeded"))] * 3)
     stage.answer = lambda _: next(faults, completion("fine"))
-    endpoint.connect(stage.url)
-    assert len(pauses) == 1
-    assert pauses[0] == seconds if seconds > 1.25 else 0.75 <= pauses[0] <= 1.25
+    heard = Heard()
+    endpoint.connect(stage.url, warn=heard)
+    (notice,) = (message for message, _ in heard if "waiting" in message)
+    assert notice.endswith(f"waiting {seconds:.0f} seconds, as it asks")
+    assert len(pauses) == 3  # more than a first question is otherwise tried
+    for pause in pauses:
+        assert pause == seconds if seconds > 1.25 else 0.75 <= pause <= 1.25
+
+
+def test_the_waits_for_one_answer_have_an_end(stage, pauses):
+    stage.answer = lambda _: (429, {"Retry-After": "60"}, openai("Rate limit reached."))
+    with pytest.raises(ModelError, match="Rate limit reached"):
+        endpoint.connect(stage.url)
+    assert pauses == [60] * 5
 
 
 def test_an_account_without_credit_is_not_waited_for(stage, pauses):

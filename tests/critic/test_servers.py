@@ -43,8 +43,10 @@ SERVERS = {
 KINDS = ("reply", "soft", "checklist")
 PLAIN = "transformers serve"
 """Which gives no probabilities."""
-BOUNDS = {"reply": 1e-9, "soft": 1e-4, "checklist": 1e-3, "chance": 5e-3}
-"""Of a score's difference from that of the same unquantized weights."""
+BOUNDS = {"reply": 1e-9, "soft": 1e-4, "checklist": 5e-3, "chance": 2e-2}
+"""Of a score's difference from that of the same unquantized weights. llama.cpp computes GELU from a
+table of half-precision numbers.
+"""
 COUNT = 12  # of requests
 
 
@@ -128,9 +130,11 @@ def apart(these, those, kind):
         found[kind].append(abs(one.overall - other.overall))
         if kind == "reply":
             found["words"].append(float(one.raw.split() != other.raw.split()))
-        for asked, again in zip(one.requirements, other.requirements, strict=True):
-            assert asked.question == again.question
-            found["chance"].append(abs(asked.chance - again.chance))
+        if kind == "checklist":
+            here = {asked.question: asked.chance for asked in other.requirements}
+            there = {asked.question: asked.chance for asked in one.requirements}
+            found["questions"].append(float(list(here) != list(there)))
+            found["chance"] += [abs(there[q] - here[q]) for q in here.keys() & there.keys()]
     return found
 
 
@@ -189,13 +193,16 @@ def test_a_whole_run(server, tmp_path, kind):
 
 
 def test_calibrate(server, capsys, table):
+    """Servers sample each in their own way, so that only the size of it can be compared."""
     name, url = server
-    options = ["--critic", url, "--rubric", "pocket", "--judges", "4", "--images", "2"]
-    assert run("calibrate", "a red circle and a blue star", *options, "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["images"], told["judges"]) == (2, 4)
-    assert 0 <= told["spread"] < 0.3
-    table.append([name, "calibrate", "", "2", f"{told['spread']:.4f}", ""])
+    asked = requests(6, "calibrate", held_out=False)
+    options = ["--judges", "4", "--images", "2", "--rubric", "pocket", "--json"]
+    for place, critic in ((name, url), ("this machine", "pocket:critic")):
+        assert run("calibrate", *asked, "--critic", critic, *options) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert (told["images"], told["judges"]) == (12, 4)
+        assert 0 <= told["spread"] < 0.3
+        table.append([place, "spread of a score", "", "12", f"{told['spread']:.4f}", ""])
 
 
 def test_doctor(server, capsys):
@@ -238,11 +245,12 @@ def test_a_server_that_is_started_again_in_the_middle_of_a_batch(tmp_path):
                 assert batch.poll() is None, (tmp_path / "told").read_text()
                 time.sleep(0.1)
         try:
+            while "waiting up to 5 minutes for it" not in (tmp_path / "told").read_text():
+                assert batch.poll() is None, (tmp_path / "told").read_text()
+                time.sleep(0.1)
             with real_servers.llama_cpp(tmp_path / "home", port):
                 assert batch.wait(300) == 0, (tmp_path / "told").read_text()
         finally:
             batch.kill()
-    shown = (tmp_path / "told").read_text()
-    assert "waiting up to 5 minutes for it to come back" in shown
-    assert "answers again" in shown
+    assert "answers again" in (tmp_path / "told").read_text()
     assert len(summary.read_text().splitlines()) == 4

@@ -40,7 +40,7 @@ def install(name):
     for command in (
         [sys.executable, "-m", "venv", PLACE / name],
         [_python(name), "-m", "pip", "install", "--quiet", *PACKAGES[name]],
-        [_python(name), "-c", MEND[name]],
+        [_python(name), "-c", CHECKED[name]],
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
@@ -51,16 +51,25 @@ def install(name):
     _mark(name).write_text(_wanted(name))
 
 
-# vLLM's image processors import torchvision. The registry's is built for a torch with CUDA, and
-# beside one for a CPU it stops at what it tells torch's compiler about operators that it lacks.
-WITHOUT_OPERATORS = """
+# The registry's torchvision and torchaudio are built for a torch with CUDA, and do not import
+# beside one for a CPU. vLLM needs nothing of audio here, and of torchvision no operators: that
+# stops where it tells torch's compiler about them.
+WITHOUT_CUDA = """
 import importlib.util, pathlib, subprocess, sys
-if subprocess.run([sys.executable, "-c", "import torchvision"], capture_output=True).returncode:
+def imports(name):
+    done = subprocess.run([sys.executable, "-c", f"import {name}"], capture_output=True)
+    return done.returncode == 0
+if not imports("torchvision"):
     place = importlib.util.find_spec("torchvision").submodule_search_locations[0]
     pathlib.Path(place, "_meta_registrations.py").write_text("")
     import torchvision
+audio = [name for name in ("torchaudio", "torchcodec") if not imports(name)]
+command = [sys.executable, "-m", "pip", "uninstall", "--quiet", "--yes"]
+subprocess.run([*command, *audio], check=True) if audio else None
+import vllm
 """
-MEND = {"vllm": WITHOUT_OPERATORS, "llama.cpp": "import xllamacpp"}
+CHECKED = {"vllm": WITHOUT_CUDA, "llama.cpp": "import xllamacpp"}
+"""What is run in an environment when all is installed: mends it, and fails where it cannot."""
 
 
 @contextmanager
