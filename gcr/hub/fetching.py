@@ -361,11 +361,13 @@ def _cached_lora(model: str, file: str) -> Path | None:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        folder = Path(snapshot_download(model, local_files_only=True))
+        folder = snapshot_download(
+            model, allow_patterns=[file or f"*{weightfiles.ENDING}"], local_files_only=True
+        )
     except LocalEntryNotFoundError:
         return None
-    files = [file] if file else [path.name for path in folder.glob("*.safetensors")]
-    return folder / files[0] if len(files) == 1 and (folder / files[0]).is_file() else None
+    files = [Path(folder, file)] if file else list(Path(folder).glob(f"*{weightfiles.ENDING}"))
+    return files[0] if len(files) == 1 and files[0].is_file() else None
 
 
 def _fetched_lora(model: str, file: str) -> Path:

@@ -32,6 +32,8 @@ DENOISERS = ("transformer", "unet")
 """How pipelines call the part that is in every checkpoint of one file."""
 OF_FILES = (*DENOISERS, "vae", "text_encoder", "text_encoder_2", "text_encoder_3")
 """Parts that may be in such a file."""
+NOT_NEEDED = ("safety_checker", "feature_extractor", "image_encoder")
+"""Parts that are in no such file, and left out with one."""
 MOST_FILES = 10_000
 """Of a folder of LoRAs."""
 CONVERT = (
@@ -199,14 +201,13 @@ def _is_v1(shapes: Mapping[str, tuple[int, ...]]) -> bool:
 
 
 def parts_held(keys: Collection[str], index: Mapping[str, object]) -> set[str]:
-    """The parts of a pipeline whose weights are in a file, and those that are not needed with one:
-    the safety checker is in none.
+    """The parts of a pipeline whose weights are in a file, and those that are not needed with one.
 
     index: the pipeline's model_index.json.
     """
     from diffusers.loaders import single_file_utils as known
 
-    held = {"unet", "transformer", "safety_checker", "feature_extractor", "image_encoder"}
+    held = {*DENOISERS, *NOT_NEEDED}
     if any(key.startswith(("first_stage_model.", "vae.")) for key in keys):
         held.add("vae")
     tests = {

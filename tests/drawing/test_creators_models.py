@@ -255,7 +255,8 @@ def test_samplers_draw_and_are_named(folder):
         both = drawer.draw([CAT, replace(CAT, seed=2)])
         assert {drawn.sampler for drawn in both} == {label}
         (alone,) = drawer.draw([replace(CAT, seed=2)])
-        assert np.array_equal(both[1].image, alone.image)  # from its seed, whatever its batch
+        # From its seed, whatever its batch.
+        assert np.abs(np.asarray(both[1].image).astype(int) - np.asarray(alone.image)).max() <= 1
         images.append(np.asarray(alone.image).tobytes())
     assert len(set(images)) == len(images)
 
