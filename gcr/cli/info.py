@@ -252,7 +252,7 @@ def _loras(
         if name in tagged:
             continue
         try:
-            given.append(f"{weightfiles.find_lora(name, folder, 1.0).path}{scale}")
+            given.append(f"{weightfiles.find_lora(name, 1.0, folder).path}{scale}")
         except UsageError as error:
             without.append(f"its LoRA {name} is not drawn with: {error.message}")
     return text, {"lora": given} if given != list(flags.get("lora") or ()) else {}, without

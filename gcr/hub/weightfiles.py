@@ -246,7 +246,7 @@ def lora_file(path: Path, name: str, scale: float) -> LoraFile:
     return LoraFile(name, path, scale)
 
 
-def find_lora(name: str, folder: str, scale: float) -> LoraFile:
+def find_lora(name: str, scale: float, folder: str) -> LoraFile:
     """The LoRA that a prompt names, in a folder or a folder of that.
 
     Raises UsageError, with the nearest name, where there is none.

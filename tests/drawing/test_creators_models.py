@@ -133,7 +133,7 @@ def test_what_is_not_safetensors_is_refused_by_name(ending, tmp_path):
         weightfiles.lora_file(path, "model", 1.0)
     shutil.copy(path, tmp_path / f"fur{ending}")
     with pytest.raises(UsageError, match="cannot be a LoRA"):
-        weightfiles.find_lora("fur", str(tmp_path), 1.0)
+        weightfiles.find_lora("fur", 1.0, str(tmp_path))
 
 
 def test_a_damaged_file_is_no_traceback(tmp_path):
@@ -181,13 +181,13 @@ def test_a_lora_for_another_family_is_refused_before_anything_is_loaded(folder, 
 def test_the_nearest_lora_is_named(folder, tmp_path):
     (tmp_path / "style").mkdir()
     tiny.lora(folder("stable_diffusion"), tmp_path / "style" / "Fur_v2.safetensors")
-    assert weightfiles.find_lora("fur_v2", str(tmp_path), 1.0).path.name == "Fur_v2.safetensors"
-    assert weightfiles.find_lora("style/Fur_v2", str(tmp_path), 1.0)
+    assert weightfiles.find_lora("fur_v2", 1.0, str(tmp_path)).path.name == "Fur_v2.safetensors"
+    assert weightfiles.find_lora("style/Fur_v2", 1.0, str(tmp_path))
     with pytest.raises(UsageError, match="no LoRA 'furv2'") as error:
-        weightfiles.find_lora("furv2", str(tmp_path), 0.8)
+        weightfiles.find_lora("furv2", 0.8, str(tmp_path))
     assert error.value.hint == "did you mean <lora:Fur_v2:0.8>?"
     with pytest.raises(UsageError, match="nothing says where it is"):
-        weightfiles.find_lora("fur", "", 0.8)
+        weightfiles.find_lora("fur", 0.8, "")
     with pytest.raises(UsageError, match="is no LoRA"):
         weightfiles.lora_file(
             next((folder("stable_diffusion") / "vae").glob("*.safetensors")), "vae", 1.0
