@@ -124,7 +124,7 @@ def load(  # noqa: PLR0913 - each for itself
                 if device.limited:
                     stack.enter_context(torch.cuda.device(device.name))
                 how["quantization_config"] = _in_4bit(folder, dtype)
-            parts = _parts_of_file(files, folder, dtype, how.get("quantization_config"))
+            parts = _parts_of_file(files, folder, dtype)
             if files.vae:
                 parts["vae"] = _other_vae(files.vae, vae, folder, dtype)
             pipeline = DiffusionPipeline.from_pretrained(
@@ -159,7 +159,7 @@ def _fetched(place: str, files: Files) -> Path:
     return checkpoints.fetch_around(place, files.checkpoint.keys)
 
 
-def _parts_of_file(files: Files, folder: Path, dtype: Any, quantization: Any) -> dict[str, Any]:
+def _parts_of_file(files: Files, folder: Path, dtype: Any) -> dict[str, Any]:
     """The parts of a pipeline that are in a checkpoint of one file, loaded from it.
 
     folder: of the pipeline, with the configuration of each part.
@@ -174,7 +174,6 @@ def _parts_of_file(files: Files, folder: Path, dtype: Any, quantization: Any) ->
     index = DiffusionPipeline.load_config(folder)
     held = weightfiles.parts_held(files.checkpoint.keys, index)
     weights = load_single_file_checkpoint(str(files.checkpoint.path), local_files_only=True)
-    mapping = getattr(quantization, "quant_mapping", None) or {}
     parts: dict[str, Any] = {}
     for part, kind in index.items():
         if not isinstance(kind, list) or part not in held:
@@ -182,7 +181,6 @@ def _parts_of_file(files: Files, folder: Path, dtype: Any, quantization: Any) ->
         if kind[0] is None or part not in weightfiles.OF_FILES:
             parts[part] = None
             continue
-        precise = {"quantization_config": mapping[part]} if part in mapping else {}
         parts[part] = load_single_file_sub_model(
             *kind,
             part,
@@ -192,7 +190,6 @@ def _parts_of_file(files: Files, folder: Path, dtype: Any, quantization: Any) ->
             cached_model_config_path=str(folder),
             local_files_only=True,
             torch_dtype=dtype,
-            **(precise if part in weightfiles.DENOISERS else {}),
         )
     if "safety_checker" in index:
         parts["requires_safety_checker"] = False
@@ -313,6 +310,12 @@ def check(
     known of sampling and files before that is checked, too: see `load`.
     """
     files = files or Files()
+    if files.checkpoint is not None and sampling is not None and sampling.quantize != "none":
+        raise UsageError(
+            f"--quantize-generator {sampling.quantize} does not go with a checkpoint in one file: "
+            "diffusers loads none of them so",
+            "leave it out, or take the model as a folder, as save_pretrained writes it",
+        )
     place = checkpoints.locate(files.checkpoint.config if files.checkpoint else model)
     checkpoints.quiet_libraries()
     with loading():

@@ -161,7 +161,7 @@ def single_file(model: str, config: str = "") -> SingleFile:
     if scaled := next((key for key in shapes if key.endswith(SCALED)), ""):
         raise ModelError(
             f"{model} is quantized in a way that diffusers does not read: it has {scaled}",
-            "take the same model in 16 bits; --quantize-generator nf4 makes 4 bits of it",
+            "take the same model in 16 bits",
         )
     if config:
         return SingleFile(path, "", config, shapes.keys())

@@ -73,6 +73,21 @@ def test_one_file_draws_what_its_folder_does(family, folder, tmp_path):
     assert same(drawn, pixels(loaded(place, sampling), CAT))
 
 
+@pytest.mark.usefixtures("quantizer_on_a_cpu")
+def test_a_lora_goes_with_4_bits_and_one_file_does_not(folder, tmp_path):
+    place = folder("z_image_wide")
+    fur = weightfiles.lora_file(tiny.lora(place, tmp_path / "fur.safetensors"), "fur", 1.0)
+    sampling = replace(SAMPLING, quantize="nf4", call={"max_sequence_length": 64})
+    drawer = loaded(place, sampling, named=(fur,))
+    plain = pixels(drawer, CAT)
+    assert not same(pixels(drawer, replace(CAT, prompt="a cat <lora:fur:1>")), plain)
+    assert same(pixels(drawer, CAT), plain)
+    path = tiny.single_file(place, tmp_path / "model.safetensors")
+    single = weightfiles.single_file(str(path), str(place))
+    with pytest.raises(UsageError, match="nf4 does not go with a checkpoint in one file"):
+        generator.check(str(path), sampling=sampling, files=Files(single))
+
+
 def test_a_checkpoint_that_predicts_velocity_says_so(folder, tmp_path):
     place = folder("stable_diffusion")
     marks = {"v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)}
