@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gcr.core import syntax
 from gcr.errors import ModelError, UsageError
 from gcr.hub import checkpoints
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gcr.core.syntax import Lora
     from gcr.hub.weightfiles import LoraFile
 
 Active = tuple[tuple[str, float], ...]
@@ -41,10 +41,13 @@ class Adapters:
         if self._by_path:
             pipeline.disable_lora()
 
-    def chosen(self, prompt: str) -> Active:
-        """What a prompt is drawn with. Raises UsageError for a LoRA that was not loaded."""
+    def chosen(self, named: Sequence[Lora]) -> Active:
+        """What is switched on for a prompt that names these LoRAs.
+
+        Raises UsageError for one that was not loaded.
+        """
         scales = dict(self._always)
-        for name, scale in syntax.loras(prompt):
+        for name, scale in named:
             if name not in self._named:
                 raise UsageError(
                     f"the LoRA {name!r} is not loaded: the run began without it",

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from gcr.core.records import Candidate, Drawing, Progress
     from gcr.device.memory import SharedDevice
+    from gcr.drawing.adapters import Active
     from gcr.hub.weightfiles import LoraFile, SingleFile
     from gcr.settings.schema import Quantize
 
@@ -335,8 +336,10 @@ def check(
             name = str(kind[1]) if isinstance(kind, list) else ""
             config = _config(place, "scheduler", "scheduler_config.json")
             pipelines.check_scheduler(sampling.scheduler, model, name, config)
+        if files.vae and "vae" not in index:
+            raise UsageError(f"{model} has no VAE that could be another one", "leave --vae out")
         if files.vae:
-            _check_vae(files.vae, index, _config(place, "vae", "config.json"), model)
+            _check_vae(files.vae, _config(place, "vae", "config.json"), model)
         denoiser = next((part for part in weightfiles.DENOISERS if part in index), "")
         for lora in loras if denoiser else ():
             weightfiles.check_lora_family(lora, _config(place, denoiser, "config.json"))
@@ -363,13 +366,11 @@ def _config(place: str, part: str, name: str) -> dict[str, Any]:
     return vetting.read_config(folder / part / name)
 
 
-def _check_vae(vae: str, index: Mapping[str, Any], ours: Mapping[str, Any], model: str) -> None:
+def _check_vae(vae: str, ours: Mapping[str, Any], model: str) -> None:
     """Raise UsageError for a VAE that does not fit a pipeline, as far as its config says so.
 
-    index: the pipeline's model_index.json. ours: the configuration of its own VAE.
+    ours: the configuration of the pipeline's own VAE.
     """
-    if "vae" not in index:
-        raise UsageError(f"{model} has no VAE that could be another one", "leave --vae out")
     if weightfiles.is_file(vae):
         weightfiles.header(weightfiles.check(vae, "the VAE"), "the VAE")
         return
@@ -583,6 +584,10 @@ class DiffusersGenerator:
                 self._name,
             )
 
+    def _active(self, candidate: Candidate) -> Active:
+        """The LoRAs that a candidate is drawn with."""
+        return self._adapters.chosen(self._reader.loras(candidate.prompt))
+
     def _likeness(self, inputs: Inputs) -> tuple[object, ...]:
         """What all images of a batch must share: whether there is a negative prompt, because some
         pipelines treat an empty one and none differently; the source; strength and size of a start;
@@ -593,7 +598,7 @@ class DiffusersGenerator:
             bool(candidate.negative),
             id(source),
             start and (start.size, candidate.strength),
-            self._adapters.chosen(candidate.prompt),
+            self._active(candidate),
             self._reader.chunks(self._pipeline, candidate.prompt, candidate.negative),
         )
 
@@ -601,7 +606,7 @@ class DiffusersGenerator:
         candidates = [inputs.candidate for inputs in batch]
         if self._reuses:
             acceleration.forget_steps(self._pipeline)
-        self._adapters.switch(self._pipeline, self._adapters.chosen(candidates[0].prompt))
+        self._adapters.switch(self._pipeline, self._active(candidates[0]))
         call = {
             "prompt": [self._reader.text(candidate.prompt) for candidate in candidates],
             "generator": [noise.seeded(candidate.seed) for candidate in candidates],

@@ -72,6 +72,10 @@ class Reader:
         plain = syntax.without_loras(prompt)
         return plain if self._usual else syntax.without_weights(plain)
 
+    def loras(self, prompt: str) -> tuple[syntax.Lora, ...]:
+        """The LoRAs that a prompt names."""
+        return syntax.loras(prompt) if self._marked else ()
+
     def ignores(self, prompt: str) -> bool:
         """Whether there are weights in a prompt that have no effect."""
         return self._marked and not self._usual and syntax.without_weights(prompt) != prompt

@@ -301,6 +301,7 @@ def test_weights_and_long_prompts_where_clip_reads(folder):
         assert (drawer.limit, drawer.excess(long)) == (None, "")
         plain = loaded(folder(family), replace(SAMPLING, prompt_syntax="plain"))
         assert same(pixels(plain, CAT), pixels(drawer, CAT))
+        assert pixels(plain, replace(CAT, prompt="a cat <lora:fur:1>"))  # which are words then
         assert plain.excess(long)
         # A weight of 1 is none; read by chunks it comes to what the pipeline reads.
         (ours,) = pixels(drawer, replace(CAT, prompt="a (cat:1)"))
