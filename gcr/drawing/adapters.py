@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from gcr.errors import ModelError, UsageError
@@ -70,7 +71,6 @@ class Adapters:
     def _load(self, pipeline: Any, lora: LoraFile) -> str:
         if lora.path in self._by_path:
             return self._by_path[lora.path]
-        check_takes(type(pipeline))
         name = f"lora_{len(self._by_path)}"
         with checkpoints.reworded(
             f"the LoRA {lora.path.name} cannot be loaded", "take one that was made for this family"
@@ -92,9 +92,11 @@ class Adapters:
 
 
 def check_takes(pipeline_class: Any) -> None:
-    """Raise UsageError for a pipeline that takes no LoRA."""
+    """Raise UsageError for a pipeline that takes no LoRA, ModelError where peft is not here."""
     if not hasattr(pipeline_class, "load_lora_weights"):
         raise UsageError(
             f"{pipeline_class.__name__} takes no LoRA: diffusers loads none for it",
             "leave --lora and <lora:…> out, or take another generator",
         )
+    if find_spec("peft") is None:
+        raise ModelError("LoRAs need peft, which is not here", "pip install 'gcr[lora]'")
