@@ -563,7 +563,6 @@ class ComparisonOptions(CriticOptions, total=False):
     scheduler: str | None
     clip_skip: int | None
     prompt_syntax: PromptSyntax | None
-    format: Format | None
     metadata: bool | None
     output: NameOrPath | None
 
@@ -573,6 +572,7 @@ class RunOptions(ComparisonOptions, total=False):
 
     strategy: str | None
     compare: bool | None
+    format: Format | None
 
 
 class ResumeOptions(TypedDict, total=False):
