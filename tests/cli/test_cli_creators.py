@@ -144,3 +144,16 @@ def test_a_comparisons_images_are_pngs(cli, monkeypatch):
         comparing.shared({"format": "jpg"}, "images")
     monkeypatch.setenv("GCR_FORMAT", "webp")
     assert comparing.shared({}, "images").format == "png"
+
+
+def test_a_run_of_an_older_version_goes_on_with_tags_that_are_words(cli):
+    folder = Path(cli("refine", "a red circle", "--rounds", "1").out.strip()).parent
+    story = json.loads((folder / "run.json").read_text())
+    assert story["settings"].pop("prompt_syntax") == "a1111"
+    story["request"]["prompt"] = "a red circle <lora:old:1>"
+    (folder / "run.json").write_text(json.dumps(story))
+    ran = cli("resume", str(folder), "--rounds", "+1")
+    assert ran.code == 0, ran.err
+    story["settings"]["prompt_syntax"] = "a1111"
+    (folder / "run.json").write_text(json.dumps(story))
+    assert "the prompt names a LoRA" in cli("resume", str(folder), "--rounds", "+1").err
