@@ -281,7 +281,7 @@ def find_lora(name: str, scale: float, folder: str) -> LoraFile:
     hint = f"did you mean <lora:{similar}:{scale:g}>?" if similar else ""
     listed = ", ".join(sorted({path.stem for path in known.values()})[:8])
     raise UsageError(
-        f"there is no LoRA {name!r} in {folder}, which the prompt names: {tag}",
+        f"there is no LoRA {name!r} in {folder}, for {tag}",
         hint or (f"there are: {listed}" if listed else f"it holds no {ENDING}"),
     )
 

@@ -336,6 +336,7 @@ def test_a_lora_of_the_hub_is_fetched_once_the_user_agrees(hub, tmp_path, monkey
         tiny.lora(tiny.stable_diffusion(tmp_path / f"{name} base"), folder / f"{name}.safetensors")
         hub.repos[f"us/{name}"] = folder
     assert fetching.lora("us/fur:0.5", fetch=False) is None
+    assert fetching.lora("fur:0.5", str(tmp_path / "fur"), fetch=False).scale == 0.5
     with pytest.raises(UsageError, match="the LoRA us/fur would have to be fetched first"):
         fetching.lora("us/fur", fetch=True)
     monkeypatch.setenv(consent.VARIABLE, "1")
