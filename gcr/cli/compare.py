@@ -97,7 +97,7 @@ ScoreFiles = Annotated[
 ]
 
 
-@settings_but("strategy", "compare")
+@settings_but("strategy", "compare", "format")
 def compare(
     files: Files,
     *,

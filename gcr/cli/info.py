@@ -1,7 +1,8 @@
 """`gcr info IMAGE`, and `gcr refine --from IMAGE`: how an image was made, and a run like that."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -196,22 +197,21 @@ def begin_from(
         for name, problem in problems.items()
         if problem
     ]
-    prompt, more, without = _loras(story, prompt, flags, edit=edit)
+    settled = cache(lambda: resolve(flags, ThisMachine(), edit=edit))
+    prompt, more, without = _loras(story, prompt, flags, settled)
     values |= more
     unusable += without
     if values.keys() & {"scheduler", "clip_skip"}:
         from gcr.engine.models import unfit
 
-        settings = resolve(flags, ThisMachine(), edit=edit)
         for name in ("scheduler", "clip_skip"):
-            if name in values and (reason := unfit(settings, name, values[name])):
+            if name in values and (reason := unfit(settled(), name, values[name])):
                 unusable.append(f"its {NAMES.get(name, name)} is not taken: {reason}")
                 del values[name]
     width, height = values.get("width"), values.get("height")
     if width or height:
-        generator = resolve(flags, ThisMachine(), edit=edit).generator
         try:
-            pocket.check_size(generator, width, height)
+            pocket.check_size(settled().generator, width, height)
         except UsageError as error:
             unusable.append(f"its size is not taken: {error.message}")
             values = {key: values[key] for key in values if key not in ("width", "height")}
@@ -226,21 +226,22 @@ def begin_from(
 
 
 def _loras(
-    story: "Provenance", prompt: str | None, flags: Mapping[str, Any], *, edit: bool
+    story: "Provenance",
+    prompt: str | None,
+    flags: Mapping[str, Any],
+    settled: "Callable[[], Settings]",
 ) -> tuple[str, dict[str, Any], list[str]]:
     """The prompt to begin with, --lora for LoRAs that the image says apart from it, and why others
-    are not drawn with.
+    are not drawn with. settled: the settings without what the image says.
     """
     from gcr.core import syntax
-    from gcr.engine.machine import ThisMachine
     from gcr.hub import weightfiles
     from gcr.settings.recorded import split_scale
-    from gcr.settings.resolving import resolve
 
     text = (story.prompt or "") if prompt is None else prompt
     if not story.loras:
         return text, {}, []
-    folder = resolve(flags, ThisMachine(), edit=edit).lora_dir
+    folder = settled().lora_dir
     if not folder:
         why = f"its LoRAs are not drawn with: {', '.join(story.loras)}; --lora-dir says where"
         return syntax.without_loras(text) if prompt is None else text, {}, [why]
@@ -252,7 +253,7 @@ def _loras(
         if name in tagged:
             continue
         try:
-            given.append(f"{weightfiles.find_lora(name, folder, 1.0).path}{scale}")
+            given.append(f"{weightfiles.find_lora(name, 1.0, folder).path}{scale}")
         except UsageError as error:
             without.append(f"its LoRA {name} is not drawn with: {error.message}")
     return text, {"lora": given} if given != list(flags.get("lora") or ()) else {}, without

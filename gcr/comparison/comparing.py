@@ -59,11 +59,17 @@ def shared(flags: Mapping[str, object], equal: str) -> Settings:
         raise UsageError(f"at equal {equal} the budget is {named}", hint)
     if flags.get("strategy") is not None:
         raise UsageError("a comparison has several strategies", "name each with --arm")
+    if flags.get("format") not in (None, "png"):
+        raise UsageError(
+            "a comparison's images are PNGs: its arms share the first ones, pixel by pixel",
+            "leave the format out",
+        )
     settings, origins, _ = traced(flags, ThisMachine())
     if equal == "seconds" and settings.max_seconds is None:
         raise UsageError("--equal seconds needs to know how many", "add --max-seconds")
     nobodys = {key for key, origin in origins.items() if origin in ("default", BUDGET_IS_LIMIT)}
     changes: dict[str, Any] = {"strategy": "refine", "compare": False, other: None}
+    changes["format"] = "png"
     changes |= dict.fromkeys({"rounds", "patience"} & nobodys, MOST_ROUNDS)
     if equal == "images":
         changes |= dict.fromkeys({budget} & nobodys, IMAGES)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gcr.core.phrases import quoted
+from gcr.core.syntax import words
 from gcr.errors import UsageError
 from gcr.settings import profiles
 
@@ -30,7 +31,7 @@ def ignored(request: Request) -> tuple[str, ...]:
     """Phrases of a request that the embedded pair does not understand, in order."""
     from gcr.pocket import language
 
-    return () if request.source else language.understand(request.prompt).ignored
+    return () if request.source else language.understand(words(request.prompt)).ignored
 
 
 def refusal(prompt: str, settings: Settings) -> str:
@@ -39,7 +40,7 @@ def refusal(prompt: str, settings: Settings) -> str:
         return ""
     from gcr.pocket import language
 
-    if language.understand(prompt).phrases:
+    if language.understand(words(prompt)).phrases:
         return ""
     shown = prompt if len(prompt) <= SHOWN else f"{prompt[: SHOWN - 1]}…"
     return f"the embedded critic understands nothing of {quoted([' '.join(shown.split())])}"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from gcr.core import syntax
 from gcr.errors import ModelError, UsageError
 from gcr.hub import checkpoints
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gcr.core.syntax import Lora
     from gcr.hub.weightfiles import LoraFile
 
 Active = tuple[tuple[str, float], ...]
@@ -41,10 +42,13 @@ class Adapters:
         if self._by_path:
             pipeline.disable_lora()
 
-    def chosen(self, prompt: str) -> Active:
-        """What a prompt is drawn with. Raises UsageError for a LoRA that was not loaded."""
+    def chosen(self, named: Sequence[Lora]) -> Active:
+        """What is switched on for a prompt that names these LoRAs.
+
+        Raises UsageError for one that was not loaded.
+        """
         scales = dict(self._always)
-        for name, scale in syntax.loras(prompt):
+        for name, scale in named:
             if name not in self._named:
                 raise UsageError(
                     f"the LoRA {name!r} is not loaded: the run began without it",
@@ -67,7 +71,6 @@ class Adapters:
     def _load(self, pipeline: Any, lora: LoraFile) -> str:
         if lora.path in self._by_path:
             return self._by_path[lora.path]
-        check_takes(type(pipeline))
         name = f"lora_{len(self._by_path)}"
         with checkpoints.reworded(
             f"the LoRA {lora.path.name} cannot be loaded", "take one that was made for this family"
@@ -89,9 +92,11 @@ class Adapters:
 
 
 def check_takes(pipeline_class: Any) -> None:
-    """Raise UsageError for a pipeline that takes no LoRA."""
+    """Raise UsageError for a pipeline that takes no LoRA, ModelError where peft is not here."""
     if not hasattr(pipeline_class, "load_lora_weights"):
         raise UsageError(
             f"{pipeline_class.__name__} takes no LoRA: diffusers loads none for it",
             "leave --lora and <lora:…> out, or take another generator",
         )
+    if find_spec("peft") is None:
+        raise ModelError("LoRAs need peft, which is not here", "pip install 'gcr[lora]'")

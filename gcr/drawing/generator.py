@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from gcr.core.records import Candidate, Drawing, Progress
     from gcr.device.memory import SharedDevice
+    from gcr.drawing.adapters import Active
     from gcr.hub.weightfiles import LoraFile, SingleFile
     from gcr.settings.schema import Quantize
 
@@ -124,7 +125,7 @@ def load(  # noqa: PLR0913 - each for itself
                 if device.limited:
                     stack.enter_context(torch.cuda.device(device.name))
                 how["quantization_config"] = _in_4bit(folder, dtype)
-            parts = _parts_of_file(files, folder, dtype, how.get("quantization_config"))
+            parts = _parts_of_file(files, folder, dtype)
             if files.vae:
                 parts["vae"] = _other_vae(files.vae, vae, folder, dtype)
             pipeline = DiffusionPipeline.from_pretrained(
@@ -159,7 +160,7 @@ def _fetched(place: str, files: Files) -> Path:
     return checkpoints.fetch_around(place, files.checkpoint.keys)
 
 
-def _parts_of_file(files: Files, folder: Path, dtype: Any, quantization: Any) -> dict[str, Any]:
+def _parts_of_file(files: Files, folder: Path, dtype: Any) -> dict[str, Any]:
     """The parts of a pipeline that are in a checkpoint of one file, loaded from it.
 
     folder: of the pipeline, with the configuration of each part.
@@ -174,7 +175,6 @@ def _parts_of_file(files: Files, folder: Path, dtype: Any, quantization: Any) ->
     index = DiffusionPipeline.load_config(folder)
     held = weightfiles.parts_held(files.checkpoint.keys, index)
     weights = load_single_file_checkpoint(str(files.checkpoint.path), local_files_only=True)
-    mapping = getattr(quantization, "quant_mapping", None) or {}
     parts: dict[str, Any] = {}
     for part, kind in index.items():
         if not isinstance(kind, list) or part not in held:
@@ -182,7 +182,6 @@ def _parts_of_file(files: Files, folder: Path, dtype: Any, quantization: Any) ->
         if kind[0] is None or part not in weightfiles.OF_FILES:
             parts[part] = None
             continue
-        precise = {"quantization_config": mapping[part]} if part in mapping else {}
         parts[part] = load_single_file_sub_model(
             *kind,
             part,
@@ -192,7 +191,6 @@ def _parts_of_file(files: Files, folder: Path, dtype: Any, quantization: Any) ->
             cached_model_config_path=str(folder),
             local_files_only=True,
             torch_dtype=dtype,
-            **(precise if part in weightfiles.DENOISERS else {}),
         )
     if "safety_checker" in index:
         parts["requires_safety_checker"] = False
@@ -313,6 +311,12 @@ def check(
     known of sampling and files before that is checked, too: see `load`.
     """
     files = files or Files()
+    if files.checkpoint is not None and sampling is not None and sampling.quantize != "none":
+        raise UsageError(
+            f"--quantize-generator {sampling.quantize} does not go with a checkpoint in one file: "
+            "diffusers loads none of them so",
+            "leave it out, or take the model as a folder, as save_pretrained writes it",
+        )
     place = checkpoints.locate(files.checkpoint.config if files.checkpoint else model)
     checkpoints.quiet_libraries()
     with loading():
@@ -332,8 +336,10 @@ def check(
             name = str(kind[1]) if isinstance(kind, list) else ""
             config = _config(place, "scheduler", "scheduler_config.json")
             pipelines.check_scheduler(sampling.scheduler, model, name, config)
+        if files.vae and "vae" not in index:
+            raise UsageError(f"{model} has no VAE that could be another one", "leave --vae out")
         if files.vae:
-            _check_vae(files.vae, index, _config(place, "vae", "config.json"), model)
+            _check_vae(files.vae, _config(place, "vae", "config.json"), model)
         denoiser = next((part for part in weightfiles.DENOISERS if part in index), "")
         for lora in loras if denoiser else ():
             weightfiles.check_lora_family(lora, _config(place, denoiser, "config.json"))
@@ -360,13 +366,11 @@ def _config(place: str, part: str, name: str) -> dict[str, Any]:
     return vetting.read_config(folder / part / name)
 
 
-def _check_vae(vae: str, index: Mapping[str, Any], ours: Mapping[str, Any], model: str) -> None:
+def _check_vae(vae: str, ours: Mapping[str, Any], model: str) -> None:
     """Raise UsageError for a VAE that does not fit a pipeline, as far as its config says so.
 
-    index: the pipeline's model_index.json. ours: the configuration of its own VAE.
+    ours: the configuration of the pipeline's own VAE.
     """
-    if "vae" not in index:
-        raise UsageError(f"{model} has no VAE that could be another one", "leave --vae out")
     if weightfiles.is_file(vae):
         weightfiles.header(weightfiles.check(vae, "the VAE"), "the VAE")
         return
@@ -580,6 +584,10 @@ class DiffusersGenerator:
                 self._name,
             )
 
+    def _active(self, candidate: Candidate) -> Active:
+        """The LoRAs that a candidate is drawn with."""
+        return self._adapters.chosen(self._reader.loras(candidate.prompt))
+
     def _likeness(self, inputs: Inputs) -> tuple[object, ...]:
         """What all images of a batch must share: whether there is a negative prompt, because some
         pipelines treat an empty one and none differently; the source; strength and size of a start;
@@ -590,7 +598,7 @@ class DiffusersGenerator:
             bool(candidate.negative),
             id(source),
             start and (start.size, candidate.strength),
-            self._adapters.chosen(candidate.prompt),
+            self._active(candidate),
             self._reader.chunks(self._pipeline, candidate.prompt, candidate.negative),
         )
 
@@ -598,7 +606,7 @@ class DiffusersGenerator:
         candidates = [inputs.candidate for inputs in batch]
         if self._reuses:
             acceleration.forget_steps(self._pipeline)
-        self._adapters.switch(self._pipeline, self._adapters.chosen(candidates[0].prompt))
+        self._adapters.switch(self._pipeline, self._active(candidates[0]))
         call = {
             "prompt": [self._reader.text(candidate.prompt) for candidate in candidates],
             "generator": [noise.seeded(candidate.seed) for candidate in candidates],

@@ -72,6 +72,10 @@ class Reader:
         plain = syntax.without_loras(prompt)
         return plain if self._usual else syntax.without_weights(plain)
 
+    def loras(self, prompt: str) -> tuple[syntax.Lora, ...]:
+        """The LoRAs that a prompt names."""
+        return syntax.loras(prompt) if self._marked else ()
+
     def ignores(self, prompt: str) -> bool:
         """Whether there are weights in a prompt that have no effect."""
         return self._marked and not self._usual and syntax.without_weights(prompt) != prompt
@@ -119,13 +123,10 @@ class Reader:
         guided = bool(call["do_classifier_free_guidance"])
         count = int(call["num_images_per_prompt"])
         device = call.get("device") or pipeline._execution_device  # noqa: SLF001 - as diffusers
-        against = negatives or [""] * len(prompts)
+        texts = [*prompts, *((negatives or [""] * len(prompts)) if guided else ())]
         encoded, pooled = [], torch.empty(0)
         for tokenizer, encoder in _encoders(pipeline):
-            rows = []
-            for text in [*prompts, *(against if guided else ())]:
-                embedding, whole = self._one(tokenizer, encoder, text, length, device)
-                rows.append((embedding, whole))
+            rows = [self._one(tokenizer, encoder, text, length, device) for text in texts]
             encoded.append(torch.stack([row for row, _ in rows]))
             pooled = torch.stack([whole for _, whole in rows])  # of SDXL's second encoder
         embeddings = torch.cat(encoded, dim=-1)  # (prompts, length × 77, width)

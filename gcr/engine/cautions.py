@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gcr.core.events import Event, Notice
 from gcr.core.phrases import quoted
+from gcr.core.syntax import words
 from gcr.critic import limits, ocr
 from gcr.settings import address, profiles
 from gcr.storage import runfolder
@@ -56,7 +57,7 @@ def of_words(request: Request, settings: Settings, emit: Consumer) -> None:
         emit(Notice(f"the embedded pair does not understand {quoted(ignored)}", _larger()))
     elif unknown := pocket.unknown_words(request.negative):
         emit(Notice(f"the embedded pair does not know: {', '.join(unknown)}", _larger()))
-    elif trouble := pocket.not_understood(request.prompt):
+    elif trouble := pocket.not_understood(words(request.prompt)):
         emit(Notice(f"the embedded pair may not understand the prompt: {trouble}", _larger()))
 
 

@@ -116,10 +116,10 @@ def files_of(settings: Settings, prompts: Collection[str] = (), *, fetch: bool =
         )
     if settings.vae and weightfiles.is_file(settings.vae):
         weightfiles.check(settings.vae, "the VAE")
-    given = (fetching.lora(each, fetch=fetch) for each in settings.lora)
+    given = (fetching.lora(each, settings.lora_dir, fetch=fetch) for each in settings.lora)
     marked = prompts if settings.prompt_syntax == "a1111" else ()
-    tags = dict.fromkeys(tag.name for prompt in marked for tag in syntax.loras(prompt))
-    named = (weightfiles.find_lora(name, settings.lora_dir, 1.0) for name in tags)
+    tags = {tag.name: tag for prompt in marked for tag in syntax.loras(prompt)}
+    named = (weightfiles.find_lora(*tag, settings.lora_dir) for tag in tags.values())
     return Files(checkpoint, settings.vae, tuple(filter(None, given)), tuple(named))
 
 

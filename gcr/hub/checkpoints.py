@@ -241,22 +241,39 @@ def cached_around(place: str, keys: Collection[str]) -> Path | None:
     if is_local(place):
         return Path(place)
     from huggingface_hub import snapshot_download, try_to_load_from_cache
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     file = try_to_load_from_cache(place, PIPELINE)
     if not isinstance(file, str):
         return None
-    folder = Path(snapshot_download(place, local_files_only=True))
-    index = vetting.read_config(folder / PIPELINE)
-    held = weightfiles.parts_held(keys, index)
-    for part, kind in index.items():
-        if not isinstance(kind, list) or kind[0] is None or part in held - {*weightfiles.OF_FILES}:
+    index = vetting.read_config(Path(file))
+    patterns = patterns_around(index, keys)
+    try:
+        folder = Path(
+            snapshot_download(
+                place, allow_patterns=patterns, ignore_patterns=NOT_LOADED, local_files_only=True
+            )
+        )
+    except LocalEntryNotFoundError:
+        return None
+    # Where no list of the files was kept, that raises nothing.
+    for part in {pattern.partition("/")[0] for pattern in patterns} - {PIPELINE}:
+        is_whole = f"{part}/*" in patterns and _is_model(index[part])
+        if part in weightfiles.NOT_NEEDED:
             continue
-        is_model = "Model" in str(kind[1]) or str(kind[1]).startswith(("Autoencoder", "VQ"))
-        if not (folder / part).is_dir():
-            return None
-        if is_model and part not in held and not vetting.has_weights(folder / part):
+        if not (folder / part).is_dir() or (is_whole and not vetting.has_weights(folder / part)):
             return None
     return folder
+
+
+def _is_model(kind: Any) -> bool:
+    """Whether a part of a pipeline has weights. kind: its library and class."""
+    import diffusers
+    import transformers
+
+    library: Any = {"diffusers": diffusers, "transformers": transformers}.get(kind[0])
+    part_class = getattr(library, str(kind[1]), object)
+    return hasattr(part_class, "forward")
 
 
 def download_around(place: str, keys: Collection[str]) -> Path:

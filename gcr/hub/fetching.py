@@ -330,10 +330,11 @@ def fetch(shipment: Shipment) -> Path:
         return checkpoints.download(shipment.model, is_pipeline=shipment.is_pipeline)
 
 
-def lora(given: str, *, fetch: bool) -> LoraFile | None:
-    """A LoRA as --lora has it: `fur.safetensors:0.8`, or by its id on the hub, with the name of the
-    file behind it where there are several.
+def lora(given: str, folder: str = "", *, fetch: bool) -> LoraFile | None:
+    """A LoRA as --lora has it: `fur.safetensors:0.8`; by its name in a folder, as prompts have it;
+    or by its id on the hub, with the name of the file behind it where there are several.
 
+    folder: as --lora-dir has it.
     fetch: if it is not in the cache, and the user agrees; else None for such.
     Raises UsageError and ModelError for what is none.
     """
@@ -342,11 +343,13 @@ def lora(given: str, *, fetch: bool) -> LoraFile | None:
     if weightfiles.is_file(name) and (paths.is_file(paths.expanded(name)) or name.count("/") != 2):
         path = weightfiles.check(name, "a LoRA")
         return weightfiles.lora_file(path, path.stem, scale)
+    if folder and "/" not in name:
+        return weightfiles.find_lora(name, scale, folder)
     parts = name.split("/")
     if len(parts) not in (2, 3) or not all(parts):
         raise UsageError(
             f"there is no LoRA at {name}: no such file",
-            "give a .safetensors file, or a hub id such as owner/name",
+            "give a .safetensors file, a name in --lora-dir, or a hub id such as owner/name",
         )
     model, file = "/".join(parts[:2]), parts[2] if len(parts) == 3 else ""
     with checkpoints.named_errors(model):
@@ -361,11 +364,13 @@ def _cached_lora(model: str, file: str) -> Path | None:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        folder = Path(snapshot_download(model, local_files_only=True))
+        folder = snapshot_download(
+            model, allow_patterns=[file or f"*{weightfiles.ENDING}"], local_files_only=True
+        )
     except LocalEntryNotFoundError:
         return None
-    files = [file] if file else [path.name for path in folder.glob("*.safetensors")]
-    return folder / files[0] if len(files) == 1 and (folder / files[0]).is_file() else None
+    files = [Path(folder, file)] if file else list(Path(folder).glob(f"*{weightfiles.ENDING}"))
+    return files[0] if len(files) == 1 and files[0].is_file() else None
 
 
 def _fetched_lora(model: str, file: str) -> Path:

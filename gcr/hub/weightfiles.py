@@ -32,6 +32,8 @@ DENOISERS = ("transformer", "unet")
 """How pipelines call the part that is in every checkpoint of one file."""
 OF_FILES = (*DENOISERS, "vae", "text_encoder", "text_encoder_2", "text_encoder_3")
 """Parts that may be in such a file."""
+NOT_NEEDED = ("safety_checker", "feature_extractor", "image_encoder")
+"""Parts that are in no such file, and left out with one."""
 MOST_FILES = 10_000
 """Of a folder of LoRAs."""
 CONVERT = (
@@ -159,7 +161,7 @@ def single_file(model: str, config: str = "") -> SingleFile:
     if scaled := next((key for key in shapes if key.endswith(SCALED)), ""):
         raise ModelError(
             f"{model} is quantized in a way that diffusers does not read: it has {scaled}",
-            "take the same model in 16 bits; --quantize-generator nf4 makes 4 bits of it",
+            "take the same model in 16 bits",
         )
     if config:
         return SingleFile(path, "", config, shapes.keys())
@@ -199,14 +201,13 @@ def _is_v1(shapes: Mapping[str, tuple[int, ...]]) -> bool:
 
 
 def parts_held(keys: Collection[str], index: Mapping[str, object]) -> set[str]:
-    """The parts of a pipeline whose weights are in a file, and those that are not needed with one:
-    the safety checker is in none.
+    """The parts of a pipeline whose weights are in a file, and those that are not needed with one.
 
     index: the pipeline's model_index.json.
     """
     from diffusers.loaders import single_file_utils as known
 
-    held = {"unet", "transformer", "safety_checker", "feature_extractor", "image_encoder"}
+    held = {*DENOISERS, *NOT_NEEDED}
     if any(key.startswith(("first_stage_model.", "vae.")) for key in keys):
         held.add("vae")
     tests = {
@@ -245,7 +246,7 @@ def lora_file(path: Path, name: str, scale: float) -> LoraFile:
     return LoraFile(name, path, scale)
 
 
-def find_lora(name: str, folder: str, scale: float) -> LoraFile:
+def find_lora(name: str, scale: float, folder: str) -> LoraFile:
     """The LoRA that a prompt names, in a folder or a folder of that.
 
     Raises UsageError, with the nearest name, where there is none.
@@ -280,7 +281,7 @@ def find_lora(name: str, folder: str, scale: float) -> LoraFile:
     hint = f"did you mean <lora:{similar}:{scale:g}>?" if similar else ""
     listed = ", ".join(sorted({path.stem for path in known.values()})[:8])
     raise UsageError(
-        f"there is no LoRA {name!r} in {folder}, which the prompt names: {tag}",
+        f"there is no LoRA {name!r} in {folder}, for {tag}",
         hint or (f"there are: {listed}" if listed else f"it holds no {ENDING}"),
     )
 

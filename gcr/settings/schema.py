@@ -394,12 +394,15 @@ class Settings:
         Option(
             MODELS,
             "ID|FILE[:SCALE]",
-            "A LoRA for every image, such as fur.safetensors:0.8; can be given again.",
+            "A LoRA for every image, such as fur.safetensors:0.8, or fur:0.8 in --lora-dir; can be "
+            "given again.",
         ),
     ] = ()
     lora_dir: Annotated[
         str,
-        Option(MODELS, "FOLDER", "Where the LoRAs are that prompts name: <lora:fur:0.8>."),
+        Option(
+            MODELS, "FOLDER", "Where LoRAs are that have names only, as <lora:fur:0.8> in a prompt."
+        ),
     ] = ""
     scheduler: Annotated[
         str,
@@ -568,7 +571,6 @@ class ComparisonOptions(CriticOptions, total=False):
     scheduler: str | None
     clip_skip: int | None
     prompt_syntax: PromptSyntax | None
-    format: Format | None
     metadata: bool | None
     output: NameOrPath | None
 
@@ -578,6 +580,7 @@ class RunOptions(ComparisonOptions, total=False):
 
     strategy: str | None
     compare: bool | None
+    format: Format | None
 
 
 class ResumeOptions(TypedDict, total=False):

@@ -11,8 +11,10 @@ import torch
 from PIL import Image
 
 import gcr
+from gcr.comparison import comparing
 from gcr.engine import models as pairs
 from gcr.engine.models import load_models
+from gcr.errors import UsageError
 from gcr.storage import metadata
 
 PROMPT = "a red circle <lora:fur:0.8>"
@@ -87,7 +89,7 @@ def test_a_run_with_all_of_it_is_recorded_resumed_and_begun_from(cli, models, op
 def test_an_uninterrupted_run_draws_what_a_resumed_one_does_from_lossy_starts(cli, options):
     # Without metadata, which would name the rounds that were asked for.
     how = (*options, "--format", "jpg", "--no-metadata", "--steps", "4", "--strategy", "reflect")
-    how = (*how, "--strength", "0.6")
+    how = (*how, "--strength", "0.6", "--patience", "9")
     whole = Path(cli("refine", PROMPT, *how, "--rounds", "3").out.strip()).parent
     part = Path(cli("refine", PROMPT, *how, "--rounds", "2").out.strip()).parent
     assert cli("resume", str(part), "--rounds", "+1").code == 0
@@ -133,3 +135,25 @@ def test_the_forecast_shows_what_is_drawn_with(cli, options):
     told = json.loads(cli("refine", PROMPT, *options, "--dry-run", "--json").out)
     assert told["settings"]["scheduler"] == {"value": "dpm++ 2m karras", "origin": "--scheduler"}
     assert told["files"] == ["tiny xl.safetensors", "LoRA fur (fur.safetensors)"]
+
+
+def test_a_comparisons_images_are_pngs(cli, monkeypatch):
+    """Arms share their first images, and a JPEG of a JPEG is another image."""
+    assert cli("compare", "p.txt", "--format", "jpg").code == 2
+    with pytest.raises(UsageError, match="a comparison's images are PNGs"):
+        comparing.shared({"format": "jpg"}, "images")
+    monkeypatch.setenv("GCR_FORMAT", "webp")
+    assert comparing.shared({}, "images").format == "png"
+
+
+def test_a_run_of_an_older_version_goes_on_with_tags_that_are_words(cli):
+    folder = Path(cli("refine", "a red circle", "--rounds", "1").out.strip()).parent
+    story = json.loads((folder / "run.json").read_text())
+    assert story["settings"].pop("prompt_syntax") == "a1111"
+    story["request"]["prompt"] = "a red circle <lora:old:1>"
+    (folder / "run.json").write_text(json.dumps(story))
+    ran = cli("resume", str(folder), "--rounds", "+1")
+    assert ran.code == 0, ran.err
+    story["settings"]["prompt_syntax"] = "a1111"
+    (folder / "run.json").write_text(json.dumps(story))
+    assert "the prompt names a LoRA" in cli("resume", str(folder), "--rounds", "+1").err

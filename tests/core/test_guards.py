@@ -269,3 +269,16 @@ def test_what_the_user_does_not_want_is_only_ruled_out_by_its_own_words(
 ) -> None:
     request = Request("a fox", negative="blurry")
     assert ("blurry" in complaint(request, refined, fits)) is unwanted
+
+
+def test_the_users_loras_stay_in_every_rewrite_and_no_other_comes_in() -> None:
+    critic = FakeCritic({})
+    request = Request("a cat <lora:fur:0.8>")
+    tidy = Critique(overall=0.5, refined="a ginger cat", raw="r")
+    (checked,) = check_critiques(
+        critic, [request], [paint(1)], [None], [tidy], lambda _: "", tell=False
+    )
+    assert (checked.refined, checked.rejected) == ("a ginger cat <lora:fur:0.8>", ())
+    assert complaint(request, "a cat <lora:fur:0.8> <lora:evil:1>", lambda _: "") == (
+        "it must not name LoRAs that the request does not: <lora:evil:1>"
+    )

@@ -57,7 +57,7 @@ def test_a_prompt_is_encoded_once_and_its_images_are_the_same_to_the_bit(
     assert drawn(drawer, [*OTHERS, *CIRCLES[:1]]) == [*images[3:], images[0]]
     assert len(calls) == after
 
-    monkeypatch.setattr(acceleration, "encode_once", lambda _: None)
+    monkeypatch.setattr(acceleration, "encode_once", lambda *_, **__: None)
     plain = drawer_of(checkpoint, family)
     again = encodings(plain)
     assert drawn(plain, [*CIRCLES, *OTHERS]) == images

@@ -73,6 +73,21 @@ def test_one_file_draws_what_its_folder_does(family, folder, tmp_path):
     assert same(drawn, pixels(loaded(place, sampling), CAT))
 
 
+@pytest.mark.usefixtures("quantizer_on_a_cpu")
+def test_a_lora_goes_with_4_bits_and_one_file_does_not(folder, tmp_path):
+    place = folder("z_image_wide")
+    fur = weightfiles.lora_file(tiny.lora(place, tmp_path / "fur.safetensors"), "fur", 1.0)
+    sampling = replace(SAMPLING, quantize="nf4", call={"max_sequence_length": 64})
+    drawer = loaded(place, sampling, named=(fur,))
+    plain = pixels(drawer, CAT)
+    assert not same(pixels(drawer, replace(CAT, prompt="a cat <lora:fur:1>")), plain)
+    assert same(pixels(drawer, CAT), plain)
+    path = tiny.single_file(place, tmp_path / "model.safetensors")
+    single = weightfiles.single_file(str(path), str(place))
+    with pytest.raises(UsageError, match="nf4 does not go with a checkpoint in one file"):
+        generator.check(str(path), sampling=sampling, files=Files(single))
+
+
 def test_a_checkpoint_that_predicts_velocity_says_so(folder, tmp_path):
     place = folder("stable_diffusion")
     marks = {"v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)}
@@ -133,7 +148,7 @@ def test_what_is_not_safetensors_is_refused_by_name(ending, tmp_path):
         weightfiles.lora_file(path, "model", 1.0)
     shutil.copy(path, tmp_path / f"fur{ending}")
     with pytest.raises(UsageError, match="cannot be a LoRA"):
-        weightfiles.find_lora("fur", str(tmp_path), 1.0)
+        weightfiles.find_lora("fur", 1.0, str(tmp_path))
 
 
 def test_a_damaged_file_is_no_traceback(tmp_path):
@@ -181,13 +196,13 @@ def test_a_lora_for_another_family_is_refused_before_anything_is_loaded(folder, 
 def test_the_nearest_lora_is_named(folder, tmp_path):
     (tmp_path / "style").mkdir()
     tiny.lora(folder("stable_diffusion"), tmp_path / "style" / "Fur_v2.safetensors")
-    assert weightfiles.find_lora("fur_v2", str(tmp_path), 1.0).path.name == "Fur_v2.safetensors"
-    assert weightfiles.find_lora("style/Fur_v2", str(tmp_path), 1.0)
+    assert weightfiles.find_lora("fur_v2", 1.0, str(tmp_path)).path.name == "Fur_v2.safetensors"
+    assert weightfiles.find_lora("style/Fur_v2", 1.0, str(tmp_path))
     with pytest.raises(UsageError, match="no LoRA 'furv2'") as error:
-        weightfiles.find_lora("furv2", str(tmp_path), 0.8)
+        weightfiles.find_lora("furv2", 0.8, str(tmp_path))
     assert error.value.hint == "did you mean <lora:Fur_v2:0.8>?"
     with pytest.raises(UsageError, match="nothing says where it is"):
-        weightfiles.find_lora("fur", "", 0.8)
+        weightfiles.find_lora("fur", 0.8, "")
     with pytest.raises(UsageError, match="is no LoRA"):
         weightfiles.lora_file(
             next((folder("stable_diffusion") / "vae").glob("*.safetensors")), "vae", 1.0
@@ -255,7 +270,8 @@ def test_samplers_draw_and_are_named(folder):
         both = drawer.draw([CAT, replace(CAT, seed=2)])
         assert {drawn.sampler for drawn in both} == {label}
         (alone,) = drawer.draw([replace(CAT, seed=2)])
-        assert np.array_equal(both[1].image, alone.image)  # from its seed, whatever its batch
+        # From its seed, whatever its batch.
+        assert np.abs(np.asarray(both[1].image).astype(int) - np.asarray(alone.image)).max() <= 1
         images.append(np.asarray(alone.image).tobytes())
     assert len(set(images)) == len(images)
 
@@ -285,6 +301,7 @@ def test_weights_and_long_prompts_where_clip_reads(folder):
         assert (drawer.limit, drawer.excess(long)) == (None, "")
         plain = loaded(folder(family), replace(SAMPLING, prompt_syntax="plain"))
         assert same(pixels(plain, CAT), pixels(drawer, CAT))
+        assert pixels(plain, replace(CAT, prompt="a cat <lora:fur:1>"))  # which are words then
         assert plain.excess(long)
         # A weight of 1 is none; read by chunks it comes to what the pipeline reads.
         (ours,) = pixels(drawer, replace(CAT, prompt="a (cat:1)"))

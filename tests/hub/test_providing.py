@@ -15,12 +15,16 @@ from hub import served
 import gcr
 from gcr import pocket
 from gcr.__main__ import main
+from gcr.core.records import Candidate
 from gcr.device import card
+from gcr.device.memory import SharedDevice
+from gcr.drawing import generator
+from gcr.drawing.generator import Sampling
 from gcr.engine import plan as plans
 from gcr.engine.machine import ThisMachine
 from gcr.engine.worker import Worker, environment
 from gcr.errors import GcrError, ModelError, UsageError
-from gcr.hub import checkpoints, consent, fetching, offline
+from gcr.hub import checkpoints, consent, fetching, offline, weightfiles
 from gcr.settings.resolving import resolve
 
 BOTH = {"us/pipeline": True, "us/critic": False}
@@ -287,3 +291,64 @@ def test_yes_agrees_for_this_process_and_those_it_starts(hub, monkeypatch, capsy
     assert main() == 1
     assert "1.0 kB free" in capsys.readouterr().err
     assert os.environ[consent.VARIABLE] == "1"
+
+
+# Models of one file
+
+
+def test_beside_a_checkpoint_in_one_file_only_what_it_lacks_is_fetched(
+    hub, tmp_path, monkeypatch, capsys
+):
+    torch.manual_seed(0)
+    for family, weights in (
+        ("stable_diffusion", set()),
+        ("z_image", {"vae/diffusion_pytorch_model", "text_encoder/model"}),
+    ):
+        repo = f"us/{family}"
+        hub.repos[repo] = getattr(tiny, family)(tmp_path / family)
+        path = str(tiny.single_file(tmp_path / family, tmp_path / f"{family}.safetensors"))
+        hub.sent.clear()
+        single = weightfiles.single_file(path, repo)
+        with pytest.raises(UsageError, match=f"{repo} would have to be fetched first") as error:
+            fetching.provide({}, around=single)
+        assert f"gcr pull {path}" in error.value.hint
+        monkeypatch.setenv(consent.VARIABLE, "1")
+        fetching.provide({}, around=single)
+        assert set(fetched(hub)) == {f"{repo}/{name}.safetensors" for name in weights}
+        hub.sent.clear()
+        monkeypatch.setenv(offline.VARIABLE, "1")
+        fetching.provide({}, around=single)
+        call = {"max_sequence_length": 64} if weights else {}
+        sampling = Sampling(width=32, height=32, steps=1, call=call)
+        files = generator.Files(single)
+        drawer = generator.load(path, sampling, SharedDevice("cpu"), files=files)
+        assert drawer.draw([Candidate("x", 1)])
+        assert hub.sent == []
+        for variable in (offline.VARIABLE, offline.HUB_VARIABLE, consent.VARIABLE):
+            monkeypatch.delenv(variable, raising=False)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+
+
+def test_a_lora_of_the_hub_is_fetched_once_the_user_agrees(hub, tmp_path, monkeypatch):
+    for name in ("fur", "ink"):
+        folder = tmp_path / name
+        folder.mkdir()
+        tiny.lora(tiny.stable_diffusion(tmp_path / f"{name} base"), folder / f"{name}.safetensors")
+        hub.repos[f"us/{name}"] = folder
+    assert fetching.lora("us/fur:0.5", fetch=False) is None
+    assert fetching.lora("fur:0.5", str(tmp_path / "fur"), fetch=False).scale == 0.5
+    with pytest.raises(UsageError, match="the LoRA us/fur would have to be fetched first"):
+        fetching.lora("us/fur", fetch=True)
+    monkeypatch.setenv(consent.VARIABLE, "1")
+    made = fetching.lora("us/fur:0.5", fetch=True)
+    assert (made.name, made.scale) == ("fur", 0.5)
+    hub.sent.clear()
+    assert fetching.lora("us/fur", fetch=True).path == made.path
+    assert hub.sent == []
+    (tmp_path / "ink" / "other.safetensors").write_bytes(made.path.read_bytes())
+    with pytest.raises(UsageError, match="us/ink has 2 files that may be a LoRA") as error:
+        fetching.lora("us/ink", fetch=True)
+    assert error.value.hint == "name one of us/ink/ink.safetensors, us/ink/other.safetensors"
+    assert fetching.lora("us/ink/other.safetensors", fetch=True).name == "other"
+    with pytest.raises(ModelError, match="the hub has no model us/nothing"):
+        fetching.lora("us/nothing", fetch=True)

@@ -419,7 +419,7 @@ def test_the_keyword_options_of_python_are_the_settings_own():
     assert get_type_hints(RunOptions) == whole
     judging = {"critic", "rubric", "score", "judges", "verify", "quantize_critic"}
     for options, names in (
-        (ComparisonOptions, whole.keys() - {"strategy", "compare"}),
+        (ComparisonOptions, whole.keys() - {"strategy", "compare", "format"}),
         (CriticOptions, {"profile", *judging, *switch}),
         (CritiqueOptions, {"negative", *get_type_hints(CriticOptions)}),
         (ResumeOptions, {*OF_THE_MACHINE, *switch}),
