@@ -9,7 +9,7 @@ import typer
 
 from gcr.cli import forecast, options
 from gcr.cli.flags import settings_but
-from gcr.cli.info import begin_from
+from gcr.cli.info import tell
 from gcr.errors import GcrError, UsageError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def refine(
         _check_somebody_is_there(quiet=quiet)
     from gcr.engine import single
     from gcr.engine.machine import ThisMachine
-    from gcr.engine.requests import checked_prompt, make_request
+    from gcr.engine.requests import begin_from, checked_prompt, make_request
     from gcr.inputs import source
     from gcr.settings.resolving import traced
 
@@ -61,7 +61,7 @@ def refine(
         origins = dict.fromkeys(beginning.taken, f"--from {beginning.image.name}")
         resolved = resolved._replace(origins={**resolved.origins, **origins})
         if not quiet:
-            beginning.tell(settings)
+            tell(beginning, settings)
     if dry_run:
         make_request(request, settings, source.read(image) if image else None)
         forecast.show(resolved, [request], as_json=as_json)

@@ -173,6 +173,14 @@ class VisionLanguageCritic:
         self.avoid = False
         self._checklists = checklist.Checklists()
 
+    def by(
+        self, rubric: Rubric, *, score: Score, judges: int, spread: float | None
+    ) -> VisionLanguageCritic:
+        """The same model, judging by another rubric or in another way."""
+        return VisionLanguageCritic(
+            self.speaker, rubric, score=score, judges=judges, spread=spread, ignored=self.ignored
+        )
+
     def can_overlap(self) -> bool:
         return self.speaker.can_overlap()
 

@@ -69,6 +69,57 @@ def load_models(  # noqa: PLR0913 - each for itself
     drawer = generator.load(
         settings.generator, sampling, device, _progress(emit), edit=edit, files=files
     )
+    return _matched(drawer, critic, settings, negative=negative)
+
+
+def adapt(
+    drawer: DiffusersGenerator,
+    critic: VisionLanguageCritic,
+    settings: Settings,
+    questions: rubric.Rubric,
+    emit: Consumer,
+) -> tuple[DiffusersGenerator, VisionLanguageCritic]:
+    """Models that are loaded already, for other settings that need the same weights.
+
+    Raises UsageError for settings that the pipeline does not take, and what connecting raises where
+    the critic is on a server.
+    """
+    pocket.check_size(settings.generator, settings.width, settings.height)
+    drawer.adopt(sampling_of(settings))
+    critic = adapt_critic(critic, settings, questions, emit, drawer.device)
+    return _matched(drawer, critic, settings)
+
+
+def adapt_critic(
+    critic: VisionLanguageCritic,
+    settings: Settings,
+    questions: rubric.Rubric,
+    emit: Consumer,
+    device: SharedDevice,
+) -> VisionLanguageCritic:
+    """As `adapt`, of the critic alone."""
+    if is_address(settings.critic):
+        return _critic(settings, questions, emit, device)
+    return judging_by(critic, settings, questions)
+
+
+def judging_by(
+    critic: VisionLanguageCritic, settings: Settings, questions: rubric.Rubric
+) -> VisionLanguageCritic:
+    """A critic on this machine that judges as these settings say."""
+    return critic.by(
+        questions, score=settings.score, judges=settings.judges, spread=settings.spread
+    )
+
+
+def _matched(
+    drawer: DiffusersGenerator,
+    critic: VisionLanguageCritic,
+    settings: Settings,
+    *,
+    negative: bool = False,
+) -> tuple[DiffusersGenerator, VisionLanguageCritic]:
+    """A pair whose critic knows what its generator reads."""
     if settings.negative or negative:
         drawer.check_negative()
     critic.limit, critic.avoid = drawer.limit, drawer.heeds_negative

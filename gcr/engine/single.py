@@ -16,7 +16,7 @@ from gcr.core.records import Extension, StopReason
 from gcr.engine import cautions, waves
 from gcr.engine.machine import ThisMachine
 from gcr.engine.outcome import Interrupted, Outcome
-from gcr.engine.parts import load, with_rubric
+from gcr.engine.parts import Warm, load, with_rubric
 from gcr.engine.requests import checked_prompt, make_request
 from gcr.errors import UsageError
 from gcr.files.locks import claimed
@@ -56,6 +56,7 @@ def run(  # noqa: PLR0913 - each for itself
     emit: Consumer = ignore,
     stop: Callable[[], bool] = waves.never,
     approve: Approve | None = None,
+    warm: Warm | None = None,
 ) -> Outcome:
     """Refine one prompt.
 
@@ -63,6 +64,7 @@ def run(  # noqa: PLR0913 - each for itself
     resume: the folder of a run to go on with, under the settings it was begun with.
     more: beyond what that run has drawn so far.
     stop, approve: as `waves.work` has them.
+    warm: models of earlier runs, which this one uses if they will do, and leaves loaded.
     Raises GcrError; on Ctrl-C Interrupted, a KeyboardInterrupt.
     """
     started = time.perf_counter()
@@ -82,7 +84,9 @@ def run(  # noqa: PLR0913 - each for itself
                 return _outcome(folder, started, 0.0)
         cautions.of_pocket(request, settings, emit)
         cautions.of_verifier([request.prompt], settings, emit)
-        parts = load(settings, questions, emit, edit=edited is not None, prompts=[request.prompt])
+        parts = (warm.load if warm else load)(
+            settings, questions, emit, edit=edited is not None, prompts=[request.prompt]
+        )
         cautions.of_length(request, parts.generator, emit)
         if resume is None:
             folder = RunFolder.create(
@@ -110,24 +114,35 @@ def run(  # noqa: PLR0913 - each for itself
         return _outcome(folder, started, loading_seconds)
 
 
-def resume(
+def resume(  # noqa: PLR0913 - each for itself
     path: Path | str,
     *,
     more: More | None = None,
     emit: Consumer = ignore,
     stop: Callable[[], bool] = waves.never,
+    approve: Approve | None = None,
+    warm: Warm | None = None,
     **here: Unpack[ResumeOptions],
 ) -> Outcome:
     """Go on with the run of a folder, under the settings it was begun with; `gcr resume FOLDER`.
 
     more: beyond what it has drawn so far; None: what is left of it.
+    approve, warm: as `run` has them.
     here: what `recalled` takes besides. Raises as `run` does.
     """
     begun, _ = runfolder.read_beginning(Path(path))
     image = Path(path) / begun.request.source if begun.request.source else None
     settings = recalled(begun.settings, ThisMachine(), **here)
     return run(
-        begun.request.prompt, settings, image=image, resume=path, more=more, emit=emit, stop=stop
+        begun.request.prompt,
+        settings,
+        image=image,
+        resume=path,
+        more=more,
+        emit=emit,
+        stop=stop,
+        approve=approve,
+        warm=warm,
     )
 
 
