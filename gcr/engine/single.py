@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from gcr.core.events import Consumer
-    from gcr.core.records import Approve, Run
+    from gcr.core.records import Approve, GoOn, Run
     from gcr.settings.schema import ResumeOptions
 
 
@@ -56,6 +56,7 @@ def run(  # noqa: PLR0913 - each for itself
     emit: Consumer = ignore,
     stop: Callable[[], bool] = waves.never,
     approve: Approve | None = None,
+    begin: GoOn | None = None,
     warm: Warm | None = None,
 ) -> Outcome:
     """Refine one prompt.
@@ -63,7 +64,7 @@ def run(  # noqa: PLR0913 - each for itself
     image: what the prompt says how to edit, as a path or as an image of Pillow.
     resume: the folder of a run to go on with, under the settings it was begun with.
     more: beyond what that run has drawn so far.
-    stop, approve: as `waves.work` has them.
+    stop, approve, begin: as `waves.work` has them.
     warm: models of earlier runs, which this one uses if they will do, and leaves loaded.
     Raises GcrError; on Ctrl-C Interrupted, a KeyboardInterrupt.
     """
@@ -106,7 +107,8 @@ def run(  # noqa: PLR0913 - each for itself
         loading_seconds = time.perf_counter() - started
         emit(WorkStarted(1))
         try:
-            waves.work(waves.SingleRun(folder), parts, emit, stop=stop, approve=approve)
+            queue = waves.SingleRun(folder)
+            waves.work(queue, parts, emit, stop=stop, approve=approve, begin=begin)
         except KeyboardInterrupt as interrupt:
             raise Interrupted(_outcome(folder, started, loading_seconds)) from interrupt
         finally:
@@ -121,13 +123,14 @@ def resume(  # noqa: PLR0913 - each for itself
     emit: Consumer = ignore,
     stop: Callable[[], bool] = waves.never,
     approve: Approve | None = None,
+    begin: GoOn | None = None,
     warm: Warm | None = None,
     **here: Unpack[ResumeOptions],
 ) -> Outcome:
     """Go on with the run of a folder, under the settings it was begun with; `gcr resume FOLDER`.
 
     more: beyond what it has drawn so far; None: what is left of it.
-    approve, warm: as `run` has them.
+    approve, begin, warm: as `run` has them.
     here: what `recalled` takes besides. Raises as `run` does.
     """
     begun, _ = runfolder.read_beginning(Path(path))
@@ -142,8 +145,25 @@ def resume(  # noqa: PLR0913 - each for itself
         emit=emit,
         stop=stop,
         approve=approve,
+        begin=begin,
         warm=warm,
     )
+
+
+def keep(path: Path | str, image: str) -> Run:
+    """Take an image as the best one of a run that nobody is at work in, whatever its score.
+
+    image: its name. Raises UsageError where there is none, and where somebody is at work there.
+    """
+    with ExitStack() as held:
+        folder = _reopened(Path(path), held)
+        before = runfolder.load_run(folder.path)
+        attempt = next((a for a in before.attempts if a.image == image), None)
+        if attempt is None:
+            raise UsageError(f"{path} has no image {image!r}", f"gcr show {path} lists them")
+        folder.run = replace(before, kept=image)
+        folder.finish(before.stop, attempt, before.comparison)
+        return folder.run
 
 
 def extended(run: Run, more: More) -> Extension:

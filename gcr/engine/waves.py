@@ -95,18 +95,20 @@ class SingleRun:
         raise error
 
 
-def work(
+def work(  # noqa: PLR0913 - each for itself
     queue: Queue,
     parts: Parts,
     emit: Consumer,
     *,
     stop: Callable[[], bool] = never,
     approve: Approve | None = None,
+    begin: GoOn | None = None,
 ) -> None:
     """Carry out all runs of a queue.
 
     stop: asked before each wave and each drawing whether to end there, where all rounds are saved.
     approve: asked after each round what to do next; for runs that are alone in their wave.
+    begin: what a person decided before, of a run that is gone on with.
 
     Raises KeyboardInterrupt when stopping, UnavailableError where the critic is gone, and what the
     queue raises.
@@ -115,7 +117,7 @@ def work(
         for folders in waves:
             if stop():
                 raise KeyboardInterrupt
-            _Wave(folders, queue, parts, emit, stop, approve).advance()
+            _Wave(folders, queue, parts, emit, stop, approve, begin).advance()
 
 
 class _Wave:
@@ -129,6 +131,7 @@ class _Wave:
         emit: Consumer,
         stop: Callable[[], bool],
         approve: Approve | None,
+        begin: GoOn | None,
     ) -> None:
         self.left = {folder.run.id: folder for folder in folders}
         self._queue = queue
@@ -136,6 +139,7 @@ class _Wave:
         self._emit = emit
         self._stop = stop
         self._approve = approve
+        self._begin = begin
         self._failure: Exception | None = None  # of queue or consumer: no run is to blame for it
 
     def advance(self) -> None:
@@ -178,6 +182,9 @@ class _Wave:
         over = [(f, reason) for f in folders if (reason := parts.rule.reason(f.run))]
         self._finish(over)
         strategy = _Revised(BySeed(parts.strategy))
+        if self._begin is not None:
+            for folder in folders:
+                self._decided(folder, self._begin, strategy)
         # Images are encoded while they are judged.
         ahead = metadata.Ahead(parts.settings.format)
         isolated = Isolated(strategy, parts.generator, parts.rule, ahead.begin)
@@ -210,14 +217,18 @@ class _Wave:
                     folder.keep(decision.keep)
                     self._end(folder, StopReason.CHOSEN)
                     return
-                if decision.keep is not None:
-                    folder.keep(decision.keep)
-                strategy.revise(folder.run, decision, self._obstacle(decision.like))
+                self._decided(folder, decision, strategy)
             if step.last:
                 self._finish(stopped)
                 stopped = []
         if any(folder.run.id in self.left for folder in folders):
             raise KeyboardInterrupt
+
+    def _decided(self, folder: RunFolder, decision: GoOn, strategy: _Revised) -> None:
+        """Go on as a person decided."""
+        if decision.keep is not None:
+            folder.keep(decision.keep)
+        strategy.revise(folder.run, decision, self._obstacle(decision.like))
 
     def _amended(self, run: Run) -> Run:
         """A run with what a person decided about it."""
