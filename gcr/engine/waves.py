@@ -361,7 +361,7 @@ class _Revised:
         """Take over what a person decided. obstacle: why noise cannot be varied."""
         self._after = len(run.rounds)
         self._like, self._varies = decision.like, not obstacle
-        self.prompt = decision.prompt or self.prompt
+        self.prompt = decision.prompt or ("" if decision.like else self.prompt)
 
     def propose(self, run: Run) -> tuple[Candidate, ...]:
         proposal = self._strategy.propose(run)

@@ -224,7 +224,7 @@ def _name(run: Run, first: Attempt, best: Attempt | None) -> str:
 def _verdict(run: Run, best: Attempt | None, raw: Attempt | None) -> str:
     if best is None:
         return "no image could be scored"
-    if best == raw:
+    if best == raw and not run.kept:
         return "the first image, of the request as it is, was not surpassed"
     reached = "the one you kept, of" if run.kept else "the best of"
     return f"from the request as it is to {reached} {count(len(run.attempts), 'image')}"
