@@ -438,7 +438,11 @@ class Reword:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Draw no more. keep: the image that is to be the best; None: the one of the best score."""
+    """Draw no more.
+
+    keep: the image that is to be the best; None: the one that was kept before, or of the best
+        score.
+    """
 
     keep: Attempt | None = None
 

@@ -184,7 +184,9 @@ class _Wave:
         strategy = _Revised(BySeed(parts.strategy))
         if self._begin is not None:
             for folder in folders:
-                self._decided(folder, self._begin, strategy)
+                if self._begin.keep is not None:
+                    folder.keep(self._begin.keep)
+                strategy.revise(folder.run, self._begin, self._obstacle(self._begin.like))
         # Images are encoded while they are judged.
         ahead = metadata.Ahead(parts.settings.format)
         isolated = Isolated(strategy, parts.generator, parts.rule, ahead.begin)
@@ -208,27 +210,35 @@ class _Wave:
             self._tell(partial(self._emit, finished))
             if step.run.stop is not None:
                 stopped.append((folder, step.run.stop))
-            elif self._approve is not None:
-                decision = self._approve(folder.run, isolated.proposed(folder.run))
-                while isinstance(decision, Reword):
-                    strategy.prompt = self._reworded(folder, decision.remark) or strategy.prompt
-                    decision = self._approve(folder.run, isolated.proposed(folder.run))
-                if isinstance(decision, Stop):
-                    folder.keep(decision.keep)
-                    self._end(folder, StopReason.CHOSEN)
-                    return
-                self._decided(folder, decision, strategy)
+            elif self._approve is not None and not self._goes_on(
+                folder, strategy, isolated.proposed, self._approve
+            ):
+                self._end(folder, StopReason.CHOSEN)
+                return
             if step.last:
                 self._finish(stopped)
                 stopped = []
         if any(folder.run.id in self.left for folder in folders):
             raise KeyboardInterrupt
 
-    def _decided(self, folder: RunFolder, decision: GoOn, strategy: _Revised) -> None:
-        """Go on as a person decided."""
+    def _goes_on(
+        self,
+        folder: RunFolder,
+        strategy: _Revised,
+        proposed: Callable[[Run], Sequence[Candidate]],
+        approve: Approve,
+    ) -> bool:
+        """Ask a person what to do next; returns whether to go on, as they decided."""
+        decision = approve(folder.run, proposed(folder.run))
+        while isinstance(decision, Reword):
+            strategy.prompt = self._reworded(folder, decision.remark) or strategy.prompt
+            decision = approve(folder.run, proposed(folder.run))
         if decision.keep is not None:
             folder.keep(decision.keep)
+        if isinstance(decision, Stop):
+            return False
         strategy.revise(folder.run, decision, self._obstacle(decision.like))
+        return True
 
     def _amended(self, run: Run) -> Run:
         """A run with what a person decided about it."""

@@ -7,6 +7,8 @@ prompt can do anything.
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -44,6 +46,7 @@ from gcr.core.plaintext import plain
 from gcr.core.ranking import best_scored, margin
 from gcr.core.requirements import failed, never_met
 from gcr.core.worddiff import changed
+from gcr.files import imagefile
 from gcr.ui.livelines import LiveLines
 
 if TYPE_CHECKING:
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
     from gcr.engine.judging import Ranking
 
 BAR_LENGTH = 12
+PICTURE = 28  # columns of a picture
 LONGEST = 300  # characters of what a critic found
 PHASES = {"draw": "drawing", "judge": "judging", "evaluate": "evaluating"}
 
@@ -205,6 +209,26 @@ class Terminal:
             self.round(so_far, best_scored(so_far))
         self.end(run, best_scored(run), folder)
 
+    def pictures(self, names: Sequence[str]) -> None:
+        """Show images of the run where the terminal can: those of textual-image, if it is here."""
+        if self._folder is None or not (self.console.is_terminal and _draws_pictures()):
+            return
+        from rich.columns import Columns
+        from rich.console import Group
+        from textual_image import renderable
+
+        shown = []
+        for number, name in enumerate(names, 1):
+            with imagefile.opened(self._folder / name) as image:
+                picture = renderable.Image(image.convert("RGB"), width=PICTURE, height="auto")
+            shown.append(Group(picture, Text(f"{number}: {name}", "dim")))
+        self._print(Text())
+        if renderable.Image is renderable.SixelImage:  # which stands beside nothing
+            for each in shown:
+                self.console.print(Padding(each, (0, 0, 0, 4)))
+        else:
+            self.console.print(Padding(Columns(shown, padding=(0, 2)), (0, 0, 0, 4)))
+
     def next(self, request: str, prompts: Sequence[str]) -> None:
         """Show what would be drawn next."""
         self._print(Text())
@@ -282,6 +306,14 @@ class Terminal:
         else:
             for line in text.split():
                 self._print(Text(" " * columns).append_text(line))
+
+
+def _draws_pictures() -> bool:
+    """Whether there is something to draw pictures with, and stdout is the terminal, which that asks
+    what it can do.
+    """
+    is_there = importlib.util.find_spec("textual_image") is not None
+    return is_there and sys.__stdout__ is not None and sys.__stdout__.isatty()
 
 
 def failure(message: str, hint: str) -> None:
