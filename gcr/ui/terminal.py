@@ -47,15 +47,17 @@ from gcr.core.ranking import best_scored, margin
 from gcr.core.requirements import failed, never_met
 from gcr.core.worddiff import changed
 from gcr.files import imagefile
+from gcr.storage import ratings
 from gcr.ui.livelines import LiveLines
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from gcr.core.ranking import Judged
     from gcr.core.records import AspectScore, Attempt, Critique, Rejected, Request, Round, Run
     from gcr.engine.judging import Ranking
+    from gcr.storage.ratings import Rating
 
 BAR_LENGTH = 12
 PICTURE = 28  # columns of a picture
@@ -71,6 +73,7 @@ class Terminal:
         self.verbose = verbose
         self._lines = LiveLines(self.console, timed=True)
         self._folder: Path | None = None  # of the run that is shown
+        self._ratings: Mapping[str, Rating] = {}
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -201,8 +204,8 @@ class Terminal:
             self._untrusted(untrusted)
 
     def again(self, run: Run, folder: Path) -> None:
-        """Show a run that was shown before, as far as it is."""
-        self._folder = folder
+        """Show a run that was shown before, as far as it is, with the user's ratings."""
+        self._folder, self._ratings = folder, ratings.read(folder)
         self.begin(run)
         for end in range(1, len(run.rounds) + 1):
             so_far = replace(run, rounds=run.rounds[:end], kept="", settled="")
@@ -258,6 +261,8 @@ class Terminal:
         line.append_text(_mark(attempt))
         if is_best:
             line.append("  ◂ best so far", "green")
+        if rating := self._ratings.get(attempt.image):
+            line.append(f"  you: {rating}", "cyan")
         self._indented(line, 4)
         self._critique(attempt.critique, 15)
 
