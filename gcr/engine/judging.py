@@ -124,6 +124,7 @@ def critique(
     alone = replace(settings, generator=settings.critic)
     limits.check(request.prompt, alone)
     questions = rubric.load(settings.rubric)
+    models.tastes(settings, questions)
     cautions.of_verifier([request.prompt], settings, emit)
     pictures = [source.read(image, option="") for image in given]
     cautions.of_pocket(request, alone, emit)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gcr import pocket
 from gcr.core import syntax
 from gcr.core.events import Loading, Notice, Progress
+from gcr.critic.limits import is_limited
 from gcr.errors import GcrError, UsageError
 from gcr.files import paths
 from gcr.hub import checkpoints, fetching, weightfiles
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from gcr.core.records import Progress as Told
     from gcr.critic import rubric
     from gcr.critic.critic import VisionLanguageCritic
+    from gcr.critic.taste import Taste
     from gcr.device.memory import SharedDevice
     from gcr.drawing.generator import DiffusersGenerator, Files, Sampling
     from gcr.hub.weightfiles import SingleFile
@@ -108,8 +110,27 @@ def judging_by(
 ) -> VisionLanguageCritic:
     """A critic on this machine that judges as these settings say."""
     return critic.by(
-        questions, score=settings.score, judges=settings.judges, spread=settings.spread
+        questions,
+        score=settings.score,
+        judges=settings.judges,
+        spread=settings.spread,
+        tastes=tastes(settings, questions),
     )
+
+
+def tastes(settings: Settings, questions: rubric.Rubric) -> tuple[Taste, ...]:
+    """The user's own aspects, the rubric's and those of the settings.
+
+    Raises UsageError for what is none, and for a critic that cannot be asked about them.
+    """
+    wanted = questions.tastes(settings.aspect)
+    if wanted and is_limited(settings.critic):
+        raise UsageError(
+            f"{settings.critic} cannot say whether an image has {wanted[0].name!r}: "
+            "it knows coloured shapes only",
+            "name a --critic that answers questions, or a larger --profile",
+        )
+    return wanted
 
 
 def _matched(
@@ -270,6 +291,7 @@ def _critic(
         spread=settings.spread,
         graphs=settings.graphs,
         verify=settings.verify,
+        tastes=tastes(settings, questions),
         progress=_progress(emit),
         use=probe.Use(
             size=(settings.width, settings.height),

@@ -35,7 +35,7 @@ CHANGEABLE = frozenset(
         *("profile", "chosen", "seed", "negative", "keep", "strategy", "strength", "rounds"),
         *("images", "target", "patience", "min_gain", "max_images", "max_seconds", "history"),
         *("compare", "select", "overlap", "output", "width", "height", "steps", "guidance", "call"),
-        *("rubric", "score", "judges", "spread"),
+        *("rubric", "score", "judges", "spread", "aspect", "critique", "format", "metadata"),
     }
 )
 """Settings that can differ from run to run without a model being loaded anew."""
@@ -87,6 +87,7 @@ def with_rubric(settings: Settings) -> tuple[Settings, rubric.Rubric]:
     if settings.verify == ocr.NAME:
         ocr.check()
     questions = rubric.load(settings.rubric)
+    models.tastes(settings, questions)  # what is wrong with them is said before models load
     if settings.critique == "best":
         _check_critiques_can_be_left_out(settings)
     if settings.select == "pairwise" and not questions.comparison:

@@ -239,7 +239,7 @@ def _as_in_files(values: Mapping[str, object]) -> dict[str, object]:
         key: str(value) if isinstance(value, os.PathLike) else value
         for key, value in values.items()
     }
-    for key in ("keep", "lora"):
+    for key in ("keep", "lora", "aspect"):
         value = plain.get(key)
         if isinstance(value, str):
             plain[key] = [value]
@@ -276,6 +276,8 @@ def _implied(
         implied["target"] = Given(GOOD_FLOAT, "scores of which 1.0 is hardly ever given")
     elif str(given.get("judges", Given(profile_judges, "")).value) not in {"1", "None"}:
         implied["target"] = Given(GOOD_MEAN, "means of several judgements")
+    elif "aspect" in given:
+        implied["target"] = Given(GOOD_CHANCE, "a score that probabilities are part of")
     return implied
 
 

@@ -49,7 +49,7 @@ from gcr.results import listing
 from gcr.results.report import gallery, refresh, run
 from gcr.results.report.page import NAME, fragment, render
 from gcr.results.report.pictures import Picture, Pictures
-from gcr.settings import profiles
+from gcr.settings import plugins, profiles
 from gcr.settings.resolving import traced
 from gcr.settings.schema import LOOP, MODELS, OPTIONS, TYPES
 from gcr.storage import provenance, ratings, runfolder
@@ -536,8 +536,10 @@ def _field(name: str, value: object) -> Field:
     if isinstance(value, float):
         shown = f"{value:g}"
     common = (name, label, option.help)
-    if name == "profile":
-        names = sorted((*profiles.known(), "auto"), key=lambda each: (len(each), each))
+    if name in ("profile", "strategy"):
+        names = plugins.STRATEGIES.names()
+        if name == "profile":
+            names = sorted((*profiles.known(), "auto"), key=lambda each: (len(each), each))
         names += [shown] if shown not in names else []
         return Field(*common, "choice", tuple((each, each) for each in names), value=shown)
     if get_origin(declared) is Literal:

@@ -364,9 +364,9 @@
     const all = [...pane.querySelectorAll("article")].flatMap((node, place) => {
       const image = node.querySelector(".frame img");
       if (!image) return [];
-      const name = node.dataset.image ?? `picture ${place + 1}`;
+      const name = node.dataset.image?.replace(/\.png$/, "") ?? `picture ${place + 1}`;
       const score = node.querySelector(".score b")?.textContent ?? "";
-      const won = node.classList.contains("won") ? ", the best" : "";
+      const won = node.classList.contains("won") ? ", best" : "";
       return [{ src: image.getAttribute("src"), tiny: image.classList.contains("tiny"), ratio: image.width && image.getAttribute("width") / image.getAttribute("height"), words: `${name}: ${score}${won}`, won: Boolean(won) }];
     }).sort((a, b) => (a.words < b.words ? -1 : 1));
     const others = [...pins.values()].filter((pin) => !all.some((each) => each.src === pin.src));
