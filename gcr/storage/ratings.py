@@ -78,7 +78,7 @@ def rate(folder: Path, image: str, value: Value | None) -> Rating:
 
 def _attempt(run: Run, image: str, folder: Path) -> Attempt:
     best = best_scored(run)
-    if image == "best.png" and best is not None:
+    if image.partition(".")[0] == "best" and best is not None:
         return best
     named = next((a for a in run.attempts if image in (a.image, a.image.partition(".")[0])), None)
     if named is None:

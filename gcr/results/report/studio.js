@@ -364,7 +364,7 @@
     const all = [...pane.querySelectorAll("article")].flatMap((node, place) => {
       const image = node.querySelector(".frame img");
       if (!image) return [];
-      const name = node.dataset.image?.replace(/\.png$/, "") ?? `picture ${place + 1}`;
+      const name = node.dataset.image?.replace(/\.\w+$/, "") ?? `picture ${place + 1}`;
       const score = node.querySelector(".score b")?.textContent ?? "";
       const won = node.classList.contains("won") ? ", best" : "";
       return [{ src: image.getAttribute("src"), tiny: image.classList.contains("tiny"), ratio: image.width && image.getAttribute("width") / image.getAttribute("height"), words: `${name}: ${score}${won}`, won: Boolean(won) }];
