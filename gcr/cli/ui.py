@@ -14,7 +14,9 @@ from gcr.errors import UsageError
 
 Port = Annotated[
     int | None,
-    typer.Option(metavar="N", help="Of 127.0.0.1 (default: 7866, or the next free one).", min=1),
+    typer.Option(
+        metavar="N", help="Of 127.0.0.1 (default: 7866, or the next free one).", min=1, max=65535
+    ),
 ]
 Open = Annotated[
     bool, typer.Option("--open/--no-open", metavar="", help="Open the page in a browser.")

@@ -1,7 +1,11 @@
 """--approve: a person decides after every round."""
 
+import contextlib
 import io
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from fakes import FakeCritic, FakeGenerator
@@ -190,3 +194,82 @@ def test_without_a_person_it_is_refused_before_anything_is_loaded(flags, monkeyp
     with pytest.raises(UsageError, match="--approve") as refused:
         cli(["refine", "a red circle", "--approve", *flags])
     assert refused.value.exit_code == 2
+
+
+# Lines at a terminal
+
+LINE = """
+from gcr.ui.approval import ask
+print("answer:", ask("question: ", "begin"))
+"""
+
+
+def at_a_terminal(keys, **streams):
+    """What a process shows on a terminal where these keys are pressed, and on its other streams."""
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", LINE], stdin=theirs, stderr=theirs, **{"stdout": theirs, **streams}
+    )
+    os.close(theirs)
+    seen = b""
+    while b"question: " not in seen:
+        seen += os.read(ours, 1000)
+    os.write(ours, keys)
+    out = process.communicate(timeout=60)[0]
+    with contextlib.suppress(OSError):  # which is how a terminal ends
+        while more := os.read(ours, 1000):
+            seen += more
+    os.close(ours)
+    return seen.decode(), out
+
+
+def test_an_answer_begins_with_what_is_proposed_and_can_be_changed():
+    shown, _ = at_a_terminal(b" more\n")
+    assert "answer: begin more" in shown
+    assert "answer: new" in at_a_terminal(b"\x15new\n")[0]  # Ctrl-U
+
+
+def test_the_question_is_no_part_of_the_result():
+    shown, out = at_a_terminal(b"\n", stdout=subprocess.PIPE)
+    assert out == b"answer: begin\n"
+    assert "question: " in shown
+
+
+def test_without_a_prompt_prompts_are_asked_for_one_after_another(cli, monkeypatch):
+    """Models are loaded once, what is wrong with one prompt is told, and an empty line ends it."""
+    lines, loads, pair = iter(["a red circle", "a blue star", "a red star", ""]), [], cli.models
+    fakes = pair["generator"], pair["critic"]
+    monkeypatch.setattr(models, "load_models", lambda *_, **__: loads.append(1) or fakes)
+    monkeypatch.setattr(models, "adapt", lambda drawer, critic, *_: (drawer, critic))
+    monkeypatch.setattr("gcr.cli.refine._is_terminal", lambda: True)
+    monkeypatch.setattr("gcr.ui.approval.ask", lambda _: next(lines))
+    ran = cli("refine", "--rounds", "1", "--keep", "red")
+    assert (ran.code, ran.out.count("best.png\n")) == (0, 2)
+    assert "--keep 'red' is not in the prompt" in ran.err
+    assert loads == [1]
+
+
+def test_ctrl_c_ends_the_run_at_hand_and_the_end_of_the_input_the_whole(cli, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    def ask(_):
+        if lines:
+            return lines.pop()
+        raise EOFError
+
+    lines = ["a red circle"]
+    monkeypatch.setattr(models, "load_models", interrupted)
+    monkeypatch.setattr("gcr.cli.refine._is_terminal", lambda: True)
+    monkeypatch.setattr("gcr.ui.approval.ask", ask)
+    ran = cli("refine")
+    assert (ran.code, ran.out) == (0, "")
+    assert "the next prompt, or an empty line to end" in ran.err
+
+
+@pytest.mark.parametrize("flags", [["--quiet"], ["--dry-run"]])
+def test_where_nobody_can_be_asked_a_missing_prompt_is_an_error(cli, monkeypatch, flags):
+    monkeypatch.setattr("gcr.cli.refine._is_terminal", lambda: True)
+    ran = cli("refine", *flags)
+    assert ran.code == 2
+    assert "Missing argument 'PROMPT'" in ran.err

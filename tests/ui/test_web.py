@@ -433,3 +433,10 @@ def test_words_of_users_and_models_are_text(browser, site, drawn):
     click(browser, "#ask .primary")
     until(browser, "!document.querySelector('#error').hidden")
     assert browser.run("document.querySelectorAll('#error img, #error b').length") == 0
+
+
+def test_without_its_libraries_gcr_ui_says_what_to_install(cli, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    ran = cli("ui", "--no-open")
+    assert ran.code == 2
+    assert "pip install 'gcr[ui]'" in ran.err
