@@ -1,6 +1,7 @@
 """`gcr refine PROMPT`: one request, refined until its score stops rising."""
 
 import json
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -93,6 +94,7 @@ def _one_after_another(refined: "Callable[[str, Warm], None]") -> None:
     What goes wrong with one is told, and the next is asked for. So is it after Ctrl-C, which ends
     the run at hand; at the question it ends the whole.
     """
+    from gcr.engine import signals
     from gcr.engine.parts import Warm
     from gcr.engine.requests import checked_prompt
     from gcr.ui.approval import ask
@@ -105,6 +107,8 @@ def _one_after_another(refined: "Callable[[str, Warm], None]") -> None:
             try:
                 refined(checked_prompt(line), warm)
             except KeyboardInterrupt:
+                if signals.exit_code() != 128 + signal.SIGINT:
+                    raise  # asked to end, by whoever does not sit here
                 terminal.say("the next prompt, or an empty line to end")
             except GcrError as error:
                 failure(error.message, error.hint)

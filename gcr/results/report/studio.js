@@ -66,6 +66,7 @@
       arrange([stageNode]);
       parts.clear();
       seen = "";
+      away = Boolean(folder || number);
       chosen.left = chosen.right = "";
     }
     here = { view: known, folder, number };
@@ -117,10 +118,18 @@
       if (panel && field.value !== field.dataset.held) panel.open = true;
     }
   };
+  // Where all is in one column, what is looked at would be below the form.
+  let away = false;
+  const toBench = () => {
+    if (away && matchMedia("(max-width: 59.99rem)").matches) document.querySelector(".bench").scrollIntoView();
+    away = false;
+  };
   const begun = (told) => {
-    if (told) mine = told.number;
-    if (told) go("#work");
-    return told;
+    if (!told) return;
+    mine = told.number;
+    away = true;
+    go("#work");
+    toBench();
   };
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -331,6 +340,7 @@
       if (focus) pane.querySelector(focus)?.focus({ preventScroll: true });
       $("empty").hidden = true;
       stage();
+      toBench();
     } catch (error) {
       complain(error.message, error.hint);
     }
