@@ -136,6 +136,9 @@ def test_json_lines_have_paths_scores_and_critiques(run, cli):
         "rejected_prompt": "a red circle",
         "chosen_seed": 1,
         "rejected_seed": 0,
+        "preferred_by": "critic",
+        "chosen_rating": None,
+        "rejected_rating": None,
         "id": row["id"],
         "run": str(folder.resolve()),
     }
