@@ -24,7 +24,7 @@ from gcr.inputs import source
 from gcr.settings.recorded import as_begun, recorded
 from gcr.settings.resolving import recalled
 from gcr.settings.schema import MOST_ROUNDS, Settings
-from gcr.storage import runfolder
+from gcr.storage import batchfolder, runfolder
 from gcr.storage.runfolder import RunFolder
 
 if TYPE_CHECKING:
@@ -153,8 +153,10 @@ def resume(  # noqa: PLR0913 - each for itself
 def keep(path: Path | str, image: str) -> Run:
     """Take an image as the best one of a run that nobody is at work in, whatever its score.
 
-    image: its name. Raises UsageError where there is none, and where somebody is at work there.
+    image: its name. Raises UsageError where there is none, where somebody is at work there, and as
+    `check_single` does.
     """
+    check_single(Path(path))
     with ExitStack() as held:
         folder = _reopened(Path(path), held)
         before = runfolder.load_run(folder.path)
@@ -164,6 +166,16 @@ def keep(path: Path | str, image: str) -> Run:
         folder.run = replace(before, kept=image)
         folder.finish(before.stop, attempt, before.comparison)
         return folder.run
+
+
+def check_single(path: Path) -> None:
+    """Raise UsageError for a run of a batch, all of whose runs are of one kind."""
+    if path.absolute().parent.name == batchfolder.RUNS:
+        raise UsageError(
+            f"{path} is no single run, and only those are changed",
+            "the budget of a batch or a comparison is the same for all of its runs; "
+            "gcr refine begins a run of its own",
+        )
 
 
 def extended(run: Run, more: More) -> Extension:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from gcr.core import background
 from gcr.core.events import (
     Event,
     Loading,
@@ -111,7 +112,7 @@ class Studio:
         self._changed = threading.Condition()
         self._watchers: list[Callable[[], None]] = []
         self._closing = False
-        self._thread = threading.Thread(target=self._work, name="gcr studio", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=background.NAME, daemon=True)
         self._thread.start()
 
     # What can be asked for

@@ -321,6 +321,7 @@ class Site:
 
     def resume(self, given: Mapping[str, Any]) -> object:
         folder = self._folder(given["folder"])
+        single.check_single(folder)
         self._check_idle(folder)
         known = runfolder.load_run(folder)
         begin = None

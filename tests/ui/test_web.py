@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import shutil
 import threading
 import time
 from contextlib import closing, contextmanager
@@ -12,8 +13,9 @@ from chromium import Browser, needed
 from fakes import SCORES, FakeCritic, FakeGenerator
 
 import gcr
+from gcr.core.records import GoOn
 from gcr.engine import models
-from gcr.errors import UsageError
+from gcr.errors import ModelError, UsageError
 from gcr.storage import ratings
 from gcr.ui import web
 from gcr.ui.studio import Studio
@@ -195,6 +197,16 @@ def test_what_is_wrong_is_told_with_a_hint_and_nothing_is_begun(site):
     assert site.studio.state()["works"] == []
 
 
+def test_a_run_of_a_batch_stays_as_its_batch_has_it(site, drawn):
+    run = next(drawn.glob("*/*/run.json")).parent
+    inside = drawn / "batch" / "runs" / "1"
+    shutil.copytree(run, inside)
+    for path, body in (("/resume", {"rounds": 1}), ("/keep", {"image": "00-0.png"})):
+        status, told = site.ask("POST", path, {"folder": "batch/runs/1", **body})
+        assert status == 400
+        assert "no single run" in json.loads(told)["message"]
+
+
 def test_a_form_cannot_move_the_output_or_trust_a_server(site):
     flags = {"output": "elsewhere", "trust_endpoint": "yes", "rounds": "2"}
     assert web._flags({"flags": flags}) == {"rounds": "2"}
@@ -203,6 +215,79 @@ def test_a_form_cannot_move_the_output_or_trust_a_server(site):
 def test_a_port_that_is_taken_is_an_error_with_a_hint(site):
     with pytest.raises(UsageError, match="taken"):
         web.listen(site.port)
+
+
+# One after another
+
+
+@pytest.fixture
+def studio(tmp_path, monkeypatch):
+    """A studio on fakes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        models, "load_models", lambda *_, **__: (FakeGenerator(), FakeCritic(SCORES))
+    )
+    monkeypatch.setattr(models, "adapt", lambda drawer, critic, *_: (drawer, critic))
+    studio = Studio({"output": "outputs", "patience": 9})
+    yield studio
+    studio.close()
+
+
+def reached(work, *statuses):
+    end = time.monotonic() + 60
+    while work.status not in statuses:
+        assert time.monotonic() < end, work
+        time.sleep(0.01)
+
+
+def test_what_is_asked_for_meanwhile_waits_and_can_be_taken_back(studio):
+    first = studio.refine("a red circle", {"rounds": 2}, approve=True)
+    second, third = (studio.refine("a blue star", {"rounds": 1}) for _ in range(2))
+    reached(first, "asking")
+    assert [work.status for work in (second, third)] == ["waiting", "waiting"]
+    assert first.proposal == ["the prompt after 1", "the prompt after 0"]
+    studio.stop(second.number)
+    studio.decide(first.number, GoOn("a large red circle"))
+    reached(third, "done")
+    assert (first.status, second.status, second.folder) == ("done", "stopped", None)
+    assert gcr.load_run(first.folder).attempts[2].candidate.prompt == "a large red circle"
+    assert (third.folder / "index.html").exists()
+
+
+def test_closing_ends_the_run_at_hand_where_all_is_saved_and_begins_no_other(studio):
+    first = studio.refine("a red circle", {"rounds": 3}, approve=True)
+    second = studio.refine("a blue star", {})
+    reached(first, "asking")
+    studio.close()
+    run = gcr.load_run(first.folder)
+    assert (len(run.rounds), run.stop) == (1, "chosen")
+    assert second.folder is None
+    assert studio.warm.names == ()
+
+
+def test_what_fails_is_told_and_the_next_is_done(studio, monkeypatch):
+    def broken(*_, **__):
+        raise ModelError("no such model", "take another")
+
+    works = models.load_models
+    monkeypatch.setattr(models, "load_models", broken)
+    first = studio.refine("a red circle", {"rounds": 1})
+    reached(first, "failed")
+    assert first.error == ("no such model", "take another")
+    monkeypatch.setattr(models, "load_models", works)
+    reached(studio.refine("a red circle", {"rounds": 1}), "done")
+
+
+def test_more_like_an_image_goes_on_with_a_run_that_is_over(studio):
+    first = studio.refine("a red circle", {"rounds": 1})
+    reached(first, "done")
+    like = gcr.load_run(first.folder).attempts[1]
+    more = studio.resume(first.folder, "a red circle", 1, GoOn(like=like), approve=False)
+    reached(more, "done")
+    run = gcr.load_run(first.folder)
+    assert len(run.rounds) == 2
+    assert {a.candidate.seed for a in run.rounds[1].attempts} == {like.candidate.seed}
+    assert all(a.candidate.mutations for a in run.rounds[1].attempts)
 
 
 # Sessions
