@@ -16,8 +16,9 @@ from gcr.engine import batching, judging, single
 from gcr.engine import plan as plans
 from gcr.engine.machine import ThisMachine
 from gcr.results import benchmarks, scorers
-from gcr.results.report import with_page
+from gcr.results.report import refresh, with_page
 from gcr.settings.resolving import resolve
+from gcr.storage import ratings
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from gcr.engine.judging import Ranking
     from gcr.engine.outcome import BatchOutcome, Outcome
     from gcr.settings.schema import ComparisonOptions, CritiqueOptions, RunOptions
+    from gcr.storage.ratings import Rating
 
 
 def refine(
@@ -68,6 +70,18 @@ def critique(
     Raises GcrError; an image that could not be scored is no error: see `Ranking.unscored`.
     """
     return judging.critique(images, prompt, resolve(flags, ThisMachine()), emit=on_event)
+
+
+def rate(run: Path | str, image: str, value: int | str | None) -> Rating:
+    """Rate an image of a run; the Python form of `gcr rate`. The run's page is written anew.
+
+    run: its folder. image: its file's name in there. value: 1 to 5, `keep` or `discard`; None takes
+    an earlier rating back. Raises GcrError.
+    """
+    folder = Path(run)
+    rating = ratings.rate(folder, Path(image).name, ratings.value_of(str(value)))
+    refresh(folder)
+    return rating
 
 
 def batch(  # noqa: PLR0913 - each for itself

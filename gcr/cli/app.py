@@ -23,12 +23,14 @@ HELP = {"help_option_names": ["-h", "--help"]}
 
 COMMANDS: Mapping[str, str] = {
     "refine": "Refine one prompt.",
+    "ui": "Work in a browser, with models that stay loaded.",
     "batch": "Refine every prompt of prompt files.",
     "critique": "Judge and rank pictures against a prompt.",
     "compare": "Compare refined images with raw ones.",
     "resume": "Go on with a run, a batch or a comparison.",
     "list": "List runs, batches and comparisons, newest first.",
     "show": "Show a run again.",
+    "rate": "Say what you think of an image.",
     "info": "Show what an image file says of how it was made.",
     "export": "Write images for a benchmark's scorer, or pairs for training.",
     "report": "Write the page of a run, a batch or a comparison.",

@@ -27,7 +27,8 @@ Prompt = Annotated[
 
 
 @settings_only(
-    "profile", "critic", "rubric", "score", "judges", "quantize_critic", "verify", "negative"
+    *("profile", "critic", "rubric", "score", "judges", "quantize_critic", "verify", "aspect"),
+    "negative",
 )
 def critique(
     images: Images = None,  # where one word is given, Typer takes it for PROMPT

@@ -68,7 +68,8 @@ def export(
     """Write the images of batches as a benchmark's scorer reads them, or pairs for training.
 
     A layout has two folders, raw and refined, for the scorer to be run on each. Pairs have the
-    user's request as their prompt, and are only those that the critic is sure of.
+    user's request as their prompt, and are only those that the critic is sure of, or that you
+    rated differently with gcr rate.
 
     Prints the path of what was written.
     """

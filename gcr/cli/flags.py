@@ -69,7 +69,7 @@ def _with_options(
             offline.set_up(forbid=flags.pop("offline"))
         if "yes" in flags:
             consent.set_up(agreed=flags.pop("yes"), quiet=values["quiet"])
-        for name in ("keep", "lora", "trust_endpoint"):  # which Typer gives, though empty
+        for name in ("keep", "lora", "aspect", "trust_endpoint"):  # which Typer gives, though empty
             if name in flags:
                 flags[name] = flags[name] or None
         command(*arguments, **values, flags=flags)

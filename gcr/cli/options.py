@@ -17,7 +17,7 @@ Prompt = Annotated[
     typer.Argument(
         metavar="PROMPT",
         help="What to draw, or how to change --image; - reads it from stdin. With --from it may be "
-        "left out.",
+        "left out; at a terminal, too: then prompts are asked for.",
     ),
 ]
 
@@ -50,7 +50,8 @@ Approve = Annotated[
     typer.Option(
         "--approve",
         metavar="",
-        help="Ask after every round: go on, edit the next prompt, keep an image or stop.",
+        help="Ask after every round: go on, edit the next prompt, keep an image and go on from it, "
+        "draw more like one, say what is missing, or stop.",
         rich_help_panel=LOOP,
     ),
 ]

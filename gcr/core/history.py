@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gcr.core.phrases import fact
+from gcr.core.phrases import count, fact
 from gcr.core.ranking import ranked
 from gcr.core.requirements import failed, passed
 
 if TYPE_CHECKING:
-    from gcr.core.records import Attempt, Run
+    from gcr.core.records import Attempt, Remark, Run
 
 MOST = 8
 """Prompts that are told of: the best ones. More would make the critic slow, and hide these."""
@@ -21,17 +21,22 @@ MOST = 8
 
 def describe(run: Run) -> str:
     """The prompts of a run in the order they were tried, each with its best image's critique; of
-    the best one also what it got right and must stay.
+    the best one also what it got right and must stay. Then the user's remarks.
     """
     by_prompt: dict[str, list[Attempt]] = {}
     for attempt in run.attempts:
         by_prompt.setdefault(attempt.candidate.prompt, []).append(attempt)
     tops = [ranked(attempts)[0] for attempts in by_prompt.values()]
     shown = ranked(tops)[:MOST]
-    return "\n\n".join(
+    entries = [
         _entry(number, top, len(by_prompt[top.candidate.prompt]), best=top == shown[0])
         for number, top in enumerate((top for top in tops if top in shown), 1)
-    )
+    ]
+    return "\n\n".join([*entries, *map(_remark, run.remarks)])
+
+
+def _remark(remark: Remark) -> str:
+    return f"The user, after {count(remark.after, 'round')}: {' '.join(remark.text.split())}"
 
 
 def _entry(number: int, top: Attempt, images: int, *, best: bool) -> str:

@@ -79,6 +79,7 @@ def refine(  # noqa: PLR0913 - what takes part, each for itself
     gallery: Gallery | None = None,
     overlap: Callable[[], bool] = lambda: False,
     pause: Callable[[], bool] = lambda: False,
+    amended: Callable[[Run], Run] = lambda run: run,
 ) -> Iterator[Step]:
     """Advance a wave of runs round by round; yield each round as it is finished.
 
@@ -96,6 +97,8 @@ def refine(  # noqa: PLR0913 - what takes part, each for itself
         asked each time.
     pause: whether to draw no more, asked before each drawing. What is drawn is judged and yielded,
         and the loop ends with runs that have no `stop`.
+    amended: a run with what a person decided about it since it was yielded; asked before each
+        drawing.
     """
     live = [run for run in runs if rule.reason(run) is None]
     waiting = deque(_parts(live, halve=overlap()))
@@ -104,7 +107,8 @@ def refine(  # noqa: PLR0913 - what takes part, each for itself
         drawn = None
         try:
             if waiting and not pause():
-                drawn = _draw(waiting.popleft(), generator, strategy, rule, gallery)
+                runs = [amended(run) for run in waiting.popleft()]
+                drawn = _draw(runs, generator, strategy, rule, gallery)
         except Exception:
             if judging is not None:
                 yield from judging()  # the round of the other half is not lost

@@ -64,6 +64,13 @@ def highest(attempts: Iterable[Attempt]) -> Attempt | None:
     return top if top is not None and top.score is not None else None
 
 
+def parents(run: Run) -> list[Attempt]:
+    """The attempts in the order in which a strategy goes on from them: the image that a person
+    kept, then the others, best first.
+    """
+    return sorted(ranked(run.attempts), key=lambda attempt: attempt.image != run.kept)
+
+
 def best(run: Run) -> Attempt | None:
     """The image that a person kept, or that a blind comparison settled on; or else that of the
     highest score, and of equals the earlier one; None before the first round.

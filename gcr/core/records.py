@@ -313,6 +313,21 @@ class Extension:
 
 
 @dataclass(frozen=True, slots=True)
+class Remark:
+    """What the user said of the images, for whoever words the next prompt; nothing is scored by it.
+
+    after: how many rounds there were. text: in the user's words.
+    prompt: what the critic then wrote; None: nothing that could be drawn.
+    rejected: prompts that broke a guard.
+    """
+
+    after: int
+    text: str
+    prompt: str | None = None
+    rejected: tuple[Rejected, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One request and all that was tried for it.
 
@@ -324,6 +339,7 @@ class Run:
         highest score, whose lead is within the noise, or which was to be chosen so; empty where it
         did not.
     extensions: larger budgets than those of the settings; the last one counts.
+    remarks: of the user, in order.
     """
 
     id: str
@@ -335,6 +351,7 @@ class Run:
     kept: str = ""
     settled: str = ""
     extensions: tuple[Extension, ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -400,14 +417,32 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class GoOn:
-    """Draw the next round. prompt: to draw instead of the proposed ones; empty: draw these."""
+    """Draw the next round.
+
+    prompt: to draw instead of the proposed ones; empty: draw these.
+    keep: the image to go on from, which is then the best whatever its score; None: as before.
+    like: the image whose noise is varied a little; None: as the strategy has it.
+    """
 
     prompt: str = ""
+    keep: Attempt | None = None
+    like: Attempt | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reword:
+    """Have the critic word the next prompt anew, and ask again. remark: in the user's words."""
+
+    remark: str
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Draw no more. keep: the image that is to be the best; None: the one of the best score."""
+    """Draw no more.
+
+    keep: the image that is to be the best; None: the one that was kept before, or of the best
+        score.
+    """
 
     keep: Attempt | None = None
 
@@ -544,7 +579,10 @@ class Critic(Protocol):
         ...
 
 
-Approve = Callable[[Run, Sequence[Candidate]], GoOn | Stop]
+Decision = GoOn | Reword | Stop
+"""What a person decides after a round."""
+
+Approve = Callable[[Run, Sequence[Candidate]], Decision]
 """Asked after each round but the last, with what is proposed to be drawn next."""
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import ClassVar
 
-from gcr.core.ranking import highest, ranked
+from gcr.core.ranking import parents
 from gcr.core.records import Attempt, Candidate, Run, image_name
 from gcr.errors import GcrError
 
@@ -80,7 +80,7 @@ class Refine(BaseStrategy):
             return self.raw(run)
         rewrites = self._rewrites(run)
         new = [rewrites[i % len(rewrites)] for i in range(self.images - self.again)]
-        return self.fresh(run, new + [ranked(run.attempts)[0].candidate.prompt] * self.again)
+        return self.fresh(run, new + [parents(run)[0].candidate.prompt] * self.again)
 
     def _rewrites(self, run: Run) -> list[str]:
         """The prompts worth drawing, most promising first; never empty.
@@ -89,7 +89,7 @@ class Refine(BaseStrategy):
         attempt's rewrite, then the others'. With nothing new to say, known rewrites get fresh
         seeds; with no rewrite at all, the best prompt so far does.
         """
-        attempts = ranked(run.attempts)
+        attempts = parents(run)
         written = [_latest(run), *(attempt.critique.refined for attempt in attempts)]
         rewrites = list(dict.fromkeys(prompt for prompt in written if prompt))
         drawn = {a.candidate.prompt for a in attempts}
@@ -146,7 +146,7 @@ class Reflect(BaseStrategy):
     strength: float = 0.8
 
     def propose(self, run: Run) -> tuple[Candidate, ...]:
-        parent = highest(run.attempts)
+        parent = _parent(run)
         if parent is None:
             return self.raw(run)
         return tuple(
@@ -171,7 +171,7 @@ class Evolve(BaseStrategy):
     strength: float = 0.8
 
     def propose(self, run: Run) -> tuple[Candidate, ...]:
-        parent = highest(run.attempts)
+        parent = _parent(run)
         if parent is None:
             return self.raw(run)
         seed, before = parent.candidate.seed, parent.candidate.mutations
@@ -214,6 +214,13 @@ class BySeed:
 def _at_fault(strategy: BaseStrategy, problem: str) -> GcrError:
     name = f"{type(strategy).__module__}.{type(strategy).__qualname__}"
     return GcrError(f"the strategy {name} {problem}", "tell whoever wrote it, or take another")
+
+
+def _parent(run: Run) -> Attempt | None:
+    """The image to go on from: one with a score, or one that a person kept."""
+    first = next(iter(parents(run)), None)
+    good = first is not None and (first.score is not None or first.image == run.kept)
+    return first if good else None
 
 
 def improved(run: Run, attempt: Attempt) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from gcr.core import history, ranking
 from gcr.core.records import Critique
-from gcr.critic import checklist, endpoint, limits, ocr, pairwise, probe, reply, scoring
+from gcr.critic import checklist, endpoint, limits, ocr, pairwise, probe, reply, scoring, taste
 from gcr.critic.loading import Quantize
 from gcr.critic.loading import load as load_model
 from gcr.critic.local import LocalSpeaker
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     )
     from gcr.critic.rubric import Message, Rubric
     from gcr.critic.speaker import Decoding, Reply, Speaker
+    from gcr.critic.taste import Taste
     from gcr.device.memory import SharedDevice
     from gcr.settings.schema import Verify
 
@@ -67,6 +68,7 @@ def load(  # noqa: PLR0913 - what to load, how to ask, and where: none follows f
     progress: Progress | None = None,
     use: probe.Use | None = None,
     verify: Verify = "none",
+    tastes: Sequence[Taste] = (),
 ) -> VisionLanguageCritic:
     """Load an image-text-to-text model from a hub id, a folder or `pocket:critic`, or connect to
     the server at an address.
@@ -76,6 +78,7 @@ def load(  # noqa: PLR0913 - what to load, how to ask, and where: none follows f
     graphs: whether a local one decodes through captured graphs on a GPU.
     use: what a server will be asked for.
     verify: which program checks what it can.
+    tastes: the user's own aspects.
     Raises ModelError for what cannot be loaded or reached, and for a model that cannot see images;
     UsageError for a server that does not take the key, or tells too little for this score,
     and where the program that checks is not installed.
@@ -87,7 +90,7 @@ def load(  # noqa: PLR0913 - what to load, how to ask, and where: none follows f
         speaker = endpoint.connect(
             model,
             batch=batch,
-            likely=score != "reply",
+            likely=score != "reply" or bool(tastes),
             sample=use.sample(rubric),
             extra=_extra(rubric),
             trusted=use.trusted,
@@ -99,7 +102,14 @@ def load(  # noqa: PLR0913 - what to load, how to ask, and where: none follows f
         speaker = _local(model, rubric, device, quantize, rows, progress, graphs=graphs)
     ignored = limits.ignored if limits.is_limited(model) else None
     return VisionLanguageCritic(
-        speaker, rubric, score=score, judges=judges, spread=spread, ignored=ignored, reader=reader
+        speaker,
+        rubric,
+        score=score,
+        judges=judges,
+        spread=spread,
+        ignored=ignored,
+        reader=reader,
+        tastes=tastes,
     )
 
 
@@ -146,6 +156,7 @@ class VisionLanguageCritic:
         None: unknown. Not used where several judges measure it anew for each image.
     ignored: returns the phrases of a request that the model does not understand; None: it
         understands all of them.
+    tastes: the user's own aspects, which give a bonus.
     reader: reads the writing in images, which settles what it says of that; None: nothing does.
     limit: tokens that the pipeline reads of a prompt; the model is told. None: it is not.
     avoid: whether to ask for negative prompts, which not all pipelines heed.
@@ -161,6 +172,7 @@ class VisionLanguageCritic:
         spread: float | None = None,
         ignored: Callable[[Request], tuple[str, ...]] | None = None,
         reader: ocr.Reader | None = None,
+        tastes: Sequence[Taste] = (),
     ) -> None:
         self.speaker = speaker
         self.rubric = rubric
@@ -169,9 +181,31 @@ class VisionLanguageCritic:
         self.spread = spread
         self.ignored = ignored
         self.reader = reader
+        self.tastes = tuple(tastes)
         self.limit: int | None = None
         self.avoid = False
         self._checklists = checklist.Checklists()
+
+    def by(
+        self,
+        rubric: Rubric,
+        *,
+        score: Score,
+        judges: int,
+        spread: float | None,
+        tastes: Sequence[Taste],
+    ) -> VisionLanguageCritic:
+        """The same model, judging by another rubric or in another way."""
+        return VisionLanguageCritic(
+            self.speaker,
+            rubric,
+            score=score,
+            judges=judges,
+            spread=spread,
+            ignored=self.ignored,
+            reader=self.reader,
+            tastes=tastes,
+        )
 
     def can_overlap(self) -> bool:
         return self.speaker.can_overlap()
@@ -204,7 +238,7 @@ class VisionLanguageCritic:
                 scoring.by_checklist(critique, requirements)
                 for critique, requirements in zip(critiques, answered, strict=True)
             ]
-        return self._marked(critiques, requests)
+        return self._marked(critiques, requests, images)
 
     def screen(
         self,
@@ -225,10 +259,22 @@ class VisionLanguageCritic:
                 self._facts(requests, images), self._answered(requests, images), strict=True
             )
         ]
-        return self._marked(critiques, requests)
+        return self._marked(critiques, requests, images)
 
-    def _marked(self, critiques: list[Critique], requests: Sequence[Request]) -> list[Critique]:
-        """The critiques with what is known of the critic: its spread, and what it ignores."""
+    def _marked(
+        self, critiques: list[Critique], requests: Sequence[Request], images: Sequence[Image]
+    ) -> list[Critique]:
+        """The critiques with the user's own aspects, and with what is known of the critic: its
+        spread, and what it ignores.
+        """
+        if self.tastes:
+            questions = [(image, taste.question) for image in images for taste in self.tastes]
+            chances = self.answer([image for image, _ in questions], [q for _, q in questions])
+            each = len(self.tastes)
+            critiques = [
+                taste.with_taste(critique, self.tastes, chances[place * each : (place + 1) * each])
+                for place, critique in enumerate(critiques)
+            ]
         if self.spread is not None and self.judges == 1:
             critiques = [_with_spread(critique, self.spread) for critique in critiques]
         if self.ignored is not None:
@@ -293,6 +339,8 @@ class VisionLanguageCritic:
             if view is not None and gallery is not None and place in self.rubric.history
         }
         tried = history.describe(run)
+        if self.tastes:
+            tried = f"{tried}\n\n{taste.wishes(self.tastes)}"
         chat = self.rubric.reword(run.request, tried, self.limit, avoid=self.avoid, images=images)
         return with_images(chat, list(images.values()), self.rubric.max_pixels)
 

@@ -15,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 
 from gcr.core import syntax
 from gcr.core.phrases import nearest
+from gcr.critic import taste
 from gcr.critic.speaker import Decoding
+from gcr.critic.taste import Taste
 from gcr.errors import UsageError
 from gcr.files import paths, structured
 from gcr.files.structured import MalformedError
@@ -105,6 +107,7 @@ class RubricFile(BaseModel):
         the best one of the last round, where that is another. Empty for a critic that is not to be
         asked.
     avoid: added to it for a pipeline that takes a negative prompt; empty: write none.
+    taste: the user's own aspects, as `gcr.critic.taste` has them: `mood: calm, muted:0.5`.
     verdicts: which scores are read.
     prefill: what each critique begins with, so that the critic goes on from there.
     max_pixels: of an image; larger ones are shown smaller. None: as they are.
@@ -135,6 +138,7 @@ class RubricFile(BaseModel):
     comparison: str = ""
     history: str = ""
     avoid: str = ""
+    taste: tuple[Line, ...] = ()
     headings: Headings = Headings()
     verdicts: Verdicts = "clear"
     prefill: str = ""
@@ -256,6 +260,10 @@ class Rubric(RubricFile):
     def take_apart(self, request: Request) -> list[Message]:
         """The chat that asks for a request as a checklist. No image is in it."""
         return [_user(self.checklist.strip().replace("{request}", syntax.words(request.prompt)))]
+
+    def tastes(self, more: Sequence[str] = ()) -> tuple[Taste, ...]:
+        """The user's own aspects, the rubric's and more. Raises UsageError as `taste.parse`."""
+        return taste.parse((*self.taste, *more), self.aspects)
 
     @property
     def compares_edits(self) -> bool:

@@ -415,7 +415,6 @@ class DiffusersGenerator:
         adapters: Adapters | None = None,
     ) -> None:
         self._pipeline = pipeline
-        self._sampling = sampling
         self.device = device
         self._threads = threads
         self._adapters = adapters or Adapters(pipeline, (), ())
@@ -431,18 +430,9 @@ class DiffusersGenerator:
         relieve = partial(_relieve, pipeline, device, self.weights)
         self.ladder = Ladder(sampling.batch, "images drawn", relieve, device.hint)
         self._parameters = pipelines.parameters_of(type(pipeline))
-        self._arguments = pipelines.arguments(pipeline, sampling, edit=edit)
-        # Once: to ask the pipeline sets attributes of it, which a call in another thread would see.
-        self._is_unguided = pipelines.is_unguided(pipeline, self._arguments)
-        self._editor = editing.Editor(
-            self._name, self._parameters, (sampling.width, sampling.height)
-        )
-        # Copies: a tokenizer serves one thread at a time, and the guards may measure prompts in
-        # another thread than the one that draws.
-        self._tokenizers = copy.deepcopy(pipelines.reading_limits(pipeline, sampling.call))
         self._edit = edit
         self._has_warned = False
-        self._start: image_to_image.Start | None = None  # made when it is first needed
+        self.adopt(sampling)
         # Every pipeline reports its steps to its progress bar; not all of them take a callback.
         pipeline.progress_bar = self._steps.bar
         active = self._adapters
@@ -457,6 +447,25 @@ class DiffusersGenerator:
         if sampling.quantize != "none":
             self.weights.release()  # from the device that they were quantized on
         device.join(self.weights)
+
+    def adopt(self, sampling: Sampling) -> None:
+        """Draw by these settings from here on. What shapes the weights must be as it was.
+
+        Raises UsageError for settings that the pipeline does not take.
+        """
+        pipeline = self._pipeline
+        arguments = pipelines.arguments(pipeline, sampling, edit=self._edit)
+        self._sampling = sampling
+        self._arguments = arguments
+        # Once: to ask the pipeline sets attributes of it, which a call in another thread would see.
+        self._is_unguided = pipelines.is_unguided(pipeline, self._arguments)
+        self._editor = editing.Editor(
+            self._name, self._parameters, (sampling.width, sampling.height)
+        )
+        # Copies: a tokenizer serves one thread at a time, and the guards may measure prompts in
+        # another thread than the one that draws.
+        self._tokenizers = copy.deepcopy(pipelines.reading_limits(pipeline, sampling.call))
+        self._start: image_to_image.Start | None = None  # made when it is first needed
 
     @property
     def takes_negative(self) -> bool:

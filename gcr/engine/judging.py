@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from gcr.core.events import Consumer
+    from gcr.engine.parts import Warm
     from gcr.settings.schema import Settings
 
 
@@ -103,10 +104,12 @@ def critique(
     settings: Settings,
     *,
     emit: Consumer = ignore,
+    warm: Warm | None = None,
 ) -> Ranking:
     """Judge pictures against a prompt, best first.
 
     images: paths of files or images of Pillow, each as `gcr.inputs.source.read` takes it.
+    warm: models of earlier runs, of which the critic judges if it will do, and stays loaded.
     Raises UsageError for a picture that cannot be read, and for a prompt of which the critic
     understands nothing; ModelError as the critic's loader does.
     """
@@ -121,12 +124,14 @@ def critique(
     alone = replace(settings, generator=settings.critic)
     limits.check(request.prompt, alone)
     questions = rubric.load(settings.rubric)
+    models.tastes(settings, questions)
     cautions.of_verifier([request.prompt], settings, emit)
     pictures = [source.read(image, option="") for image in given]
     cautions.of_pocket(request, alone, emit)
     _caution_of_pictures(pictures, settings, emit)
     device = "cpu" if is_address(settings.critic) else memory.default_device()
-    critic = models.load_critic(settings, questions, emit, device)
+    load = warm.load_critic if warm else models.load_critic
+    critic = load(settings, questions, emit, device)
     requests = [request] * len(pictures)
     critiques = critic.judge(requests, pictures)
     unedited = [None] * len(pictures)

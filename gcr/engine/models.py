@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gcr import pocket
 from gcr.core import syntax
 from gcr.core.events import Loading, Notice, Progress
+from gcr.critic.limits import is_limited
 from gcr.errors import GcrError, UsageError
 from gcr.files import paths
 from gcr.hub import checkpoints, fetching, weightfiles
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from gcr.core.records import Progress as Told
     from gcr.critic import rubric
     from gcr.critic.critic import VisionLanguageCritic
+    from gcr.critic.taste import Taste
     from gcr.device.memory import SharedDevice
     from gcr.drawing.generator import DiffusersGenerator, Files, Sampling
     from gcr.hub.weightfiles import SingleFile
@@ -69,6 +71,76 @@ def load_models(  # noqa: PLR0913 - each for itself
     drawer = generator.load(
         settings.generator, sampling, device, _progress(emit), edit=edit, files=files
     )
+    return _matched(drawer, critic, settings, negative=negative)
+
+
+def adapt(
+    drawer: DiffusersGenerator,
+    critic: VisionLanguageCritic,
+    settings: Settings,
+    questions: rubric.Rubric,
+    emit: Consumer,
+) -> tuple[DiffusersGenerator, VisionLanguageCritic]:
+    """Models that are loaded already, for other settings that need the same weights.
+
+    Raises UsageError for settings that the pipeline does not take, and what connecting raises where
+    the critic is on a server.
+    """
+    pocket.check_size(settings.generator, settings.width, settings.height)
+    drawer.adopt(sampling_of(settings))
+    critic = adapt_critic(critic, settings, questions, emit, drawer.device)
+    return _matched(drawer, critic, settings)
+
+
+def adapt_critic(
+    critic: VisionLanguageCritic,
+    settings: Settings,
+    questions: rubric.Rubric,
+    emit: Consumer,
+    device: SharedDevice,
+) -> VisionLanguageCritic:
+    """As `adapt`, of the critic alone."""
+    if is_address(settings.critic):
+        return _critic(settings, questions, emit, device)
+    return judging_by(critic, settings, questions)
+
+
+def judging_by(
+    critic: VisionLanguageCritic, settings: Settings, questions: rubric.Rubric
+) -> VisionLanguageCritic:
+    """A critic on this machine that judges as these settings say."""
+    return critic.by(
+        questions,
+        score=settings.score,
+        judges=settings.judges,
+        spread=settings.spread,
+        tastes=tastes(settings, questions),
+    )
+
+
+def tastes(settings: Settings, questions: rubric.Rubric) -> tuple[Taste, ...]:
+    """The user's own aspects, the rubric's and those of the settings.
+
+    Raises UsageError for what is none, and for a critic that cannot be asked about them.
+    """
+    wanted = questions.tastes(settings.aspect)
+    if wanted and is_limited(settings.critic):
+        raise UsageError(
+            f"{settings.critic} cannot say whether an image has {wanted[0].name!r}: "
+            "it knows coloured shapes only",
+            "name a --critic that answers questions, or a larger --profile",
+        )
+    return wanted
+
+
+def _matched(
+    drawer: DiffusersGenerator,
+    critic: VisionLanguageCritic,
+    settings: Settings,
+    *,
+    negative: bool = False,
+) -> tuple[DiffusersGenerator, VisionLanguageCritic]:
+    """A pair whose critic knows what its generator reads."""
     if settings.negative or negative:
         drawer.check_negative()
     critic.limit, critic.avoid = drawer.limit, drawer.heeds_negative
@@ -219,6 +291,7 @@ def _critic(
         spread=settings.spread,
         graphs=settings.graphs,
         verify=settings.verify,
+        tastes=tastes(settings, questions),
         progress=_progress(emit),
         use=probe.Use(
             size=(settings.width, settings.height),

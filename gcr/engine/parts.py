@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from gcr.core import stopping, strategies
-from gcr.core.events import Consumer, Notice
+from gcr.core import stopping, strategies, syntax
+from gcr.core.events import Consumer, Event, Notice, ignore
 from gcr.core.records import Critic, Generator
 from gcr.core.stopping import StopRule
 from gcr.critic import ocr, rubric
@@ -22,7 +25,20 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from gcr.core.records import Preference
+    from gcr.critic.critic import VisionLanguageCritic
+    from gcr.drawing.generator import DiffusersGenerator
     from gcr.storage.runfolder import RunFolder
+
+
+CHANGEABLE = frozenset(
+    {
+        *("profile", "chosen", "seed", "negative", "keep", "strategy", "strength", "rounds"),
+        *("images", "target", "patience", "min_gain", "max_images", "max_seconds", "history"),
+        *("compare", "select", "overlap", "output", "width", "height", "steps", "guidance", "call"),
+        *("rubric", "score", "judges", "spread", "aspect", "critique", "format", "metadata"),
+    }
+)
+"""Settings that can differ from run to run without a model being loaded anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +87,7 @@ def with_rubric(settings: Settings) -> tuple[Settings, rubric.Rubric]:
     if settings.verify == ocr.NAME:
         ocr.check()
     questions = rubric.load(settings.rubric)
+    models.tastes(settings, questions)  # what is wrong with them is said before models load
     if settings.critique == "best":
         _check_critiques_can_be_left_out(settings)
     if settings.select == "pairwise" and not questions.comparison:
@@ -148,3 +165,79 @@ def _strategy(settings: Settings, generator: Generator, emit: Consumer) -> strat
         )
     )
     return strategies.Refine(settings.images, settings.seed)
+
+
+class Warm:
+    """Models that stay loaded from one run to the next.
+
+    Where settings need other weights the old ones are given back first. Runs go one after another,
+    in any thread.
+
+    names: of the models that are loaded.
+    """
+
+    def __init__(self) -> None:
+        self.names: tuple[str, ...] = ()
+        self._pair: tuple[DiffusersGenerator, VisionLanguageCritic] | None = None
+        self._critic: VisionLanguageCritic | None = None  # loaded alone
+        self._weights = ""  # what these were loaded from
+        self._use: object = None  # what the generator was loaded for
+        self._consumer: Consumer = ignore
+
+    def load(
+        self,
+        settings: Settings,
+        questions: rubric.Rubric,
+        emit: Consumer,
+        *,
+        edit: bool = False,
+        prompts: Collection[str] = (),
+    ) -> Parts:
+        """As `load`, with the models that are there, if they will do."""
+        self._consumer = emit
+        weights = _weights(settings, questions)
+        use = edit, sorted(lora.name for prompt in prompts for lora in syntax.loras(prompt))
+        if self._pair and (self._weights, self._use) == (weights, use):
+            pair = models.adapt(*self._pair, settings, questions, self._tell)
+        else:
+            self.release()
+            pair = models.load_models(settings, questions, self._tell, edit=edit, prompts=prompts)
+        self._pair, self._weights, self._use = pair, weights, use
+        self.names = (settings.generator, settings.critic)
+        return parts_of(settings, *pair, emit, prompts)
+
+    def load_critic(
+        self, settings: Settings, questions: rubric.Rubric, emit: Consumer, device: str
+    ) -> VisionLanguageCritic:
+        """As `models.load_critic`, with a critic that is there, if it will do."""
+        self._consumer = emit
+        weights = _weights(settings, questions)
+        if self._pair and self._weights == weights:
+            drawer, critic = self._pair
+            return models.adapt_critic(critic, settings, questions, self._tell, drawer.device)
+        if self._critic and self._weights == weights and not is_address(settings.critic):
+            self._critic = models.judging_by(self._critic, settings, questions)
+        else:
+            self.release()
+            self._critic = models.load_critic(settings, questions, self._tell, device)
+        self._weights, self.names = weights, (settings.critic,)
+        return self._critic
+
+    def release(self) -> None:
+        """Give the memory of the models back."""
+        self._pair = self._critic = None
+        self.names = ()
+        gc.collect()  # models have cycles
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _tell(self, event: Event) -> None:
+        """To whoever watches the run at hand: models report to whom they were loaded for."""
+        self._consumer(event)
+
+
+def _weights(settings: Settings, questions: rubric.Rubric) -> str:
+    """What models are loaded from: every setting that is not known to be changeable in them."""
+    values = {name: v for name, v in settings.as_json().items() if name not in CHANGEABLE}
+    return json.dumps([values, questions.chat_template_kwargs], sort_keys=True, default=str)

@@ -16,7 +16,7 @@ from gcr.core.records import Extension, StopReason
 from gcr.engine import cautions, waves
 from gcr.engine.machine import ThisMachine
 from gcr.engine.outcome import Interrupted, Outcome
-from gcr.engine.parts import load, with_rubric
+from gcr.engine.parts import Warm, load, with_rubric
 from gcr.engine.requests import checked_prompt, make_request
 from gcr.errors import UsageError
 from gcr.files.locks import claimed
@@ -24,7 +24,7 @@ from gcr.inputs import source
 from gcr.settings.recorded import as_begun, recorded
 from gcr.settings.resolving import recalled
 from gcr.settings.schema import MOST_ROUNDS, Settings
-from gcr.storage import runfolder
+from gcr.storage import batchfolder, runfolder
 from gcr.storage.runfolder import RunFolder
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from gcr.core.events import Consumer
-    from gcr.core.records import Approve, Run
+    from gcr.core.records import Approve, GoOn, Run
     from gcr.settings.schema import ResumeOptions
 
 
@@ -56,13 +56,16 @@ def run(  # noqa: PLR0913 - each for itself
     emit: Consumer = ignore,
     stop: Callable[[], bool] = waves.never,
     approve: Approve | None = None,
+    begin: GoOn | None = None,
+    warm: Warm | None = None,
 ) -> Outcome:
     """Refine one prompt.
 
     image: what the prompt says how to edit, as a path or as an image of Pillow.
     resume: the folder of a run to go on with, under the settings it was begun with.
     more: beyond what that run has drawn so far.
-    stop, approve: as `waves.work` has them.
+    stop, approve, begin: as `waves.work` has them.
+    warm: models of earlier runs, which this one uses if they will do, and leaves loaded.
     Raises GcrError; on Ctrl-C Interrupted, a KeyboardInterrupt.
     """
     started = time.perf_counter()
@@ -82,7 +85,9 @@ def run(  # noqa: PLR0913 - each for itself
                 return _outcome(folder, started, 0.0)
         cautions.of_pocket(request, settings, emit)
         cautions.of_verifier([request.prompt], settings, emit)
-        parts = load(settings, questions, emit, edit=edited is not None, prompts=[request.prompt])
+        parts = (warm.load if warm else load)(
+            settings, questions, emit, edit=edited is not None, prompts=[request.prompt]
+        )
         cautions.of_length(request, parts.generator, emit)
         if resume is None:
             folder = RunFolder.create(
@@ -102,7 +107,8 @@ def run(  # noqa: PLR0913 - each for itself
         loading_seconds = time.perf_counter() - started
         emit(WorkStarted(1))
         try:
-            waves.work(waves.SingleRun(folder), parts, emit, stop=stop, approve=approve)
+            queue = waves.SingleRun(folder)
+            waves.work(queue, parts, emit, stop=stop, approve=approve, begin=begin)
         except KeyboardInterrupt as interrupt:
             raise Interrupted(_outcome(folder, started, loading_seconds)) from interrupt
         finally:
@@ -110,25 +116,66 @@ def run(  # noqa: PLR0913 - each for itself
         return _outcome(folder, started, loading_seconds)
 
 
-def resume(
+def resume(  # noqa: PLR0913 - each for itself
     path: Path | str,
     *,
     more: More | None = None,
     emit: Consumer = ignore,
     stop: Callable[[], bool] = waves.never,
+    approve: Approve | None = None,
+    begin: GoOn | None = None,
+    warm: Warm | None = None,
     **here: Unpack[ResumeOptions],
 ) -> Outcome:
     """Go on with the run of a folder, under the settings it was begun with; `gcr resume FOLDER`.
 
     more: beyond what it has drawn so far; None: what is left of it.
+    approve, begin, warm: as `run` has them.
     here: what `recalled` takes besides. Raises as `run` does.
     """
     begun, _ = runfolder.read_beginning(Path(path))
     image = Path(path) / begun.request.source if begun.request.source else None
     settings = recalled(begun.settings, ThisMachine(), **here)
     return run(
-        begun.request.prompt, settings, image=image, resume=path, more=more, emit=emit, stop=stop
+        begun.request.prompt,
+        settings,
+        image=image,
+        resume=path,
+        more=more,
+        emit=emit,
+        stop=stop,
+        approve=approve,
+        begin=begin,
+        warm=warm,
     )
+
+
+def keep(path: Path | str, image: str) -> Run:
+    """Take an image as the best one of a run that nobody is at work in, whatever its score.
+
+    image: its name. Raises UsageError where there is none, where somebody is at work there, and as
+    `check_single` does.
+    """
+    check_single(Path(path))
+    with ExitStack() as held:
+        folder = _reopened(Path(path), held)
+        before = runfolder.load_run(folder.path)
+        attempt = next((a for a in before.attempts if a.image == image), None)
+        if attempt is None:
+            raise UsageError(f"{path} has no image {image!r}", f"gcr show {path} lists them")
+        folder.run = replace(before, kept=image)
+        folder.finish(before.stop, attempt, before.comparison)
+        return folder.run
+
+
+def check_single(path: Path) -> None:
+    """Raise UsageError for a run of a batch, all of whose runs are of one kind."""
+    if path.absolute().parent.name == batchfolder.RUNS:
+        raise UsageError(
+            f"{path} is no single run, and only those are changed",
+            "the budget of a batch or a comparison is the same for all of its runs; "
+            "gcr refine begins a run of its own",
+        )
 
 
 def extended(run: Run, more: More) -> Extension:

@@ -16,24 +16,35 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from gcr.core import loop, ranking
-from gcr.core.events import RoundFinished, RunFinished, RunStarted, after_an_error
-from gcr.core.records import Stop, StopReason
+from gcr.core import guards, loop, ranking
+from gcr.core.events import Notice, RoundFinished, RunFinished, RunStarted, after_an_error
+from gcr.core.records import (
+    Candidate,
+    Objection,
+    Rejected,
+    Remark,
+    Reword,
+    Stop,
+    StopReason,
+)
 from gcr.core.strategies import BySeed
 from gcr.engine.isolation import Isolated
 from gcr.engine.settling import uncompared
-from gcr.errors import UnavailableError
+from gcr.errors import UnavailableError, UsageError
 from gcr.storage import metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from gcr.core.events import Consumer
-    from gcr.core.records import Approve, Candidate, Preference, Run, Strategy
+    from gcr.core.records import Approve, Attempt, GoOn, Preference, Run, Strategy
     from gcr.engine.parts import Parts
     from gcr.storage.runfolder import RunFolder
 
 logger = logging.getLogger(__name__)
+
+LIKE_STRENGTH = 0.4
+"""How much of an image's noise gives way to new noise in images that are to be like it."""
 
 
 def never() -> bool:
@@ -84,18 +95,20 @@ class SingleRun:
         raise error
 
 
-def work(
+def work(  # noqa: PLR0913 - each for itself
     queue: Queue,
     parts: Parts,
     emit: Consumer,
     *,
     stop: Callable[[], bool] = never,
     approve: Approve | None = None,
+    begin: GoOn | None = None,
 ) -> None:
     """Carry out all runs of a queue.
 
     stop: asked before each wave and each drawing whether to end there, where all rounds are saved.
     approve: asked after each round what to do next; for runs that are alone in their wave.
+    begin: what a person decided before, of a run that is gone on with.
 
     Raises KeyboardInterrupt when stopping, UnavailableError where the critic is gone, and what the
     queue raises.
@@ -104,7 +117,7 @@ def work(
         for folders in waves:
             if stop():
                 raise KeyboardInterrupt
-            _Wave(folders, queue, parts, emit, stop, approve).advance()
+            _Wave(folders, queue, parts, emit, stop, approve, begin).advance()
 
 
 class _Wave:
@@ -118,6 +131,7 @@ class _Wave:
         emit: Consumer,
         stop: Callable[[], bool],
         approve: Approve | None,
+        begin: GoOn | None,
     ) -> None:
         self.left = {folder.run.id: folder for folder in folders}
         self._queue = queue
@@ -125,6 +139,7 @@ class _Wave:
         self._emit = emit
         self._stop = stop
         self._approve = approve
+        self._begin = begin
         self._failure: Exception | None = None  # of queue or consumer: no run is to blame for it
 
     def advance(self) -> None:
@@ -167,6 +182,11 @@ class _Wave:
         over = [(f, reason) for f in folders if (reason := parts.rule.reason(f.run))]
         self._finish(over)
         strategy = _Revised(BySeed(parts.strategy))
+        if self._begin is not None:
+            for folder in folders:
+                if self._begin.keep is not None:
+                    folder.keep(self._begin.keep)
+                strategy.revise(folder.run, self._begin, self._obstacle(self._begin.like))
         # Images are encoded while they are judged.
         ahead = metadata.Ahead(parts.settings.format)
         isolated = Isolated(strategy, parts.generator, parts.rule, ahead.begin)
@@ -182,6 +202,7 @@ class _Wave:
             gallery=lambda run, name: self.left[run.id].gallery(run, name),
             overlap=parts.can_overlap,
             pause=self._stop,
+            amended=self._amended,
         ):
             folder = self.left[step.run.id]
             folder.save(step.run, step.images, ahead.pixels)
@@ -189,18 +210,94 @@ class _Wave:
             self._tell(partial(self._emit, finished))
             if step.run.stop is not None:
                 stopped.append((folder, step.run.stop))
-            elif self._approve is not None:
-                decision = self._approve(folder.run, isolated.proposed(folder.run))
-                if isinstance(decision, Stop):
-                    folder.keep(decision.keep)
-                    self._end(folder, StopReason.CHOSEN)
-                    return
-                strategy.prompt = decision.prompt
+            elif self._approve is not None and not self._goes_on(
+                folder, strategy, isolated.proposed, self._approve
+            ):
+                self._end(folder, StopReason.CHOSEN)
+                return
             if step.last:
                 self._finish(stopped)
                 stopped = []
         if any(folder.run.id in self.left for folder in folders):
             raise KeyboardInterrupt
+
+    def _goes_on(
+        self,
+        folder: RunFolder,
+        strategy: _Revised,
+        proposed: Callable[[Run], Sequence[Candidate]],
+        approve: Approve,
+    ) -> bool:
+        """Ask a person what to do next; returns whether to go on, as they decided."""
+        decision = approve(folder.run, proposed(folder.run))
+        while isinstance(decision, Reword):
+            strategy.prompt = self._reworded(folder, decision.remark) or strategy.prompt
+            decision = approve(folder.run, proposed(folder.run))
+        if decision.keep is not None:
+            folder.keep(decision.keep)
+        if isinstance(decision, Stop):
+            return False
+        strategy.revise(folder.run, decision, self._obstacle(decision.like))
+        return True
+
+    def _amended(self, run: Run) -> Run:
+        """A run with what a person decided about it."""
+        decided = self.left[run.id].run
+        return replace(run, kept=decided.kept, remarks=decided.remarks)
+
+    def _obstacle(self, like: Attempt | None) -> str:
+        """Why no more images like one can be drawn, which is told; empty if they can."""
+        if like is None:
+            return ""
+        try:
+            obstacle = self._parts.generator.obstacle(_variation(like, 0))
+        except UsageError as error:
+            obstacle = error.message
+        if obstacle:
+            self._emit(
+                Notice(
+                    f"images like {like.image} are drawn from its prompt on other seeds: "
+                    f"its noise cannot be varied, as {obstacle}"
+                )
+            )
+        return obstacle
+
+    def _reworded(self, folder: RunFolder, text: str) -> str:
+        """What the critic would draw next, with a remark of the user's in view; empty where it has
+        nothing that keeps to the guards, which is told. The remark is recorded.
+
+        Asked with all in view that was tried, or where the rubric has no words for that, in the
+        conversation about the image to go on from.
+        """
+        remark = Remark(len(folder.run.rounds), text)
+        run = replace(folder.run, remarks=(*folder.run.remarks, remark))
+        critic, excess = self._parts.critic, self._parts.generator.excess
+        history = self._parts.settings.history
+        first = critic.reword([run], gallery=folder.gallery) if history else [None]
+        if first[0] is not None:
+            (wording,) = guards.check_wordings(critic, [run], first, excess, folder.gallery)
+            prompt, rejected = (wording.prompt, wording.rejected) if wording else (None, ())
+        else:
+            parent, source = ranking.parents(run)[0], run.request.source
+            objection = Objection(
+                run.request,
+                folder.gallery(run, parent.image),
+                parent.critique,
+                f"the user, who has seen the image, says: {text}",
+                folder.gallery(run, source) if source else None,
+            )
+            (prompt,) = critic.rewrite([objection])
+            rejected = ()
+            if prompt and (why := guards.complaint(run.request, prompt, excess)):
+                rejected = (Rejected(prompt, why),)
+                prompt = None
+        folder.remark(replace(remark, prompt=prompt, rejected=rejected))
+        if prompt is None:
+            why = f": {rejected[-1].complaint}" if rejected else ""
+            self._emit(
+                Notice(f"the critic has no other prompt{why}", "edit the prompt in your own words")
+            )
+        return prompt or ""
 
     def _finish(self, stopped: Sequence[tuple[RunFolder, StopReason]]) -> None:
         """Compare raw images with the best, for all in one call, and close the runs.
@@ -257,19 +354,54 @@ class _Wave:
 
 
 class _Revised:
-    """A strategy whose next proposal may be given another prompt, as a person wrote it.
+    """A strategy whose next proposal a person may revise.
 
-    prompt: empty for none. It is drawn with the user's own negative prompt: what the critic added
-        to that belongs to the critic's prompt.
+    prompt: to draw next, in place of the proposed ones; empty for none. It is drawn with the user's
+        own negative prompt: what the critic added to that belongs to the critic's prompt.
     """
 
     def __init__(self, strategy: Strategy) -> None:
         self._strategy = strategy
+        self._after = 0  # rounds of the run that is revised
+        self._like: Attempt | None = None
+        self._varies = False
         self.prompt = ""
+
+    def revise(self, run: Run, decision: GoOn, obstacle: str) -> None:
+        """Take over what a person decided. obstacle: why noise cannot be varied."""
+        self._after = len(run.rounds)
+        self._like, self._varies = decision.like, not obstacle
+        self.prompt = decision.prompt or ("" if decision.like else self.prompt)
 
     def propose(self, run: Run) -> tuple[Candidate, ...]:
         proposal = self._strategy.propose(run)
-        prompt, self.prompt = self.prompt, ""
-        if not prompt:
+        if self._after and len(run.rounds) > self._after:
+            self._after, self._like, self.prompt = 0, None, ""
+        if like := self._like:
+            prompt, negative = like.candidate.prompt, like.candidate.negative
+            if self._varies:
+                proposal = tuple(_variation(like, _newest(c)) for c in proposal)
+            else:
+                proposal = tuple(Candidate(prompt, _newest(c), negative) for c in proposal)
+        if not self.prompt:
             return proposal
-        return tuple(replace(c, prompt=prompt, negative=run.request.negative) for c in proposal)
+        return tuple(
+            replace(c, prompt=self.prompt, negative=run.request.negative) for c in proposal
+        )
+
+
+def _newest(candidate: Candidate) -> int:
+    """The seed that no image before has."""
+    return (candidate.seed, *candidate.mutations)[-1]
+
+
+def _variation(attempt: Attempt, seed: int) -> Candidate:
+    """A candidate for an image like another: of its prompt, with its noise varied a little; or
+    where it was itself drawn from an image, started from it.
+    """
+    before = attempt.candidate
+    if before.start:
+        return Candidate(before.prompt, seed, before.negative, attempt.image, (), LIKE_STRENGTH)
+    # One strength is for all mutations: with another the noise before would not be the same.
+    strength = before.strength if before.mutations else LIKE_STRENGTH
+    return replace(before, mutations=(*before.mutations, seed), strength=strength)

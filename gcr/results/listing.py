@@ -20,7 +20,7 @@ from gcr.core.ranking import best_scored
 from gcr.core.records import StopReason
 from gcr.errors import GcrError, UsageError
 from gcr.files import paths, structured
-from gcr.storage import batchfolder, runfolder
+from gcr.storage import batchfolder, ratings, runfolder
 from gcr.storage.summary import Summary, of_batch
 
 DEEPEST = 4
@@ -45,6 +45,7 @@ class Entry:
     stop: why a run ended, as in run.json; None: it did not.
     done, total: prompts of a batch or a comparison. failed: of those that are done.
     untrusted: whether the score says nothing of some of the prompt.
+    stars: of the user's best rating of a run's images, 1-5; 0: there is none.
     image: to show of it; None: there is none.
     problem: what is damaged; empty for nothing.
     """
@@ -61,6 +62,7 @@ class Entry:
     total: int = 0
     failed: int = 0
     untrusted: bool = False
+    stars: int = 0
     image: Path | None = None
     problem: str = ""
 
@@ -225,6 +227,7 @@ def _run(folder: Path) -> Entry:
     problem = runfolder.first_damage(folder)
     run, story = runfolder.load_with_story(folder)
     best = best_scored(run)
+    rating = ratings.top(ratings.read(folder))
     shown = best or next(iter(run.attempts), None)
     return Entry(
         "run",
@@ -235,6 +238,7 @@ def _run(folder: Path) -> Entry:
         images=len(run.attempts),
         stop=str(run.stop) if run.stop else None,
         untrusted=bool(run.untrusted),
+        stars=rating.stars if rating else 0,
         image=folder / shown.image if shown else None,
         problem=problem,
     )

@@ -1,4 +1,8 @@
-"""Pairs of images of which the critic prefers one, for preference training such as DPO.
+"""Pairs of images of which one is preferred, for preference training such as DPO.
+
+Where the user has rated both images (`gcr rate`), the rating decides, whatever the critic says, and
+every two images that are rated differently make a pair; keep counts as 5, discard as 1. Elsewhere
+the critic's scores decide.
 
 Both images of a pair are of one run, and its prompt is the user's request, which both were judged
 against, whatever rewritten prompt either was drawn from. What is no clear preference is left out
@@ -7,6 +11,7 @@ and counted:
     unscored       one of the two has no score
     too close      the first is not better by more than the critic's noise, or than --min-gap
     untrusted      the critic does not understand all of the request
+    rated alike    the user has rated both the same
     unlike         the two were judged by different checklists, as old runs can have them
     contradicted   the critic, shown both side by side without scores, preferred the other
 
@@ -20,6 +25,8 @@ and counted:
                                       aspects (aspect, score 1-4, justification), summary, advice
     chosen_prompt, rejected_prompt    what each image was drawn from
     chosen_seed, rejected_seed
+    preferred_by                      user or critic
+    chosen_rating, rejected_rating    the user's, 1-5, where there are any
     id, run                           of the prompt, and the run's folder
 
 `pick-a-pic`, as Parquet: the columns of Pick-a-Pic (Kirstain et al., 2023) that the trainers of
@@ -31,7 +38,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from itertools import combinations, islice
@@ -44,7 +51,7 @@ from gcr.core.records import Attempt, Preference, Run
 from gcr.errors import GcrError, UsageError
 from gcr.files.atomic import read, replacing, write, writing
 from gcr.files.locks import claimed
-from gcr.storage import batchfolder, runfolder
+from gcr.storage import batchfolder, ratings, runfolder
 from gcr.storage.batchfolder import BatchFolder
 from gcr.storage.runfolder import RunFolder
 from gcr.storage.summary import Summary
@@ -67,6 +74,8 @@ class Pair:
         folder: of the run.
         chosen: the better attempt.
         rejected: the other one.
+        stars: of the user's ratings of the two, 1-5; 0 for none.
+        by_user: whether the user's ratings decided.
     """
 
     id: str
@@ -74,6 +83,8 @@ class Pair:
     folder: Path
     chosen: Attempt
     rejected: Attempt
+    stars: tuple[int, int] = (0, 0)
+    by_user: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +136,23 @@ def gather(folders: Sequence[Path], *, every: bool = False, min_gap: float = 0.0
                     "name runs and batches that draw from a prompt alone",
                 )
             runs += 1
+            stars = {name: rating.stars for name, rating in ratings.read(path).items()}
+            by_user = list(_by_rating(run, stars, left_out))
+            chosen_by = [(pair, True) for pair in by_user]
+            rated = {frozenset(a.image for a in pair) for pair in _both_rated(run, stars)}
+            chosen_by += [
+                (pair, False) for pair in _pairs(run, min_gap, left_out, rated, every=every)
+            ]
             pairs += [
-                Pair(id_, run.request.prompt, path, chosen, rejected)
-                for chosen, rejected in _pairs(run, min_gap, left_out, every=every)
+                Pair(
+                    id_,
+                    run.request.prompt,
+                    path,
+                    *pair,
+                    (stars.get(pair[0].image, 0), stars.get(pair[1].image, 0)),
+                    user,
+                )
+                for pair, user in chosen_by
             ]
     return Preferences(tuple(pairs), runs, dict(left_out))
 
@@ -160,16 +185,41 @@ def _ended(path: Path) -> Run:
     return runfolder.with_end(RunFolder.open(path).run, story, path)
 
 
-def _pairs(
-    run: Run, min_gap: float, left_out: Counter[str], *, every: bool
+def _both_rated(run: Run, stars: Mapping[str, int]) -> list[tuple[Attempt, Attempt]]:
+    """Every two attempts of a run that the user has rated."""
+    return list(combinations((a for a in run.attempts if stars.get(a.image)), 2))
+
+
+def _by_rating(
+    run: Run, stars: Mapping[str, int], left_out: Counter[str]
 ) -> Iterator[tuple[Attempt, Attempt]]:
-    """Attempts of a run, the better one first."""
+    """Attempts of a run that the user has rated, the better one first."""
+    for first, second in _both_rated(run, stars):
+        if stars[first.image] == stars[second.image]:
+            left_out["rated alike"] += 1
+        elif stars[first.image] > stars[second.image]:
+            yield first, second
+        else:
+            yield second, first
+
+
+def _pairs(
+    run: Run,
+    min_gap: float,
+    left_out: Counter[str],
+    rated: Collection[frozenset[str]],
+    *,
+    every: bool,
+) -> Iterator[tuple[Attempt, Attempt]]:
+    """Attempts of a run, the better one first. rated: pairs on which the user's rating decides."""
     if not run.rounds:
         left_out["unscored"] += 1
         return
     noise, best, raw = margin(run.attempts), best_scored(run), ranking.raw(run)
     ranked = ranking.ranked(run.attempts)
     for better, other in combinations(ranked, 2) if every else [(best or raw, raw)]:
+        if frozenset((better.image, other.image)) in rated:
+            continue
         if better.score is None or other.score is None:
             left_out["unscored"] += 1
             continue
@@ -284,6 +334,9 @@ def _columns(pair: Pair) -> dict[str, object]:
         **{f"{side}_critique": _critique(attempt) for side, attempt in sides.items()},
         **{f"{side}_prompt": attempt.candidate.prompt for side, attempt in sides.items()},
         **{f"{side}_seed": attempt.candidate.seed for side, attempt in sides.items()},
+        "preferred_by": "user" if pair.by_user else "critic",
+        "chosen_rating": pair.stars[0] or None,
+        "rejected_rating": pair.stars[1] or None,
         "id": pair.id,
         "run": str(pair.folder.resolve()),
     }
@@ -348,6 +401,8 @@ def _schema() -> Any:
         ("seed", pa.int64()),
     ):
         columns |= {f"{side}_{name}": kind for side in ("chosen", "rejected")}
+    columns |= {"preferred_by": pa.string()}
+    columns |= {f"{side}_rating": pa.int64() for side in ("chosen", "rejected")}
     columns |= {"id": pa.string(), "run": pa.string()}
     features = {side: {"_type": "Image"} for side in ("chosen", "rejected")}
     return pa.schema(columns).with_metadata(

@@ -239,7 +239,7 @@ def _as_in_files(values: Mapping[str, object]) -> dict[str, object]:
         key: str(value) if isinstance(value, os.PathLike) else value
         for key, value in values.items()
     }
-    for key in ("keep", "lora"):
+    for key in ("keep", "lora", "aspect"):
         value = plain.get(key)
         if isinstance(value, str):
             plain[key] = [value]
@@ -273,13 +273,21 @@ def _implied(
     score = {**implied, **given}.get("score", Given("reply", "")).value
     if score == "checklist" and profile_judges is not None:
         implied["judges"] = Given(1, "a checklist is answered once")
+    judges = {**implied, **given}.get("judges", Given(profile_judges, "")).value
     if score != "reply":
         implied["target"] = Given(GOOD_CHANCE, "scores that are probabilities")
-    elif str(asked).startswith(rubric):
-        implied["target"] = Given(GOOD_FLOAT, "scores of which 1.0 is hardly ever given")
-    elif str(given.get("judges", Given(profile_judges, "")).value) not in {"1", "None"}:
-        implied["target"] = Given(GOOD_MEAN, "means of several judgements")
+    elif target := _of_reply(str(asked), str(judges), aspect="aspect" in given):
+        implied["target"] = target
     return implied
+
+
+def _of_reply(rubric: str, judges: str, *, aspect: bool) -> Given | None:
+    """The target of scores that are read from replies, where it is not the usual one."""
+    if rubric.startswith(TRAINED[1]):
+        return Given(GOOD_FLOAT, "scores of which 1.0 is hardly ever given")
+    if judges not in {"1", "None"}:
+        return Given(GOOD_MEAN, "means of several judgements")
+    return Given(GOOD_CHANCE, "a score that probabilities are part of") if aspect else None
 
 
 def _of_family(given: Mapping[str, Given], machine: Machine) -> dict[str, Given]:

@@ -174,6 +174,16 @@ class Settings:
             "measured).",
         ),
     ] = 1
+    aspect: Annotated[
+        tuple[Annotated[str, MinLen(1)], ...],
+        Option(
+            MODELS,
+            "TEXT",
+            "An aspect of your own and its weight, such as 'mood: calm, muted:0.5', where all of "
+            "the rubric weighs 1; can be given again. It is a bonus on what is as it was asked for "
+            "(default weight: 0.5).",
+        ),
+    ] = ()
     spread: Annotated[float | None, Ge(0), Le(1)] = None
     verify: Annotated[
         Verify,
@@ -244,8 +254,8 @@ class Settings:
         Option(
             LOOP,
             "X",
-            "Stop at this score, between 0 and 1 (default: 1.0; 0.95 for soft and "
-            "checklist; 0.9 for RationalRewards).",
+            "Stop at this score, between 0 and 1 (default: 1.0; 0.95 for soft, "
+            "checklist and --aspect; 0.9 for RationalRewards).",
         ),
     ] = 1.0
     patience: Annotated[
@@ -502,7 +512,7 @@ DEFAULTS = {setting.name: setting.default for setting in fields(Settings)}
 LATER = (
     *("graphs", "compile", "step_cache", "select", "quantize_generator", "quantize_critic"),
     *("verify", "critique", "config", "vae", "lora", "lora_dir", "scheduler", "clip_skip"),
-    *("format", "metadata"),
+    *("format", "metadata", "aspect"),
 )
 """Settings that folders of older versions do not hold."""
 OF_THE_MACHINE = ("residency", "overlap")
@@ -527,6 +537,7 @@ class CriticOptions(TypedDict, total=False):
     judges: int | None
     verify: Verify | None
     quantize_critic: Quantize | None
+    aspect: Sequence[str] | None
     trust_endpoint: bool
 
 

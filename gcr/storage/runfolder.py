@@ -37,6 +37,7 @@ from gcr.core.records import (
     Critique,
     Extension,
     Preference,
+    Remark,
     Request,
     Round,
     Run,
@@ -68,7 +69,7 @@ ENDINGS: tuple[str, ...] = get_args(Format)
 """How the names of images may end."""
 WRITTEN_ALONE = rf"run\.json|source\.png|(best|\d+-\d+)\.({'|'.join(ENDINGS)})"
 """Names of what only the process that is at work in the folder writes."""
-BEGINNING = ("id", "request", "settings", "extensions")
+BEGINNING = ("id", "request", "settings", "extensions", "remarks")
 """What run.json holds of the run itself."""
 RESULTS = ("stop", "best", "comparison", "kept", "settled", "untrusted")
 """What run.json holds of how the run ended, which is dropped when it goes on."""
@@ -227,6 +228,12 @@ class RunFolder:
     def keep(self, attempt: Attempt | None) -> None:
         """Take a person's choice as the best image from now on; None: they made none."""
         self.run = replace(self.run, kept=attempt.image if attempt else "")
+        self._write_run(ranking.best_scored(self.run))
+
+    def remark(self, remark: Remark) -> None:
+        """Record what the user said of the images."""
+        self.run = replace(self.run, remarks=(*self.run.remarks, remark))
+        self._write_run(ranking.best_scored(self.run))
 
     def finish(
         self, stop: StopReason | None, best: Attempt | None, comparison: Preference | None = None
@@ -261,6 +268,7 @@ class RunFolder:
             "request": asdict(self.run.request),
             "settings": self.run.settings,
             **({"extensions": extensions} if extensions else {}),
+            **({"remarks": list(map(asdict, self.run.remarks))} if self.run.remarks else {}),
             **self.story,
             "stop": self.run.stop,
             "comparison": self.run.comparison,
@@ -386,11 +394,14 @@ def _run(record: Any) -> Run:
         raise ValueError(f"the image to edit is called {request.source!r}")
     check_objects(record)
     extensions = _extensions_adapter().validate_python(record.get("extensions", ()))
+    remarks = _remarks_adapter().validate_python(record.get("remarks", ()))
     # Each raises TypeError or ValueError for what is no budget.
     stopping.rule(record["settings"])
     for extension in extensions:
         stopping.rule({}, [extension])
-    return Run(str(record["id"]), request, record["settings"], extensions=extensions)
+    return Run(
+        str(record["id"]), request, record["settings"], extensions=extensions, remarks=remarks
+    )
 
 
 def with_end(run: Run, story: Mapping[str, Any], path: Path) -> Run:
@@ -444,6 +455,13 @@ def _extensions_adapter() -> TypeAdapter[tuple[Extension, ...]]:
     from pydantic import TypeAdapter
 
     return TypeAdapter(tuple[Extension, ...])
+
+
+@cache
+def _remarks_adapter() -> TypeAdapter[tuple[Remark, ...]]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(tuple[Remark, ...])
 
 
 # rounds.jsonl

@@ -51,6 +51,8 @@ def _block(entry: Entry, console: Console) -> None:
     head = Text(f"{plain(moment(entry.began)):<16}  ", "dim").append_text(score)
     if entry.untrusted:
         head.append(" untrusted", "yellow")
+    if entry.stars:
+        head.append(f" {'★' * entry.stars}", "cyan")
     kind = "" if entry.kind == "run" else f"{entry.kind}, "
     head.append(f"  {kind}{count(entry.images, 'image')}, {entry.end}", "dim")
     console.print(head)

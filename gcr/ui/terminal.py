@@ -7,6 +7,8 @@ prompt can do anything.
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -44,17 +46,21 @@ from gcr.core.plaintext import plain
 from gcr.core.ranking import best_scored, margin
 from gcr.core.requirements import failed, never_met
 from gcr.core.worddiff import changed
+from gcr.files import imagefile
+from gcr.storage import ratings
 from gcr.ui.livelines import LiveLines
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from gcr.core.ranking import Judged
     from gcr.core.records import AspectScore, Attempt, Critique, Rejected, Request, Round, Run
     from gcr.engine.judging import Ranking
+    from gcr.storage.ratings import Rating
 
 BAR_LENGTH = 12
+PICTURE = 28  # columns of a picture
 LONGEST = 300  # characters of what a critic found
 PHASES = {"draw": "drawing", "judge": "judging", "evaluate": "evaluating"}
 
@@ -67,6 +73,7 @@ class Terminal:
         self.verbose = verbose
         self._lines = LiveLines(self.console, timed=True)
         self._folder: Path | None = None  # of the run that is shown
+        self._ratings: Mapping[str, Rating] = {}
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -197,13 +204,33 @@ class Terminal:
             self._untrusted(untrusted)
 
     def again(self, run: Run, folder: Path) -> None:
-        """Show a run that was shown before, as far as it is."""
-        self._folder = folder
+        """Show a run that was shown before, as far as it is, with the user's ratings."""
+        self._folder, self._ratings = folder, ratings.read(folder)
         self.begin(run)
         for end in range(1, len(run.rounds) + 1):
             so_far = replace(run, rounds=run.rounds[:end], kept="", settled="")
             self.round(so_far, best_scored(so_far))
         self.end(run, best_scored(run), folder)
+
+    def pictures(self, names: Sequence[str]) -> None:
+        """Show images of the run where the terminal can: those of textual-image, if it is here."""
+        if self._folder is None or not (self.console.is_terminal and _draws_pictures()):
+            return
+        from rich.columns import Columns
+        from rich.console import Group
+        from textual_image import renderable
+
+        shown = []
+        for number, name in enumerate(names, 1):
+            with imagefile.opened(self._folder / name) as image:
+                picture = renderable.Image(image.convert("RGB"), width=PICTURE, height="auto")
+            shown.append(Group(picture, Text(f"{number}: {name}", "dim")))
+        self._print(Text())
+        if renderable.Image is renderable.SixelImage:  # which stands beside nothing
+            for each in shown:
+                self.console.print(Padding(each, (0, 0, 0, 4)))
+        else:
+            self.console.print(Padding(Columns(shown, padding=(0, 2)), (0, 0, 0, 4)))
 
     def next(self, request: str, prompts: Sequence[str]) -> None:
         """Show what would be drawn next."""
@@ -234,6 +261,8 @@ class Terminal:
         line.append_text(_mark(attempt))
         if is_best:
             line.append("  ◂ best so far", "green")
+        if rating := self._ratings.get(attempt.image):
+            line.append(f"  you: {rating}", "cyan")
         self._indented(line, 4)
         self._critique(attempt.critique, 15)
 
@@ -284,6 +313,14 @@ class Terminal:
         else:
             for line in text.split():
                 self._print(Text(" " * columns).append_text(line))
+
+
+def _draws_pictures() -> bool:
+    """Whether there is something to draw pictures with, and stdout is the terminal, which that asks
+    what it can do.
+    """
+    is_there = importlib.util.find_spec("textual_image") is not None
+    return is_there and sys.__stdout__ is not None and sys.__stdout__.isatty()
 
 
 def failure(message: str, hint: str) -> None:

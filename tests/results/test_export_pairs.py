@@ -13,7 +13,7 @@ import gcr
 from gcr.core.records import AspectScore, Critique, Preference
 from gcr.engine import models
 from gcr.errors import GcrError, UsageError
-from gcr.results.pairs import gather
+from gcr.results.pairs import gather, save
 
 SCORES = {0: 0.2, 1: 0.4, 2: None, 3: 0.8}
 
@@ -136,6 +136,9 @@ def test_json_lines_have_paths_scores_and_critiques(run, cli):
         "rejected_prompt": "a red circle",
         "chosen_seed": 1,
         "rejected_seed": 0,
+        "preferred_by": "critic",
+        "chosen_rating": None,
+        "rejected_rating": None,
         "id": row["id"],
         "run": str(folder.resolve()),
     }
@@ -195,3 +198,41 @@ def test_a_run_that_another_process_is_at_is_not_opened(run):
     folder = run()
     with claimed(folder), pytest.raises(GcrError, match="in use by another process"):
         gather([folder])
+
+
+def test_a_users_rating_decides_whatever_the_critic_says(run):
+    folder = run()
+    gcr.rate(folder, "01-1.png", 2)  # seed 3, of the highest score
+    gcr.rate(folder, "00-0.png", "keep")
+    gcr.rate(folder, "00-1.png", 2)
+    pairs, left_out = pairs_of(folder)
+    assert pairs == [(0, 1), (0, 3)]
+    assert left_out == {"rated alike": 1}
+    ours = gather([folder]).pairs
+    assert [(pair.by_user, pair.stars) for pair in ours] == [(True, (5, 2)), (True, (5, 2))]
+
+
+def test_beside_rated_images_the_critic_decides_as_before(run):
+    folder = run()
+    gcr.rate(folder, "00-1.png", 1)
+    assert pairs_of(folder)[0] == [(3, 0)]
+    gcr.rate(folder, "01-1.png", 5)
+    assert pairs_of(folder)[0] == [(3, 1), (3, 0)]
+
+
+def test_files_say_who_preferred_and_how_much(run, tmp_path):
+    folder = run()
+    gcr.rate(folder, "00-0.png", 4)
+    gcr.rate(folder, "00-1.png", 3)
+    lines = tmp_path / "pairs.jsonl"
+    save(gather([folder]).pairs, "preference", lines)
+    first, second = map(json.loads, lines.read_text().splitlines())
+    assert (first["preferred_by"], first["chosen_rating"], first["rejected_rating"]) == (
+        "user",
+        4,
+        3,
+    )
+    assert (second["preferred_by"], second["chosen_rating"]) == ("critic", None)
+    table = tmp_path / "pairs.parquet"
+    save(gather([folder]).pairs, "preference", table)
+    assert parquet.read_table(table)["preferred_by"].to_pylist() == ["user", "critic"]

@@ -335,7 +335,7 @@ def test_what_is_recorded_decides_the_images(place):
     later |= {"quantize_generator": "nf4", "quantize_critic": "none", "verify": "ocr"}
     later |= {"critique": "best", "scheduler": "euler a", "clip_skip": 2, "format": "jpg"}
     later |= {"lora": ["fur.safetensors:0.8"], "lora_dir": "loras", "vae": "x/vae", "config": "x/y"}
-    later["metadata"] = False
+    later |= {"metadata": False, "aspect": ["mood: calm"]}
     off = {"output", "residency", "overlap", "chosen", "distilled", "trusted", *later}
     assert set(recorded) == set(FIELDS) - off
     assert recorded["prompt_syntax"] == "a1111"  # else it is a folder of an older version
@@ -420,7 +420,7 @@ def test_the_keyword_options_of_python_are_the_settings_own():
     judging = {"critic", "rubric", "score", "judges", "verify", "quantize_critic"}
     for options, names in (
         (ComparisonOptions, whole.keys() - {"strategy", "compare", "format"}),
-        (CriticOptions, {"profile", *judging, *switch}),
+        (CriticOptions, {"profile", "aspect", *judging, *switch}),
         (CritiqueOptions, {"negative", *get_type_hints(CriticOptions)}),
         (ResumeOptions, {*OF_THE_MACHINE, *switch}),
     ):

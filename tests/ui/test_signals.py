@@ -91,7 +91,7 @@ def test_nothing_is_saved_before_a_model_is_there(cli, end, monkeypatch):
 
 def test_a_person_who_is_asked_is_not_waited_for(cli, end, monkeypatch):
     monkeypatch.setattr(command, "_check_somebody_is_there", lambda **_: None)
-    monkeypatch.setattr(command, "_ask", lambda _: signal.raise_signal(end[0]))
+    monkeypatch.setattr("gcr.ui.approval.ask", lambda *_: signal.raise_signal(end[0]))
     ran = cli("refine", "a red circle", "--approve", "--json")
     assert (ran.code, json.loads(ran.out)["images"]) == (end[1], 2)
 

@@ -29,6 +29,7 @@ from gcr.results.report import batch, compare, run
 from gcr.results.report.page import NAME
 from gcr.results.report.pictures import Pictures
 from gcr.storage.batchfolder import RUNS
+from gcr.storage.runfolder import load_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,6 +77,17 @@ def report(folder: Path, output: Path | None = None, *, standalone: bool = False
             "name a folder that gcr refine, gcr batch or gcr compare made",
         )
     return page
+
+
+def refresh(run_folder: Path) -> None:
+    """Write the page of a run anew, of which something has changed since it ended.
+
+    Not while it goes on, as then whoever is at work there writes it; nor of a batch's run, whose
+    page is written with those of the batch.
+    """
+    ended = load_run(run_folder).stop is not None
+    if ended and (run_folder / NAME).exists() and run_folder.absolute().parent.name != RUNS:
+        report(run_folder)
 
 
 def with_page(act: Callable[[Consumer], Outcome], consumer: Consumer) -> Outcome:

@@ -1,8 +1,8 @@
-(() => {
+const startGallery = (root) => {
   "use strict";
-  const tools = document.querySelector(".tools");
-  const gallery = document.querySelector("[data-gallery]");
-  const empty = document.querySelector("[data-empty]");
+  const tools = root.querySelector(".tools");
+  const gallery = root.querySelector("[data-gallery]");
+  const empty = root.querySelector("[data-empty]");
   const field = (name) => tools.elements.namedItem(name);
   const entries = Array.from(gallery.children, (node) => ({
     node,
@@ -90,4 +90,5 @@
   // A browser that goes back to the page has kept what was chosen.
   if (field("sort").value !== "order") sort();
   filter();
-})();
+};
+if (document.querySelector("[data-gallery]")) startGallery(document);

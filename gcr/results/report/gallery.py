@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,26 +35,32 @@ def write(output: Path, entries: Sequence[Entry]) -> Path:
     if page.exists() and OURS not in page.read_bytes()[:MOST_BEFORE]:
         raise UsageError(f"{page} was not written by gcr", "move it, or name another --output")
     pictures = Pictures(page, embed=False)
+    values = {"name": output.absolute().name, **cards(entries, pictures, _link)}
+    atomic.write(page, render("gallery.html", ["gallery.js"], values))
+    return page
+
+
+def cards(
+    entries: Sequence[Entry], pictures: Pictures, link: Callable[[Entry, Pictures], str]
+) -> dict[str, object]:
+    """What templates show of these entries. link: where a card leads to."""
     made = pictures.small(entry.image for entry in entries if entry.image)
-    cards = [
+    shown = [
         Card(
             entry,
             made[entry.image] if entry.image else Picture(problem="no image"),
-            _link(entry, pictures),
+            link(entry, pictures),
         )
         for entry in entries
     ]
     counted = {kind: sum(entry.kind == kind for entry in entries) for kind in PLURALS}
-    values = {
-        "name": output.absolute().name,
-        "cards": cards,
+    return {
+        "cards": shown,
         "kinds": {kind: number for kind, number in counted.items() if number},
         "plurals": PLURALS,
         "images": sum(entry.images for entry in entries),
         "damaged": sum(bool(entry.problem) for entry in entries),
     }
-    atomic.write(page, render("gallery.html", ["gallery.js"], values))
-    return page
 
 
 def _link(entry: Entry, pictures: Pictures) -> str:

@@ -24,13 +24,16 @@ HERE = Path(__file__).parent
 NAME = "index.html"
 
 
-def render(template: str, scripts: Sequence[str], values: Mapping[str, Any]) -> bytes:
+def render(
+    template: str, scripts: Sequence[str], values: Mapping[str, Any], *, served: bool = False
+) -> bytes:
     """The HTML of a page, in UTF-8.
 
     Arguments:
         template: its file's name.
         scripts: names of the files that the page runs, in order, after it was loaded.
         values: what the template shows.
+        served: whether its scripts may ask the server that it comes from.
     """
     from markupsafe import Markup
 
@@ -46,13 +49,19 @@ def render(template: str, scripts: Sequence[str], values: Mapping[str, Any]) -> 
             early=Markup(early),  # noqa: S704
             late=Markup(late),  # noqa: S704
             policy=f"default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inline'; "
-            f"script-src {digests}",
+            f"script-src {digests}" + ("; connect-src 'self'" if served else ""),
             version=gcr.__version__,
             **values,
         )
     )
     # A file can hold half of a surrogate pair, which UTF-8 cannot.
     return html.encode(errors="replace")
+
+
+def fragment(template: str, values: Mapping[str, Any]) -> str:
+    """A part of a page."""
+    html = _environment().get_template(template).render(**values)
+    return html.encode(errors="replace").decode()
 
 
 def number(value: float | None) -> str:

@@ -1,5 +1,19 @@
 (() => {
   "use strict";
+  // A page has nobody to tell of a rating: it gives the command that does.
+  for (const group of document.querySelectorAll(".rating[data-command]")) {
+    group.addEventListener("click", async (event) => {
+      const star = event.target.closest(".star");
+      if (!star) return;
+      const command = `${group.dataset.command} ${star.value}`;
+      const note = group.querySelector("[aria-live]");
+      const copied = await navigator.clipboard?.writeText(command).then(() => true, () => false);
+      note.innerHTML = "";
+      const code = document.createElement("code");
+      code.textContent = command;
+      note.append(copied ? "copied, for a terminal: " : "in a terminal: ", code);
+    });
+  }
   const slider = document.querySelector(".slider");
   if (!slider) return;
   const range = slider.querySelector("input");

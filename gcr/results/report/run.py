@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from gcr.core import ranking
 from gcr.core.phrases import (
@@ -26,7 +28,8 @@ from gcr.core.worddiff import Piece, pieces
 from gcr.results.report import charts
 from gcr.results.report.page import number, render
 from gcr.results.report.pictures import Picture, Pictures
-from gcr.storage import runfolder
+from gcr.storage import ratings, runfolder
+from gcr.storage.ratings import Rating
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class Shown:
         rewrite: from the request to the prompt that its critique proposes; empty: to none.
         origin: how its image was started.
         won: whether it is the best.
+        rating: the user's; None: there is none.
         name: its caption beside the other images at the top.
     """
 
@@ -49,7 +53,13 @@ class Shown:
     rewrite: Sequence[Piece]
     origin: str
     won: bool
+    rating: Rating | None = None
     name: str = ""
+
+    @property
+    def stars(self) -> int:
+        """Of the rating; 0 for none."""
+        return self.rating.stars if self.rating else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,30 +100,39 @@ def page(folder: Path, pictures: Pictures, back: str = "", *, live: bool = False
         back: link to a gallery; empty for none.
         live: have a browser load it again every few seconds, as somebody is at work in the folder.
     """
+    return render("run.html", ["run.js"], {**shown(folder, pictures), "back": back, "live": live})
+
+
+def shown(folder: Path, pictures: Pictures, *, ui: bool = False) -> dict[str, Any]:
+    """What templates show of the run in a folder. ui: with buttons, for `gcr ui`."""
     run, story = runfolder.load_with_story(folder)
     best, raw = best_scored(run), ranking.raw(run) if run.rounds else None
     first = best or ranking.best(run)  # to look at, scored or not
-    rounds = [_round(run, finished, folder, pictures, best) for finished in run.rounds]
-    shown = {item.attempt.image: item for round_ in rounds for item in round_.attempts}
+    ratings_ = ratings.read(folder)
+    rounds = [_round(run, finished, folder, pictures, best, ratings_) for finished in run.rounds]
+    by_image = {item.attempt.image: item for round_ in rounds for item in round_.attempts}
     source = pictures.whole(folder / run.request.source) if run.request.source else None
     bests, noise = _bests(run), margin(run.attempts)
-    values = {
+    return {
+        "context": {
+            "run": run,
+            "met": MET,
+            "ui": ui,
+            "folder": shlex.quote(folder.absolute().name),
+        },
         "run": run,
         "started": story.get("started"),
         "described": described(run.settings),
-        "back": back,
-        "live": live,
         "best": best,
         "raw": raw,
-        "after": first and replace(shown[first.image], name=_name(run, first, best)),
-        "befores": _befores(run, first, source, shown),
+        "after": first and replace(by_image[first.image], name=_name(run, first, best)),
+        "befores": _befores(run, first, source, by_image),
         "source": source,
         "rounds": rounds,
         "verdict": _verdict(run, best, raw),
         "stopped": _stopped(run),
         "compared": run.comparison and COMPARED[run.comparison],
         "unmet": never_met(run),
-        "met": MET,
         **_reservations(run, best),
         "chart": charts.scores(run, bests, best.score if best else None, noise),
         "chart_name": "Score by round; best so far: " + ", ".join(map(number, bests)),
@@ -129,11 +148,15 @@ def page(folder: Path, pictures: Pictures, back: str = "", *, live: bool = False
             "Revisions of models": story.get("revisions"),
         },
     }
-    return render("run.html", ["run.js"], values)
 
 
-def _round(
-    run: Run, finished: Round, folder: Path, pictures: Pictures, best: Attempt | None
+def _round(  # noqa: PLR0913, PLR0917 - what is known of it
+    run: Run,
+    finished: Round,
+    folder: Path,
+    pictures: Pictures,
+    best: Attempt | None,
+    ratings_: Mapping[str, Rating],
 ) -> ShownRound:
     request = run.request.prompt
     attempts = [
@@ -144,6 +167,7 @@ def _round(
             pieces(request, refined) if (refined := attempt.critique.refined) else (),
             origin(attempt.candidate),
             best is not None and attempt.image == best.image,
+            ratings_.get(attempt.image),
         )
         for attempt in finished.attempts
     ]
@@ -200,7 +224,7 @@ def _name(run: Run, first: Attempt, best: Attempt | None) -> str:
 def _verdict(run: Run, best: Attempt | None, raw: Attempt | None) -> str:
     if best is None:
         return "no image could be scored"
-    if best == raw:
+    if best == raw and not run.kept:
         return "the first image, of the request as it is, was not surpassed"
     reached = "the one you kept, of" if run.kept else "the best of"
     return f"from the request as it is to {reached} {count(len(run.attempts), 'image')}"

@@ -1,0 +1,101 @@
+"""Models that stay loaded from one run to the next, on the embedded pair."""
+
+from dataclasses import replace
+
+import pytest
+
+import gcr
+from gcr.engine import judging, models, single
+from gcr.engine.machine import ThisMachine
+from gcr.engine.parts import CHANGEABLE, Warm
+from gcr.settings.resolving import resolve
+from gcr.settings.schema import FIELDS
+
+PROMPT = "two red circles and a blue star"
+
+
+@pytest.fixture
+def warm():
+    warm = Warm()
+    yield warm
+    warm.release()
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """The settings that models were loaded for."""
+    made, load, load_critic = [], models.load_models, models.load_critic
+
+    def counted(settings, *others, **how):
+        made.append(settings)
+        return load(settings, *others, **how)
+
+    def critic_counted(settings, *others):
+        made.append(replace(settings, generator=""))
+        return load_critic(settings, *others)
+
+    monkeypatch.setattr(models, "load_models", counted)
+    monkeypatch.setattr(models, "load_critic", critic_counted)
+    return made
+
+
+def images(folder):
+    return {path.name: path.read_bytes() for path in folder.glob("0*.png")}
+
+
+def test_a_warm_run_draws_and_says_what_a_cold_one_does(warm, loads, tmp_path, monkeypatch):
+    """With another prompt, other steps, another seed and another way of scoring before it."""
+    monkeypatch.chdir(tmp_path)
+    before = resolve({"rounds": 1, "steps": 6, "seed": 9, "score": "soft"}, ThisMachine())
+    single.run("a green square", before, warm=warm)
+    flags = {"rounds": 2, "seed": 3, "patience": 9}
+    outcome = single.run(PROMPT, resolve(flags, ThisMachine()), warm=warm)
+    assert len(loads) == 1
+    cold = gcr.refine(PROMPT, **flags)
+    assert images(outcome.folder) == images(cold.folder)
+    told = [[(a.critique.raw, a.score) for a in o.run.attempts] for o in (outcome, cold)]
+    assert told[0] == told[1]
+    assert outcome.run.settings == cold.run.settings
+
+
+def test_the_critic_of_a_pair_judges_alone_and_one_that_was_loaded_alone_stays(
+    warm, loads, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    settings = resolve({"rounds": 1}, ThisMachine())
+    image = tmp_path / "image.png"
+    judged = gcr.refine(PROMPT, rounds=1)
+    image.write_bytes((judged.folder / "00-0.png").read_bytes())
+    loads.clear()
+    rankings = [judging.critique(image, PROMPT, settings, warm=warm) for _ in range(2)]
+    assert [made.generator for made in loads] == [""]
+    single.run(PROMPT, settings, warm=warm)
+    rankings.append(judging.critique(image, PROMPT, settings, warm=warm))
+    assert [made.generator for made in loads] == ["", "pocket:generator"]
+    assert {ranking.judgements[0].score for ranking in rankings} == {judged.raw.score}
+
+
+def test_what_shapes_weights_has_them_loaded_anew(warm, loads, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = resolve({"rounds": 1}, ThisMachine())
+    for change in ({}, {"dtype": "auto"}, {"judge_batch": 1}, {}, {}):
+        single.run(PROMPT, replace(settings, **change), warm=warm)
+    assert [made.dtype for made in loads] == ["float32", "auto", "float32", "float32"]
+
+
+def test_released_models_are_gone(warm, tmp_path, monkeypatch):
+    import gc
+    import weakref
+
+    monkeypatch.chdir(tmp_path)
+    single.run(PROMPT, resolve({"rounds": 1}, ThisMachine()), warm=warm)
+    models_of = [weakref.ref(warm._pair[0]._pipeline), weakref.ref(warm._pair[1].speaker.model)]
+    assert warm.names == ("pocket:generator", "pocket:critic")
+    warm.release()
+    gc.collect()
+    assert [model() for model in models_of] == [None, None]
+    assert warm.names == ()
+
+
+def test_settings_that_need_no_loading_are_settings():
+    assert set(FIELDS) > CHANGEABLE

@@ -1,0 +1,527 @@
+"""`gcr ui`: who may use it, and whole sessions in a real browser on the embedded pair."""
+
+import http.client
+import json
+import shutil
+import threading
+import time
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from chromium import Browser, needed
+from fakes import SCORES, FakeCritic, FakeGenerator
+
+import gcr
+from gcr.core.records import GoOn
+from gcr.engine import models
+from gcr.errors import ModelError, UsageError
+from gcr.storage import ratings
+from gcr.ui import web
+from gcr.ui.studio import Studio
+
+BINARY = needed()
+TOKEN = "a token of this session"
+PROMPT = "two red circles, a blue star and a green square"
+UNNAMED = ["button", "link", "textbox", "combobox", "checkbox", "spinbutton", "slider", "searchbox"]
+CONTRAST = """(() => {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgba = (colour) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const linear = (v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  const light = ([r, g, b]) =>
+    0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
+  const ground = (node) => {
+    for (; node; node = node.parentElement) {
+      const colour = rgba(getComputedStyle(node).backgroundColor);
+      if (colour[3] === 255) return colour;
+    }
+    return rgba("white");
+  };
+  const low = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const node = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim()) continue;
+    if (!node.checkVisibility({ visibilityProperty: true })) continue;
+    if (node.closest("option, .sr, :disabled, script, style")) continue;
+    const lights = [light(rgba(getComputedStyle(node).color)), light(ground(node))];
+    const ratio = (Math.max(...lights) + 0.05) / (Math.min(...lights) + 0.05);
+    if (ratio < 4.5) low.push([walker.currentNode.data.trim().slice(0, 40), ratio.toFixed(2)]);
+  }
+  return low;
+})()"""
+
+
+@contextmanager
+def serving(output, **flags):
+    """A studio that is served by this process; gives its address."""
+    studio = Studio({"output": str(output), **flags})
+    with web.listen(0) as listening:
+        server = web.server(studio, output, TOKEN, listening)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            yield Address(listening.getsockname()[1], studio)
+        finally:
+            server.should_exit = True
+            thread.join(20)
+            studio.close()
+
+
+class Address:
+    """Where a studio is served. studio: itself."""
+
+    def __init__(self, port, studio):
+        self.port = port
+        self.studio = studio
+        self.page = f"http://127.0.0.1:{port}/?token={TOKEN.replace(' ', '%20')}"
+        self.ours = {
+            "Host": f"127.0.0.1:{port}",
+            "Origin": f"http://127.0.0.1:{port}",
+            "Cookie": f'gcr-{port}="{TOKEN}"',
+        }
+
+    def ask(self, method, path, body=None, **headers):
+        """Status and text; a header of None is left out."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection.putrequest(method, path, skip_host=True)
+        content = b"" if body is None else json.dumps(body).encode()
+        for name, value in {**self.ours, "Content-Length": len(content), **headers}.items():
+            if value is not None:
+                connection.putheader(name.replace("_", "-"), str(value))
+        connection.endheaders(content)
+        with closing(connection):
+            response = connection.getresponse()
+            self.headers = dict(response.getheaders())
+            return response.status, response.read().decode(errors="replace")
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """A folder with a run of fakes, and one beside it."""
+    output = tmp_path_factory.mktemp("place") / "outputs"
+    with pytest.MonkeyPatch.context() as patch:
+        pair = FakeGenerator(), FakeCritic(SCORES)
+        patch.setattr(models, "load_models", lambda *_, **__: pair)
+        gcr.refine("a red circle", rounds=1, output=output)
+    (output / "page.html").write_text("<script>fetch('/release')</script>")
+    (output.parent / "secret.png").write_bytes(b"\x89PNG secret")
+    (output / "link.png").symlink_to(output.parent / "secret.png")
+    return output
+
+
+@pytest.fixture(scope="module")
+def site(drawn):
+    with serving(drawn) as address:
+        yield address
+
+
+# Who may use it
+
+
+def test_without_the_token_nothing_is_shown_and_nothing_done(site):
+    for method, path in (
+        ("GET", "/"),
+        ("GET", "/gallery"),
+        ("GET", "/events"),
+        ("POST", "/release"),
+    ):
+        assert site.ask(method, path, Cookie=None)[0] == 403
+        assert site.ask(method, path, Cookie=f"gcr-{site.port}=guess")[0] == 403
+    assert site.ask("GET", "/?token=guess", Cookie=None)[0] == 403
+
+
+def test_the_first_address_hands_the_token_to_a_cookie_that_scripts_and_other_sites_lack(site):
+    status, _ = site.ask("GET", site.page.partition(str(site.port))[2], Cookie=None)
+    cookie = site.headers["set-cookie"].lower()
+    assert (status, site.headers["location"]) == (303, "/")
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+
+
+def test_a_foreign_name_that_points_here_is_refused(site):
+    for host in ("evil.example", f"evil.example:{site.port}", "127.0.0.1.evil.example", ""):
+        assert site.ask("GET", "/", Host=host)[0] == 421
+    assert site.ask("GET", "/", Host="localhost:9999")[0] == 200  # through a tunnel
+
+
+def test_another_page_can_press_no_button(site):
+    for origin in (None, "null", "https://evil.example", "http://127.0.0.1:1", "http://localhost"):
+        assert site.ask("POST", "/release", {}, Origin=origin)[0] == 403
+    assert site.ask("GET", "/gallery", Sec_Fetch_Site="cross-site")[0] == 403
+    assert site.ask("POST", "/release", {})[0] == 200
+
+
+def test_only_pictures_of_the_output_folder_are_served(site, drawn):
+    image = next(drawn.glob("*/*/00-0.png")).relative_to(drawn)
+    assert site.ask("GET", f"/files/{image}")[0] == 200
+    for path in (
+        "../secret.png",
+        "%2e%2e/secret.png",
+        "link.png",
+        "page.html",
+        f"{image.parent}/run.json",
+        "/etc/passwd",
+    ):
+        assert site.ask("GET", f"/files/{path}")[0] == 404, path
+
+
+def test_a_page_may_load_and_ask_nothing_but_its_own_server(site):
+    _, html = site.ask("GET", "/")
+    policy = html.partition('http-equiv="Content-Security-Policy" content="')[2].partition('"')[0]
+    assert "default-src &#39;none&#39;" in policy
+    assert "connect-src &#39;self&#39;" in policy
+    assert "http:" not in policy
+    assert (site.headers["x-frame-options"], site.headers["cache-control"]) == ("DENY", "no-store")
+
+
+def test_what_is_wrong_is_told_with_a_hint_and_nothing_is_begun(site):
+    for path, body in (
+        ("/refine", {"prompt": " "}),
+        ("/refine", {"prompt": "a red circle", "flags": {"rounds": "many"}}),
+        ("/refine", {"prompt": "a red circle", "edit": "files/../../secret.png"}),
+        ("/resume", {"folder": "../elsewhere"}),
+        ("/decide", {"number": 99, "action": "go"}),
+        ("/critique", {}),
+        ("/rate", {"folder": "x", "image": "y", "value": "6"}),
+    ):
+        status, told = site.ask("POST", path, body)
+        assert status == 400, path
+        assert json.loads(told)["message"]
+        assert json.loads(told)["hint"]
+    assert site.studio.state()["works"] == []
+
+
+def test_a_run_of_a_batch_stays_as_its_batch_has_it(site, drawn):
+    run = next(drawn.glob("*/*/run.json")).parent
+    inside = drawn / "batch" / "runs" / "1"
+    shutil.copytree(run, inside)
+    for path, body in (("/resume", {"rounds": 1}), ("/keep", {"image": "00-0.png"})):
+        status, told = site.ask("POST", path, {"folder": "batch/runs/1", **body})
+        assert status == 400
+        assert "no single run" in json.loads(told)["message"]
+
+
+def test_a_form_cannot_move_the_output_or_trust_a_server(site):
+    flags = {"output": "elsewhere", "trust_endpoint": "yes", "rounds": "2"}
+    assert web._flags({"flags": flags}) == {"rounds": "2"}
+
+
+def test_a_port_that_is_taken_is_an_error_with_a_hint(site):
+    with pytest.raises(UsageError, match="taken"):
+        web.listen(site.port)
+
+
+# One after another
+
+
+@pytest.fixture
+def studio(tmp_path, monkeypatch):
+    """A studio on fakes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        models, "load_models", lambda *_, **__: (FakeGenerator(), FakeCritic(SCORES))
+    )
+    monkeypatch.setattr(models, "adapt", lambda drawer, critic, *_: (drawer, critic))
+    studio = Studio({"output": "outputs", "patience": 9})
+    yield studio
+    studio.close()
+
+
+def reached(work, *statuses):
+    end = time.monotonic() + 60
+    while work.status not in statuses:
+        assert time.monotonic() < end, work
+        time.sleep(0.01)
+
+
+def test_what_is_asked_for_meanwhile_waits_and_can_be_taken_back(studio):
+    first = studio.refine("a red circle", {"rounds": 2}, approve=True)
+    second, third = (studio.refine("a blue star", {"rounds": 1}) for _ in range(2))
+    reached(first, "asking")
+    assert [work.status for work in (second, third)] == ["waiting", "waiting"]
+    assert first.proposal == ["the prompt after 1", "the prompt after 0"]
+    studio.stop(second.number)
+    studio.decide(first.number, GoOn("a large red circle"))
+    reached(third, "done")
+    assert (first.status, second.status, second.folder) == ("done", "stopped", None)
+    assert gcr.load_run(first.folder).attempts[2].candidate.prompt == "a large red circle"
+    assert (third.folder / "index.html").exists()
+
+
+def test_closing_ends_the_run_at_hand_where_all_is_saved_and_begins_no_other(studio):
+    first = studio.refine("a red circle", {"rounds": 3}, approve=True)
+    second = studio.refine("a blue star", {})
+    reached(first, "asking")
+    studio.close()
+    run = gcr.load_run(first.folder)
+    assert (len(run.rounds), run.stop) == (1, "chosen")
+    assert second.folder is None
+    assert studio.warm.names == ()
+
+
+def test_what_fails_is_told_and_the_next_is_done(studio, monkeypatch):
+    def broken(*_, **__):
+        raise ModelError("no such model", "take another")
+
+    works = models.load_models
+    monkeypatch.setattr(models, "load_models", broken)
+    first = studio.refine("a red circle", {"rounds": 1})
+    reached(first, "failed")
+    assert first.error == ("no such model", "take another")
+    monkeypatch.setattr(models, "load_models", works)
+    reached(studio.refine("a red circle", {"rounds": 1}), "done")
+
+
+def test_more_like_an_image_goes_on_with_a_run_that_is_over(studio):
+    first = studio.refine("a red circle", {"rounds": 1})
+    reached(first, "done")
+    like = gcr.load_run(first.folder).attempts[1]
+    more = studio.resume(first.folder, "a red circle", 1, GoOn(like=like), approve=False)
+    reached(more, "done")
+    run = gcr.load_run(first.folder)
+    assert len(run.rounds) == 2
+    assert {a.candidate.seed for a in run.rounds[1].attempts} == {like.candidate.seed}
+    assert all(a.candidate.mutations for a in run.rounds[1].attempts)
+
+
+# Sessions
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    browser = Browser(BINARY, tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="module")
+def pocket(tmp_path_factory):
+    """A studio on the embedded pair, with all that a session leaves."""
+    with serving(tmp_path_factory.mktemp("session") / "outputs", patience=9) as address:
+        address.studio.warm.loads = count_loads(address.studio.warm)
+        yield address
+
+
+def count_loads(warm):
+    """How often models are loaded from here on."""
+    loads, release = [], warm.release
+
+    def counted():
+        loads.append(warm.names)
+        release()
+
+    warm.release = counted
+    return loads
+
+
+def until(browser, script, seconds=120):
+    end = time.monotonic() + seconds
+    while not browser.run(script):
+        if time.monotonic() > end:
+            browser.screenshot("/work/s3/place/failed.png")
+            pytest.fail(f"{script}: {browser.complaints()}")
+        time.sleep(0.05)
+
+
+def click(browser, selector):
+    """As a mouse does: where the middle of it is."""
+    place = f"document.querySelector({json.dumps(selector)})"
+    browser.run(f"{place}.scrollIntoView({{block: 'center'}})")
+    middle = "(({x, y, width, height}) => [x + width / 2, y + height / 2])"
+    browser.click(*browser.run(f"{middle}({place}.getBoundingClientRect())"))
+
+
+def type_into(browser, selector, text):
+    click(browser, selector)
+    browser.run(f"document.querySelector({json.dumps(selector)}).select()")
+    browser.send("Input.insertText", text=text)
+
+
+def opened(browser, site, **screen):
+    browser.open("about:blank", **screen)
+    browser.open(site.page, **screen)
+    until(browser, "document.querySelector('#loaded').textContent !== ''")
+
+
+def at_rest(browser):
+    return "[...document.querySelectorAll('#works button')].every((each) => each.hidden)"
+
+
+def check(browser):
+    """What holds of every view: it fits, all that can be used has a name, all can be read."""
+    assert browser.run("document.documentElement.scrollWidth <= innerWidth")
+    nodes = browser.send("Accessibility.getFullAXTree")["nodes"]
+    named = {
+        node["role"]["value"]
+        for node in nodes
+        if not node["ignored"]
+        and node.get("role", {}).get("value") in UNNAMED
+        and not node.get("name", {}).get("value")
+    }
+    assert named == set()
+    assert browser.run(CONTRAST) == []
+    assert browser.complaints() == []
+
+
+def test_a_session_by_mouse(browser, pocket, tmp_path):
+    opened(browser, pocket)
+    type_into(browser, "#prompt", PROMPT)
+    type_into(browser, "[name=seed]", "5")
+    click(browser, "[name=approve]")
+    click(browser, "#ask .primary")
+    until(browser, "!document.querySelector('#asking').hidden")
+    until(browser, "document.querySelectorAll('#run article').length === 2")
+    assert browser.run("document.querySelector('#next').value") not in ("", PROMPT)
+    check(browser)
+    type_into(browser, "#next", "a red circle at the top")
+    click(browser, "#asking .primary")
+    until(browser, "document.querySelectorAll('#run article').length === 4")
+    until(browser, "!document.querySelector('#asking').hidden")
+    click(browser, "[data-image='00-0.png'] [data-act=like]")
+    until(browser, "document.querySelectorAll('#run article').length === 6")
+    until(browser, "!document.querySelector('#asking').hidden")
+    click(browser, "#enough")
+    until(browser, at_rest(browser))
+    (folder,) = pocket.studio.warm and list((Path(pocket.studio.flags["output"])).glob("*/*/"))
+    run = gcr.load_run(folder)
+    assert {a.candidate.prompt for a in run.rounds[1].attempts} == {"a red circle at the top"}
+    assert [a.candidate.mutations != () for a in run.rounds[2].attempts] == [True, True]
+    assert {a.candidate.seed for a in run.rounds[2].attempts} == {5}
+
+    click(browser, "[data-image='01-1.png'] [value='4']")
+    until(browser, "document.querySelectorAll('[data-image=\"01-1.png\"] [data-lit]').length === 4")
+    assert ratings.read(folder)["01-1.png"].value == 4
+    click(browser, "[data-image='01-0.png'] [data-act=keep]")
+    until(
+        browser,
+        "document.querySelector('[data-image=\"01-0.png\"] .badge')?.textContent === 'kept'",
+    )
+    assert gcr.load_run(folder).kept == "01-0.png"
+    assert (folder / "best.png").read_bytes() == (folder / "01-0.png").read_bytes()
+
+    click(browser, "[data-image='00-1.png'] [data-act=compare]")
+    browser.run(
+        "document.querySelector('#left').value = document.querySelector('#left').options[0].value"
+    )
+    browser.run("document.querySelector('#left').dispatchEvent(new Event('change'))")
+    shown = "document.querySelector('#stage .{}').src"
+    names = [browser.run(shown.format(side)).rpartition("/")[2] for side in ("before", "after")]
+    assert names == ["00-0.png", "00-1.png"]
+
+    click(browser, "[name=approve]")
+    click(browser, "[data-more='1']")
+    until(browser, "document.querySelectorAll('#run article').length === 8")
+    until(browser, at_rest(browser))
+    assert pocket.studio.warm.loads == [()]  # once, before the first
+
+    click(browser, "[data-tab=gallery]")
+    until(browser, "document.querySelectorAll('#cards .card').length === 1")
+    check(browser)
+    click(browser, "[data-tab=settings]")
+    until(browser, "document.querySelectorAll('#rows tr').length > 20")
+    assert "this page" in browser.run("document.querySelector('#rows').textContent")
+    check(browser)
+    assert all(f"127.0.0.1:{pocket.port}" in url for url in browser.requested())
+
+
+def test_a_session_by_keyboard(browser, pocket):
+    opened(browser, pocket, dark=True)
+    browser.run("document.querySelector('.theme').focus()")
+    browser.press("Tab", 9)
+    assert browser.run("document.activeElement.id") == "prompt"
+    assert browser.run("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    browser.send("Input.insertText", text="a blue star")
+    for expected in ("submit", "approve", "profile", "images", "rounds"):
+        browser.press("Tab", 9)
+        assert expected in browser.run("document.activeElement.name || document.activeElement.type")
+    browser.send("Input.insertText", text="1")
+    browser.run("document.querySelector('#prompt').focus()")
+    browser.send(
+        "Input.dispatchKeyEvent",
+        type="keyDown",
+        key="Enter",
+        code="Enter",
+        modifiers=2,
+        windowsVirtualKeyCode=13,
+    )
+    until(browser, "document.querySelectorAll('#run article').length === 2")
+    until(browser, at_rest(browser))
+    browser.run('document.querySelector(\'[data-image="00-1.png"] [value="2"]\').focus()')
+    browser.press("Enter", 13)
+    until(browser, "document.querySelectorAll('[data-image=\"00-1.png\"] [data-lit]').length === 2")
+    focused = "document.activeElement.closest('[data-image]')?.dataset.image"
+    assert browser.run(focused) == "00-1.png"  # where it was, though the part is new
+    browser.run("document.querySelector('#stage input').focus()")
+    before = browser.run("document.querySelector('#stage input').value")
+    browser.press("ArrowRight", 39)
+    assert float(browser.run("document.querySelector('#stage input').value")) > float(before)
+    check(browser)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_a_phone_shows_all_of_it(browser, pocket, dark):
+    opened(browser, pocket, width=390, height=844, phone=True, dark=dark)
+    check(browser)
+    shifts = """new Promise((done) => {
+      let sum = 0;
+      new PerformanceObserver((list) => { for (const e of list.getEntries()) sum += e.value; })
+        .observe({ type: "layout-shift", buffered: true });
+      setTimeout(() => done(sum), 300);
+    })"""
+    assert browser.run(shifts) < 0.1
+    browser.run("location.hash = '#gallery'")
+    until(browser, "document.querySelectorAll('#cards .card').length > 0")
+    check(browser)
+    click(browser, "#cards .card a")
+    until(browser, "document.querySelectorAll('#run article').length > 0")
+    check(browser)
+    browser.run("location.hash = '#settings'")
+    until(browser, "document.querySelectorAll('#rows tr').length > 20")
+    check(browser)
+
+
+def test_a_picture_is_brought_in_to_be_judged_and_to_begin_from(browser, pocket):
+    image = next(Path(pocket.studio.flags["output"]).glob("*/*/00-0.png"))
+    opened(browser, pocket)
+    root = browser.send("DOM.getDocument")["root"]["nodeId"]
+    node = browser.send("DOM.querySelector", nodeId=root, selector="#file")["nodeId"]
+    browser.send("DOM.setFileInputFiles", files=[str(image.resolve())], nodeId=node)
+    until(browser, "!document.querySelector('#given').hidden")
+    click(browser, "#given-begin")
+    until(browser, "document.querySelector('#prompt').value !== ''")
+    known = gcr.load_run(image.parent)
+    assert browser.run("document.querySelector('#prompt').value") == known.request.prompt
+    assert browser.run("document.querySelector('[name=seed]').value") == str(known.settings["seed"])
+    loads = len(pocket.studio.warm.loads)
+    click(browser, "#given-judge")
+    until(browser, "location.hash.startsWith('#judged')")
+    until(browser, "document.querySelectorAll('#run article').length === 1")
+    score = f"{known.attempts[0].score:.2f}"
+    assert browser.run("document.querySelector('#run .score b').textContent") == score
+    assert len(pocket.studio.warm.loads) == loads  # the critic was there
+    check(browser)
+
+
+def test_words_of_users_and_models_are_text(browser, site, drawn):
+    hostile = "<img src=x onerror=alert(1)><b>bold</b>"
+    status, told = site.ask("POST", "/refine", {"prompt": hostile})
+    assert status == 400  # the embedded pair understands nothing of it
+    assert hostile[:20] in json.loads(told)["message"]
+    opened(browser, site)
+    type_into(browser, "#prompt", hostile)
+    click(browser, "#ask .primary")
+    until(browser, "!document.querySelector('#error').hidden")
+    assert browser.run("document.querySelectorAll('#error img, #error b').length") == 0
+
+
+def test_without_its_libraries_gcr_ui_says_what_to_install(cli, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    ran = cli("ui", "--no-open")
+    assert ran.code == 2
+    assert "pip install 'gcr[ui]'" in ran.err
