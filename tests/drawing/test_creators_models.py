@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from gcr.core.records import Candidate
 from gcr.device.memory import SharedDevice
-from gcr.drawing import generator
+from gcr.drawing import adapters, generator
 from gcr.drawing.generator import Files, Sampling
 from gcr.errors import GcrError, ModelError, UsageError
 from gcr.hub import weightfiles
@@ -191,6 +191,15 @@ def test_a_lora_for_another_family_is_refused_before_anything_is_loaded(folder, 
             generator.check(str(folder(family)), files=Files(always=(lora,)))
     with pytest.raises(UsageError, match="takes no LoRA"):
         generator.check(str(folder("pixart")), files=Files(always=(lora,)))
+
+
+def test_loras_need_an_extra(folder, tmp_path, monkeypatch):
+    place = folder("stable_diffusion")
+    lora = weightfiles.lora_file(tiny.lora(place, tmp_path / "fur.safetensors"), "fur", 1.0)
+    monkeypatch.setattr(adapters, "find_spec", lambda _: None)
+    with pytest.raises(ModelError, match="LoRAs need peft") as error:
+        generator.check(str(place), files=Files(named=(lora,)))
+    assert error.value.hint == "pip install 'gcr[lora]'"
 
 
 def test_the_nearest_lora_is_named(folder, tmp_path):

@@ -266,8 +266,8 @@ def test_other_programs_read_it_whatever_the_format(kind, tmp_path):
     assert carried.stories[2].clip_skip == carried.stories[1].clip_skip == 2
 
 
-def test_a1111_reads_the_last_line_by_its_own_rule(tmp_path):
-    """Its `re_param_code`, as its repository has it."""
+def test_a1111_and_fooocus_read_the_last_line_by_their_own_rule(tmp_path):
+    """`re_param_code` of A1111's repository, which Fooocus has taken over."""
     import re
 
     _, texts = saved(tmp_path)
