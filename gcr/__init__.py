@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         Outcome,
         Unreported,
     )
+    from gcr.engine.parts import Warm
     from gcr.results.rewards import Reward, reward
     from gcr.storage.runfolder import load_run
 
@@ -62,6 +63,7 @@ _HOMES = {
         *("BatchInterrupted", "BatchOutcome", "BatchStopped", "Interrupted", "Outcome"),
         "Unreported",
     ),
+    "gcr.engine.parts": ("Warm",),
     "gcr.results.rewards": ("Reward", "reward"),
     "gcr.storage.runfolder": ("load_run",),
 }
@@ -94,6 +96,7 @@ __all__ = [
     "UnavailableError",
     "Unreported",
     "UsageError",
+    "Warm",
     "__version__",
     "batch",
     "compare",

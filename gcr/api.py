@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gcr.core.events import Consumer
     from gcr.engine.judging import Ranking
     from gcr.engine.outcome import BatchOutcome, Outcome
+    from gcr.engine.parts import Warm
     from gcr.settings.schema import ComparisonOptions, CritiqueOptions, RunOptions
     from gcr.storage.ratings import Rating
 
@@ -38,6 +39,7 @@ def refine(
     *,
     image: Path | str | Image | None = None,
     resume: Path | str | None = None,
+    warm: Warm | None = None,
     on_event: Consumer = ignore,
     **flags: Unpack[RunOptions],
 ) -> Outcome:
@@ -45,13 +47,15 @@ def refine(
 
     image: what the prompt says how to edit, as a path or as an image of Pillow.
     resume: the folder of a run to go on with, under the settings it was begun with.
+    warm: models that stay loaded from one call to the next; its calls go one after another.
     on_event: called with each event of `gcr.core.events` as it happens.
     flags: settings by the names of their options, such as `images=4`, and `trust_endpoint`.
     Raises GcrError (Unreported has an outcome); on Ctrl-C Interrupted, a KeyboardInterrupt.
     """
     settings = resolve(flags, ThisMachine(), edit=image is not None)
     return with_page(
-        lambda emit: single.run(prompt, settings, image=image, resume=resume, emit=emit), on_event
+        lambda emit: single.run(prompt, settings, image=image, resume=resume, emit=emit, warm=warm),
+        on_event,
     )
 
 
@@ -59,17 +63,19 @@ def critique(
     images: Path | str | Image | Sequence[Path | str | Image],
     prompt: str,
     *,
+    warm: Warm | None = None,
     on_event: Consumer = ignore,
     **flags: Unpack[CritiqueOptions],
 ) -> Ranking:
     """Judge pictures against a prompt and rank them; the Python form of `gcr critique`.
 
     images: paths of files or images of Pillow; one or several.
+    warm: as in `refine`.
     on_event: called with each event of `gcr.core.events` as it happens.
     flags: profile, critic, rubric, score, judges, quantize_critic, negative, trust_endpoint.
     Raises GcrError; an image that could not be scored is no error: see `Ranking.unscored`.
     """
-    return judging.critique(images, prompt, resolve(flags, ThisMachine()), emit=on_event)
+    return judging.critique(images, prompt, resolve(flags, ThisMachine()), emit=on_event, warm=warm)
 
 
 def rate(run: Path | str, image: str, value: int | str | None) -> Rating:

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from gcr.core import stopping, strategies, syntax
 from gcr.core.events import Consumer, Event, Notice, ignore
@@ -171,7 +171,7 @@ class Warm:
     """Models that stay loaded from one run to the next.
 
     Where settings need other weights the old ones are given back first. Runs go one after another,
-    in any thread.
+    in any thread. A context manager, at whose end the models are released.
 
     names: of the models that are loaded.
     """
@@ -222,6 +222,12 @@ class Warm:
             self._critic = models.load_critic(settings, questions, self._tell, device)
         self._weights, self.names = weights, (settings.critic,)
         return self._critic
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     def release(self) -> None:
         """Give the memory of the models back."""

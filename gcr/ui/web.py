@@ -73,6 +73,8 @@ BEAT = 15.0  # seconds after which a stream without news says that it is still t
 CALM = 0.05  # seconds between two states, at least
 FIRST = ("profile", "images", "rounds", "seed", "strategy")
 """Settings that are seen at once; others are a click away."""
+NAMES = {"vae": "VAE", "lora": "LoRA", "lora_dir": "LoRA folder", "clip_skip": "CLIP skip"}
+"""Settings by what people call them."""
 ELSEWHERE = ("output",)
 """Settings that are fixed for a session."""
 HEADERS = {
@@ -532,7 +534,7 @@ def _is_lines(name: str) -> bool:
 def _field(name: str, value: object) -> Field:
     """A setting as a form has it. value: what holds where nothing is given."""
     option, declared = OPTIONS[name], _declared(name)
-    label = name.replace("_", " ").capitalize()
+    label = NAMES.get(name) or name.replace("_", " ").capitalize()
     shown = "" if value in (None, "", ()) else str(value)
     if isinstance(value, float):
         shown = f"{value:g}"

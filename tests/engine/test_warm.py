@@ -49,7 +49,7 @@ def test_a_warm_run_draws_and_says_what_a_cold_one_does(warm, loads, tmp_path, m
     before = resolve({"rounds": 1, "steps": 6, "seed": 9, "score": "soft"}, ThisMachine())
     single.run("a green square", before, warm=warm)
     flags = {"rounds": 2, "seed": 3, "patience": 9}
-    outcome = single.run(PROMPT, resolve(flags, ThisMachine()), warm=warm)
+    outcome = gcr.refine(PROMPT, warm=warm, **flags)
     assert len(loads) == 1
     cold = gcr.refine(PROMPT, **flags)
     assert images(outcome.folder) == images(cold.folder)

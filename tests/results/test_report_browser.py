@@ -9,6 +9,7 @@ import pytest
 from chromium import Browser
 from folders import HOSTILE, make_batch, make_comparison, make_run
 
+import gcr
 from gcr.results.report import report
 
 BINARY = chromium.needed()
@@ -271,3 +272,18 @@ FAINT = """(() => {
   }
   return [...new Set(faint)];
 })()"""
+
+
+def test_a_page_that_can_write_nothing_gives_the_command_that_rates(browser, tmp_path):
+    made = make_run(tmp_path / "run")
+    browser.open(report(made.path))
+    browser.run("document.querySelectorAll('.rating')[1].querySelector('[value=\"4\"]').click()")
+    said = "document.querySelectorAll('.rating')[1].querySelector('code')?.textContent"
+    browser.run("new Promise((done) => setTimeout(done, 300))")
+    assert browser.run(said) == f"gcr rate {made.path.name} {made.run.attempts[1].image} 4"
+    assert not (made.path / "ratings.jsonl").exists()
+    gcr.rate(made.path, made.run.attempts[1].image, 4)
+    browser.open(report(made.path))
+    lit = "document.querySelectorAll('.rating')[1].querySelectorAll('[data-lit]').length"
+    assert browser.run(lit) == 4
+    assert browser.complaints() == []

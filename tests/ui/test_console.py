@@ -5,6 +5,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
+from folders import SETTINGS, fill
 from rich.console import Console
 from rich.progress import Progress
 
@@ -24,6 +25,8 @@ from gcr.core.records import (
     StopReason,
     Wording,
 )
+from gcr.storage.runfolder import RunFolder
+from gcr.ui import terminal
 from gcr.ui.batch_terminal import BatchTerminal
 from gcr.ui.terminal import STOPPED, Terminal, failure
 
@@ -330,3 +333,26 @@ def test_no_text_of_a_result_acts_in_a_terminal():
     view.end()
     assert "\x1b[31mX" not in file.getvalue()
     assert "0 images, X, " in plain(file.getvalue())
+
+
+@pytest.mark.filterwarnings("ignore:Image.Image.getdata:DeprecationWarning")  # of textual-image
+def test_pictures_are_shown_where_the_terminal_can_and_nowhere_else(tmp_path, monkeypatch):
+    made = folder_of(tmp_path)
+
+    def tell(view):
+        view.begin(made.run, made.path)
+        view.pictures(["00-0.png", "00-1.png"])
+
+    monkeypatch.setattr(terminal, "_draws_pictures", lambda: True)
+    seen = shown(tell, terminal=True)
+    assert "1: 00-0.png" in seen
+    assert "2: 00-1.png" in seen
+    assert "00-0.png" not in shown(tell)
+    monkeypatch.setattr(terminal, "_draws_pictures", lambda: False)
+    assert "00-0.png" not in shown(tell, terminal=True)
+
+
+def folder_of(path):
+    made = RunFolder.create(path, Request("a red circle"), SETTINGS)
+    fill(made, [[0.4, 0.5]])
+    return made
