@@ -72,7 +72,8 @@ PIECES = {
         5,
         mended=(
             "Where not even a temporary file could be written, torch could not be imported, and "
-            "the error called itself a defect of gcr."
+            "the error called itself a defect of gcr; and so did one that came where the disk was "
+            "full by the time the quantized critic was to be kept, which is now a warning."
         ),
     ),
     "signals": Piece(

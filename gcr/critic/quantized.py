@@ -146,6 +146,8 @@ def keep(model: Any, source: Path, copy: Path) -> None:
 
     A disk that is full or read-only is a warning: the model itself is loaded and well.
     """
+    from safetensors import SafetensorError
+
     try:
         copy.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=copy.parent, prefix=f"{copy.name}.") as name:
@@ -159,5 +161,5 @@ def keep(model: Any, source: Path, copy: Path) -> None:
             (unfinished / LISTING).write_text(json.dumps(sizes), encoding="utf-8")
             shutil.rmtree(copy, ignore_errors=True)
             unfinished.replace(copy)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # the latter for what its own writer meets
         logger.warning("the quantized critic was not kept in %s: %s", copy, error)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import resource
 import shutil
 
 import pytest
@@ -118,6 +119,23 @@ def test_a_cache_that_cannot_be_written_is_only_a_warning(
     with caplog.at_level(logging.WARNING):
         assert loading.load(checkpoint("llava"), CPU)
     assert "not kept" in caplog.text
+
+
+def test_a_disk_that_fills_up_under_the_copy_is_only_a_warning(
+    checkpoint, cache, monkeypatch, caplog
+):
+    """The writer of safetensors has an error of its own for it."""
+    monkeypatch.setattr(quantized, "WORTH_KEEPING", 0)
+    model = checkpoint("llava")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with caplog.at_level(logging.WARNING):
+            assert loading.load(model, CPU)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "not kept" in caplog.text
+    assert list(cache.iterdir()) == []
 
 
 def test_nothing_unfinished_is_left_in_the_cache(kept, cache, monkeypatch):
