@@ -72,13 +72,17 @@ def nest_tower(folder: Path) -> None:
     """Name the weights of a critic's vision tower as vLLM wants them, with `vision_model` before
     each name; transformers reads them with and without.
     """
-    path, tower = folder / "model.safetensors", "vision_tower."
-    nested = f"{tower}vision_model."
-    weights = {
-        name.replace(nested, tower).replace(tower, nested): tensor
-        for name, tensor in load_file(path).items()
+    path = folder / "model.safetensors"
+    save_file(nested(load_file(path)), path, metadata={"format": "pt"})
+
+
+def nested(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights under the names that `nest_tower` gives them."""
+    tower, within = "vision_tower.", "vision_tower.vision_model."
+    return {
+        name.replace(within, tower).replace(tower, within): tensor
+        for name, tensor in weights.items()
     }
-    save_file(weights, path, metadata={"format": "pt"})
 
 
 def load(folder: Path) -> LlavaForConditionalGeneration:

@@ -74,7 +74,7 @@ CHECKED = {"vllm": WITHOUT_CUDA, "llama.cpp": "import xllamacpp"}
 
 @contextmanager
 def vllm(home):
-    """VLLM with the embedded critic; gives its URL."""
+    """The embedded critic on vLLM; gives its URL."""
     from gcr import pocket
     from pocket_training.export import nest_tower
 
@@ -93,7 +93,7 @@ def vllm(home):
 
 @contextmanager
 def llama_cpp(home, port=None):
-    """llama.cpp's server with the embedded critic as GGUF; gives its URL. port: None: any."""
+    """The embedded critic as GGUF on llama.cpp's server; gives its URL. port: None: any."""
     from gcr import pocket
 
     port = port or serving.free_port()
