@@ -53,12 +53,12 @@ PIECES = {
     "kills": Piece(
         "processes:kills",
         "Kills",
-        "`gcr refine`, `gcr batch`, `gcr compare` and workers of `gcr batch --ray` on the embedded "
-        "pair, ended with SIGKILL: half of them at any moment of the whole run, start included, "
-        "half within 50 ms of a change in the folder. Each time the folder must list, show and "
-        "report, and every round and image that was finished must be as it was. Then `gcr resume` "
-        "goes on, to be killed again or to come to the end, where all images must equal those of "
-        "an undisturbed run byte for byte, and no temporary file may be left.",
+        "`gcr refine`, `gcr batch`, `gcr compare` and workers of `gcr batch --ray local` on the "
+        "embedded pair, ended with SIGKILL: half of them at any moment of the whole run, start "
+        "included, half within 50 ms of a change in the folder. Each time the folder must list, "
+        "show and report, and every round and image that was finished must be as it was. Then "
+        "`gcr resume` goes on, to be killed again or to come to the end, where all images must "
+        "equal those of an undisturbed run byte for byte, and no temporary file may be left.",
         18,
         in_memory=False,
     ),
@@ -153,8 +153,8 @@ PIECES = {
     "inflation": Piece(
         "inflation:run",
         "Inflated scores",
-        "The critic chooses the best of N raw images of each request; truth, which the critic "
-        "never sees, says how many of the chosen are right. The more images there are to choose "
+        "The critic chooses the best of N of 16 raw images of each request; truth, which the "
+        "critic never sees, says how many of the chosen are right. The more images there are to choose "
         "from, the more of the choice could fall on images that only look right to the critic. "
         "Requests of the training world, embedded pair.",
         6,
