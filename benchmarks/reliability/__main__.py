@@ -154,9 +154,9 @@ PIECES = {
         "inflation:run",
         "Inflated scores",
         "The critic chooses the best of N of 16 raw images of each request; truth, which the "
-        "critic never sees, says how many of the chosen are right. The more images there are to choose "
-        "from, the more of the choice could fall on images that only look right to the critic. "
-        "Requests of the training world, embedded pair.",
+        "critic never sees, says how many of the chosen are right. The more images there are "
+        "to choose from, the more of the choice could fall on images that only look right to "
+        "the critic. Requests of the training world, embedded pair.",
         6,
     ),
 }
