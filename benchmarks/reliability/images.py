@@ -423,7 +423,7 @@ def _clear(path: Path) -> None:
 def _outcome(path: Path) -> tuple[str, str]:
     """What came of reading a file in every way, and what was wrong with that."""
     from gcr.cli.app import run
-    from gcr.cli.info import begin_from
+    from gcr.engine.requests import begin_from
     from gcr.inputs import source
 
     with redirect_stderr(io.StringIO()):  # a warning of its size
