@@ -217,6 +217,13 @@ def learn(  # noqa: PLR0913 - what is learned, and how it differs from the first
     session.run(batcher, loss_of)
 
 
+def load(folder: Path) -> LlavaForConditionalGeneration:
+    """The trained critic of a stage folder."""
+    model = Reader(build(len(tokenizer())), eyes.Eyes())
+    model.load_state_dict(eyes.weights(folder))
+    return model.critic.eval()
+
+
 def in_four_bits(critic: LlavaForConditionalGeneration) -> Iterator[nn.Parameter]:
     """The weights that gcr runs in 4 bits: the linear layers of the decoder."""
     for layer in critic.model.language_model.modules():

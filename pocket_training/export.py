@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import LlavaForConditionalGeneration, LlavaProcessor, SiglipImageProcessor
 
 from gcr.pocket import world
-from pocket_training import critic, denoiser, eyes
+from pocket_training import critic, denoiser, eyes, finetune
 from pocket_training.session import hardware
 
 STAGES = ("vae", "decoder", "text", "denoiser", "eyes", "critic", "finetune")
@@ -29,9 +29,10 @@ def export(work: Path, target: Path) -> None:
         generator(work, target / "generator")
     else:
         log = json.loads((target / "training.json").read_text())
-    finetuned = work / "finetune"
-    trained = finetuned if (finetuned / "checkpoint.pt").exists() else work / "critic"
-    reviewer(trained, target / "critic")
+    if (work / "finetune" / "checkpoint.pt").exists():
+        reviewer(finetune.blended(work / "finetune"), target / "critic")
+    else:
+        reviewer(critic.load(work / "critic"), target / "critic")
     log["stages"] |= {
         stage: _log(path) for stage in STAGES if (path := work / stage / "log.jsonl").exists()
     }
@@ -43,11 +44,10 @@ def generator(work: Path, target: Path) -> None:
     denoiser.pipeline(work).to(dtype=torch.float16).save_pretrained(target)
 
 
-def reviewer(trained: Path, target: Path) -> None:
-    """Write the critic of a stage folder."""
+def reviewer(model: LlavaForConditionalGeneration, target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     tokenize = critic.tokenizer()
-    model = load(trained).to(dtype=torch.float16)
+    model = model.to(dtype=torch.float16)
     model.generation_config.eos_token_id = tokenize.eos_token_id
     model.generation_config.pad_token_id = tokenize.pad_token_id
     model.save_pretrained(target)
@@ -83,14 +83,6 @@ def nested(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         name.replace(within, tower).replace(tower, within): tensor
         for name, tensor in weights.items()
     }
-
-
-def load(folder: Path) -> LlavaForConditionalGeneration:
-    """The trained critic of a stage folder."""
-    model = critic.Reader(critic.build(len(critic.tokenizer())), eyes.Eyes())
-    state = torch.load(folder / "checkpoint.pt", map_location="cpu", weights_only=True)
-    model.load_state_dict(state["model"])
-    return cast("LlavaForConditionalGeneration", model.critic.eval())
 
 
 def _log(path: Path) -> list[dict[str, float]]:

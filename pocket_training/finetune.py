@@ -17,7 +17,7 @@ from transformers import LlavaForConditionalGeneration
 
 from gcr import pocket
 from gcr.settings.profiles import Profile
-from pocket_training import critic, denoiser, drawings, export, eyes
+from pocket_training import critic, denoiser, drawings, eyes
 from pocket_training.critic import Reader
 from pocket_training.drawings import AS_IT_IS, KINDS
 from pocket_training.replies import REWRITES, Rewrite
@@ -26,6 +26,7 @@ from pocket_training.session import Plan, device
 BEST = Rewrite(canvas=True)
 """How to rewrite where no drawings say it: right for 595 of 600 requests (docs/pocket.md)."""
 WAYS = (AS_IT_IS, AS_IT_IS, AS_IT_IS, REWRITES.index(BEST))
+AFTER = 0.5  # share of the weights after in what ships; the rest is of those before
 LESSONS = {"verdict": 0.5, "critique": 0.28, "checklist": 0.12, "comparison": 0.1}
 """Shares of the steps. A verdict is a critique as far as its first score."""
 
@@ -44,8 +45,23 @@ def train(folder: Path, plan: Plan, profile: Profile, requests: int, at_once: in
     album = drawings.rendered(plan, pipeline.vae, ways)
     album = drawings.together(album, drawings.crowded(plan, pipeline.vae, ways))
     album = drawings.together(album, drawings.drawn(work, ways))
-    reader = Reader(reviewer(folder), eyes.Eyes())
+    before = reviewer(folder)
+    if not (work / "before.pt").exists():  # a checkpoint may be exported onto what it began from
+        torch.save(before.state_dict(), work / "before.pt")
+    reader = Reader(before, eyes.Eyes())
     critic.learn(work, reader, plan, album, kinds=LESSONS, seeing=0.0, late=1.0, every=50)
+
+
+def blended(work: Path) -> LlavaForConditionalGeneration:
+    """The mean of the critic's weights before and after, of a stage folder.
+
+    It keeps more of what was known before than the weights after do (Wortsman et al., 2022).
+    """
+    before = torch.load(work / "before.pt", map_location="cpu", weights_only=True)
+    model = critic.load(work)
+    after = model.state_dict()
+    model.load_state_dict({name: torch.lerp(before[name], after[name], AFTER) for name in after})
+    return model
 
 
 def generator(folder: Path) -> PixArtAlphaPipeline:
@@ -59,5 +75,5 @@ def generator(folder: Path) -> PixArtAlphaPipeline:
 def reviewer(folder: Path) -> LlavaForConditionalGeneration:
     """The critic that was trained in a folder, or the one that ships."""
     if (folder / "critic" / "checkpoint.pt").exists():
-        return export.load(folder / "critic")
+        return critic.load(folder / "critic")
     return LlavaForConditionalGeneration.from_pretrained(pocket.CRITIC, dtype=torch.float32)
