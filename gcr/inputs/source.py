@@ -36,6 +36,9 @@ a photo of twelve megapixels would cost it more than 10,000."""
 MOST_RATIO = 64
 """Of the longer side to the shorter: critics' processors fail beyond 200."""
 
+BAND = 512
+"""Rows that are laid on white at a time."""
+
 LEAST_SIDE = 16  # pixels: less is not a picture, and some processors fail on it
 
 
@@ -48,26 +51,26 @@ def read(image_or_path: Path | str | Image, *, option: str = "--image") -> Image
     Raises UsageError for a file that is missing or not a picture, and for pixels without a known
     range (32 bits, floating point).
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     if isinstance(image_or_path, Image.Image):
         name = "the image given"
         with readable(name, option):
             imagefile.check_size(image_or_path)
             _check_shape(image_or_path, name)
-            image = _upright(image_or_path)
-    elif isinstance(image_or_path, str | Path):
+            return _ready(ImageOps.exif_transpose(image_or_path), name)
+    if isinstance(image_or_path, str | Path):
         path = paths.expanded(image_or_path)
         name = str(path)
         with readable(name, option), imagefile.opened(path) as opened:
             _check_shape(opened, name)
-            image = _upright(opened)
-    else:
-        raise UsageError(
-            f"an image cannot be a {type(image_or_path).__name__}",
-            "give a path or an image of Pillow",
-        )
-    return _bounded(_opaque(_in_8_bits(image, name)), name)
+            opened.load()
+            ImageOps.exif_transpose(opened, in_place=True)
+            return _ready(opened, name)
+    raise UsageError(
+        f"an image cannot be a {type(image_or_path).__name__}",
+        "give a path or an image of Pillow",
+    )
 
 
 def digest(image: Image) -> str:
@@ -105,6 +108,8 @@ def readable(name: str, option: str = "") -> Iterator[None]:
         raise UsageError(f"{name} has {error}", "scale it down first") from error
     except UnidentifiedImageError as error:
         raise UsageError(f"{name} is not an image", hint) from error
+    except MemoryError as error:
+        raise UsageError(f"no memory is left to read {name} in", "scale it down first") from error
     except (OSError, *DAMAGE) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise UsageError(f"cannot read {name}: {reason}", hint) from error
@@ -124,11 +129,8 @@ def _check_shape(image: Image, name: str) -> None:
         )
 
 
-def _upright(image: Image) -> Image:
-    from PIL import ImageOps
-
-    image.load()
-    return ImageOps.exif_transpose(image)
+def _ready(image: Image, name: str) -> Image:
+    return _bounded(_opaque(_in_8_bits(image, name)), name)
 
 
 def _in_8_bits(image: Image, name: str) -> Image:
@@ -151,10 +153,13 @@ def _opaque(image: Image) -> Image:
     from PIL import Image
 
     if not image.has_transparency_data:
-        return image.convert("RGB")
-    clear = image.convert("RGBA")
-    white = Image.new("RGBA", clear.size, "white")
-    return Image.alpha_composite(white, clear).convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
+    opaque = Image.new("RGB", image.size)
+    for top in range(0, image.height, BAND):  # a large image is not to be there five times over
+        band = image.crop((0, top, image.width, min(top + BAND, image.height))).convert("RGBA")
+        white = Image.new("RGBA", band.size, "white")
+        opaque.paste(Image.alpha_composite(white, band).convert("RGB"), (0, top))
+    return opaque
 
 
 def _bounded(image: Image, name: str) -> Image:
@@ -162,7 +167,7 @@ def _bounded(image: Image, name: str) -> Image:
 
     pixels = image.width * image.height
     if pixels <= MOST_PIXELS:
-        return image
+        return image.copy()  # of pixels alone: the file is closed
     scale = math.sqrt(MOST_PIXELS / pixels)
     width, height = (max(LEAST_SIDE, int(side * scale)) for side in image.size)
     logger.warning(

@@ -273,3 +273,25 @@ def test_no_other_program_is_run_to_read_an_image(tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess, "check_call", lambda *_, **__: pytest.fail("ran"))
     with pytest.raises(UsageError, match="is not an image"):
         source.read(path)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "P"])
+def test_a_transparent_picture_is_laid_on_white_band_by_band(tmp_path, monkeypatch, mode):
+    values = np.random.default_rng(3).integers(0, 256, (40, 24, 4), "uint8")
+    image = Image.fromarray(values).convert(mode)
+    if mode == "P":
+        image.info["transparency"] = 7
+    white = Image.new("RGBA", image.size, "white")
+    whole = Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    monkeypatch.setattr(source, "BAND", 16)
+    assert (pixels(source.read(image)) == pixels(whole)).all()
+
+
+def test_a_picture_that_no_memory_is_left_for_is_named(tmp_path, monkeypatch, ramp):
+    def full(*_):
+        raise MemoryError
+
+    path = saved(tmp_path, ramp)
+    monkeypatch.setattr(source, "_bounded", full)
+    with pytest.raises(UsageError, match="no memory is left to read"):
+        source.read(path)
