@@ -93,11 +93,13 @@ def _read(text: str, rules: Rubric, rng: random.Random, mutator: Mutator) -> tup
     way = rng.random()
     numbers = list(SCORE.finditer(text))
     if way < 0.15 and len(text) > 1:
-        # What is not there yet must not be guessed from what is.
+        # What is not there yet must not be guessed from what is. (A whole that contradicts itself
+        # further down has no score; what is cut off before that may have one.)
         cut = text[: rng.randrange(len(text))]
         critique = check(cut, rules, cut_off=True)
         for each in critique.aspects:
-            if each.score is not None and each.score != scores[each.aspect]:
+            whole = scores[each.aspect]
+            if None not in (each.score, whole) and each.score != whole:
                 raise AssertionError(f"{each.aspect} is {each.score}, whole {scores} in {cut!r}")
         return "cut off", "scored" if critique.overall is not None else "no score"
     if way < 0.3 and numbers and rules is not RUBRIC:  # whose words have numbers of their own
