@@ -236,3 +236,11 @@ def test_parts_take_turns_on_a_gpu(tmp_path):
         for wanted in ("both", "offload")
     ]
     assert np.array_equal(*images)
+
+
+def test_a_forward_that_is_no_hooks_stays_when_other_weights_of_the_model_go():
+    model = torch.nn.Linear(2, 2)
+    weights = Weights([model])
+    model.forward = lambda x: x + 1
+    del weights
+    assert model.forward(1) == 2
