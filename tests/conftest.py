@@ -5,7 +5,9 @@ import os
 import signal
 import sys
 
+import chromium
 import pytest
+import serving
 from fakes import SCORES, FakeCritic, FakeGenerator
 
 from gcr.__main__ import main
@@ -48,6 +50,23 @@ def cli(monkeypatch, tmp_path, capsys):
 
     call.models = pair
     return call
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    binary = chromium.needed()
+    assert binary is not None, f"{chromium.REQUIRED} is set, but {chromium.MISSING}"
+    browser = chromium.Browser(binary, tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def stage():
+    """A server on loopback that answers as a test has it."""
+    staged = serving.Staged()
+    yield staged
+    staged.close()
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["repacked", "as_saved"])
