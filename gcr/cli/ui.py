@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from typing import Annotated
@@ -71,7 +72,7 @@ def ui(
     except KeyboardInterrupt:
         if studio.busy() and not quiet:
             terminal.say("stopping after this round; Ctrl-C again stops at once")
-        signals.note(2)
+        signals.note(signal.SIGINT)
     studio.close()
 
 

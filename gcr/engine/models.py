@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -338,8 +337,7 @@ def revision(model: str) -> str | None:
     if model.startswith("pocket:") or is_address(model):
         return None
     if (folder := paths.expanded(model)).is_dir() and (folder / ADAPTER).is_file():
-        with (folder / ADAPTER_WEIGHTS).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = weightfiles.hashes(folder / ADAPTER_WEIGHTS).whole
         base = checkpoints.base_of(model)
         return f"{digest} on {base}" + (f" {commit}" if (commit := revision(base)) else "")
     if paths.exists(folder):
