@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gcr.device.loading import loading
 from gcr.device.out_of_memory import Ladder
-from gcr.device.stopwatch import Stopwatch
-from gcr.device.threads import at_most
+from gcr.device.threads import Stopwatch, at_most
 from gcr.device.weights import Weights, part_from_layers
 from gcr.drawing import acceleration, editing, image_to_image, noise, pipelines
 from gcr.drawing.adapters import Adapters, check_takes

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gcr.core.background import in_background
 from gcr.core.phrases import nearest
 from gcr.errors import GcrError, ModelError, UsageError
-from gcr.files import folders, paths, structured
+from gcr.files import paths, structured
 from gcr.files.atomic import write_json
 from gcr.files.locks import turn
 from gcr.files.structured import MalformedError
@@ -332,7 +332,7 @@ def hashes(path: Path) -> Hashes:
 def _hashes(path: Path) -> Hashes:
     about = path.stat()
     key, stamp = str(path.resolve()), [about.st_size, about.st_mtime_ns]
-    store = folders.cache() / "hashes.json"
+    store = paths.cache_folder() / "hashes.json"
     kept = _kept(store).get(key)
     if isinstance(kept, list) and kept[:2] == stamp and len(kept) == 4:
         return Hashes(*kept[2:])

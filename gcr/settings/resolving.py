@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from gcr import pocket
 from gcr.errors import GcrError, UsageError
-from gcr.files import folders
+from gcr.files import paths
 from gcr.files.validation import first_problem
 from gcr.settings import address, keys, measurements, plugins, profiles, samplers
 from gcr.settings.recorded import UNRECORDED
@@ -359,7 +359,7 @@ def config_files(
 ) -> tuple[Path, Path]:
     """The files that settings are read from: the working folder's, which wins, and the user's."""
     environ = os.environ if environ is None else environ
-    return folder / "gcr.yaml", folders.config(environ) / "config.yaml"
+    return folder / "gcr.yaml", paths.config_folder(environ) / "config.yaml"
 
 
 def _from_profile(
