@@ -33,6 +33,14 @@ class Ran:
         self.out = captured.out
         self.err = captured.err
 
+    def assert_refused(self, code, message):
+        """The last two lines on stderr are an error and a hint."""
+        assert self.code == code
+        error, hint = self.err.splitlines()[-2:]
+        assert error.startswith("error: ")
+        assert message in error
+        assert hint.startswith("hint:  ")
+
 
 @pytest.fixture
 def cli(monkeypatch, tmp_path, capsys):
