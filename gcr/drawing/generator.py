@@ -345,20 +345,6 @@ def check(
     return place
 
 
-def index_at_hand(model: str, checkpoint: SingleFile | None) -> Mapping[str, Any] | None:
-    """The model_index.json of a generator; None where it would have to be fetched.
-
-    checkpoint: that the model is, where it is one file.
-    """
-    place = checkpoints.locate(checkpoint.config if checkpoint else model)
-    if checkpoints.is_local(place):
-        return vetting.read_config(checkpoints.fetch_file(place, PIPELINE) / PIPELINE)
-    from huggingface_hub import try_to_load_from_cache
-
-    file = try_to_load_from_cache(place, PIPELINE)
-    return vetting.read_config(Path(file)) if isinstance(file, str) else None
-
-
 def _config(place: str, part: str, name: str) -> dict[str, Any]:
     """The configuration of one part of a pipeline."""
     folder = checkpoints.fetch_file(place, PIPELINE, f"{part}/{name}")

@@ -214,8 +214,11 @@ def unfit(settings: Settings, name: str, value: object) -> str:
     from gcr.drawing import generator, reading
 
     try:
-        index = generator.index_at_hand(settings.generator, files_of(settings).checkpoint)
-        if index is None:
+        file = files_of(settings).checkpoint
+        index = checkpoints.index_at_hand(
+            checkpoints.locate(file.config if file else settings.generator)
+        )
+        if not index:
             return ""
         if name == "clip_skip":
             kind = str(index.get("_class_name"))
