@@ -191,7 +191,7 @@ def _course(folder: Path, run: Run) -> Course:
         for position, attempt in enumerate(round_.attempts, 1):
             seconds += attempt.draw_seconds + attempt.judge_seconds
             so_far = (*run.rounds[:index], replace(round_, attempts=round_.attempts[:position]))
-            best = best_scored(replace(run, rounds=so_far, kept="", settled=""))
+            best = best_scored(run.after(so_far))
             # Nothing is picked before anything is scored; the first image is what there is then.
             image = best.image if best else run.rounds[0].attempts[0].image
             picks.append(Pick(folder / image, seconds))

@@ -361,6 +361,10 @@ class Run:
     def attempts(self) -> tuple[Attempt, ...]:
         return tuple(attempt for round_ in self.rounds for attempt in round_.attempts)
 
+    def after(self, rounds: tuple[Round, ...]) -> Run:
+        """The run as it was after these rounds, when nobody had chosen an image yet."""
+        return replace(self, rounds=rounds, kept="", settled="")
+
     @property
     def format(self) -> str:
         """What its images are saved as, which their names end in."""
