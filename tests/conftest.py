@@ -77,6 +77,24 @@ def stage():
     staged.close()
 
 
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """Folders of tiny checkpoints, by family, each built once."""
+    import tiny
+    import torch
+
+    folders = {}
+
+    def build(family, **settings):
+        key = (family, *settings.items())
+        if key not in folders:
+            torch.manual_seed(0)
+            folders[key] = getattr(tiny, family)(tmp_path_factory.mktemp(family) / "m", **settings)
+        return str(folders[key])
+
+    return build
+
+
 @pytest.fixture(scope="module", params=[True, False], ids=["repacked", "as_saved"])
 def repacks(request):
     """Whether a CPU's first run lays 4-bit weights out anew, as those with AVX512-BF16 do."""
