@@ -9,7 +9,8 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, TypedDict, get_type_hints
+from types import NoneType
+from typing import Annotated, Any, ClassVar, Literal, TypedDict, get_args, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
@@ -500,6 +501,8 @@ class Settings:
 
 FIELDS = tuple(setting.name for setting in fields(Settings))
 DEFAULTS = {setting.name: setting.default for setting in fields(Settings)}
+LISTS = tuple(name for name, default in DEFAULTS.items() if isinstance(default, tuple))
+"""Settings that can be given again."""
 LATER = (
     *("graphs", "compile", "step_cache", "select", "quantize_generator", "quantize_critic"),
     *("verify", "critique", "config", "vae", "lora", "lora_dir", "scheduler", "clip_skip"),
@@ -516,6 +519,13 @@ OPTIONS: Mapping[str, Option] = {
     if isinstance(metadata, Option)
 }
 """The options of the settings that have one: those that users can set, everywhere."""
+
+
+def declared(name: str) -> Any:
+    """The type of a setting, without None."""
+    whole = get_args(TYPES[name])[0]
+    kinds = [kind for kind in get_args(whole) if kind is not NoneType]
+    return whole if len(kinds) == len(get_args(whole)) else kinds[0]
 
 
 class CriticOptions(TypedDict, total=False):
