@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import signal
 import sys
 from collections.abc import Mapping
 from typing import Annotated
@@ -72,7 +71,7 @@ def ui(
     except KeyboardInterrupt:
         if studio.busy() and not quiet:
             terminal.say("stopping after this round; Ctrl-C again stops at once")
-        signals.note(signal.SIGINT)
+        signals.note(2)
     studio.close()
 
 

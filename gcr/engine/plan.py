@@ -109,7 +109,7 @@ class Plan:
     def caution(self, emit: Consumer) -> None:
         """Say what the embedded pair cannot do with its prompts."""
         cautions.of_choice(self.settings, emit)
-        cautions.of_verifier(self.prompts, self.settings, emit)
+        cautions.of_verifier([job.prompt for job in self.jobs], self.settings, emit)
         found = cautions.Gathering()
         for job in self.jobs:
             found.place = job.place

@@ -20,7 +20,15 @@ from gcr.files import paths
 from gcr.files.validation import first_problem
 from gcr.settings import address, keys, measurements, plugins, profiles, samplers
 from gcr.settings.recorded import UNRECORDED
-from gcr.settings.schema import FIELDS, LISTS, MOST_ROUNDS, OF_THE_MACHINE, OPTIONS, TYPES, Settings
+from gcr.settings.schema import (
+    FIELDS,
+    LISTS,
+    MOST_ROUNDS,
+    OF_THE_MACHINE,
+    OPTIONS,
+    TYPES,
+    Settings,
+)
 from gcr.settings.sources import Given, from_environment, from_file, from_flags
 
 NOT_SETTINGS = frozenset({"GCR_DEBUG", "GCR_CACHE", "GCR_API_KEY", "GCR_OFFLINE", "GCR_YES"})

@@ -10,7 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, ClassVar, Literal, TypedDict, get_args, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    TypedDict,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
@@ -501,8 +510,6 @@ class Settings:
 
 FIELDS = tuple(setting.name for setting in fields(Settings))
 DEFAULTS = {setting.name: setting.default for setting in fields(Settings)}
-LISTS = tuple(name for name, default in DEFAULTS.items() if isinstance(default, tuple))
-"""Settings that can be given again."""
 LATER = (
     *("graphs", "compile", "step_cache", "select", "quantize_generator", "quantize_critic"),
     *("verify", "critique", "config", "vae", "lora", "lora_dir", "scheduler", "clip_skip"),
@@ -519,6 +526,8 @@ OPTIONS: Mapping[str, Option] = {
     if isinstance(metadata, Option)
 }
 """The options of the settings that have one: those that users can set, everywhere."""
+LISTS = tuple(name for name in OPTIONS if get_origin(get_args(TYPES[name])[0]) is tuple)
+"""Settings of several values. A text alone stands for one."""
 
 
 def declared(name: str) -> Any:
