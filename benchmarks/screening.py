@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from benchmarks.refinement import Arm
     from gcr.core.records import Critic, Critique
-    from gcr.critic.scoring import Score
+    from gcr.settings.schema import Score
 
 P = ParamSpec("P")
 

@@ -46,7 +46,7 @@ A few variables are not settings, and no file can set them:
 | `GCR_YES=1` | fetch missing models without asking, as `--yes` does |
 | `GCR_OFFLINE=1` | make no connection, as `--offline` does |
 | `GCR_API_KEY` | the key for a [critic on a server](endpoint.md) |
-| `GCR_CACHE` | where 4-bit copies of critics are kept |
+| `GCR_CACHE` | where [gcr's cache](install.md#where-things-are-kept) is |
 | `GCR_DEBUG=1` | show the traceback of an error |
 
 ## What is printed, and exit codes

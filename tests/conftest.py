@@ -5,7 +5,9 @@ import os
 import signal
 import sys
 
+import chromium
 import pytest
+import serving
 from fakes import SCORES, FakeCritic, FakeGenerator
 
 from gcr.__main__ import main
@@ -31,6 +33,14 @@ class Ran:
         self.out = captured.out
         self.err = captured.err
 
+    def assert_refused(self, code, message):
+        """The last two lines on stderr are an error and a hint."""
+        assert self.code == code
+        error, hint = self.err.splitlines()[-2:]
+        assert error.startswith("error: ")
+        assert message in error
+        assert hint.startswith("hint:  ")
+
 
 @pytest.fixture
 def cli(monkeypatch, tmp_path, capsys):
@@ -48,6 +58,41 @@ def cli(monkeypatch, tmp_path, capsys):
 
     call.models = pair
     return call
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    binary = chromium.needed()
+    assert binary is not None, f"{chromium.REQUIRED} is set, but {chromium.MISSING}"
+    browser = chromium.Browser(binary, tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def stage():
+    """A server on loopback that answers as a test has it."""
+    staged = serving.Staged()
+    yield staged
+    staged.close()
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """Folders of tiny checkpoints, by family, each built once."""
+    import tiny
+    import torch
+
+    folders = {}
+
+    def build(family, **settings):
+        key = (family, *settings.items())
+        if key not in folders:
+            torch.manual_seed(0)
+            folders[key] = getattr(tiny, family)(tmp_path_factory.mktemp(family) / "m", **settings)
+        return str(folders[key])
+
+    return build
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["repacked", "as_saved"])

@@ -216,7 +216,6 @@ def _report(
     from gcr.engine.machine import ThisMachine
     from gcr.files import paths
     from gcr.inputs import labels
-    from gcr.settings.measurements import SPREADS, spread_key
     from gcr.settings.resolving import resolve
 
     read = labels.read(pairs, label=label, most=most, skip_bad=skip_bad)
@@ -224,18 +223,7 @@ def _report(
     ways = reportcard.ways_for(settings, chosen=flags.get("score") is not None)
     place = f"{paths.expanded(pairs).absolute()}" + (f" ({most} rows)" if most else "")
     card = reportcard.measure(read, place, settings, ways, terminal or ignore)
-    kept = reportcard.CARDS.read(os.environ)
-    same = [each for each in kept.values() if each.sha256 == card.sha256]
-    before = [each for each in same if each.key != card.key]
-    whole = card.with_others(next((each for each in same if each.key == card.key), card))
-    path = reportcard.CARDS.keep(os.environ, {card.key: whole})
-    spreads = {
-        spread_key(settings.critic_measured, settings.rubric, way): grade.spread
-        for way, grade in card.grades.items()
-        if grade.spread is not None
-    }
-    if spreads:
-        SPREADS.keep(os.environ, spreads)
+    path, before = reportcard.keep(card, settings)
     if terminal:
         terminal.close()
     if as_json:

@@ -8,6 +8,7 @@ import typer
 
 from gcr.cli import options, table
 from gcr.cli.flags import with_settings
+from gcr.core.plaintext import shown
 from gcr.errors import UsageError
 from gcr.settings.schema import OPTIONS
 
@@ -67,6 +68,4 @@ def rows(settings: "Settings", origins: Mapping[str, str]) -> list[tuple[str, st
 def _shown(name: str, value: object) -> str:
     if value is None:
         return "the pipeline's own" if name in LEFT_TO_PIPELINE else "not set"
-    if isinstance(value, bool | list | dict):
-        return json.dumps(value, ensure_ascii=False)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return shown(value)

@@ -3,14 +3,13 @@
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from functools import wraps
-from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
 from gcr.cli import options
 from gcr.hub import consent, offline
-from gcr.settings.schema import OPTIONS, TYPES
+from gcr.settings.schema import LISTS, OPTIONS, declared
 
 SWITCHES: Mapping[str, Any] = {
     "trust_endpoint": options.TrustEndpoint,
@@ -69,7 +68,7 @@ def _with_options(
             offline.set_up(forbid=flags.pop("offline"))
         if "yes" in flags:
             consent.set_up(agreed=flags.pop("yes"), quiet=values["quiet"])
-        for name in ("keep", "lora", "aspect", "trust_endpoint"):  # which Typer gives, though empty
+        for name in (*LISTS, "trust_endpoint"):  # which Typer gives, though empty
             if name in flags:
                 flags[name] = flags[name] or None
         command(*arguments, **values, flags=flags)
@@ -82,15 +81,12 @@ def _with_options(
 def _annotation(name: str) -> Any:
     """A setting's option for Typer. None is for what is not given."""
     option = OPTIONS[name]
-    declared: Any = get_args(TYPES[name])[0]
-    choices = option.choices
-    if NoneType in get_args(declared):
-        declared = next(kind for kind in get_args(declared) if kind is not NoneType)
-    if get_origin(declared) is Literal:
-        choices = get_args(declared)
-        declared = str  # of a wrong name, settings say more
-    elif get_origin(declared) is tuple:
-        declared = list[str]
+    kind, choices = declared(name), option.choices
+    if get_origin(kind) is Literal:
+        choices = get_args(kind)
+        kind = str  # of a wrong name, settings say more
+    elif name in LISTS:
+        kind = list[str]
     made = typer.Option(
         *option.flags,
         metavar=option.metavar,
@@ -98,7 +94,7 @@ def _annotation(name: str) -> Any:
         rich_help_panel=option.panel,
         autocompletion=_offered(choices) if choices else None,
     )
-    return Annotated[declared | None, made]
+    return Annotated[kind | None, made]
 
 
 def _offered(choices: Collection[str]) -> Callable[[str], list[str]]:

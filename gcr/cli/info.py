@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gcr.cli import options
+from gcr.core.plaintext import shown
 from gcr.core.syntax import without_loras
 from gcr.files import paths
 
@@ -111,8 +112,6 @@ def _rows(story: "Provenance") -> list[tuple[str, str]]:
         "LoRAs": ", ".join(story.loras),
         **story.more,
     }
-    from gcr.engine.requests import shown
-
     return [(name, shown(value)) for name, value in known.items() if value not in (None, "")]
 
 

@@ -139,7 +139,7 @@ def _check_extensible(folder: Path) -> None:
     from gcr.comparison import folder as comparefolder
     from gcr.storage import batchfolder
 
-    inside = folder.absolute().parent.name == batchfolder.RUNS
+    inside = batchfolder.holds(folder)
     if inside or any(paths.exists(folder / x.NAME) for x in (batchfolder, comparefolder)):
         raise UsageError(
             f"{folder} is no single run, and only those are extended",

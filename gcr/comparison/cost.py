@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from gcr.core.events import PromptFinished, RoundFinished
 from gcr.core.ranking import best_scored
-from gcr.core.records import Tokens
+from gcr.core.records import Tokens, total
 from gcr.device.residency import GIB
 from gcr.files import structured
 from gcr.files.jsonlines import JsonLines
@@ -191,7 +191,7 @@ def _course(folder: Path, run: Run) -> Course:
         for position, attempt in enumerate(round_.attempts, 1):
             seconds += attempt.draw_seconds + attempt.judge_seconds
             so_far = (*run.rounds[:index], replace(round_, attempts=round_.attempts[:position]))
-            best = best_scored(replace(run, rounds=so_far, kept="", settled=""))
+            best = best_scored(run.after(so_far))
             # Nothing is picked before anything is scored; the first image is what there is then.
             image = best.image if best else run.rounds[0].attempts[0].image
             picks.append(Pick(folder / image, seconds))
@@ -199,9 +199,7 @@ def _course(folder: Path, run: Run) -> Course:
     if picks and (last := best_scored(run)):  # as a person or a blind comparison chose it
         picks[-1] = Pick(folder / last.image, picks[-1].seconds)
     judged = sum(bool(a.critique.raw or a.critique.aspects) for a in run.attempts)
-    tokens: Tokens | None = Tokens()
-    for round_ in run.rounds:
-        tokens = None if tokens is None or round_.tokens is None else tokens + round_.tokens
+    tokens = total(round_.tokens for round_ in run.rounds)
     return Course(
         tuple(picks),
         judged * judges,

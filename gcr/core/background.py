@@ -1,10 +1,12 @@
-"""Work in a thread of its own, whose result is asked for later."""
+"""What goes on beside the work at hand: other work, in threads, and Python's garbage collection."""
 
 from __future__ import annotations
 
+import gc
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -32,3 +34,15 @@ def in_background(work: Callable[[], Result]) -> Callable[[], Result]:
 def is_busy() -> bool:
     """Whether something still runs in the background, though nobody may be waiting for it."""
     return any(thread.name == NAME for thread in threading.enumerate())
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Make many objects that stay: looking through them again and again takes as long as that."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 
@@ -73,3 +74,10 @@ def slug(prompt: str) -> str:
     if len(words) > SLUG_LENGTH:
         words = words[: SLUG_LENGTH + 1].rpartition("-")[0] or words[:SLUG_LENGTH]
     return words
+
+
+def shown(value: object) -> str:
+    """A value of a setting, as people read it."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

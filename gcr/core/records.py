@@ -7,7 +7,7 @@ again with the rounds of a stopped one goes on as if it had never stopped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -209,6 +209,16 @@ class Tokens:
         return [Tokens(*(share(whole, i) for whole in wholes)) for i in range(count)]
 
 
+def total(counted: Iterable[Tokens | None]) -> Tokens | None:
+    """The sum; None where any of it is not recorded."""
+    whole = Tokens()
+    for tokens in counted:
+        if tokens is None:
+            return None
+        whole += tokens
+    return whole
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One drawn and judged image.
@@ -285,14 +295,8 @@ class Round:
     @property
     def tokens(self) -> Tokens | None:
         """Of the critic, with those of the next prompt; None where any of it is not recorded."""
-        counted = [attempt.tokens for attempt in self.attempts]
-        counted += [self.wording.tokens] if self.wording else []
-        whole = Tokens()
-        for tokens in counted:
-            if tokens is None:
-                return None
-            whole += tokens
-        return whole
+        wording = [self.wording.tokens] if self.wording else []
+        return total([*(attempt.tokens for attempt in self.attempts), *wording])
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,6 +360,10 @@ class Run:
     @property
     def attempts(self) -> tuple[Attempt, ...]:
         return tuple(attempt for round_ in self.rounds for attempt in round_.attempts)
+
+    def after(self, rounds: tuple[Round, ...]) -> Run:
+        """The run as it was after these rounds, when nobody had chosen an image yet."""
+        return replace(self, rounds=rounds, kept="", settled="")
 
     @property
     def format(self) -> str:

@@ -16,10 +16,8 @@ from typing import TYPE_CHECKING, Literal
 from gcr.core import history, ranking
 from gcr.core.records import Critique
 from gcr.critic import checklist, endpoint, limits, ocr, pairwise, probe, reply, scoring, taste
-from gcr.critic.loading import Quantize
 from gcr.critic.loading import load as load_model
 from gcr.critic.local import LocalSpeaker
-from gcr.critic.scoring import Score
 from gcr.critic.speaker import image_part, with_images
 from gcr.device.threads import at_most
 from gcr.errors import UsageError
@@ -48,7 +46,7 @@ if TYPE_CHECKING:
     from gcr.critic.speaker import Decoding, Reply, Speaker
     from gcr.critic.taste import Taste
     from gcr.device.memory import SharedDevice
-    from gcr.settings.schema import Verify
+    from gcr.settings.schema import Quantize, Score, Verify
 
 JUDGES_TEMPERATURE = 0.7
 """Of several judgements by a rubric that takes the likeliest token: else all would be the same."""

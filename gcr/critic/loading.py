@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from gcr.critic import quantized
 from gcr.device.loading import loading, working
@@ -17,10 +17,9 @@ from gcr.hub.processors import torchvision_imports, videoless
 
 if TYPE_CHECKING:
     from gcr.device.memory import SharedDevice
+    from gcr.settings.schema import Quantize
 
 logger = logging.getLogger(__name__)
-
-Quantize = Literal["nf4", "none"]
 
 
 def load(model: str, device: SharedDevice, quantize: Quantize = "nf4") -> tuple[Any, Any]:

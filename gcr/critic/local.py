@@ -20,8 +20,7 @@ from gcr.critic.prefix_cache import PrefixCache, read_once
 from gcr.critic.speaker import NUMBER, SPACES, Decoding, Number, Reply, repeated
 from gcr.critic.thoughts import OPENING
 from gcr.device.out_of_memory import Ladder, is_out_of_memory
-from gcr.device.stopwatch import Stopwatch
-from gcr.device.threads import at_most
+from gcr.device.threads import Stopwatch, at_most
 from gcr.device.weights import Weights
 from gcr.errors import ModelError
 from gcr.hub.checkpoints import reworded

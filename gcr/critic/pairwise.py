@@ -51,7 +51,7 @@ NOT_SCORED = 2.5
 """What an image counts that has no score for an aspect: the middle of the scale, as RationalRewards
 has it.
 """
-_SWAPPED = {
+SWAPPED = {
     Preference.FIRST: Preference.SECOND,
     Preference.SECOND: Preference.FIRST,
     Preference.TIE: Preference.TIE,
@@ -147,4 +147,4 @@ def _agreed(straight: Preference | None, swapped: Preference | None) -> Preferen
     """What both orders agree on; a tie where they do not."""
     if straight is None or swapped is None:
         return None
-    return straight if straight is _SWAPPED[swapped] else Preference.TIE
+    return straight if straight is SWAPPED[swapped] else Preference.TIE

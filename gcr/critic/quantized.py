@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gcr.files import folders
+from gcr.files import paths
 from gcr.hub.checkpoints import WITHOUT_WEIGHTS
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def copy_of(checkpoint_version: str, device: str, dtype: str) -> Path:
     libraries = [f"{name} {version(name)}" for name in ("bitsandbytes", "torch", "transformers")]
     made_of = [checkpoint_version, "nf4 double", device.partition(":")[0], dtype, *libraries]
     key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:32]
-    return folders.cache() / "critics" / key
+    return paths.cache_folder() / "critics" / key
 
 
 def is_whole(copy: Path) -> bool:
@@ -118,7 +118,7 @@ def turn(copy: Path) -> Iterator[None]:
     """Have others that need the same copy wait until it is written: threads and processes."""
     from filelock import FileLock
 
-    place = folders.cache() / "locks" / f"{copy.name}.lock"
+    place = paths.cache_folder() / "locks" / f"{copy.name}.lock"
     lock = FileLock(place)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)

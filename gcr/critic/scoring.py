@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from gcr.core.phrases import fact
 from gcr.core.records import AspectScore
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from gcr.core.records import Critique, Fact, Requirement
     from gcr.critic.speaker import Number, Reply
-
-Score = Literal["reply", "soft", "checklist"]
 
 
 def overall(scores: Sequence[float]) -> float:

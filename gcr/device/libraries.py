@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from gcr.core.collection import no_collection
+from gcr.core.background import no_collection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

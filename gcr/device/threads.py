@@ -1,11 +1,13 @@
-"""How many of torch's threads a model computes with on a CPU."""
+"""How many of torch's threads a model computes with on a CPU, and how long it is at work."""
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from threading import Lock
+from typing import Self
 
 CHOSEN_BY = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Environment variables by which a user sets how many; empty ones do not count."""
@@ -44,3 +46,22 @@ def at_most(count: int | None) -> Iterator[None]:
         with _lock:
             _limits -= 1
             torch.set_num_threads(_unlimited)
+
+
+class Stopwatch:
+    """A clock that runs inside `with` blocks.
+
+    Attributes:
+        seconds: of all blocks so far.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._since = 0.0
+
+    def __enter__(self) -> Self:
+        self._since = time.perf_counter()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.seconds += time.perf_counter() - self._since

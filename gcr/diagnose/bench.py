@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gcr.critic.local import LocalSpeaker
     from gcr.device.memory import SharedDevice
     from gcr.device.out_of_memory import Ladder
-    from gcr.device.stopwatch import Stopwatch
+    from gcr.device.threads import Stopwatch
     from gcr.device.weights import Weights
     from gcr.drawing.generator import DiffusersGenerator
     from gcr.settings.schema import Settings

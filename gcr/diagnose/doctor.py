@@ -21,7 +21,7 @@ from gcr.device import card
 from gcr.device.memory import SharedDevice
 from gcr.engine.machine import ThisMachine
 from gcr.errors import GcrError, UsageError
-from gcr.files import folders
+from gcr.files import paths
 from gcr.hub import fetching, offline, processors
 from gcr.hub.checkpoints import first_line, quiet_libraries
 from gcr.hub.fetching import gigabytes
@@ -209,7 +209,7 @@ def _torchvision() -> Iterator[Finding]:
 def _caches() -> Iterator[Finding]:
     for name, folder in (
         ("cache of the hub", fetching.cache()),
-        ("cache of gcr", folders.cache()),
+        ("cache of gcr", paths.cache_folder()),
     ):
         free = gigabytes(fetching.free_bytes(folder))
         yield Finding(name, "ok", f"{folder}, {gigabytes(_size(folder))}; {free} free on its disk")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -22,14 +23,17 @@ from gcr.core.ranking import pooled
 from gcr.core.records import Critique, Preference, Request
 from gcr.critic import limits, reply
 from gcr.critic import rubric as rubrics
+from gcr.critic.pairwise import SWAPPED
 from gcr.device import memory
 from gcr.engine import models
 from gcr.errors import GcrError, UsageError
 from gcr.inputs import labels
 from gcr.settings.address import is_address
-from gcr.settings.measurements import Store
+from gcr.settings.measurements import SPREADS, Store, spread_key
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gcr.core.events import Consumer
     from gcr.core.records import Tokens
     from gcr.critic.critic import VisionLanguageCritic
@@ -230,6 +234,26 @@ CARDS = Store("reportcards.yaml", from_json, _plain, "report cards", "gcr calibr
 """Report cards, by their keys."""
 
 
+def keep(card: Card, settings: Settings) -> tuple[Path, list[Card]]:
+    """Keep a card, and the spreads that it tells, for later runs.
+
+    Returns the file, and the cards of other critics on the same labels that were in it.
+    """
+    kept = CARDS.read(os.environ)
+    before = [each for each in kept.values() if each.sha256 == card.sha256 and each.key != card.key]
+    own = kept.get(card.key)
+    whole = card.with_others(own) if own and own.sha256 == card.sha256 else card
+    path = CARDS.keep(os.environ, {card.key: whole})
+    spreads = {
+        spread_key(settings.critic_measured, settings.rubric, way): grade.spread
+        for way, grade in card.grades.items()
+        if grade.spread is not None
+    }
+    if spreads:
+        SPREADS.keep(os.environ, spreads)
+    return path, before
+
+
 def against(card: Card, before: Card) -> dict[str, statistics.Finding]:
     """How a card did against another one on the same labels, pair by pair, in each way that both
     have; empty where the labels differ.
@@ -396,8 +420,7 @@ def _compared(critic: VisionLanguageCritic, examined: _Set) -> Grade:
 
 def _splits(straight: Preference | None, swapped: Preference | None) -> bool:
     """Whether an answer changes with the order in which the images are shown."""
-    mirrored = {Preference.FIRST: Preference.SECOND, Preference.SECOND: Preference.FIRST}
-    return swapped is not None and straight is not mirrored.get(swapped, swapped)
+    return swapped is not None and straight is not SWAPPED[swapped]
 
 
 def _outcome(pair: Pair, straight: Preference | None, swapped: Preference | None) -> str:
@@ -440,8 +463,7 @@ def _grade(
 
 def _both_ways(preference: Preference) -> tuple[Preference, Preference]:
     """As if it had been asked for in both orders."""
-    mirrored = {Preference.FIRST: Preference.SECOND, Preference.SECOND: Preference.FIRST}
-    return preference, mirrored.get(preference, preference)
+    return preference, SWAPPED[preference]
 
 
 def _with_accuracy(examined: _Set, pairs: Sequence[Pair], outcomes: str, unread: int) -> Grade:

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gcr.device.loading import loading
 from gcr.device.out_of_memory import Ladder
-from gcr.device.stopwatch import Stopwatch
-from gcr.device.threads import at_most
+from gcr.device.threads import Stopwatch, at_most
 from gcr.device.weights import Weights, part_from_layers
 from gcr.drawing import acceleration, editing, image_to_image, noise, pipelines
 from gcr.drawing.adapters import Adapters, check_takes
@@ -344,20 +343,6 @@ def check(
         for lora in loras if denoiser else ():
             weightfiles.check_lora_family(lora, _config(place, denoiser, "config.json"))
     return place
-
-
-def index_at_hand(model: str, checkpoint: SingleFile | None) -> Mapping[str, Any] | None:
-    """The model_index.json of a generator; None where it would have to be fetched.
-
-    checkpoint: that the model is, where it is one file.
-    """
-    place = checkpoints.locate(checkpoint.config if checkpoint else model)
-    if checkpoints.is_local(place):
-        return vetting.read_config(checkpoints.fetch_file(place, PIPELINE) / PIPELINE)
-    from huggingface_hub import try_to_load_from_cache
-
-    file = try_to_load_from_cache(place, PIPELINE)
-    return vetting.read_config(Path(file)) if isinstance(file, str) else None
 
 
 def _config(place: str, part: str, name: str) -> dict[str, Any]:

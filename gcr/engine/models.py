@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -215,8 +214,11 @@ def unfit(settings: Settings, name: str, value: object) -> str:
     from gcr.drawing import generator, reading
 
     try:
-        index = generator.index_at_hand(settings.generator, files_of(settings).checkpoint)
-        if index is None:
+        file = files_of(settings).checkpoint
+        index = checkpoints.index_at_hand(
+            checkpoints.locate(file.config if file else settings.generator)
+        )
+        if not index:
             return ""
         if name == "clip_skip":
             kind = str(index.get("_class_name"))
@@ -338,8 +340,7 @@ def revision(model: str) -> str | None:
     if model.startswith("pocket:") or is_address(model):
         return None
     if (folder := paths.expanded(model)).is_dir() and (folder / ADAPTER).is_file():
-        with (folder / ADAPTER_WEIGHTS).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = weightfiles.hashes(folder / ADAPTER_WEIGHTS).whole
         base = checkpoints.base_of(model)
         return f"{digest} on {base}" + (f" {commit}" if (commit := revision(base)) else "")
     if paths.exists(folder):

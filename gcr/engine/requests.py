@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gcr.core.events import Notice
 from gcr.core.guards import lost
+from gcr.core.plaintext import shown
 from gcr.core.records import Request
 from gcr.critic import limits
 from gcr.errors import UsageError
@@ -183,10 +183,3 @@ def _loras(
         except UsageError as error:
             without.append(f"its LoRA {name} is not drawn with: {error.message}")
     return text, {"lora": given} if given != list(flags.get("lora") or ()) else {}, without
-
-
-def shown(value: object) -> str:
-    """A value that an image's story has, as people read it."""
-    if isinstance(value, float):
-        return f"{value:g}"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -170,7 +170,7 @@ def keep(path: Path | str, image: str) -> Run:
 
 def check_single(path: Path) -> None:
     """Raise UsageError for a run of a batch, all of whose runs are of one kind."""
-    if path.absolute().parent.name == batchfolder.RUNS:
+    if batchfolder.holds(path):
         raise UsageError(
             f"{path} is no single run, and only those are changed",
             "the budget of a batch or a comparison is the same for all of its runs; "

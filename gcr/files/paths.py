@@ -1,4 +1,5 @@
-"""Paths as users and files give them: also those that no file system can hold.
+"""The user's own folders, and paths as users and files give them: also those that no file system
+can hold.
 
 A name may be too long, lie in a folder that nobody may look into, or begin with `~` and no user.
 Nothing is there then, and whoever asks says so in words of their own.
@@ -6,7 +7,9 @@ Nothing is there then, and whoever asks says so in words of their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import platform
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 
@@ -38,3 +41,27 @@ def _is(check: Callable[[Path], bool], path: Path | str) -> bool:
         return check(Path(path))
     except (OSError, ValueError, RuntimeError):
         return False
+
+
+def config_folder(environ: Mapping[str, str]) -> Path:
+    """$XDG_CONFIG_HOME/gcr; else ~/.config/gcr, or on macOS and Windows what is usual there.
+
+    Where those have a ~/.config/gcr, which earlier versions used everywhere, it stays in use.
+    """
+    import platformdirs
+
+    if base := environ.get("XDG_CONFIG_HOME"):
+        return Path(base) / "gcr"
+    folder = Path("~/.config/gcr").expanduser()
+    if platform.system() not in {"Darwin", "Windows"} or folder.is_dir():
+        return folder
+    return platformdirs.user_config_path("gcr", appauthor=False, roaming=True)
+
+
+def cache_folder() -> Path:
+    """$GCR_CACHE, else `gcr` where the platform has caches: ~/.cache on Linux."""
+    import platformdirs
+
+    if chosen := os.environ.get("GCR_CACHE"):
+        return Path(chosen).expanduser()
+    return platformdirs.user_cache_path("gcr", appauthor=False, opinion=False)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from gcr.core.collection import no_collection
+from gcr.core.background import no_collection
 from gcr.files.atomic import reading
 
 if TYPE_CHECKING:

@@ -106,7 +106,7 @@ def distilled(model: str) -> str:
     """
     if model in EMBEDDED:
         return ""
-    index = _index_of(model)
+    index = index_at_hand(model)
     if isinstance(known := index.get("is_distilled"), bool):
         return f"{PIPELINE} says so" if known else ""
     scheduler = index.get("scheduler")
@@ -116,7 +116,7 @@ def distilled(model: str) -> str:
     return f"its name says {named[0]}" if named else ""
 
 
-def _index_of(model: str) -> dict[str, Any]:
+def index_at_hand(model: str) -> dict[str, Any]:
     """The index of a pipeline on this machine; empty where there is none that can be read: what is
     wrong with it, the loader says.
     """

@@ -4,7 +4,6 @@ loaded, and only after the user has agreed.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Collection, Mapping
@@ -17,7 +16,7 @@ from gcr.device import card
 from gcr.errors import GcrError, ModelError, UsageError
 from gcr.files import paths
 from gcr.hub import checkpoints, consent, offline, weightfiles
-from gcr.hub.vetting import MODULAR, PIPELINE, modular
+from gcr.hub.vetting import MODULAR, PIPELINE, modular, read_config
 from gcr.settings import profiles
 from gcr.settings.address import is_address
 from gcr.settings.recorded import split_scale
@@ -288,7 +287,7 @@ def _parts(model: str, keys: Collection[str] | None) -> list[str]:
     """Patterns for the files of a pipeline's parts, each of which has a folder. keys: as above."""
     from huggingface_hub import hf_hub_download
 
-    index = json.loads(Path(hf_hub_download(model, PIPELINE)).read_text(encoding="utf-8"))
+    index = read_config(Path(hf_hub_download(model, PIPELINE)))
     if keys is not None:
         return checkpoints.patterns_around(index, keys)
     return [PIPELINE, *(f"{part}/*" for part, kind in index.items() if isinstance(kind, list))]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gcr.core.background import in_background
 from gcr.core.phrases import nearest
 from gcr.errors import GcrError, ModelError, UsageError
-from gcr.files import folders, paths, structured
+from gcr.files import paths, structured
 from gcr.files.atomic import write_json
 from gcr.files.locks import turn
 from gcr.files.structured import MalformedError
@@ -60,14 +60,7 @@ DRAWS = {
     "krea2": "Krea 2",
 }
 """Families that draw from text, by diffusers' names; those that it tells from a file's weights."""
-SCALED = (
-    ".absmax",
-    ".scale_weight",
-    ".weight_scale",
-    ".scaled_fp8",
-    "scaled_fp8",
-    ".weight_scale_2",
-)
+SCALED = (".absmax", ".scale_weight", ".weight_scale", ".weight_scale_2", "scaled_fp8")
 """How keys end of weights that are quantized in a way that diffusers does not read."""
 CROSS_ATTENTION = re.compile(
     r"(?:down_blocks|input_blocks|mid_block|middle_block).*attn2[._]to_k(?:_lora)?[._]"
@@ -313,20 +306,12 @@ def check_lora_family(lora: LoraFile, config: Mapping[str, object]) -> None:
 
 
 class Hashes(NamedTuple):
-    """sha256 of a file, and of its weights alone, in hexadecimal digits."""
+    """sha256 of a file, and of its weights alone, in hexadecimal digits: that stays as it is where
+    remarks in the header are new.
+    """
 
     whole: str
     weights: str
-
-    @property
-    def short(self) -> str:
-        """A1111's `Model hash`."""
-        return self.whole[:10]
-
-    @property
-    def lora(self) -> str:
-        """A1111's hash of a LoRA, which new remarks in the header leave as it is."""
-        return self.weights[:12]
 
 
 _ahead: dict[Path, Callable[[], Hashes]] = {}
@@ -347,7 +332,7 @@ def hashes(path: Path) -> Hashes:
 def _hashes(path: Path) -> Hashes:
     about = path.stat()
     key, stamp = str(path.resolve()), [about.st_size, about.st_mtime_ns]
-    store = folders.cache() / "hashes.json"
+    store = paths.cache_folder() / "hashes.json"
     kept = _kept(store).get(key)
     if isinstance(kept, list) and kept[:2] == stamp and len(kept) == 4:
         return Hashes(*kept[2:])

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
 from gcr.errors import GcrError
-from gcr.files import folders, structured
+from gcr.files import paths, structured
 from gcr.files.atomic import write, writing
 from gcr.files.locks import turn
 from gcr.files.structured import MalformedError
@@ -114,7 +114,7 @@ class Store(Generic[Entry]):
     command: str
 
     def path(self, environ: Mapping[str, str]) -> Path:
-        return folders.config(environ) / self.name
+        return paths.config_folder(environ) / self.name
 
     def read(self, environ: Mapping[str, str]) -> dict[str, Entry]:
         """The entries that can be read; the rest is a warning."""

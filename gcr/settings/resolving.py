@@ -16,11 +16,19 @@ from pydantic import TypeAdapter, ValidationError
 
 from gcr import pocket
 from gcr.errors import GcrError, UsageError
-from gcr.files import folders
+from gcr.files import paths
 from gcr.files.validation import first_problem
 from gcr.settings import address, keys, measurements, plugins, profiles, samplers
 from gcr.settings.recorded import UNRECORDED
-from gcr.settings.schema import FIELDS, MOST_ROUNDS, OF_THE_MACHINE, OPTIONS, TYPES, Settings
+from gcr.settings.schema import (
+    FIELDS,
+    LISTS,
+    MOST_ROUNDS,
+    OF_THE_MACHINE,
+    OPTIONS,
+    TYPES,
+    Settings,
+)
 from gcr.settings.sources import Given, from_environment, from_file, from_flags
 
 NOT_SETTINGS = frozenset({"GCR_DEBUG", "GCR_CACHE", "GCR_API_KEY", "GCR_OFFLINE", "GCR_YES"})
@@ -239,7 +247,7 @@ def _as_in_files(values: Mapping[str, object]) -> dict[str, object]:
         key: str(value) if isinstance(value, os.PathLike) else value
         for key, value in values.items()
     }
-    for key in ("keep", "lora", "aspect"):
+    for key in LISTS:
         value = plain.get(key)
         if isinstance(value, str):
             plain[key] = [value]
@@ -359,7 +367,7 @@ def config_files(
 ) -> tuple[Path, Path]:
     """The files that settings are read from: the working folder's, which wins, and the user's."""
     environ = os.environ if environ is None else environ
-    return folder / "gcr.yaml", folders.config(environ) / "config.yaml"
+    return folder / "gcr.yaml", paths.config_folder(environ) / "config.yaml"
 
 
 def _from_profile(

@@ -9,7 +9,17 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, TypedDict, get_type_hints
+from types import NoneType
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    TypedDict,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
@@ -19,6 +29,8 @@ from gcr.device.residency import Residency
 MODELS = "Models"
 IMAGE = "Image (the profile's values, where none are given)"
 LOOP = "Loop"
+JUDGING = "Judging"
+MEMORY = "Speed and memory"
 OUTPUT = "Output"
 
 DEFAULT_PROFILE = "pocket"
@@ -100,6 +112,34 @@ class Settings:
             ("-m", "--generator"),
         ),
     ]
+    config: Annotated[
+        str,
+        Option(
+            MODELS,
+            "ID|FOLDER",
+            "The pipeline that a checkpoint in one file is of: its configuration, tokenizers, and "
+            "the parts that are not in the file (default: as the file's weights say).",
+        ),
+    ] = ""
+    vae: Annotated[
+        str,
+        Option(MODELS, "ID|FOLDER|FILE", "Another VAE than the generator's own, of its kind."),
+    ] = ""
+    lora: Annotated[
+        tuple[Annotated[str, MinLen(1)], ...],
+        Option(
+            MODELS,
+            "ID|FILE[:SCALE]",
+            "A LoRA for every image, such as fur.safetensors:0.8, or fur:0.8 in --lora-dir; can be "
+            "given again.",
+        ),
+    ] = ()
+    lora_dir: Annotated[
+        str,
+        Option(
+            MODELS, "FOLDER", "Where LoRAs are that have names only, as <lora:fur:0.8> in a prompt."
+        ),
+    ] = ""
     critic: Annotated[
         str,
         MinLen(1),
@@ -143,6 +183,35 @@ class Settings:
     negative: Annotated[
         str, Option(IMAGE, "TEXT", "What must not be in the image.", ("-n", "--negative"))
     ] = ""
+    scheduler: Annotated[
+        str,
+        Option(
+            IMAGE,
+            "NAME",
+            "The sampler: euler, euler a, heun, dpm++ 2m, dpm++ 2m sde, ddim, unipc and others, "
+            "some with karras, exponential or beta after them (default: the generator's own).",
+        ),
+    ] = ""
+    clip_skip: Annotated[
+        int | None,
+        Ge(1),
+        Le(12),
+        Option(
+            IMAGE,
+            "N",
+            "Which of CLIP's layers is read, counted from the last, as A1111 counts (default: 1; "
+            "for SDXL 2).",
+        ),
+    ] = None
+    prompt_syntax: Annotated[
+        PromptSyntax,
+        Option(
+            IMAGE,
+            "NAME",
+            "a1111: <lora:fur:0.8> loads a LoRA, and where CLIP alone reads prompts, (word:1.3) is "
+            "a weight and more than 77 tokens are read; plain: all is words (default: a1111).",
+        ),
+    ] = "a1111"
     keep: Annotated[
         tuple[Annotated[str, MinLen(1)], ...],
         Option(
@@ -152,69 +221,15 @@ class Settings:
             "Quoted text and <lora:…> tags are always kept.",
         ),
     ] = ()
-    score: Annotated[
-        Score,
-        Option(
-            MODELS,
-            "NAME",
-            "Where scores come from. reply: the numbers the critic writes; soft: the numbers it "
-            "was expected to write; checklist: yes/no questions it takes the request apart into "
-            "(default: reply).",
-        ),
-    ] = "reply"
-    judges: Annotated[
-        int,
-        Ge(1),
-        Le(64),
-        Option(
-            MODELS,
-            "N",
-            "Score each image by the mean of so many sampled judgements, asked for at once; only a "
-            "gain beyond their spread then counts (default: 1, and the spread that gcr calibrate "
-            "measured).",
-        ),
-    ] = 1
-    aspect: Annotated[
-        tuple[Annotated[str, MinLen(1)], ...],
-        Option(
-            MODELS,
-            "TEXT",
-            "An aspect of your own and its weight, such as 'mood: calm, muted:0.5', where all of "
-            "the rubric weighs 1; can be given again. It is a bonus on what is as it was asked for "
-            "(default weight: 0.5).",
-        ),
-    ] = ()
-    spread: Annotated[float | None, Ge(0), Le(1)] = None
-    verify: Annotated[
-        Verify,
-        Option(
-            MODELS,
-            "NAME",
-            "What a program checks in each image instead of the critic. ocr: whether the texts "
-            "that the prompt puts in quotes can be read, which settles text rendering and is "
-            "told to whoever rewrites the prompt; none: nothing (default: none).",
-        ),
-    ] = "none"
-    critique: Annotated[
-        Critiques,
-        Option(
-            MODELS,
-            "NAME",
-            "Which images the critic writes about. all: each; best: of each round the one of the "
-            "highest score, by which all are screened first; with --score checklist, which it "
-            "implies (default: all).",
-        ),
-    ] = "all"
     strategy: Annotated[
         str,
         MinLen(1),
         Option(
             LOOP,
             "NAME",
-            "What each round draws. refine: rewritten prompts on fresh seeds; best-of-n: the "
-            "prompt as it is on fresh seeds; rewrite: rewritten prompts on one seed; reflect: the "
-            "best image, noised and drawn again; evolve: the best image's noise, changed a little; "
-            "or one that another package brings (default: refine).",
+            "What each round draws. refine: rewrites on fresh seeds; best-of-n: the prompt on "
+            "fresh seeds; rewrite: rewrites on one seed; reflect: the best image, noised; evolve: "
+            "its noise, varied; or one of another package (default: refine).",
             choices=tuple(STRATEGIES),
         ),
     ] = "refine"
@@ -225,9 +240,8 @@ class Settings:
         Option(
             LOOP,
             "X",
-            "How far reflect and evolve go from the best image, between 0 and 1: how much of it, "
-            "or of its noise, gives way to new noise (reflect: 0.8, evolve: 0.8, where none is "
-            "given).",
+            "How much of the best image, or of its noise, gives way to new noise, between 0 and 1 "
+            "(reflect: 0.8, evolve: 0.8, where none is given).",
         ),
     ] = None
     rounds: Annotated[
@@ -254,8 +268,8 @@ class Settings:
         Option(
             LOOP,
             "X",
-            "Stop at this score, between 0 and 1 (default: 1.0; 0.95 for soft, "
-            "checklist and --aspect; 0.9 for RationalRewards).",
+            "Stop at this score, between 0 and 1 (default: 1.0; 0.95 for soft, checklist, --aspect "
+            "and several --judges; 0.9 for RationalRewards).",
         ),
     ] = 1.0
     patience: Annotated[
@@ -282,16 +296,63 @@ class Settings:
         Option(
             LOOP,
             "",
-            "After each round tell the critic all that was tried and how it scored, and ask for "
-            "one more prompt, and a negative one for pipelines that heed it (default: history; the "
-            "embedded critic cannot be asked).",
+            "After each round tell the critic all that was tried, and ask for one more prompt and "
+            "a negative one (default: history; the embedded critic cannot be asked).",
             ("--history/--no-history",),
         ),
     ] = True
+    score: Annotated[
+        Score,
+        Option(
+            JUDGING,
+            "NAME",
+            "Where scores come from. reply: the numbers the critic writes; soft: those it was "
+            "expected to write; checklist: its answers to yes/no questions (default: reply).",
+        ),
+    ] = "reply"
+    judges: Annotated[
+        int,
+        Ge(1),
+        Le(64),
+        Option(
+            JUDGING,
+            "N",
+            "Score each image by the mean of so many sampled judgements; only a gain beyond their "
+            "spread then counts (default: 1, and the spread that gcr calibrate measured).",
+        ),
+    ] = 1
+    spread: Annotated[float | None, Ge(0), Le(1)] = None
+    aspect: Annotated[
+        tuple[Annotated[str, MinLen(1)], ...],
+        Option(
+            JUDGING,
+            "TEXT",
+            "An aspect of your own and its weight, such as 'mood: calm, muted:0.5': a bonus, where "
+            "the whole rubric weighs 1 (default weight: 0.5); can be given again.",
+        ),
+    ] = ()
+    verify: Annotated[
+        Verify,
+        Option(
+            JUDGING,
+            "NAME",
+            "What a program checks in each image instead of the critic. ocr: whether the texts "
+            "that the prompt puts in quotes can be read; none: nothing (default: none).",
+        ),
+    ] = "none"
+    critique: Annotated[
+        Critiques,
+        Option(
+            JUDGING,
+            "NAME",
+            "Which images the critic writes about. all: each; best: the highest-scored of each "
+            "round, which implies --score checklist (default: all).",
+        ),
+    ] = "all"
     compare: Annotated[
         bool,
         Option(
-            LOOP,
+            JUDGING,
             "",
             "At the end show the critic the best image beside the first, in both orders and "
             "without scores (default: compare).",
@@ -301,17 +362,16 @@ class Settings:
     select: Annotated[
         Select,
         Option(
-            LOOP,
+            JUDGING,
             "NAME",
-            "Which image is the best one. score: that of the highest score; pairwise: the winner "
-            "among the eight highest scores, compared two by two at the end, in both orders and "
-            "without scores (default: score).",
+            "Which image is the best one. score: that of the highest score; pairwise: of the eight "
+            "highest, the winner of comparisons two by two at the end (default: score).",
         ),
     ] = "score"
     residency: Annotated[
         Residency,
         Option(
-            MODELS,
+            MEMORY,
             "NAME",
             "What stays on a GPU. both: both models; swap: the one at work; offload: of the "
             "generator only the part at work; auto: the first of these that fits (default: auto).",
@@ -320,7 +380,7 @@ class Settings:
     overlap: Annotated[
         bool | None,
         Option(
-            MODELS,
+            MEMORY,
             "",
             "Draw for some prompts while images of others are judged, where the critic is on a "
             "server or the GPU has room for both models at work (default: as gcr bench found, or "
@@ -331,17 +391,17 @@ class Settings:
     graphs: Annotated[
         bool,
         Option(
-            MODELS,
+            MEMORY,
             "",
-            "On a GPU, write the critic's replies through captured CUDA graphs, where its family "
-            "allows that: faster, but not yet tried on one (default: no-graphs).",
+            "Write the critic's replies through captured CUDA graphs, where its family allows "
+            "that: faster, but not yet tried on a GPU (default: no-graphs).",
             ("--graphs/--no-graphs",),
         ),
     ] = False
     compile: Annotated[
         bool,
         Option(
-            MODELS,
+            MEMORY,
             "",
             "Compile the generator's blocks: the first image takes longer, the others less "
             "(default: no-compile).",
@@ -351,13 +411,31 @@ class Settings:
     step_cache: Annotated[
         bool,
         Option(
-            MODELS,
+            MEMORY,
             "",
             "Skip most of the generator in steps where little changes, which costs a little "
             "likeness; one image at a time (default: no-step-cache).",
             ("--step-cache/--no-step-cache",),
         ),
     ] = False
+    quantize_generator: Annotated[
+        Quantize,
+        Option(
+            MEMORY,
+            "NAME",
+            "Precision of the generator's large parts. none: 16 bits on a GPU; nf4: 4 bits, a "
+            "third of the memory, other images; needs a GPU (default: none, or the profile's).",
+        ),
+    ] = "none"
+    quantize_critic: Annotated[
+        Quantize,
+        Option(
+            MEMORY,
+            "NAME",
+            "Precision of a critic on this machine. nf4: 4 bits; none: 16 bits on a GPU, about 3 "
+            "times the memory (default: nf4).",
+        ),
+    ] = "nf4"
     output: Annotated[
         Path,
         Option(
@@ -367,83 +445,6 @@ class Settings:
             ("-o", "--output"),
         ),
     ] = Path("outputs")
-    quantize_generator: Annotated[
-        Quantize,
-        Option(
-            MODELS,
-            "NAME",
-            "Precision of the generator's denoiser and large text encoders. none: as --profile "
-            "says, 16 bits on a GPU; nf4: 4 bits, a third of the memory, and images change a "
-            "little; needs a GPU (default: none, or the profile's).",
-        ),
-    ] = "none"
-    quantize_critic: Annotated[
-        Quantize,
-        Option(
-            MODELS,
-            "NAME",
-            "Precision of a critic on this machine. nf4: 4 bits; none: 16 bits on a GPU, about 3 "
-            "times the memory; gcr calibrate --pairs tells what 4 bits cost (default: nf4).",
-        ),
-    ] = "nf4"
-    config: Annotated[
-        str,
-        Option(
-            MODELS,
-            "ID|FOLDER",
-            "The pipeline that a checkpoint in one file is of: its configuration, tokenizers, and "
-            "the parts that are not in the file (default: as the file's weights say).",
-        ),
-    ] = ""
-    vae: Annotated[
-        str,
-        Option(MODELS, "ID|FOLDER|FILE", "Another VAE than the generator's own, of its kind."),
-    ] = ""
-    lora: Annotated[
-        tuple[Annotated[str, MinLen(1)], ...],
-        Option(
-            MODELS,
-            "ID|FILE[:SCALE]",
-            "A LoRA for every image, such as fur.safetensors:0.8, or fur:0.8 in --lora-dir; can be "
-            "given again.",
-        ),
-    ] = ()
-    lora_dir: Annotated[
-        str,
-        Option(
-            MODELS, "FOLDER", "Where LoRAs are that have names only, as <lora:fur:0.8> in a prompt."
-        ),
-    ] = ""
-    scheduler: Annotated[
-        str,
-        Option(
-            IMAGE,
-            "NAME",
-            "The sampler: euler, euler a, heun, dpm++ 2m, dpm++ 2m sde, ddim, unipc and others, "
-            "some with karras, exponential or beta after them (default: the generator's own).",
-        ),
-    ] = ""
-    clip_skip: Annotated[
-        int | None,
-        Ge(1),
-        Le(12),
-        Option(
-            IMAGE,
-            "N",
-            "Which of CLIP's layers is read, counted from the last, as A1111 counts (default: 1; "
-            "for SDXL 2).",
-        ),
-    ] = None
-    prompt_syntax: Annotated[
-        PromptSyntax,
-        Option(
-            IMAGE,
-            "NAME",
-            "a1111: <lora:fur:0.8> loads a LoRA; where CLIP alone reads prompts, (word:1.3) and "
-            "[word] are weights, and more than 77 tokens are read; elsewhere (word:1.3) is word. "
-            "plain: all of it is words (default: a1111).",
-        ),
-    ] = "a1111"
     format: Annotated[
         Format,
         Option(OUTPUT, "NAME", "What images are saved as: png, jpg or webp (default: png)."),
@@ -525,6 +526,15 @@ OPTIONS: Mapping[str, Option] = {
     if isinstance(metadata, Option)
 }
 """The options of the settings that have one: those that users can set, everywhere."""
+LISTS = tuple(name for name in OPTIONS if get_origin(get_args(TYPES[name])[0]) is tuple)
+"""Settings of several values. A text alone stands for one."""
+
+
+def declared(name: str) -> Any:
+    """The type of a setting, without None."""
+    whole = get_args(TYPES[name])[0]
+    kinds = [kind for kind in get_args(whole) if kind is not NoneType]
+    return whole if len(kinds) == len(get_args(whole)) else kinds[0]
 
 
 class CriticOptions(TypedDict, total=False):

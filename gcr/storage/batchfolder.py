@@ -37,6 +37,11 @@ RUNS = "runs"
 SHOWN = 8  # differences in a message, at most
 
 
+def holds(run: Path) -> bool:
+    """Whether the folder of a run is one of a batch's or a comparison's."""
+    return run.absolute().parent.name == RUNS
+
+
 class BatchFolder:
     """A batch on disk.
 

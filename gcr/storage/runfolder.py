@@ -198,7 +198,7 @@ class RunFolder:
         if run.request != self.run.request:  # the critic has made its checklist
             self.run = replace(self.run, request=run.request)
             self._write_run(None)
-        self._log.append(_round_adapter().dump_json(saved))
+        self._log.append(_adapter(Round).dump_json(saved))
         rounds = (*self.run.rounds, saved)
         # What the critic preferred before says nothing of a new round.
         self.run = replace(run, rounds=rounds, settled="", comparison=None)
@@ -389,12 +389,12 @@ def _run(record: Any) -> Run:
     values = dict(record["request"])
     if unknown := values.keys() - {field.name for field in fields(Request)}:
         raise ValueError(f"this version of gcr knows no {min(unknown)!r} of a request")
-    request = _request_adapter().validate_python(values)
+    request = _adapter(Request).validate_python(values)
     if request.source not in ("", source.NAME):
         raise ValueError(f"the image to edit is called {request.source!r}")
     check_objects(record)
-    extensions = _extensions_adapter().validate_python(record.get("extensions", ()))
-    remarks = _remarks_adapter().validate_python(record.get("remarks", ()))
+    extensions = _adapter(tuple[Extension, ...]).validate_python(record.get("extensions", ()))
+    remarks = _adapter(tuple[Remark, ...]).validate_python(record.get("remarks", ()))
     # Each raises TypeError or ValueError for what is no budget.
     stopping.rule(record["settings"])
     for extension in extensions:
@@ -444,24 +444,11 @@ def differences(before: Mapping[str, object], now: Mapping[str, object]) -> list
 
 
 @cache
-def _request_adapter() -> TypeAdapter[Request]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """What checks, reads and writes records of a kind."""
     from pydantic import TypeAdapter
 
-    return TypeAdapter(Request)
-
-
-@cache
-def _extensions_adapter() -> TypeAdapter[tuple[Extension, ...]]:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(tuple[Extension, ...])
-
-
-@cache
-def _remarks_adapter() -> TypeAdapter[tuple[Remark, ...]]:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(tuple[Remark, ...])
+    return TypeAdapter(kind)
 
 
 # rounds.jsonl
@@ -490,7 +477,7 @@ def _take_round(line: bytes, rounds: list[Round]) -> None:
     from pydantic import ValidationError
 
     try:
-        finished = _round_adapter().validate_json(line)
+        finished: Round = _adapter(Round).validate_json(line)
     except ValidationError as error:
         raise ValueError(str(first_problem(error))) from error
     for problem in _problems(finished, rounds):
@@ -543,13 +530,6 @@ def _out_of_range(attempt: Attempt, critique: Critique) -> Iterator[str]:
     count = len(critique.requirements)
     if any(not 0 <= needed < count for r in critique.requirements for needed in r.needs):
         yield "a requirement that needs one that is not there"
-
-
-@cache
-def _round_adapter() -> TypeAdapter[Round]:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Round)
 
 
 # Folders

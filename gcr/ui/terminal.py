@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -208,7 +207,7 @@ class Terminal:
         self._folder, self._ratings = folder, ratings.read(folder)
         self.begin(run)
         for end in range(1, len(run.rounds) + 1):
-            so_far = replace(run, rounds=run.rounds[:end], kept="", settled="")
+            so_far = run.after(run.rounds[:end])
             self.round(so_far, best_scored(so_far))
         self.end(run, best_scored(run), folder)
 

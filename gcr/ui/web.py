@@ -51,7 +51,7 @@ from gcr.results.report.page import NAME, fragment, render
 from gcr.results.report.pictures import Picture, Pictures
 from gcr.settings import plugins, profiles
 from gcr.settings.resolving import traced
-from gcr.settings.schema import LOOP, MODELS, OPTIONS, TYPES
+from gcr.settings.schema import LISTS, LOOP, MODELS, OPTIONS, TYPES, declared
 from gcr.storage import provenance, ratings, runfolder
 
 if TYPE_CHECKING:
@@ -514,26 +514,14 @@ def _flags(given: Mapping[str, Any]) -> dict[str, object]:
     flags = {}
     for name, value in dict(given.get("flags") or {}).items():
         if name in OPTIONS and name not in ELSEWHERE and str(value).strip():
-            typed = _is_lines(name) and isinstance(value, str)
+            typed = name in LISTS and isinstance(value, str)
             flags[name] = [line for line in value.splitlines() if line.strip()] if typed else value
     return flags
 
 
-def _declared(name: str) -> Any:
-    """The type of a setting, without None."""
-    declared: Any = get_args(TYPES[name])[0]
-    kinds = [kind for kind in get_args(declared) if kind is not type(None)]
-    optional = type(None) in get_args(declared)
-    return kinds[0] if optional else declared
-
-
-def _is_lines(name: str) -> bool:
-    return get_origin(_declared(name)) is tuple
-
-
 def _field(name: str, value: object) -> Field:
     """A setting as a form has it. value: what holds where nothing is given."""
-    option, declared = OPTIONS[name], _declared(name)
+    option, kind = OPTIONS[name], declared(name)
     label = NAMES.get(name) or name.replace("_", " ").capitalize()
     shown = "" if value in (None, "", ()) else str(value)
     if isinstance(value, float):
@@ -545,16 +533,16 @@ def _field(name: str, value: object) -> Field:
             names = sorted((*profiles.known(), "auto"), key=lambda each: (len(each), each))
         names += [shown] if shown not in names else []
         return Field(*common, "choice", tuple((each, each) for each in names), value=shown)
-    if get_origin(declared) is Literal:
-        return Field(*common, "choice", tuple((c, c) for c in get_args(declared)), value=shown)
-    if declared is bool:
+    if get_origin(kind) is Literal:
+        return Field(*common, "choice", tuple((c, c) for c in get_args(kind)), value=shown)
+    if kind is bool:
         held = {"True": "yes", "False": "no"}.get(shown, "")
         return Field(*common, "choice", (("true", "yes"), ("false", "no")), value=held)
-    if _is_lines(name):
+    if name in LISTS:
         return Field(*common, "lines")
-    if declared in (int, float):
+    if kind in (int, float):
         least, most = _bound(name, (Ge, "ge"), (Gt, "gt")), _bound(name, (Le, "le"), (Lt, "lt"))
-        step = "1" if declared is int else "any"
+        step = "1" if kind is int else "any"
         return Field(*common, "number", (), least, most, step, shown)
     return Field(*common, "text", value=shown)
 

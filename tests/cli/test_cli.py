@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fakes import SCORES, FakeCritic
+from fakes import FakeCritic, Interrupting
 from PIL import Image
 
 import gcr
@@ -263,22 +263,8 @@ def test_nothing_scored_is_a_failed_run_that_keeps_its_images(cli):
     assert json.loads(refine(cli, "--json").out)["best"] is None
 
 
-class Interrupting(FakeCritic):
-    """Ctrl-C, so many times, while the second round is judged."""
-
-    def __init__(self, says, times=2):
-        super().__init__(says)
-        self.times = times
-
-    def judge(self, requests, images, sources=()):
-        if len(self.calls) == 1:
-            for _ in range(self.times):
-                signal.raise_signal(signal.SIGINT)
-        return super().judge(requests, images, sources)
-
-
 def test_the_first_ctrl_c_finishes_the_round(cli):
-    cli.models["critic"] = Interrupting(SCORES, times=1)
+    cli.models["critic"] = Interrupting(at=2)
     ran = refine(cli, "--rounds", "4")
     assert ran.code == 130
     assert Path(ran.out.strip()).is_file()
@@ -289,14 +275,14 @@ def test_the_first_ctrl_c_finishes_the_round(cli):
 
 
 def test_ctrl_c_in_the_last_round_changes_nothing(cli):
-    cli.models["critic"] = Interrupting(SCORES, times=1)
+    cli.models["critic"] = Interrupting(at=2)
     ran = refine(cli, "--rounds", "2")
     assert ran.code == 0
     assert "stopped: that was the last round" in ran.err
 
 
 def test_the_second_ctrl_c_stops_at_once_and_says_what_is_saved(cli):
-    cli.models["critic"] = Interrupting(SCORES)
+    cli.models["critic"] = Interrupting(at=2, times=2)
     ran = refine(cli)
     assert ran.code == 130
     assert Path(ran.out.strip()).is_file()
@@ -307,7 +293,7 @@ def test_the_second_ctrl_c_stops_at_once_and_says_what_is_saved(cli):
 
 
 def test_ctrl_c_with_json_gives_what_there_is(cli):
-    cli.models["critic"] = Interrupting(SCORES)
+    cli.models["critic"] = Interrupting(at=2, times=2)
     ran = refine(cli, "--json")
     assert ran.code == 130
     assert json.loads(ran.out)["stop"] == "interrupted"

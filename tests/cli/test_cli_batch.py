@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fakes import SCORES, FakeCritic, FakeGenerator
+from fakes import SCORES, FakeCritic, FakeGenerator, Interrupting
 from rich.console import Console
 
 from gcr.core.records import Result
@@ -15,22 +15,6 @@ from gcr.engine import models
 from gcr.errors import GcrError
 from gcr.ui import batch_terminal
 from gcr.ui.batch_terminal import BatchTerminal, duration
-
-
-class Interrupting(FakeCritic):
-    """Ctrl-C, so many times, when it judges for the `at`-th time."""
-
-    def __init__(self, at=1, times=1):
-        super().__init__(SCORES)
-        self.at = at
-        self.times = times
-
-    def judge(self, requests, images, sources=()):
-        judged = super().judge(requests, images, sources)
-        if len(self.calls) == self.at:
-            for _ in range(self.times):
-                signal.raise_signal(signal.SIGINT)
-        return judged
 
 
 class Refusing(FakeGenerator):
@@ -45,14 +29,6 @@ def cli(cli, tmp_path):
     """The tool, in a folder with a prompt file."""
     (tmp_path / "p.txt").write_text("a red circle\ntwo blue stars\na green square\n")
     return cli
-
-
-def assert_refused(ran, code, message):
-    assert ran.code == code
-    error, hint = ran.err.splitlines()[-2:]
-    assert error.startswith("error: ")
-    assert message in error
-    assert hint.startswith("hint:  ")
 
 
 def test_stdout_has_the_path_of_the_summary_and_nothing_else(cli):
@@ -113,7 +89,7 @@ def test_prompts_on_stdin(cli, monkeypatch):
 def test_a_failure_is_exit_code_3_and_the_rest_is_done(cli):
     cli.models["generator"] = Refusing()
     ran = cli("batch", "p.txt", "--into", "b", "--rounds", "1")
-    assert_refused(ran, 3, "1 prompt failed (2: no stars tonight)")
+    ran.assert_refused(3, "1 prompt failed (2: no stars tonight)")
     assert ran.out == "b/summary.jsonl\n"
     assert "2: failed: no stars tonight" in ran.err
     assert "2 done, 1 failed; saved in b" in ran.err
@@ -128,11 +104,11 @@ def test_where_the_gallery_cannot_be_written_the_rest_is_done_and_said(cli):
     Path("b/index.html").mkdir(parents=True)
     arguments = ("batch", "p.txt", "--into", "b", "--rounds", "1", "--layout", "t2i-compbench")
     ran = cli(*arguments)
-    assert_refused(ran, 3, "1 prompt failed (2: no stars tonight)")
+    ran.assert_refused(3, "1 prompt failed (2: no stars tonight)")
     assert "warning: b/index.html is a folder" in ran.err
     assert "its scorer's folders are in " in ran.err
     cli.models["generator"] = FakeGenerator()
-    assert_refused(cli(*arguments), 2, "b/index.html is a folder")
+    cli(*arguments).assert_refused(2, "b/index.html is a folder")
 
 
 def test_enough_failures_stop_the_batch(cli):
@@ -298,7 +274,7 @@ def test_wrong_usage_is_refused_before_models_are_loaded(cli, monkeypatch, argum
     monkeypatch.setattr(models, "load_models", lambda *_, **__: pytest.fail("models were loaded"))
     ran = cli(*arguments)
     assert ran.out == ""
-    assert_refused(ran, 2, message)
+    ran.assert_refused(2, message)
 
 
 def test_bad_rows_can_be_skipped_with_a_warning(cli):

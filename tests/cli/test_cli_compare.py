@@ -2,11 +2,10 @@
 
 import json
 import re
-import signal
 from pathlib import Path
 
 import pytest
-from fakes import SCORES, FakeCritic, FakeGenerator
+from fakes import FakeGenerator, Interrupting
 
 from gcr.comparison import evaluators
 from gcr.comparison.statistics import FEWEST
@@ -33,14 +32,6 @@ def cli(cli, tmp_path, monkeypatch):
     (tmp_path / "p.csv").write_text("prompt,tag\na red circle,x\ntwo blue stars,x\n")
     monkeypatch.setattr(evaluators, "load", lambda *_: ByArm())
     return cli
-
-
-def assert_refused(ran, code, message):
-    assert ran.code == code
-    error, hint = ran.err.splitlines()[-2:]
-    assert error.startswith("error: ")
-    assert message in error
-    assert hint.startswith("hint:  ")
 
 
 def test_stdout_has_the_path_and_stderr_the_verdicts(cli):
@@ -163,14 +154,7 @@ def test_quiet_and_json(cli):
 
 
 def test_resume_goes_on_with_a_comparison(cli):
-    class Interrupting(FakeCritic):
-        def judge(self, requests, images, sources=()):
-            judged = super().judge(requests, images, sources)
-            if len(self.calls) == 1:
-                signal.raise_signal(signal.SIGINT)
-            return judged
-
-    cli.models["critic"] = Interrupting(SCORES)
+    cli.models["critic"] = Interrupting()
     ran = cli("compare", "p.csv", "--into", "c", "--max-images", "4")
     assert (ran.code, ran.out) == (130, "")
     assert "stopping after this round" in ran.err
@@ -191,7 +175,7 @@ def test_results_that_are_missing_are_exit_code_3(cli):
     cli.models["generator"] = Refusing()
     Path("c/index.html").mkdir(parents=True)  # that there is no page hides nothing
     ran = cli("compare", "p.csv", "--into", "c", "--max-images", "2")
-    assert_refused(ran, 3, "3 of 6 results are missing")
+    ran.assert_refused(3, "3 of 6 results are missing")
     assert "warning: c/index.html is a folder" in ran.err
     assert ran.out == "c/compare.json\n"
     assert "no stars tonight" in Path("c/compare.csv").read_text()
@@ -203,7 +187,8 @@ def test_batches_are_compared(cli):
     ran = cli("compare", "one", "two", "--into", "c")
     assert (ran.code, ran.out) == (0, "c/compare.json\n")
     assert "too few prompts to tell two and one apart" in ran.err
-    assert_refused(cli("compare", "one", "two", "--arm", "raw"), 2, "--arm: nothing is drawn here")
+    ran = cli("compare", "one", "two", "--arm", "raw")
+    ran.assert_refused(2, "--arm: nothing is drawn here")
 
 
 def test_an_interrupted_comparison_of_batches_says_how_to_go_on(cli, monkeypatch):
@@ -236,7 +221,7 @@ def test_wrong_usage_is_refused_before_models_are_loaded(cli, monkeypatch, argum
     monkeypatch.setattr(models, "load_models", lambda *_, **__: pytest.fail("loaded"))
     ran = cli(*arguments)
     assert ran.out == ""
-    assert_refused(ran, 2, message)
+    ran.assert_refused(2, message)
 
 
 def test_help_names_the_options(cli):

@@ -1,27 +1,16 @@
 """`gcr report`, and the pages that refine and batch leave, as a user meets them."""
 
 import json
-import signal
 from pathlib import Path
 
 import pytest
-from fakes import SCORES, FakeCritic
+from fakes import SCORES, FakeCritic, Interrupting
 from folders import make_batch, make_comparison, make_run
 
 import gcr
 from gcr.engine.outcome import Unreported
 from gcr.errors import GcrError
 from gcr.files import atomic
-
-
-class Interrupting(FakeCritic):
-    """Ctrl-C while it judges for the second time."""
-
-    def judge(self, requests, images, sources=()):
-        judged = super().judge(requests, images, sources)
-        if len(self.calls) == 2:
-            signal.raise_signal(signal.SIGINT)
-        return judged
 
 
 class Failing(FakeCritic):
@@ -195,7 +184,7 @@ def test_refine_leaves_a_page(cli):
 
 
 def test_a_run_that_was_interrupted_has_a_page_and_a_new_one_when_it_goes_on(cli):
-    cli.models["critic"] = Interrupting(SCORES)
+    cli.models["critic"] = Interrupting(at=2)
     assert cli("refine", "a red circle", "--rounds", "3").code == 130
     (folder,) = Path("outputs").glob("*/*")
     assert "<dd>interrupted</dd>" in page_of(folder)

@@ -7,10 +7,9 @@ import re
 import sys
 
 import pytest
-import serving
 from PIL import Image
 from replies import REPLY
-from serving import completion
+from serving import Heard, completion
 
 from gcr.__main__ import main
 from gcr.critic import endpoint, probe, rubric, thoughts
@@ -22,27 +21,6 @@ from gcr.errors import ModelError, UsageError
 CPU = SharedDevice("cpu")
 RUBRIC = rubric.load("qwen3-vl")
 CHAT = [{"role": "user", "content": [{"type": "text", "text": "hello"}]}]
-
-
-@pytest.fixture(autouse=True)
-def no_keys(monkeypatch):
-    for name in ("GCR_API_KEY", "OPENAI_API_KEY", "GCR_OFFLINE"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def stage():
-    staged = serving.Staged()
-    yield staged
-    staged.close()
-
-
-@pytest.fixture
-def pauses(monkeypatch):
-    """Seconds that would have been waited."""
-    taken = []
-    monkeypatch.setattr("gcr.critic.server.time.sleep", taken.append)
-    return taken
 
 
 def openai(message, param=None, code=None):
@@ -206,16 +184,6 @@ def strict(refusals):
     return answer
 
 
-class Heard(list):
-    """What was told: messages and hints."""
-
-    def __call__(self, message, hint):
-        self.append((message, hint))
-
-    def __bool__(self):
-        return True
-
-
 def critic_of(stage, heard, questions=RUBRIC):
     use = probe.Use(size=(48, 48), compare=False, warn=heard)
     return load(stage.url, questions, CPU, batch=8, use=use)
@@ -227,7 +195,7 @@ def test_a_server_is_asked_as_it_wants_and_that_is_told_once(stage, pauses, refu
     stage.answer = strict([refusal])
     heard = Heard()
     critic = critic_of(stage, heard)
-    ((message, hint),) = heard
+    ((message, hint),) = heard.warnings
     assert change in message
     assert hint
     assert sum(map(offends, stage.asked)) == 1  # found out once, by the first question
@@ -238,7 +206,7 @@ def test_a_server_is_asked_as_it_wants_and_that_is_told_once(stage, pauses, refu
     assert all(critique.overall is not None for critique in critiques)
     assert len(stage.asked) == before + 9
     assert pauses == [], status
-    assert len(heard) == 1
+    assert len(heard.warnings) == 1
 
 
 def test_nothing_is_lost_of_what_is_asked(stage):
@@ -286,7 +254,7 @@ def test_threads_that_are_refused_at_once_all_ask_again(stage):
     at = endpoint.with_model(endpoint.addresses.parse(stage.url))
     speaker = endpoint.EndpointSpeaker(endpoint.Server(at, warn=heard), 8)
     assert len(speaker.replies([CHAT] * 40, Decoding(9))) == 40
-    assert len(heard) == 1
+    assert len(heard.warnings) == 1
 
 
 @pytest.mark.parametrize(
@@ -304,7 +272,7 @@ def test_a_reply_that_cannot_be_begun_is_written_from_the_beginning(stage, words
     (critique,) = critic.judge([probe.Request("a red circle")], [Image.new("RGB", (8, 8), "red")])
     assert critique.raw == REPLY.strip()  # without the beginning once more before it
     assert stage.asked[-1]["messages"][-1]["role"] == "user"
-    assert "no reply that is begun" in heard[0][0]
+    assert "no reply that is begun" in heard.warnings[0][0]
 
 
 @pytest.mark.parametrize(
@@ -321,7 +289,7 @@ def test_what_cannot_be_met_is_an_error_as_ever(stage, pauses, words):
     heard = Heard()
     with pytest.raises(ModelError, match=re.escape(words)):
         critic_of(stage, heard)
-    assert heard == []
+    assert heard.warnings == []
     assert len(stage.asked) == 1
 
 
@@ -360,7 +328,7 @@ def test_the_wait_that_a_server_asks_for_in_any_form(stage, pauses, headers, wor
     stage.answer = lambda _: next(faults, completion("fine"))
     heard = Heard()
     endpoint.connect(stage.url, warn=heard)
-    (notice,) = (message for message, _ in heard if "waiting" in message)
+    (notice,) = (message for message, _ in heard.warnings if "waiting" in message)
     assert notice.endswith(f"waiting {seconds:.0f} seconds, as it asks")
     assert len(pauses) == 3  # more than a first question is otherwise tried
     for pause in pauses:

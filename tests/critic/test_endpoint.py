@@ -44,31 +44,10 @@ CIRCLE = Request("a red circle")
 CHAT = [{"role": "user", "content": [{"type": "text", "text": "hello"}]}]
 
 
-@pytest.fixture(autouse=True)
-def no_keys(monkeypatch):
-    for name in ("GCR_API_KEY", "OPENAI_API_KEY", "GCR_OFFLINE"):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     with serving.transformers_serve(tmp_path_factory.mktemp("home")) as url:
         yield url
-
-
-@pytest.fixture
-def stage():
-    staged = serving.Staged()
-    yield staged
-    staged.close()
-
-
-@pytest.fixture
-def pauses(monkeypatch):
-    """Seconds that would have been waited."""
-    taken = []
-    monkeypatch.setattr(server.time, "sleep", taken.append)
-    return taken
 
 
 def speaker(stage, batch=4, **settings):

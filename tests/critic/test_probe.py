@@ -5,11 +5,10 @@ import io
 import json
 
 import pytest
-import serving
 from fakes import FakeGenerator
 from PIL import Image
 from replies import REPLY
-from serving import completion
+from serving import Heard, completion
 
 from gcr.critic import endpoint, probe, rubric, server
 from gcr.critic.critic import VisionLanguageCritic
@@ -20,32 +19,6 @@ from gcr.settings import address
 
 CPU = SharedDevice("cpu")
 RUBRIC = rubric.load("text-to-image")
-
-
-@pytest.fixture(autouse=True)
-def no_keys(monkeypatch):
-    for name in ("GCR_API_KEY", "OPENAI_API_KEY", "GCR_OFFLINE"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def stage():
-    staged = serving.Staged()
-    yield staged
-    staged.close()
-
-
-class Heard:
-    """What was warned of."""
-
-    def __init__(self):
-        self.warnings = []
-
-    def __call__(self, message, hint):
-        self.warnings.append(f"{message}; {hint}")
-
-    def of(self, words):
-        return [warning for warning in self.warnings if words in warning]
 
 
 def load(stage, score="reply", **use):

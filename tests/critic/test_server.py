@@ -12,7 +12,7 @@ import pytest
 import serving
 from PIL import Image
 from replies import REPLY
-from serving import completion
+from serving import Heard, completion
 
 from gcr.core.records import Objection, Request, Round, Run
 from gcr.critic import endpoint, rubric, server, server_errors
@@ -25,27 +25,6 @@ CHAT = [{"role": "user", "content": [{"type": "text", "text": "hello"}]}]
 RUBRIC = rubric.load("text-to-image")
 PEM = Path(__file__).parents[1] / "support" / "loopback.pem"
 KEY = "a-very-secret-key"
-
-
-@pytest.fixture(autouse=True)
-def no_keys(monkeypatch):
-    for name in ("GCR_API_KEY", "OPENAI_API_KEY", "GCR_OFFLINE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def stage():
-    staged = serving.Staged()
-    yield staged
-    staged.close()
-
-
-@pytest.fixture
-def pauses(monkeypatch):
-    """Seconds that would have been waited."""
-    taken = []
-    monkeypatch.setattr(server.time, "sleep", taken.append)
-    return taken
 
 
 def speaker(url, **settings):
@@ -405,14 +384,6 @@ def test_a_server_without_tls_is_told_from_one_that_is_not_there(stage):
     with pytest.raises(ModelError, match="no TLS with https://") as caught:
         speaker(stage.url.replace("http:", "https:")).replies([CHAT], Decoding(4))
     assert "http://" in caught.value.hint
-
-
-class Heard:
-    def __init__(self):
-        self.warnings = []
-
-    def __call__(self, message, hint):
-        self.warnings.append((message, hint))
 
 
 def test_a_server_that_restarts_is_waited_for(monkeypatch):

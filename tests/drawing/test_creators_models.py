@@ -348,13 +348,13 @@ def test_hashes_are_those_of_a1111_and_made_once(tmp_path, monkeypatch):
     content = path.read_bytes()
     weightfiles.hash_ahead({"x": path})
     made = weightfiles.hashes(path)
-    assert made.short == hashlib.sha256(content).hexdigest()[:10]
+    assert made.whole == hashlib.sha256(content).hexdigest()
     body = content[8 + int.from_bytes(content[:8], "little") :]
-    assert made.lora == hashlib.sha256(body).hexdigest()[:12]
+    assert made.weights == hashlib.sha256(body).hexdigest()
     store = tmp_path / "cache" / "hashes.json"
     kept = json.loads(store.read_text())
     kept[str(path)][2] = "0" * 64
     store.write_text(json.dumps(kept))
-    assert weightfiles.hashes(path).short == "0" * 10  # it was not read again
+    assert weightfiles.hashes(path).whole == "0" * 64  # it was not read again
     save_file({"a": torch.arange(9)}, path)
-    assert weightfiles.hashes(path).short != "0" * 10
+    assert weightfiles.hashes(path).whole != "0" * 64

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakes import Recorder, Signwriter, images_in, text_of, written
+from fakes import FakeSpeaker, Recorder, Signwriter, images_in, text_of, written
 
 import gcr
 from gcr.comparison import comparing
@@ -24,7 +24,6 @@ from gcr.core.records import (
     Request,
     Round,
     Run,
-    Tokens,
 )
 from gcr.core.stopping import StopRule
 from gcr.critic import critic, ocr, reply, rubric, scoring
@@ -44,38 +43,16 @@ PLEASED = Critique(
 )
 
 
-class Pleased:
-    """A critic's model that finds no fault, and words another prompt as soon as it hears of one."""
-
-    takes_pairs = True
-    used = Tokens()
-
-    def __init__(self):
-        self.asked = []
-
-    def can_overlap(self):
-        return False
-
-    def begin(self): ...
-
-    def replies(self, chats, decoding):
-        from gcr.critic.speaker import Reply
-
-        return [Reply(self._reply(chat)) for chat in chats]
-
-    def yes(self, chats):
-        return [0.9] * len(chats)
-
-    def _reply(self, chat):
-        words = text_of(chat)
-        self.asked.append(words)
-        if "yes/no questions" in words:
-            return "1 | object | - | Is there a shop?"
-        if len(images_in(chat)) == 2:
-            return "Better: neither"
-        if "HELO" in words:
-            return f"## Refined Request: {BETTER}"
-        return reply.write(PLEASED, WORDS)
+def pleased(chat):
+    """Finds no fault, and words another prompt as soon as it hears of one."""
+    words = text_of(chat)
+    if "yes/no questions" in words:
+        return "1 | object | - | Is there a shop?"
+    if len(images_in(chat)) == 2:
+        return "Better: neither"
+    if "HELO" in words:
+        return f"## Refined Request: {BETTER}"
+    return reply.write(PLEASED, WORDS)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -90,7 +67,7 @@ def reader():
 @pytest.fixture
 def speaker(cli, monkeypatch):
     """The model behind the critic that judges what a signwriter draws."""
-    model = Pleased()
+    model = FakeSpeaker(pleased, lambda _: 0.9)
 
     def load(settings, *_, **__):
         reader = ocr.load() if settings.verify == "ocr" else None
@@ -115,7 +92,7 @@ def test_the_loop_goes_on_until_the_program_reads_what_was_asked_for(speaker):
     assert first.score == pytest.approx((4 + 4 + 2.6 - 3) / 9)
     assert (second.candidate.prompt, second.score) == (BETTER, 1)
     assert (outcome.run.stop, outcome.best.image) == ("target", second.image)
-    assert any(f"A program checked: {WRONG}" in words for words in speaker.asked)
+    assert any(f"A program checked: {WRONG}" in words for words in map(text_of, speaker.chats))
 
 
 def test_it_is_shown_and_recorded(cli, speaker):

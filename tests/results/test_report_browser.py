@@ -6,23 +6,14 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import chromium
 import pytest
-from chromium import Browser
 from folders import HOSTILE, make_batch, make_comparison, make_run
 
 import gcr
 from gcr.results.report import report
 
-BINARY = chromium.needed()
+chromium.needed()
 
 SHOWN = "[...document.querySelectorAll('[data-gallery] > li:not([hidden])')].map(e => e.dataset.id)"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    assert BINARY is not None, f"{chromium.REQUIRED} is set, but {chromium.MISSING}"
-    browser = Browser(BINARY, tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -4,24 +4,15 @@ import json
 
 import chromium
 import pytest
-from chromium import Browser
 from folders import HOSTILE, make_batch, make_comparison, make_run
 
 from gcr.results.report import report
 
-BINARY = chromium.needed()
+chromium.needed()
 
 BOX = "document.querySelector('{}').getBoundingClientRect().toJSON()"
 EDGES = ("x", "y", "width", "height")
 PHONE = {"width": 390, "height": 844, "phone": True}
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    assert BINARY is not None, f"{chromium.REQUIRED} is set, but {chromium.MISSING}"
-    browser = Browser(BINARY, tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.close()
 
 
 def boxes(browser, *selectors):

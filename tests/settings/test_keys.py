@@ -4,7 +4,6 @@ import json
 import sys
 
 import pytest
-import serving
 import yaml
 
 from gcr.__main__ import main
@@ -15,13 +14,6 @@ from gcr.settings.resolving import recalled, resolve
 from gcr.settings.schema import Settings
 
 KEY = "a-very-secret-key"
-
-
-@pytest.fixture
-def stage():
-    staged = serving.Staged()
-    yield staged
-    staged.close()
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from gcr.core.strategies import Evolve, Reflect
 from gcr.critic import rubric
 from gcr.engine import models
 from gcr.errors import GcrError, UsageError
-from gcr.files import folders
+from gcr.files import paths
 from gcr.settings import keys, profiles
 from gcr.settings.measurements import SPEEDS, Speed, device_key
 from gcr.settings.recorded import PATHS, as_begun
@@ -375,7 +375,7 @@ def test_settings_are_in_the_working_folder_and_in_the_folder_of_configuration()
     environ = {"XDG_CONFIG_HOME": "/x"}
     assert config_files(Path("x"), environ) == (
         Path("x/gcr.yaml"),
-        folders.config(environ) / "config.yaml",
+        paths.config_folder(environ) / "config.yaml",
     )
 
 

@@ -7,6 +7,7 @@ the image can be told what to say of it.
 from __future__ import annotations
 
 import re
+import signal
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -252,6 +253,28 @@ class FakeCritic:
             Preference.TIE if a == b else Preference.FIRST if a > b else Preference.SECOND
             for a, b in scores
         ]
+
+
+class Interrupting(FakeCritic):
+    """Ctrl-C, so many times, when it judges for the `at`-th time."""
+
+    def __init__(self, at: int = 1, times: int = 1) -> None:
+        super().__init__(SCORES)
+        self.at = at
+        self.times = times
+
+    def judge(
+        self,
+        requests: Sequence[Request],
+        images: Sequence[Image.Image],
+        sources: Sequence[Image.Image | None] = (),
+        scored: Sequence[Critique] = (),
+    ) -> list[Critique]:
+        judged = super().judge(requests, images, sources, scored)
+        if len(self.calls) == self.at:
+            for _ in range(self.times):
+                signal.raise_signal(signal.SIGINT)
+        return judged
 
 
 TRUE = {0: 0.1, 1: 0.2, 2: 0.5, 3: 0.9}

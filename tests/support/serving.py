@@ -89,6 +89,20 @@ def completion(text, tokens=None, finish="stop", prompt_tokens=None):
     return {"choices": [choice], "usage": {"prompt_tokens": prompt_tokens}}
 
 
+class Heard:
+    """What a server's critic warned of: messages and hints."""
+
+    def __init__(self):
+        self.warnings = []
+
+    def __call__(self, message, hint):
+        self.warnings.append((message, hint))
+
+    def of(self, words):
+        joined = map("; ".join, self.warnings)
+        return [warning for warning in joined if words in warning]
+
+
 class Staged:
     """A server that answers as it is told: with a status, headers and a body.
 

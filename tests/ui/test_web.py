@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from chromium import Browser, needed
+from chromium import needed
 from fakes import SCORES, FakeCritic, FakeGenerator
 
 import gcr
@@ -20,7 +20,7 @@ from gcr.storage import ratings
 from gcr.ui import web
 from gcr.ui.studio import Studio
 
-BINARY = needed()
+needed()
 TOKEN = "a token of this session"
 PROMPT = "two red circles, a blue star and a green square"
 UNNAMED = ["button", "link", "textbox", "combobox", "checkbox", "spinbutton", "slider", "searchbox"]
@@ -291,13 +291,6 @@ def test_more_like_an_image_goes_on_with_a_run_that_is_over(studio):
 
 
 # Sessions
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    browser = Browser(BINARY, tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.close()
 
 
 @pytest.fixture(scope="module")

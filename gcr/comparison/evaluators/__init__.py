@@ -36,16 +36,13 @@ KINDS = plugins.Group(
     "gcr.evaluators",
     "evaluator",
     {
-        name: f"{__name__}.{place}"
-        for name, place in {
-            "vqascore": "vqascore:VqaScore",
-            "clipscore": "clipscore:ClipScore",
-            "ocr": "ocr:Ocr",
-            "ocr-exact": "ocr:OcrExact",
-            "detect": "detect:Detect",
-            "command": "command:Command",
-            TRUTH: "truth:Truth",
-        }.items()
+        "vqascore": f"{__name__}.vqascore:VqaScore",
+        "clipscore": f"{__name__}.clipscore:ClipScore",
+        "ocr": f"{__name__}.ocr:Ocr",
+        "ocr-exact": f"{__name__}.ocr:OcrExact",
+        "detect": f"{__name__}.detect:Detect",
+        "command": f"{__name__}.command:Command",
+        TRUTH: f"{__name__}.truth:Truth",
     },
 )
 

@@ -28,7 +28,7 @@ from gcr.files.locks import turn
 from gcr.results.report import batch, compare, run
 from gcr.results.report.page import NAME
 from gcr.results.report.pictures import Pictures
-from gcr.storage.batchfolder import RUNS
+from gcr.storage.batchfolder import RUNS, holds
 from gcr.storage.runfolder import load_run
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def refresh(run_folder: Path) -> None:
     page is written with those of the batch.
     """
     ended = load_run(run_folder).stop is not None
-    if ended and (run_folder / NAME).exists() and run_folder.absolute().parent.name != RUNS:
+    if ended and (run_folder / NAME).exists() and not holds(run_folder):
         report(run_folder)
 
 

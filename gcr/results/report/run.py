@@ -22,7 +22,7 @@ from gcr.core.phrases import (
     settlement,
 )
 from gcr.core.ranking import best_scored, margin
-from gcr.core.records import Attempt, Round, Run, StopReason, Tokens, Wording
+from gcr.core.records import Attempt, Round, Run, StopReason, Wording, total
 from gcr.core.requirements import MET, never_met
 from gcr.core.worddiff import Piece, pieces
 from gcr.results.report import charts
@@ -183,9 +183,8 @@ def _round(  # noqa: PLR0913, PLR0917 - what is known of it
 
 def _tokens(run: Run) -> str:
     """What the critic's model read and wrote; empty where that was not counted."""
-    counted = [round_.tokens for round_ in run.rounds]
-    whole = sum((tokens for tokens in counted if tokens), Tokens())
-    if None in counted or whole.uncounted or not whole.read:
+    whole = total(round_.tokens for round_ in run.rounds)
+    if whole is None or whole.uncounted or not whole.read:
         return ""
     return f"{whole.read:,} read, {whole.written:,} written"
 
@@ -197,9 +196,7 @@ def _proposed(finished: Round) -> str | None:
 def _bests(run: Run) -> list[float | None]:
     """The score of the best image after each round, as the loop saw it."""
     ends = range(1, len(run.rounds) + 1)
-    so_far = (
-        best_scored(replace(run, rounds=run.rounds[:end], kept="", settled="")) for end in ends
-    )
+    so_far = (best_scored(run.after(run.rounds[:end])) for end in ends)
     return [best.score if best else None for best in so_far]
 
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from gcr.core.phrases import nearest
 from gcr.errors import UsageError
-from gcr.files import folders, paths, structured
+from gcr.files import paths, structured
 from gcr.files.structured import MalformedError
 from gcr.files.validation import first_problem
 from gcr.settings.schema import DEFAULT_PROFILE, Quantize, Settings
@@ -147,9 +147,9 @@ def _files(environ: Mapping[str, str]) -> dict[str, Path]:
 
     Raises UsageError for one that has the name of a profile that comes with gcr.
     """
-    folder = folders.config(environ) / "profiles"
-    paths = folder.iterdir() if folder.is_dir() else ()
-    files = {path.stem: path for path in sorted(paths) if path.suffix in ENDINGS}
+    folder = paths.config_folder(environ) / "profiles"
+    inside = folder.iterdir() if folder.is_dir() else ()
+    files = {path.stem: path for path in sorted(inside) if path.suffix in ENDINGS}
     for name in {*known(), AUTO} & files.keys():
         raise UsageError(f"{files[name]} has the name of a profile of gcr's own", "rename it")
     return files
