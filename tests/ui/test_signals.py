@@ -3,16 +3,22 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
+import urllib.request
+from contextlib import closing, suppress
 from pathlib import Path
+from urllib.error import HTTPError
 
 import pytest
 from fakes import SCORES, FakeCritic
 
 from gcr.cli import refine as command
 from gcr.engine import signals
-from gcr.ui import streams
+from gcr.ui import streams, web
 
 ENDS = [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
 FAKES = f"""if True:
@@ -89,6 +95,27 @@ def test_nothing_is_saved_before_a_model_is_there(cli, end, monkeypatch):
     assert ran.err == "error: interrupted before anything was saved\n"
 
 
+def test_the_page_ends_and_leaves_nothing_behind(cli, end, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with closing(web.listen(0)) as free:
+        port = free.getsockname()[1]
+
+    def end_it():
+        with closing(socket.socket()) as trying:
+            while trying.connect_ex(("127.0.0.1", port)):
+                time.sleep(0.05)
+        with suppress(HTTPError), urllib.request.urlopen(f"http://127.0.0.1:{port}"):
+            pass
+        os.kill(os.getpid(), end[0])
+
+    threading.Thread(target=end_it).start()
+    ran = cli("ui", "--no-open", "--quiet", "--port", str(port))
+    assert (ran.code, ran.err) == (end[1], "")
+    assert ran.out.startswith(f"http://127.0.0.1:{port}/?token=")
+    assert list(tmp_path.glob("gcr-ui-*")) == []
+    web.listen(port).close()
+
+
 def test_a_person_who_is_asked_is_not_waited_for(cli, end, monkeypatch):
     monkeypatch.setattr(command, "_check_somebody_is_there", lambda **_: None)
     monkeypatch.setattr("gcr.ui.approval.ask", lambda *_: signal.raise_signal(end[0]))
@@ -104,6 +131,51 @@ def test_what_is_ignored_stays_ignored(cli, end):
         assert cli("refine", "a red circle").code == 0
     finally:
         signal.signal(end[0], before)
+
+
+def test_what_would_be_left_half_done_is_interrupted_after_it_or_by_a_second_signal(end):
+    done = []
+
+    def work(times):
+        with signals.held_back():
+            for _ in range(times):
+                signal.raise_signal(end[0])
+            done.append(times)
+
+    with signals.interrupting():
+        for times in (1, 2):
+            with pytest.raises(KeyboardInterrupt):
+                work(times)
+            assert signals.exit_code() == end[1]
+    assert done == [1]
+
+
+def test_ctrl_c_while_libraries_are_imported_leaves_no_halves(cli, end, tmp_path, monkeypatch):
+    monkeypatch.undo()  # models are loaded
+    monkeypatch.chdir(tmp_path)
+    imported = []
+
+    def quiet():
+        signal.raise_signal(end[0])
+        imported.append(1)
+
+    monkeypatch.setattr("gcr.hub.checkpoints.quiet_libraries", quiet)
+    ran = cli("refine", "a red circle")
+    assert (ran.code, ran.err.splitlines()[-1]) == (
+        end[1],
+        "error: interrupted before anything was saved",
+    )
+    assert imported == [1]
+
+
+def test_a_signal_in_the_last_round_ends_the_questions_too(cli, end, monkeypatch):
+    cli.models["critic"] = Ended(end[0])
+    lines = iter(["a red circle", ""])
+    monkeypatch.setattr(command, "_is_terminal", lambda: True)
+    monkeypatch.setattr("gcr.ui.approval.ask", lambda _: next(lines))
+    ran = cli("refine", "--rounds", "1")
+    assert ran.out.endswith("best.png\n")
+    assert (ran.code, list(lines)) == ((0, []) if end[1] == 130 else (end[1], [""]))
 
 
 def test_a_library_changes_no_handler_for_good(end):
