@@ -10,7 +10,7 @@ import typer
 
 from gcr.cli import options
 from gcr.hub import consent, offline
-from gcr.settings.schema import OPTIONS, TYPES
+from gcr.settings.schema import LISTS, OPTIONS, TYPES
 
 SWITCHES: Mapping[str, Any] = {
     "trust_endpoint": options.TrustEndpoint,
@@ -69,7 +69,7 @@ def _with_options(
             offline.set_up(forbid=flags.pop("offline"))
         if "yes" in flags:
             consent.set_up(agreed=flags.pop("yes"), quiet=values["quiet"])
-        for name in ("keep", "lora", "aspect", "trust_endpoint"):  # which Typer gives, though empty
+        for name in (*LISTS, "trust_endpoint"):  # which Typer gives, though empty
             if name in flags:
                 flags[name] = flags[name] or None
         command(*arguments, **values, flags=flags)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, TypedDict, get_type_hints
+from typing import Annotated, ClassVar, Literal, TypedDict, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
@@ -439,9 +439,9 @@ class Settings:
         Option(
             IMAGE,
             "NAME",
-            "a1111: <lora:fur:0.8> loads a LoRA; where CLIP alone reads prompts, (word:1.3) and "
-            "[word] are weights, and more than 77 tokens are read; elsewhere (word:1.3) is word. "
-            "plain: all of it is words (default: a1111).",
+            "a1111: <lora:fur:0.8> loads a LoRA; where CLIP alone reads prompts, (word:1.3) "
+            "and other brackets are weights, and more than 77 tokens are read; elsewhere "
+            "(word:1.3) is word. plain: all of it is words (default: a1111).",
         ),
     ] = "a1111"
     format: Annotated[
@@ -525,6 +525,8 @@ OPTIONS: Mapping[str, Option] = {
     if isinstance(metadata, Option)
 }
 """The options of the settings that have one: those that users can set, everywhere."""
+LISTS = tuple(name for name in OPTIONS if get_origin(get_args(TYPES[name])[0]) is tuple)
+"""Settings of several values. A text alone stands for one; in the environment a JSON list may."""
 
 
 class CriticOptions(TypedDict, total=False):
