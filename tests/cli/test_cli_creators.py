@@ -122,6 +122,10 @@ def test_a_batch_in_jpeg_is_listed_compared_and_exported(cli, tmp_path, monkeypa
         ("a red circle", ("--vae", "vae.ckpt"), "vae.ckpt is pickled"),
         ("a red circle", ("-m", "model.ckpt"), "model.ckpt is pickled"),
         ("a red circle", ("--clip-skip", "0"), "--clip-skip"),
+        ("a red circle", ("--lora", "fur:nan"), "--lora fur:nan: 'nan' is no scale"),
+        ("a red circle", ("--lora", "fur.safetensors:"), "'' is no scale"),
+        ("a red circle", ("--lora", "../fur"), "there is no LoRA at ../fur"),
+        ("a red circle", ("--lora", "./"), "--lora ./ is a folder"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_loaded(cli, options, prompt, more, message):
