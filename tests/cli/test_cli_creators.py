@@ -135,6 +135,15 @@ def test_what_cannot_be_is_said_before_anything_is_loaded(cli, options, prompt, 
         assert message in ran.err
 
 
+def test_a_scale_that_is_no_number_is_said_to_be_1(cli, options):
+    for scale in ("0,7", "nan", "te=0.5", ""):
+        tag = f"<lora:fur:{scale}>"
+        ran = cli("refine", f"a red circle {tag}", *options, "--rounds", "1")
+        assert ran.code == 0, ran.err
+        assert f"no scale can be read in {tag}, so it is 1" in ran.err
+    assert "scale" not in cli("refine", PROMPT, *options, "--rounds", "1").err
+
+
 def test_the_forecast_shows_what_is_drawn_with(cli, options):
     told = json.loads(cli("refine", PROMPT, *options, "--dry-run", "--json").out)
     assert told["settings"]["scheduler"] == {"value": "dpm++ 2m karras", "origin": "--scheduler"}
