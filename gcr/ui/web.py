@@ -51,7 +51,7 @@ from gcr.results.report.page import NAME, fragment, render
 from gcr.results.report.pictures import Picture, Pictures
 from gcr.settings import plugins, profiles
 from gcr.settings.resolving import traced
-from gcr.settings.schema import LOOP, MODELS, OPTIONS, TYPES
+from gcr.settings.schema import LISTS, LOOP, MODELS, OPTIONS, TYPES
 from gcr.storage import provenance, ratings, runfolder
 
 if TYPE_CHECKING:
@@ -514,7 +514,7 @@ def _flags(given: Mapping[str, Any]) -> dict[str, object]:
     flags = {}
     for name, value in dict(given.get("flags") or {}).items():
         if name in OPTIONS and name not in ELSEWHERE and str(value).strip():
-            typed = _is_lines(name) and isinstance(value, str)
+            typed = name in LISTS and isinstance(value, str)
             flags[name] = [line for line in value.splitlines() if line.strip()] if typed else value
     return flags
 
@@ -525,10 +525,6 @@ def _declared(name: str) -> Any:
     kinds = [kind for kind in get_args(declared) if kind is not type(None)]
     optional = type(None) in get_args(declared)
     return kinds[0] if optional else declared
-
-
-def _is_lines(name: str) -> bool:
-    return get_origin(_declared(name)) is tuple
 
 
 def _field(name: str, value: object) -> Field:
@@ -550,7 +546,7 @@ def _field(name: str, value: object) -> Field:
     if declared is bool:
         held = {"True": "yes", "False": "no"}.get(shown, "")
         return Field(*common, "choice", (("true", "yes"), ("false", "no")), value=held)
-    if _is_lines(name):
+    if name in LISTS:
         return Field(*common, "lines")
     if declared in (int, float):
         least, most = _bound(name, (Ge, "ge"), (Gt, "gt")), _bound(name, (Le, "le"), (Lt, "lt"))

@@ -84,6 +84,12 @@ def test_a_run_with_all_of_it_is_recorded_resumed_and_begun_from(cli, models, op
     drawn = Path(first.out.strip()).parent / "00-0.png"
     assert json.loads(metadata.read(drawn)["gcr"])["candidate"]["prompt"] == PROMPT
     assert "Sampler: DPM++ 2M, Schedule type: Karras" in metadata.read(drawn)["parameters"]
+    without = [each for each in options[:10] if each not in ("--lora-dir", options[9])]
+    first = cli("refine", "--from", str(folder / "00-0.webp"), *without, "--rounds", "1")
+    assert first.code == 0, first.err
+    assert "its LoRAs are not drawn with: fur:0.8; --lora-dir says where" in first.err
+    drawn = Path(first.out.strip()).parent / "00-0.png"
+    assert json.loads(metadata.read(drawn)["gcr"])["candidate"]["prompt"] == "a red circle"
 
 
 def test_an_uninterrupted_run_draws_what_a_resumed_one_does_from_lossy_starts(cli, options):
