@@ -36,6 +36,9 @@ Every setting has one name. `--max-images 8` is also `GCR_MAX_IMAGES=8` in the e
 4. `~/.config/gcr/config.yaml`, or under `$XDG_CONFIG_HOME`
 5. the profile, then gcr's own default
 
+`keep`, `lora` and `aspect` are lists in a file. In the environment they are one value, or a list in
+JSON: `GCR_KEEP='["red", "two circles"]'`.
+
 A misspelt name is an error that suggests the nearest known one. `gcr config list`
 shows every setting and where its value comes from.
 

@@ -33,7 +33,8 @@ Arms = Annotated[
         "--arm",
         metavar="NAME",
         help="What to compare: raw (one image), a strategy, or refine-screened, which is refine "
-        "with --critique best; can be given again (default: raw, best-of-n, refine).",
+        "with --critique best and needs --score checklist; can be given again (default: raw, "
+        "best-of-n, refine).",
         rich_help_panel=COMPARISON,
     ),
 ]

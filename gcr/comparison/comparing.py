@@ -94,6 +94,11 @@ def prepare(  # noqa: PLR0913 - each for itself
     for name in names:
         if name not in (kinds.RAW, kinds.SCREENED):
             plugins.STRATEGIES.find(name, _arms)
+    if kinds.SCREENED in names and plan.settings.score != "checklist":
+        raise UsageError(
+            f"--arm {kinds.SCREENED} scores by a checklist, and the other arms would not",
+            "give --score checklist, for all arms",
+        )
     official = (Choice(evaluators.SCORES, benchmark),) if benchmark else ()
     choices: tuple[Choice, ...] = official
     if evaluator or not benchmark:

@@ -46,12 +46,21 @@ class Fragment(NamedTuple):
 def loras(prompt: str) -> tuple[Lora, ...]:
     """The LoRAs that a prompt names, each once: of several scales the last counts.
 
-    A scale that is no number is 1, as A1111 has it.
+    A scale that is no number is 1; `without_scale` names such tags.
     """
     scales = {}
     for name, scale in _LORA.findall(prompt):
-        scales[name.strip()] = float(scale) if re.fullmatch(_NUMBER, scale.strip()) else 1.0
+        scales[name.strip()] = float(scale) if _is_number(scale) else 1.0
     return tuple(Lora(*named) for named in scales.items())
+
+
+def without_scale(prompt: str) -> list[str]:
+    """The tags of LoRAs that have something in the place of a scale which is no number."""
+    return [m[0] for m in _LORA.finditer(prompt) if m[2] is not None and not _is_number(m[2])]
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(_NUMBER, text.strip()) is not None
 
 
 def lora_tags(prompt: str) -> list[str]:

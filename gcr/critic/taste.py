@@ -73,6 +73,11 @@ def parse(texts: Iterable[str], taken: Iterable[str] = ()) -> tuple[Taste, ...]:
             raise UsageError(
                 f"{text!r} is no aspect", 'write its name and what it is to be: "mood: calm, muted"'
             )
+        if _is_number(wanted.rpartition(":")[2]):  # one that the form does not take as a weight
+            raise UsageError(
+                f"the aspect {name!r} has a weight of {wanted.rpartition(':')[2].strip()}",
+                f"give one above 0, {MOST_WEIGHT:g} at most, such as 0.5",
+            )
         if name.casefold() in names:
             raise UsageError(f"the rubric has an aspect {name!r} already", "take another name")
         weight = float(match["weight"] or WEIGHT)
@@ -83,6 +88,14 @@ def parse(texts: Iterable[str], taken: Iterable[str] = ()) -> tuple[Taste, ...]:
             )
         tastes[name.casefold()] = Taste(name, wanted, weight)
     return tuple(tastes.values())
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.replace(",", "."))
+    except ValueError:
+        return False
+    return True
 
 
 def wishes(tastes: Sequence[Taste]) -> str:

@@ -359,7 +359,13 @@ def _check_vae(vae: str, ours: Mapping[str, Any], model: str) -> None:
     if weightfiles.is_file(vae):
         weightfiles.header(weightfiles.check(vae, "the VAE"), "the VAE")
         return
-    folder = checkpoints.fetch_file(checkpoints.locate(vae), "config.json")
+    place = checkpoints.locate(vae)
+    if Path(place).is_dir() and not Path(place, "config.json").is_file():
+        raise UsageError(
+            f"the folder {vae} is no VAE: it has no config.json",
+            "name the folder vae of a pipeline, or a .safetensors file",
+        )
+    folder = checkpoints.fetch_file(place, "config.json")
     theirs = vetting.read_config(folder / "config.json")
     for name in ("_class_name", "latent_channels"):
         if theirs.get(name) != ours.get(name):

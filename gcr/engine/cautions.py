@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gcr.core.events import Event, Notice
 from gcr.core.phrases import quoted
-from gcr.core.syntax import words
+from gcr.core.syntax import without_scale, words
 from gcr.critic import limits, ocr
 from gcr.settings import address, profiles
 from gcr.storage import runfolder
@@ -75,6 +75,15 @@ def of_verifier(prompts: Iterable[str], settings: Settings, emit: Consumer) -> N
                 'put what is to be written in quotes: a sign that reads "OPEN"',
             )
         )
+
+
+def of_scales(prompts: Iterable[str], settings: Settings, emit: Consumer) -> None:
+    """Say that a LoRA's scale cannot be read, so that it is drawn with as it was trained."""
+    if settings.prompt_syntax == "a1111":
+        tags = dict.fromkeys(tag for prompt in prompts for tag in without_scale(prompt))
+        if tags:
+            message = f"no scale can be read in {', '.join(tags)}, so it is 1"
+            emit(Notice(message, "write a number, such as <lora:fur:0.8>"))
 
 
 def of_length(request: Request, generator: Generator, emit: Consumer) -> None:

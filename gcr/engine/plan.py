@@ -110,6 +110,7 @@ class Plan:
         """Say what the embedded pair cannot do with its prompts."""
         cautions.of_choice(self.settings, emit)
         cautions.of_verifier([job.prompt for job in self.jobs], self.settings, emit)
+        cautions.of_scales([job.prompt for job in self.jobs], self.settings, emit)
         found = cautions.Gathering()
         for job in self.jobs:
             found.place = job.place

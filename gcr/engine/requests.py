@@ -96,8 +96,8 @@ def begin_from(
 ) -> Beginning:
     """What a run begins with that goes on from an image. Flags that are given win.
 
-    Raises UsageError for an image that cannot be read, and for one without a prompt where none is
-    given.
+    Raises UsageError for an image that cannot be read or says nothing of how it was drawn, and for
+    one without a prompt where none is given.
     """
     from gcr import pocket
     from gcr.engine.machine import ThisMachine
@@ -106,6 +106,11 @@ def begin_from(
 
     carried = provenance.read(paths.expanded(image))
     story = carried.usable or next(iter(carried.stories), None)
+    if story is None and prompt is not None:
+        raise UsageError(
+            f"{image} does not say how it was drawn, so there is nothing to begin with",
+            "leave --from out; --image is for editing",
+        )
     if story is None or (prompt is None and not story.prompt):
         why = "".join(f": {remark}" for remark in (story.remarks if story else ())[:1])
         raise UsageError(

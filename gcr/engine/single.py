@@ -85,6 +85,7 @@ def run(  # noqa: PLR0913 - each for itself
                 return _outcome(folder, started, 0.0)
         cautions.of_pocket(request, settings, emit)
         cautions.of_verifier([request.prompt], settings, emit)
+        cautions.of_scales([request.prompt], settings, emit)
         parts = (warm.load if warm else load)(
             settings, questions, emit, edit=edited is not None, prompts=[request.prompt]
         )

@@ -48,4 +48,6 @@ def _problem(details: ErrorDetails) -> Problem:
     reason = details["msg"]
     for prefix in PREFIXES:
         reason = reason.removeprefix(prefix)
+    if details["type"] == "tuple_type":  # which files call a list
+        reason = "should be a list"
     return Problem("value", path, reason, details["input"])

@@ -342,10 +342,17 @@ def lora(given: str, folder: str = "", *, fetch: bool) -> LoraFile | None:
     if weightfiles.is_file(name) and (paths.is_file(paths.expanded(name)) or name.count("/") != 2):
         path = weightfiles.check(name, "a LoRA")
         return weightfiles.lora_file(path, path.stem, scale)
+    _, colon, text = name.rpartition(":")
+    if colon and not set(text) & {"/", "\\"}:
+        raise UsageError(
+            f"--lora {given}: {text!r} is no scale", "write a number, such as fur.safetensors:0.8"
+        )
     if folder and "/" not in name:
         return weightfiles.find_lora(name, scale, folder)
+    if paths.is_folder(paths.expanded(name)):
+        raise UsageError(f"--lora {name} is a folder", "name a .safetensors file in it")
     parts = name.split("/")
-    if len(parts) not in (2, 3) or not all(parts):
+    if len(parts) not in (2, 3) or not all(parts) or parts[0] in {".", "..", "~"}:
         raise UsageError(
             f"there is no LoRA at {name}: no such file",
             "give a .safetensors file, a name in --lora-dir, or a hub id such as owner/name",

@@ -160,6 +160,12 @@ def read(
 
 def _files(path: Path, name: str) -> list[Path]:
     if not paths.is_folder(path):
+        if not paths.exists(path):
+            raise UsageError(f"no file {name!r}", "name a file of labels, or a folder with one")
+        if path.suffix.lower() not in FILES:
+            raise UsageError(
+                f"{name}: a file of labels is known by its ending", f"one of {', '.join(FILES)}"
+            )
         return [path]
     here = sorted(each for each in path.iterdir() if each.suffix.lower() in FILES)
     if not here:

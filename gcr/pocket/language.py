@@ -243,7 +243,10 @@ def _reads(text: str) -> bool:
 
 
 def _trimmed(phrase: str) -> str:
-    """A phrase without what joins it to others; empty where it asks for nothing."""
+    """A phrase without quotation marks and what joins it to others; empty where it asks for
+    nothing.
+    """
+    phrase = " ".join(re.sub(r'["“”„«»]', " ", phrase).split())
     words = re.sub(r"^(?:and\b|[^\w\s]|\s)+|(?:\band|[^\w\s]|\s)+$", "", phrase)
     return "" if _JOINING.issuperset(words.split()) else words
 

@@ -290,7 +290,9 @@ def export(
     if not preferences.pairs:
         raise GcrError(
             f"there is no pair to export: {preferences.summary()}",
-            "--all-pairs may find some, and so may a smaller --min-gap or more prompts",
+            "a smaller --min-gap or more prompts may find some, and so may gcr rate"
+            if every
+            else "--all-pairs may find some, and so may a smaller --min-gap or more prompts",
         )
     save(preferences.pairs, form, path)
     return PairFile(form, path, preferences)

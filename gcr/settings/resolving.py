@@ -215,7 +215,7 @@ def _given(
     return {
         **from_file(own, OPTIONS, by_user=True),
         **from_file(here, OPTIONS),
-        **from_environment(environ, OPTIONS, besides=NOT_SETTINGS),
+        **from_environment(environ, OPTIONS, besides=NOT_SETTINGS, lists=LISTS),
         **from_flags({key: flags[key] for key in flags if key != keys.TRUST}, OPTIONS),
     }
 
@@ -231,9 +231,9 @@ def _validated(values: Mapping[str, object], given: Mapping[str, Given]) -> Sett
         raise _out_of_range(error, given) from error
     plugins.STRATEGIES.find(settings.strategy)
     if settings.score == "checklist" and settings.judges > 1:
-        raise UsageError(
-            "--judges does nothing with --score checklist", "answers are probabilities already"
-        )
+        implied = settings.critique == "best" and "score" not in given
+        by = "critique best, which scores by a checklist" if implied else "score checklist"
+        raise UsageError(f"--judges does nothing with --{by}", "answers are probabilities already")
     if settings.scheduler:  # by one name, so that a run can be resumed under another spelling
         settings = replace(settings, scheduler=samplers.parse(settings.scheduler).name)
     return settings
@@ -392,6 +392,8 @@ def _out_of_range(error: ValidationError, given: Mapping[str, Given]) -> UsageEr
     problem = first_problem(error)
     name = problem.path[0]
     value, origin, _ = given.get(name, Given(problem.value, f"{name} of the profile"))
+    if len(problem.path) > 1:  # one of several
+        value = problem.value
     return UsageError(
         f"{origin} {problem.reason}, not {value!r}", "gcr refine --help lists the options"
     )

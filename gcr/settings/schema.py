@@ -527,7 +527,7 @@ OPTIONS: Mapping[str, Option] = {
 }
 """The options of the settings that have one: those that users can set, everywhere."""
 LISTS = tuple(name for name in OPTIONS if get_origin(get_args(TYPES[name])[0]) is tuple)
-"""Settings of several values. A text alone stands for one."""
+"""Settings of several values. A text alone stands for one; in the environment a JSON list may."""
 
 
 def declared(name: str) -> Any:

@@ -43,24 +43,39 @@ def from_flags(flags: Mapping[str, object], keys: Collection[str]) -> dict[str, 
 
 
 def from_environment(
-    environ: Mapping[str, str], keys: Collection[str], besides: Collection[str] = ()
+    environ: Mapping[str, str],
+    keys: Collection[str],
+    besides: Collection[str] = (),
+    lists: Collection[str] = (),
 ) -> dict[str, Given]:
     """Values of GCR_*. A name that is close to none of ours is another program's.
 
     keys: of what can be set.
     besides: names that are ours, but no settings.
-    Raises UsageError for a name that seems to be a misspelt one of ours.
+    lists: keys of several values, for which a JSON list may stand.
+    Raises UsageError for a name that seems to be a misspelt one of ours, and for a list that is
+    not whole.
     """
-    given = {}
+    given: dict[str, Given] = {}
     for name, value in environ.items():
         if not name.startswith(PREFIX) or name in besides or not value:
             continue
         key = name.removeprefix(PREFIX).lower()
         if key in keys:
-            given[key] = Given(value, name, by_user=True)
+            several = key in lists and value.lstrip().startswith('["')
+            given[key] = Given(_listed(value, name) if several else value, name, by_user=True)
         elif nearest(key, keys, LIKENESS):
             _check_known(key, keys, f"unknown environment variable {name}", PREFIX)
     return given
+
+
+def _listed(text: str, name: str) -> object:
+    try:
+        return structured.parse_json(text)
+    except MalformedError as error:
+        raise UsageError(
+            f"{name} is no list in JSON: {error.problem}", """such as '["red", "two circles"]'"""
+        ) from error
 
 
 def from_file(path: Path, keys: Collection[str], *, by_user: bool = False) -> dict[str, Given]:

@@ -126,6 +126,11 @@ def read(path: Path) -> Carried:
 # What each program writes
 
 
+def _tagged(prompt: str) -> tuple[str, ...]:
+    """The LoRAs that a prompt names in tags."""
+    return tuple(":".join(filter(None, tag)) for tag in _LORA.findall(prompt))
+
+
 def _gcr(text: str) -> Provenance:
     story = _object(text)
     if story is None:
@@ -140,6 +145,8 @@ def _gcr(text: str) -> Provenance:
     if request.get("source"):
         remarks.append("it is an edit of another image")
     critique = _part(story, "critique")
+    prompt = _text(candidate.get("prompt"))
+    loras = [str(lora) for lora in listed] if isinstance(listed, list) else []
     more = {
         "request": request.get("prompt"),
         "round": story.get("round"),
@@ -149,7 +156,7 @@ def _gcr(text: str) -> Provenance:
     }
     return Provenance(
         "gcr",
-        _text(candidate.get("prompt")),
+        prompt,
         _text(candidate.get("negative")),
         _whole(candidate.get("seed")),
         _whole(settings.get("steps")),
@@ -159,7 +166,7 @@ def _gcr(text: str) -> Provenance:
         _text(settings.get("generator")),
         _text(settings.get("scheduler")) or None,
         _whole(settings.get("clip_skip")),
-        tuple(str(lora) for lora in listed) if isinstance(listed, list) else (),
+        (*loras, *_tagged(prompt or "")),
         _others(more, ()),
         remarks=tuple(remarks),
     )
@@ -210,7 +217,7 @@ def _a1111(text: str) -> Provenance | None:
         model,
         sampler or None,
         skip,
-        tuple(":".join(filter(None, tag)) for tag in _LORA.findall(prompt)),
+        _tagged(prompt),
         dict(rest.values()),
         tuple(remarks),
     )

@@ -84,6 +84,12 @@ def test_a_run_with_all_of_it_is_recorded_resumed_and_begun_from(cli, models, op
     drawn = Path(first.out.strip()).parent / "00-0.png"
     assert json.loads(metadata.read(drawn)["gcr"])["candidate"]["prompt"] == PROMPT
     assert "Sampler: DPM++ 2M, Schedule type: Karras" in metadata.read(drawn)["parameters"]
+    without = [each for each in options[:10] if each not in ("--lora-dir", options[9])]
+    first = cli("refine", "--from", str(folder / "00-0.webp"), *without, "--rounds", "1")
+    assert first.code == 0, first.err
+    assert "its LoRAs are not drawn with: fur:0.8; --lora-dir says where" in first.err
+    drawn = Path(first.out.strip()).parent / "00-0.png"
+    assert json.loads(metadata.read(drawn)["gcr"])["candidate"]["prompt"] == "a red circle"
 
 
 def test_an_uninterrupted_run_draws_what_a_resumed_one_does_from_lossy_starts(cli, options):
@@ -122,6 +128,10 @@ def test_a_batch_in_jpeg_is_listed_compared_and_exported(cli, tmp_path, monkeypa
         ("a red circle", ("--vae", "vae.ckpt"), "vae.ckpt is pickled"),
         ("a red circle", ("-m", "model.ckpt"), "model.ckpt is pickled"),
         ("a red circle", ("--clip-skip", "0"), "--clip-skip"),
+        ("a red circle", ("--lora", "fur:nan"), "--lora fur:nan: 'nan' is no scale"),
+        ("a red circle", ("--lora", "fur.safetensors:"), "'' is no scale"),
+        ("a red circle", ("--lora", "../fur"), "there is no LoRA at ../fur"),
+        ("a red circle", ("--lora", "./"), "--lora ./ is a folder"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_loaded(cli, options, prompt, more, message):
@@ -129,6 +139,15 @@ def test_what_cannot_be_is_said_before_anything_is_loaded(cli, options, prompt, 
         ran = cli("refine", prompt, *options, *more, *dry)
         assert (ran.code, ran.out) == (2, ""), ran.err
         assert message in ran.err
+
+
+def test_a_scale_that_is_no_number_is_said_to_be_1(cli, options):
+    for scale in ("0,7", "nan", "te=0.5", ""):
+        tag = f"<lora:fur:{scale}>"
+        ran = cli("refine", f"a red circle {tag}", *options, "--rounds", "1")
+        assert ran.code == 0, ran.err
+        assert f"no scale can be read in {tag}, so it is 1" in ran.err
+    assert "scale" not in cli("refine", PROMPT, *options, "--rounds", "1").err
 
 
 def test_the_forecast_shows_what_is_drawn_with(cli, options):

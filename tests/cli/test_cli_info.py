@@ -169,6 +169,14 @@ def test_an_image_without_a_prompt_is_wrong_usage(cli, texts, says):
     assert "cannot read none.png" in ran.err
 
 
+def test_a_prompt_beside_an_image_that_says_nothing_is_not_asked_for_again(cli):
+    picture()
+    ran = cli("refine", "a red circle", "--from", "in.png")
+    assert (ran.code, ran.out) == (2, "")
+    assert "in.png does not say how it was drawn, so there is nothing to begin with" in ran.err
+    assert "PROMPT" not in ran.err
+
+
 def test_quiet_says_nothing_of_it(cli):
     picture(parameters=LINES)
     assert cli("refine", "--from", "in.png", "--rounds", "1", "-q").err == ""

@@ -110,8 +110,9 @@ def test_an_arm_that_screens_takes_nothing_over_from_one_that_does_not(tool):
         assert [a.score for a in run.attempts] == [a.score for a in whole.attempts]
         assert [bool(a.critique.raw) for a in run.attempts] == [False, True, False, True]
         assert all(a.critique.raw for a in whole.attempts)
-    with pytest.raises(UsageError, match="--score reply is read from critiques"):
+    with pytest.raises(UsageError, match="--arm refine-screened scores by a checklist"):
         tool(into="d", arms=["refine-screened", "raw"])
+    assert not Path("d").exists()
 
 
 def test_an_arm_is_a_batch(tool):

@@ -60,6 +60,7 @@ def test_the_example_of_the_hint_is_understood(cli):
         ("a dragon above a red circle", ["a dragon above"]),
         ("a photo of a red circle at night", ["a photo of", "at night"]),
         ("a circle and a blue star", ["a circle"]),
+        ('a red circle that reads "NO ENTRY"', ["that reads no entry"]),
         ("six red circles", ["six"]),
         ("a red circle above a blue star above a green square", ["above"]),
         ("five red circles and two blue stars", ["two blue stars"]),

@@ -157,6 +157,7 @@ def test_several_judges_tell_their_spread_and_it_is_kept(alone, critic, capsys):
     ("command", "problem"),
     [
         (["--pairs", "none.jsonl"], "no file 'none.jsonl'"),
+        (["--pairs", "1.png"], "1.png: a file of labels is known by its ending"),
         (["--pairs", "labels.jsonl", "a prompt"], "draws nothing"),
         (["--pairs", "labels.jsonl", "--forget"], "forgets nothing"),
         (["--skip-bad"], "of --pairs"),

@@ -221,6 +221,11 @@ def test_the_nearest_lora_is_named(folder, tmp_path):
 # VAEs
 
 
+def test_a_folder_that_is_no_vae_is_named(checkpoint, tmp_path):
+    with pytest.raises(UsageError, match=f"the folder {tmp_path} is no VAE"):
+        generator.check(checkpoint("stable_diffusion"), files=Files(vae=str(tmp_path)))
+
+
 def test_another_vae_decodes(folder, checkpoint, tmp_path):
     from diffusers import AutoencoderKL
 

@@ -11,6 +11,7 @@ from typing import get_args, get_origin, get_type_hints
 
 import pytest
 from fakes import FakeMachine
+from rich.text import Text
 
 from gcr import pocket
 from gcr.cli.refine import refine
@@ -55,6 +56,33 @@ def place(tmp_path):
     resolved.user = tmp_path / "gcr" / "config.yaml"
     resolved.user.parent.mkdir()
     return resolved
+
+
+def test_of_several_values_the_wrong_one_is_named(place):
+    with pytest.raises(UsageError, match=r"^--lora should have at least 1 character, not ''$"):
+        place(lora=["fur.safetensors", ""])
+    place.project.write_text("keep: [red, 3]")
+    with pytest.raises(UsageError, match=r"^keep in .*gcr\.yaml should be a valid string, not 3$"):
+        place()
+    place.project.write_text("aspect: {mood: calm}")
+    with pytest.raises(UsageError, match=r"^aspect in .*gcr\.yaml should be a list, not {'mood'"):
+        place()
+
+
+def test_the_environment_has_one_value_or_a_list_in_json(place):
+    assert place({"GCR_KEEP": "red, blue"}).keep == ("red, blue",)
+    assert place({"GCR_KEEP": "[soft light]"}).keep == ("[soft light]",)
+    assert place({"GCR_KEEP": '["red", "[blue]"]'}).keep == ("red", "[blue]")
+    with pytest.raises(UsageError, match=r"^GCR_LORA is no list in JSON") as caught:
+        place({"GCR_LORA": '["a.safetensors"'})
+    assert "circles" in caught.value.hint
+    with pytest.raises(UsageError, match=r"^--judges does nothing with --critique best, which"):
+        place(judges=4, critique="best")
+
+
+def test_help_holds_nothing_that_a_terminal_takes_for_markup():
+    for name, option in OPTIONS.items():
+        assert Text.from_markup(option.help).plain == option.help, name
 
 
 def test_defaults_are_those_of_the_embedded_profile(place):
@@ -226,7 +254,7 @@ def test_an_unknown_flag_of_the_python_form_is_an_error(place):
         ({"seed": -1}, "--seed should be greater than or equal to 0, not -1"),
         ({"guidance": float("nan")}, "--guidance should be a finite number, not nan"),
         ({"min_gain": 2.0}, "--min-gain should be less than or equal to 1, not 2.0"),
-        ({"keep": [""]}, "--keep should have at least 1 character, not ['']"),
+        ({"keep": [""]}, "--keep should have at least 1 character, not ''"),
         ({"max_images": 0}, "--max-images should be greater than or equal to 1, not 0"),
         ({"max_seconds": 0.0}, "--max-seconds should be greater than 0, not 0.0"),
         ({"strength": 0.0}, "--strength should be greater than 0, not 0.0"),
