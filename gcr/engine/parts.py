@@ -170,7 +170,8 @@ def _strategy(settings: Settings, generator: Generator, emit: Consumer) -> strat
 class Warm:
     """Models that stay loaded from one run to the next.
 
-    Where settings need other weights the old ones are given back first. Runs go one after another,
+    Where settings need other weights, or files of them were replaced, the old ones are given back
+    first. Runs go one after another,
     in any thread. A context manager, at whose end the models are released.
 
     names: of the models that are loaded.
@@ -182,6 +183,7 @@ class Warm:
         self._critic: VisionLanguageCritic | None = None  # loaded alone
         self._weights = ""  # what these were loaded from
         self._use: object = None  # what the generator was loaded for
+        self._revisions: Mapping[str, str | None] = {}  # of them, when they were loaded
         self._consumer: Consumer = ignore
 
     def load(
@@ -197,14 +199,20 @@ class Warm:
         self._consumer = emit
         weights = _weights(settings, questions)
         use = edit, sorted(lora.name for prompt in prompts for lora in syntax.loras(prompt))
-        if self._pair and (self._weights, self._use) == (weights, use):
+        if (
+            self._pair
+            and (self._weights, self._use) == (weights, use)
+            and models.revisions(settings, self._pair[1], prompts) == self._revisions
+        ):
             pair = models.adapt(*self._pair, settings, questions, self._tell)
         else:
             self.release()
             pair = models.load_models(settings, questions, self._tell, edit=edit, prompts=prompts)
         self._pair, self._weights, self._use = pair, weights, use
         self.names = (settings.generator, settings.critic)
-        return parts_of(settings, *pair, emit, prompts)
+        parts = parts_of(settings, *pair, emit, prompts)
+        self._revisions = parts.revisions
+        return parts
 
     def load_critic(
         self, settings: Settings, questions: rubric.Rubric, emit: Consumer, device: str
@@ -212,15 +220,18 @@ class Warm:
         """As `models.load_critic`, with a critic that is there, if it will do."""
         self._consumer = emit
         weights = _weights(settings, questions)
-        if self._pair and self._weights == weights:
+        revision = models.revision(settings.critic)
+        is_same = (self._weights, self._revisions.get("critic")) == (weights, revision)
+        if self._pair and is_same:
             drawer, critic = self._pair
             return models.adapt_critic(critic, settings, questions, self._tell, drawer.device)
-        if self._critic and self._weights == weights and not is_address(settings.critic):
+        if self._critic and is_same and not is_address(settings.critic):
             self._critic = models.judging_by(self._critic, settings, questions)
         else:
             self.release()
             self._critic = models.load_critic(settings, questions, self._tell, device)
         self._weights, self.names = weights, (settings.critic,)
+        self._revisions = {"critic": revision}
         return self._critic
 
     def __enter__(self) -> Self:

@@ -1,8 +1,12 @@
 """Models that stay loaded from one run to the next, on the embedded pair."""
 
+import json
 from dataclasses import replace
 
 import pytest
+import torch
+from fakes import SCORES, FakeCritic, FakeGenerator
+from safetensors.torch import save_file
 
 import gcr
 from gcr.engine import judging, models, single
@@ -81,6 +85,26 @@ def test_what_shapes_weights_has_them_loaded_anew(warm, loads, tmp_path, monkeyp
     for change in ({}, {"dtype": "auto"}, {"judge_batch": 1}, {}, {}):
         single.run(PROMPT, replace(settings, **change), warm=warm)
     assert [made.dtype for made in loads] == ["float32", "auto", "float32", "float32"]
+
+
+def test_files_that_were_replaced_are_loaded_anew(warm, tmp_path, monkeypatch):
+    """Else the record would have the hash of weights that nothing was drawn with."""
+    monkeypatch.chdir(tmp_path)
+    loads, vae = [], tmp_path / "vae.safetensors"
+
+    def load(*_, **__):
+        loads.append(vae.stat().st_size)
+        return FakeGenerator(), FakeCritic(SCORES)
+
+    monkeypatch.setattr(models, "load_models", load)
+    monkeypatch.setattr(models, "adapt", lambda drawer, critic, *_: (drawer, critic))
+    settings = replace(resolve({"rounds": 1}, ThisMachine()), vae=str(vae))
+    recorded = []
+    for size in (1, 1, 2, 2):
+        save_file({"decoder.conv_in.weight": torch.zeros(size)}, vae)
+        folder = single.run("a red circle", settings, warm=warm).folder
+        recorded.append(json.loads((folder / "run.json").read_bytes())["revisions"]["vae"])
+    assert len(loads) == len(set(recorded)) == 2
 
 
 def test_released_models_are_gone(warm, tmp_path, monkeypatch):
