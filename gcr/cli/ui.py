@@ -45,7 +45,6 @@ def ui(
     logs.set_up(verbose=verbose, quiet=quiet)
     if any(importlib.util.find_spec(name) is None for name in ("starlette", "uvicorn")):
         raise UsageError("gcr ui needs starlette and uvicorn", "pip install 'gcr[ui]'")
-    from gcr.engine import signals
     from gcr.engine.machine import ThisMachine
     from gcr.settings.resolving import traced
     from gcr.storage import runfolder
@@ -55,7 +54,8 @@ def ui(
 
     settings = traced(flags, ThisMachine()).settings  # what is wrong with them is said here
     runfolder.check_writable(settings.output)
-    studio, terminal = Studio(flags), Terminal()
+    # Where work is kept stays, also where gcr.yaml is changed meanwhile.
+    studio, terminal = Studio({**flags, "output": settings.output}), Terminal()
 
     def tell(address: str) -> None:
         typer.echo(address)
@@ -71,8 +71,8 @@ def ui(
     except KeyboardInterrupt:
         if studio.busy() and not quiet:
             terminal.say("stopping after this round; Ctrl-C again stops at once")
-        signals.note(2)
-    studio.close()
+        studio.close()
+        raise
 
 
 def _has_browser() -> bool:

@@ -118,7 +118,7 @@ class Approval:
                     return self._keep(self._which(run, "keep"))
                 case "e":
                     prompt = " ".join(self._ask("the prompt to draw: ", proposed).split())
-                    return GoOn("" if prompt == proposed else prompt)
+                    return GoOn("" if prompt.split() == proposed.split() else prompt)
                 case "r" if remark := self._ask("what is missing or wrong: ", "").strip():
                     return Reword(remark)
 

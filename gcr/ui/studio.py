@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from gcr.core import background
 from gcr.core.events import (
@@ -38,11 +38,13 @@ from gcr.errors import GcrError
 from gcr.inputs import source
 from gcr.results.report import with_page
 from gcr.settings.resolving import traced
+from gcr.settings.schema import ResumeOptions
 
 logger = logging.getLogger(__name__)
 
 Status = Literal["waiting", "loading", "running", "asking", "done", "failed", "stopped"]
 OVER = ("done", "failed", "stopped")
+DEFECT = "this is a defect of gcr; the terminal shows where it happened"
 REMEMBERED = 20
 """Pieces of work that are over and still shown."""
 
@@ -146,10 +148,22 @@ class Studio:
 
         return self._add(Work(next(self._numbers), "run", prompt, act, approve))
 
-    def resume(
-        self, folder: Path, title: str, rounds: int, begin: GoOn | None = None, *, approve: bool
+    def resume(  # noqa: PLR0913 - each for itself
+        self,
+        folder: Path,
+        title: str,
+        rounds: int,
+        begin: GoOn | None = None,
+        flags: Mapping[str, object] | None = None,
+        *,
+        approve: bool,
     ) -> Work:
-        """Have more rounds drawn of a run. rounds: beyond what it has; 0: what is left of it."""
+        """Have more rounds drawn of a run. rounds: beyond what it has; 0: what is left of it.
+        flags: of which those count that the run's folder does not keep.
+        """
+        given = self._with(flags or {})
+        unkept = {name: given[name] for name in ResumeOptions.__annotations__ if name in given}
+        here = cast("ResumeOptions", unkept)
 
         def act(work: Work) -> None:
             more = single.More(rounds=rounds) if rounds else None
@@ -163,6 +177,7 @@ class Studio:
                     approve=self._asker(work),
                     begin=begin,
                     warm=self.warm,
+                    **here,
                 ),
             )
 
@@ -285,8 +300,7 @@ class Studio:
             work.status, work.error = "failed", (error.message, error.hint)
         except Exception as error:
             logger.exception("%s failed", work.title)
-            hint = "this is a defect of gcr; the terminal shows where it happened"
-            work.status, work.error = "failed", (f"{type(error).__name__}: {error}", hint)
+            work.status, work.error = "failed", (f"{type(error).__name__}: {error}", DEFECT)
         finally:
             work.phase, work.proposal = "", []
 

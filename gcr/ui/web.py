@@ -12,13 +12,16 @@ The work is done by `gcr.ui.studio`, and what is shown of a run is what its page
 from __future__ import annotations
 
 import asyncio
+import errno
+import io
 import json
+import logging
 import os
 import secrets
 import shutil
 import socket
 import tempfile
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
@@ -32,14 +35,13 @@ from starlette.responses import (
     FileResponse,
     HTMLResponse,
     JSONResponse,
-    RedirectResponse,
     Response,
     StreamingResponse,
 )
 from starlette.routing import Route
 
 from gcr.core.records import GoOn, Reword, Stop
-from gcr.engine import single
+from gcr.engine import signals, single
 from gcr.engine.machine import ThisMachine
 from gcr.engine.requests import begin_from
 from gcr.errors import GcrError, UsageError
@@ -53,9 +55,10 @@ from gcr.settings import plugins, profiles
 from gcr.settings.resolving import traced
 from gcr.settings.schema import LOOP, MODELS, OPTIONS, TYPES
 from gcr.storage import provenance, ratings, runfolder
+from gcr.ui.studio import DEFECT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -63,12 +66,16 @@ if TYPE_CHECKING:
     from gcr.results.listing import Entry
     from gcr.ui.studio import Studio, Work
 
+logger = logging.getLogger(__name__)
+
 PORT = 7866
 HOSTS = ("127.0.0.1", "localhost", "[::1]")
 LARGEST = 64 << 20  # bytes of a picture that is brought in
 SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
 KINDS = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 """Files that are served, by their endings."""
+ENTERED = """<!doctype html><title>gcr</title><link rel="icon" href="data:,">
+<meta http-equiv="refresh" content="0; url=/">"""
 BEAT = 15.0  # seconds after which a stream without news says that it is still there
 CALM = 0.05  # seconds between two states, at least
 FIRST = ("profile", "images", "rounds", "seed", "strategy")
@@ -117,7 +124,8 @@ class Guard:
             return Response("this is not that host", 421)
         given = request.query_params.get("token", "")
         if request.url.path == "/" and secrets.compare_digest(given.encode(), self._token.encode()):
-            response = RedirectResponse("/", 303)
+            # Not a redirection: of a link on another page, that would come without the cookie.
+            response = HTMLResponse(ENTERED)
             response.set_cookie(self._cookie, self._token, httponly=True, samesite="strict")
             return response
         kept = request.cookies.get(self._cookie, "")
@@ -334,6 +342,7 @@ class Site:
             known.request.prompt,
             int(given.get("rounds") or 0),
             begin,
+            _flags(given),
             approve=bool(given.get("approve")),
         )
         return {"number": work.number}
@@ -357,7 +366,11 @@ class Site:
         flags = _flags(given)
         resolved = traced({**self.studio.flags, **flags}, ThisMachine())
         values = resolved.settings.as_json()
-        origins = {**resolved.origins, **dict.fromkeys(flags, "this page")}
+        origins = {
+            **resolved.origins,
+            **dict.fromkeys(flags, "this page"),
+            "output": "this session",
+        }
         rows = [(name, values[name], origins[name]) for name in OPTIONS if name in values]
         return {"html": fragment("studio_settings.html", {"rows": rows})}
 
@@ -368,12 +381,14 @@ class Site:
         prompt = " ".join(str(given.get("prompt", "")).split())
         match given.get("action"):
             case "go":
-                decision: Any = GoOn("" if prompt in work.proposal else prompt)
+                decision: Any = GoOn(
+                    "" if prompt.split() in map(str.split, work.proposal) else prompt
+                )
             case "like":
                 decision = GoOn(like=image)
             case "keep":
                 decision = GoOn(keep=image)
-            case "reword" if given.get("remark", "").strip():
+            case "reword" if str(given.get("remark") or "").strip():
                 decision = Reword(str(given["remark"]).strip())
             case "stop":
                 decision = Stop(image)
@@ -414,14 +429,15 @@ class Site:
         return JSONResponse(await run_in_threadpool(self._take_in, bytes(content), name))
 
     def _take_in(self, content: bytes, name: str) -> dict[str, object]:
-        path = self._brought / secrets.token_hex(8)
-        path.write_bytes(content)
-        with readable(name), imagefile.opened(path) as image:
+        with readable(name), imagefile.decoded(io.BytesIO(content)) as image:
+            image.load()
             size, suffix = image.size, SUFFIXES.get(image.format or "")
             if suffix is None:  # what browsers do not show
-                suffix = ".png"
-                image.convert("RGB").save(path, "PNG")
-        path = path.rename(path.with_suffix(suffix))
+                shown = io.BytesIO()
+                image.convert("RGB").save(shown, "PNG")
+                content, suffix = shown.getvalue(), ".png"
+        path = self._brought / f"{secrets.token_hex(8)}{suffix}"
+        path.write_bytes(content)
         carried = provenance.read(path)
         prompt = carried.usable.prompt if carried.usable else None
         return {
@@ -461,13 +477,17 @@ class Site:
 
 
 def _telling(answer: Callable[[Request], Any]) -> Callable[[Request], Any]:
-    """An answer whose errors are told."""
+    """An answer whose errors are told, defects of ours among them."""
 
     async def tell(request: Request) -> Response:
         try:
             response: Response = await answer(request)
         except GcrError as error:
             return JSONResponse({"message": error.message, "hint": error.hint}, 400)
+        except Exception as error:
+            logger.exception("%s failed", request.url.path)
+            message = f"{type(error).__name__}: {error}"
+            return JSONResponse({"message": message, "hint": DEFECT}, 500)
         return response
 
     return tell
@@ -577,10 +597,33 @@ def server(studio: Studio, output: Path, token: str, listening: socket.socket) -
     site = Site(studio, output)
     app = Guard(Starlette(routes=site.routes()), token, f"gcr-{listening.getsockname()[1]}")
     config = uvicorn.Config(
-        app, log_level="error", access_log=False, server_header=False, timeout_graceful_shutdown=2
+        app,
+        log_config=None,  # it would take away the handlers that there are
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=2,
     )
 
     class Server(uvicorn.Server):
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            """As uvicorn's, but of all signals that end a process, also of a closed terminal's."""
+            heard: list[int] = []
+
+            def hear(number: int, _: object) -> None:
+                signals.note(number)
+                heard.append(number)
+                self.should_exit = True
+
+            before = signals.handled(hear)
+            try:
+                yield
+            finally:
+                signals.put_back(before)
+            if heard:
+                raise KeyboardInterrupt
+
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             site.close()  # streams would go on for ever
             await super().shutdown(sockets)
@@ -601,7 +644,7 @@ def serve(studio: Studio, output: Path, port: int | None, tell: Callable[[str], 
 
 
 def listen(port: int | None) -> socket.socket:
-    """A socket on the loopback interface. Raises UsageError where the port is taken."""
+    """A socket on the loopback interface. Raises UsageError where the port cannot be had."""
     for number in range(PORT, PORT + 20) if port is None else [port]:
         listening = socket.socket()
         if os.name == "posix":
@@ -609,10 +652,12 @@ def listen(port: int | None) -> socket.socket:
         try:
             listening.bind(("127.0.0.1", number))
             listening.listen()  # so that a browser that is quicker than the server waits
-        except OSError:
+        except OSError as error:
             listening.close()
+            if error.errno != errno.EADDRINUSE:
+                message = f"cannot listen on port {number}: {error.strerror}"
+                raise UsageError(message, "name another with --port, above 1023") from error
             continue
         return listening
-    raise UsageError(
-        f"port {port or PORT} is taken", "name another with --port, or end what uses it"
-    )
+    taken = f"port {port} is taken" if port else f"ports {PORT} to {PORT + 19} are taken"
+    raise UsageError(taken, "name another with --port, or end what uses it")

@@ -3,16 +3,22 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
+import urllib.request
+from contextlib import closing, suppress
 from pathlib import Path
+from urllib.error import HTTPError
 
 import pytest
 from fakes import SCORES, FakeCritic
 
 from gcr.cli import refine as command
 from gcr.engine import signals
-from gcr.ui import streams
+from gcr.ui import streams, web
 
 ENDS = [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
 FAKES = f"""if True:
@@ -87,6 +93,27 @@ def test_nothing_is_saved_before_a_model_is_there(cli, end, monkeypatch):
     ran = cli("refine", "a red circle")
     assert (ran.code, ran.out) == (end[1], "")
     assert ran.err == "error: interrupted before anything was saved\n"
+
+
+def test_the_page_ends_and_leaves_nothing_behind(cli, end, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with closing(web.listen(0)) as free:
+        port = free.getsockname()[1]
+
+    def end_it():
+        with closing(socket.socket()) as trying:
+            while trying.connect_ex(("127.0.0.1", port)):
+                time.sleep(0.05)
+        with suppress(HTTPError), urllib.request.urlopen(f"http://127.0.0.1:{port}"):
+            pass
+        os.kill(os.getpid(), end[0])
+
+    threading.Thread(target=end_it).start()
+    ran = cli("ui", "--no-open", "--quiet", "--port", str(port))
+    assert (ran.code, ran.err) == (end[1], "")
+    assert ran.out.startswith(f"http://127.0.0.1:{port}/?token=")
+    assert list(tmp_path.glob("gcr-ui-*")) == []
+    web.listen(port).close()
 
 
 def test_a_person_who_is_asked_is_not_waited_for(cli, end, monkeypatch):

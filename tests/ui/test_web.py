@@ -15,7 +15,9 @@ from fakes import SCORES, FakeCritic, FakeGenerator
 import gcr
 from gcr.core.records import GoOn
 from gcr.engine import models
+from gcr.engine.machine import ThisMachine
 from gcr.errors import ModelError, UsageError
+from gcr.settings.resolving import traced
 from gcr.storage import ratings
 from gcr.ui import web
 from gcr.ui.studio import Studio
@@ -139,9 +141,18 @@ def test_without_the_token_nothing_is_shown_and_nothing_done(site):
 def test_the_first_address_hands_the_token_to_a_cookie_that_scripts_and_other_sites_lack(site):
     status, _ = site.ask("GET", site.page.partition(str(site.port))[2], Cookie=None)
     cookie = site.headers["set-cookie"].lower()
-    assert (status, site.headers["location"]) == (303, "/")
+    assert status == 200
     assert "httponly" in cookie
     assert "samesite=strict" in cookie
+
+
+def test_a_link_on_another_page_opens_it(site, browser, tmp_path):
+    """As in a terminal that is itself a page."""
+    page = tmp_path / "terminal.html"
+    page.write_text(f'<a href="{site.page}">{site.page}</a>')
+    browser.open(page.as_uri())
+    click(browser, "a")
+    until(browser, "document.querySelector('#loaded')?.textContent", 20)
 
 
 def test_a_foreign_name_that_points_here_is_refused(site):
@@ -195,6 +206,17 @@ def test_what_is_wrong_is_told_with_a_hint_and_nothing_is_begun(site):
         assert json.loads(told)["message"]
         assert json.loads(told)["hint"]
     assert site.studio.state()["works"] == []
+
+
+def test_a_defect_is_told_and_ends_nothing(site, monkeypatch, caplog):
+    def broken(*_):
+        raise RuntimeError("no such luck")
+
+    monkeypatch.setattr(site.studio, "release", broken)
+    status, told = site.ask("POST", "/release", {})
+    assert (status, json.loads(told)["message"]) == (500, "RuntimeError: no such luck")
+    assert "in broken" in caplog.text
+    assert site.ask("GET", "/gallery")[0] == 200
 
 
 def test_a_run_of_a_batch_stays_as_its_batch_has_it(site, drawn):
@@ -278,6 +300,41 @@ def test_what_fails_is_told_and_the_next_is_done(studio, monkeypatch):
     reached(studio.refine("a red circle", {"rounds": 1}), "done")
 
 
+def test_more_rounds_are_drawn_as_the_studio_was_started(tmp_path, monkeypatch):
+    """With what a run's folder does not keep, so that models stay as they were loaded."""
+    loads = []
+
+    def load(settings, *_, **__):
+        loads.append(settings.residency)
+        return FakeGenerator(), FakeCritic(SCORES)
+
+    monkeypatch.setattr(models, "load_models", load)
+    monkeypatch.setattr(models, "adapt", lambda drawer, critic, *_: (drawer, critic))
+    studio = Studio({"output": str(tmp_path), "residency": "swap"})
+    first = studio.refine("a red circle", {"rounds": 1})
+    reached(first, "done")
+    for flags in ({}, {"residency": "both"}):
+        more = studio.resume(first.folder, "a red circle", 1, None, flags, approve=False)
+        reached(more, "done", "failed")
+    studio.close()
+    assert loads == ["swap", "both"]
+
+
+def test_a_prompt_that_is_left_as_it_is_proposed_is_no_edit(studio):
+    """Also where it has two lines, which a field of the page makes one."""
+    work = studio.refine(
+        "a red circle\nat the top", {"rounds": 2, "strategy": "best-of-n"}, approve=True
+    )
+    reached(work, "asking")
+    decided = []
+    studio.decide, decide = lambda _, decision: decided.append(decision), studio.decide
+    site = web.Site(studio, Path("outputs"))
+    site.decide({"number": work.number, "action": "go", "prompt": "a red circle at the top"})
+    site.close()
+    assert decided == [GoOn()]
+    decide(work.number, decided[0])
+
+
 def test_more_like_an_image_goes_on_with_a_run_that_is_over(studio):
     first = studio.refine("a red circle", {"rounds": 1})
     reached(first, "done")
@@ -324,7 +381,6 @@ def until(browser, script, seconds=120):
     end = time.monotonic() + seconds
     while not browser.run(script):
         if time.monotonic() > end:
-            browser.screenshot("/work/s3/place/failed.png")
             pytest.fail(f"{script}: {browser.complaints()}")
         time.sleep(0.05)
 
@@ -346,7 +402,7 @@ def type_into(browser, selector, text):
 def opened(browser, site, **screen):
     browser.open("about:blank", **screen)
     browser.open(site.page, **screen)
-    until(browser, "document.querySelector('#loaded').textContent !== ''")
+    until(browser, "document.querySelector('#loaded')?.textContent")
 
 
 def at_rest(browser):
@@ -464,6 +520,20 @@ def test_a_session_by_keyboard(browser, pocket):
     check(browser)
 
 
+def test_a_failure_stays_until_it_is_put_away(browser, pocket):
+    opened(browser, pocket)
+    failed = pocket.studio.refine("a red circle", {"generator": "/no/such/folder"})
+    reached(failed, "failed")
+    reached(pocket.studio.refine("a red circle", {"rounds": 1}), "done")
+    until(browser, "document.querySelectorAll('#works li').length === 2")
+    assert "/no/such/folder" in browser.run("document.querySelector('#works .failed').textContent")
+    check(browser)
+    click(browser, "#works li button")
+    until(browser, "document.querySelectorAll('#works li').length === 1")
+    browser.run("location.hash = '#run/%E0%A4%A'")  # what nobody can read
+    until(browser, "!document.querySelector('#error').hidden")
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_a_phone_shows_all_of_it(browser, pocket, dark):
     opened(browser, pocket, width=390, height=844, phone=True, dark=dark)
@@ -518,6 +588,19 @@ def test_words_of_users_and_models_are_text(browser, site, drawn):
     click(browser, "#ask .primary")
     until(browser, "!document.querySelector('#error').hidden")
     assert browser.run("document.querySelectorAll('#error img, #error b').length") == 0
+
+
+def test_where_work_is_kept_stays_though_gcr_yaml_is_changed(cli, monkeypatch):
+    kept = []
+
+    def serve(studio, output, *_):
+        Path("gcr.yaml").write_text("output: elsewhere\n")
+        kept.append((output, traced(studio.flags, ThisMachine()).settings.output))
+        studio.close()
+
+    monkeypatch.setattr(web, "serve", serve)
+    cli("ui", "--no-open")
+    assert kept == [(Path("outputs"), Path("outputs"))]
 
 
 def test_without_its_libraries_gcr_ui_says_what_to_install(cli, monkeypatch):

@@ -55,12 +55,19 @@
     if (location.hash === hash) route();
     else location.hash = hash;
   };
+  const decoded = (text) => {
+    try {
+      return decodeURIComponent(text);
+    } catch {
+      return text;  // it was typed by hand
+    }
+  };
   const route = () => {
     const [view, ...rest] = location.hash.slice(1).split("/");
-    const name = decodeURIComponent(rest.join("/"));
+    const name = decoded(rest.join("/"));
     const known = ["gallery", "settings"].includes(view) ? view : "work";
     const folder = view === "run" ? name : "";
-    const number = view === "judged" ? Number(name) : 0;
+    const number = view === "judged" ? Number(name) || 0 : 0;
     if (folder !== here.folder || number !== here.number) {
       stageNode.hidden = true;
       arrange([stageNode]);
@@ -241,26 +248,34 @@
     return round + (PHASES[work.phase] ?? (work.phase || "getting on"));
   };
   const rows = new Map();
+  const failures = new Set();
+  const dismissed = new Set();
   const row = (work) => {
     let item = rows.get(work.number);
     if (!item) {
       item = document.createElement("li");
       item.innerHTML = '<a class="text words"></a><button type="button">Stop</button><p class="soft"></p><progress max="1"></progress>';
-      item.querySelector("button").addEventListener("click", () => act("/stop", { number: work.number }));
+      item.querySelector("button").addEventListener("click", () => {
+        if (!failures.has(work.number)) return act("/stop", { number: work.number });
+        dismissed.add(work.number);
+        render();
+      });
       rows.set(work.number, item);
     }
     const [link, stop, words, bar] = item.children;
     link.textContent = work.title;
     const place = work.kind === "run" ? work.folder && `#run/${encodeURIComponent(work.folder)}` : `#judged/${work.number}`;
     if (place) link.href = place;
-    stop.hidden = settled(work) || work.kind !== "run" && work.status !== "waiting";
-    stop.disabled = work.stopping;
-    stop.setAttribute("aria-label", `Stop ${work.title}`);
-    stop.textContent = work.status === "waiting" ? "Take back" : "Stop";
+    const failed = work.status === "failed";
+    if (failed) failures.add(work.number);
+    stop.hidden = !failed && (settled(work) || work.kind !== "run" && work.status !== "waiting");
+    stop.disabled = work.stopping && !failed;
+    stop.textContent = failed ? "Put away" : work.status === "waiting" ? "Take back" : "Stop";
+    stop.setAttribute("aria-label", `${stop.textContent}: ${work.title}`);
     const notices = work.notices.map(([message]) => message);
     const failure = work.error ? work.error.filter(Boolean) : [];
     words.textContent = [status(work), ...failure, ...notices].join(" · ");
-    words.classList.toggle("failed", work.status === "failed");
+    words.classList.toggle("failed", failed);
     bar.classList.toggle("still", !["loading", "running"].includes(work.status));
     bar.setAttribute("aria-label", "How far it is");
     if (work.total && work.status === "running" && work.phase) bar.value = work.done / work.total;
@@ -285,8 +300,8 @@
         return route();
       }
     }
-    // The last one stays, so that nothing moves when it is done.
-    const shown = state.works.filter((work) => !settled(work) || work === state.works.at(-1));
+    // The last one stays, so that nothing moves when it is done; and what failed, until it is put away.
+    const shown = state.works.filter((work) => !dismissed.has(work.number) && (!settled(work) || work.status === "failed" || work === state.works.at(-1)));
     $("works").replaceChildren(...shown.map(row));
     const work = current();
     const asks = work?.status === "asking" ? work : null;
@@ -439,11 +454,11 @@
       else if (await act("/keep", { folder, image })) await reload();
     } else if (what === "like") {
       if (asks) await act("/decide", { number: asks.number, action: "like", image });
-      else await act("/resume", { folder, rounds: 1, like: image, approve: form.elements.approve.checked });
+      else await act("/resume", { folder, rounds: 1, like: image, flags: flags(), approve: form.elements.approve.checked });
     } else if (what === "begin") {
       await begin(article.querySelector(".frame img").getAttribute("src"));
     } else if (more !== undefined) {
-      await act("/resume", { folder, rounds: Number(more), approve: form.elements.approve.checked });
+      await act("/resume", { folder, rounds: Number(more), flags: flags(), approve: form.elements.approve.checked });
     } else if ("again" in button.dataset) {
       form.elements.prompt.value = pane.querySelector(".run-title h2").textContent;
       form.elements.prompt.focus();
