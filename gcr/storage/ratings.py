@@ -97,8 +97,11 @@ def read(folder: Path) -> Mapping[str, Rating]:
 
     def take(line: bytes, _: int) -> None:
         rating = Rating(**json.loads(line))
+        if not isinstance(rating.image, str):
+            raise TypeError(f"a rating of {rating.image!r}")
         if rating.value is not None:
-            if rating.value not in get_args(Value):
+            # By its type, too: to Python, true is 1.
+            if (rating.value, type(rating.value)) not in [(v, type(v)) for v in get_args(Value)]:
                 raise ValueError(f"a rating of {rating.value!r}")
             ratings[rating.image] = rating
         else:

@@ -56,7 +56,16 @@ def test_an_image_that_is_not_there_is_refused_with_those_that_are(folder):
     assert "4 images: 00-0.png" in refused.value.hint
 
 
-@pytest.mark.parametrize("line", ['{"image": "00-0.png", "value": 9}', "[]", '{"value": 3}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"image": "00-0.png", "value": 9}',
+        '{"image": "00-0.png", "value": true}',
+        '{"image": null, "value": 3}',
+        "[]",
+        '{"value": 3}',
+    ],
+)
 def test_a_damaged_line_is_named(folder, line):
     (folder / ratings.NAME).write_text(f"{line}\n")
     with pytest.raises(GcrError, match="line 1"):
