@@ -107,11 +107,11 @@ def _one_after_another(refined: "Callable[[str, Warm], None]") -> None:
             try:
                 refined(checked_prompt(line), warm)
             except KeyboardInterrupt:
-                if signals.exit_code() != 128 + signal.SIGINT:
-                    raise  # asked to end, by whoever does not sit here
                 terminal.say("the next prompt, or an empty line to end")
             except GcrError as error:
                 failure(error.message, error.hint)
+            if signals.exit_code() != 128 + signal.SIGINT:
+                raise KeyboardInterrupt  # by whoever does not sit here, also in the last round
     finally:
         warm.release()
 

@@ -11,6 +11,7 @@ from gcr import pocket
 from gcr.core import syntax
 from gcr.core.events import Loading, Notice, Progress
 from gcr.critic.limits import is_limited
+from gcr.engine import signals
 from gcr.errors import GcrError, UsageError
 from gcr.files import paths
 from gcr.hub import checkpoints, fetching, weightfiles
@@ -260,7 +261,8 @@ def _provide(
     if not local:
         return
     emit(Loading("torch, transformers and diffusers"))
-    checkpoints.quiet_libraries()
+    with signals.held_back():
+        checkpoints.quiet_libraries()
     emit(Loading())  # whoever is to agree to a download must be able to read what is asked
     fetching.provide(models, settings.profile, quantize=settings.quantize_generator, around=around)
 

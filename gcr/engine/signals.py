@@ -64,6 +64,29 @@ def interrupting() -> Iterator[None]:
 
 
 @contextmanager
+def held_back() -> Iterator[None]:
+    """Interrupt only after what is inside, at the second signal at once.
+
+    An import that is broken off leaves halves of modules, and some libraries swallow the exception.
+    """
+    heard: list[int] = []
+
+    def hear(number: int, _: FrameType | None) -> None:
+        note(number)
+        heard.append(number)
+        if len(heard) > 1:
+            raise KeyboardInterrupt
+
+    before = handled(hear)
+    try:
+        yield
+    finally:
+        put_back(before)
+    if heard:
+        raise KeyboardInterrupt
+
+
+@contextmanager
 def kept() -> Iterator[None]:
     """Put back what a library makes of them inside."""
     current = {number: signal.getsignal(number) for number in ENDING}

@@ -133,6 +133,51 @@ def test_what_is_ignored_stays_ignored(cli, end):
         signal.signal(end[0], before)
 
 
+def test_what_would_be_left_half_done_is_interrupted_after_it_or_by_a_second_signal(end):
+    done = []
+
+    def work(times):
+        with signals.held_back():
+            for _ in range(times):
+                signal.raise_signal(end[0])
+            done.append(times)
+
+    with signals.interrupting():
+        for times in (1, 2):
+            with pytest.raises(KeyboardInterrupt):
+                work(times)
+            assert signals.exit_code() == end[1]
+    assert done == [1]
+
+
+def test_ctrl_c_while_libraries_are_imported_leaves_no_halves(cli, end, tmp_path, monkeypatch):
+    monkeypatch.undo()  # models are loaded
+    monkeypatch.chdir(tmp_path)
+    imported = []
+
+    def quiet():
+        signal.raise_signal(end[0])
+        imported.append(1)
+
+    monkeypatch.setattr("gcr.hub.checkpoints.quiet_libraries", quiet)
+    ran = cli("refine", "a red circle")
+    assert (ran.code, ran.err.splitlines()[-1]) == (
+        end[1],
+        "error: interrupted before anything was saved",
+    )
+    assert imported == [1]
+
+
+def test_a_signal_in_the_last_round_ends_the_questions_too(cli, end, monkeypatch):
+    cli.models["critic"] = Ended(end[0])
+    lines = iter(["a red circle", ""])
+    monkeypatch.setattr(command, "_is_terminal", lambda: True)
+    monkeypatch.setattr("gcr.ui.approval.ask", lambda _: next(lines))
+    ran = cli("refine", "--rounds", "1")
+    assert ran.out.endswith("best.png\n")
+    assert (ran.code, list(lines)) == ((0, []) if end[1] == 130 else (end[1], [""]))
+
+
 def test_a_library_changes_no_handler_for_good(end):
     before = signal.getsignal(end[0])
     with signals.kept():
