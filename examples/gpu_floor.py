@@ -48,7 +48,7 @@ import torch
 from PIL import Image
 
 from gcr.core import loop, strategies
-from gcr.core.records import Candidate, Critique, Request, Run
+from gcr.core.records import Candidate, Critique, Request, Run, Tokens
 from gcr.core.stopping import StopRule
 from gcr.critic import graphs, loading, rubric
 from gcr.critic.local import LocalSpeaker
@@ -99,6 +99,9 @@ class Fixed:
         chats = [chat(self._questions, r, i) for r, i in zip(requests, images, strict=True)]
         said = self.speaker.replies(chats, self._decoding)
         return [Critique(overall=0.5, raw=reply.text) for reply in said]
+
+    def tokens(self) -> Tokens:
+        return self.speaker.used
 
     def reword(self, runs: Sequence[Run], *_: Any, **__: Any) -> list[None]:
         return [None] * len(runs)
