@@ -62,6 +62,7 @@ _REMARK = re.compile(
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
 _GOES_ON = re.compile(r"\s+(?:or|to|and|out|of)\b")
+_LIST = re.compile(r"[\s*_`]*1[.)]\s.*\n\s*2[.)]\s")
 # "2 objects" counts something; "4 points", or "4" after "maybe", is another score.
 _COUNTED = re.compile(
     r"""(?<![\d.,/–—-]) \b \d{1,3} \s+ (?! (?: points? | stars? | and | but | for | out | if | when
@@ -254,9 +255,10 @@ def _reading(section: Section) -> _Reading | None:
     """What a section's first line says, or else the brackets after its heading; None: no words."""
     (line, at), (note, within) = section.first, section.note
     verdict, offset = _value(line)
-    # "Text Faithfulness: 3" on one line and "of 4 cats" on the next is no score.
-    goes_on = section.kind == "aspect" and _GOES_ON.match(section.text, len(line))
-    if verdict is not None and not goes_on:
+    # "Text Faithfulness: 3" on one line and "of 4 cats" on the next is no score, nor is the number
+    # that a list begins with.
+    goes_on = _GOES_ON.match(section.text, len(line)) or _LIST.match(section.text)
+    if verdict is not None and not (section.kind == "aspect" and goes_on):
         return _Reading(verdict, at + offset)
     # As in "1. Text Faithfulness (2.5/4): the mat is missing".
     brackets = _IN_BRACKETS.fullmatch(note)

@@ -176,6 +176,14 @@ def test_scores_on_an_aspects_line(line: str, score: float | None, justification
     assert [a.score for a in others] == [3.0, 2.25]
 
 
+def test_the_number_that_a_list_begins_with_is_no_score() -> None:
+    listed = "1. Text Faithfulness: 1. the mat is missing\n2. the cat is blue\n"
+    assert read(f"# Detailed Judgement\n{listed}", RUBRIC).aspects[0].score is None
+    headed = "1. Text Faithfulness: 1. it is missing\n2. Physical and Visual Quality: 2. dull\n"
+    scores = [aspect.score for aspect in read(f"# Detailed Judgement\n{headed}", RUBRIC).aspects]
+    assert scores[:2] == [1, 2]
+
+
 @pytest.mark.parametrize(
     "written",
     ["N/A", "n/a", "NA", "N.A.", "**N/A**", "N / A", "N/A (no text asked for)", "Not applicable."],
