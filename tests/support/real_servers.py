@@ -76,11 +76,9 @@ CHECKED = {"vllm": WITHOUT_CUDA, "llama.cpp": "import xllamacpp"}
 def vllm(home):
     """The embedded critic on vLLM; gives its URL."""
     from gcr import pocket
-    from pocket_training.export import nest_tower
 
     folder, port = home / "critic", serving.free_port()
     shutil.copytree(pocket.CRITIC, folder, copy_function=shutil.copyfile)
-    nest_tower(folder)
     # Its own command asks for a distribution named vllm, which that of the CPU build is not.
     command = [_python("vllm"), "-m", "vllm.entrypoints.openai.api_server", "--model", folder]
     command += ["--served-model-name", MODEL, "--host", "127.0.0.1", "--port", str(port)]
