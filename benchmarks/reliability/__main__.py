@@ -119,7 +119,7 @@ PIECES = {
         6,
         mended=(
             "A reply that broke off within a score was given a number from the aspect's heading "
-            "instead."
+            "instead; the number that a list begins with was taken for a score."
         ),
     ),
     "images": Piece(
