@@ -65,6 +65,8 @@ def read(image_or_path: Path | str | Image, *, option: str = "--image") -> Image
         with readable(name, option), imagefile.opened(path) as opened:
             _check_shape(opened, name)
             opened.load()
+            if opened.mode in ("P", "PA") and opened.palette is None:
+                raise ValueError("its colours are numbers, and it has no palette")
             ImageOps.exif_transpose(opened, in_place=True)
             return _ready(opened, name)
     raise UsageError(

@@ -295,3 +295,13 @@ def test_a_picture_that_no_memory_is_left_for_is_named(tmp_path, monkeypatch, ra
     monkeypatch.setattr(source, "_bounded", full)
     with pytest.raises(UsageError, match="no memory is left to read"):
         source.read(path)
+
+
+def test_a_picture_without_its_palette_is_damaged(tmp_path):
+    whole = saved(tmp_path, Image.new("P", SIZE)).read_bytes()
+    start = whole.index(b"PLTE") - 4
+    (length,) = struct.unpack(">I", whole[start : start + 4])
+    path = tmp_path / "damaged.png"
+    path.write_bytes(whole[:start] + whole[start + 12 + length :])
+    with pytest.raises(UsageError, match="cannot read .*: its colours are numbers"):
+        source.read(path)
