@@ -219,7 +219,9 @@ class EndpointSpeaker:
         tokens = Tokens()
         if count == 1 or self._takes_n:
             try:
-                completion = self._complete(body)
+                # vLLM on a CPU dies of several samples with a seed.
+                unseeded = {name: value for name, value in body.items() if name != "seed"}
+                completion = self._complete(body if count == 1 else unseeded)
                 answers, tokens = completion.choices[:count], completion.tokens
             except RefusedError:
                 if count == 1:

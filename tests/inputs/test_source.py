@@ -303,5 +303,5 @@ def test_a_picture_without_its_palette_is_damaged(tmp_path):
     (length,) = struct.unpack(">I", whole[start : start + 4])
     path = tmp_path / "damaged.png"
     path.write_bytes(whole[:start] + whole[start + 12 + length :])
-    with pytest.raises(UsageError, match="cannot read .*: its colours are numbers"):
+    with pytest.raises(UsageError, match=r"cannot read .*: its colours are numbers"):
         source.read(path)
