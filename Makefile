@@ -81,7 +81,7 @@ overlap-time: .venv/installed  ## a batch that draws while a server judges, and 
 ray-time: .venv/with-ray  ## 40 requests on two workers of Ray, and in one process
 	$(BIN)/python -m benchmarks.ray_time
 
-reliability: .venv/with-ray  ## attempts to break the tool, counted; under an hour on two idle cores
+reliability: .venv/with-ray  ## attempts to break the tool, counted; each kind within its part of an hour
 	$(BIN)/python -m benchmarks.reliability
 
 audit:  ## known holes in what constraints.txt pins; asks PyPI's database, so it needs a network

@@ -59,7 +59,10 @@ def scored(
     began = time.perf_counter()
     critiques = critic.judge([Request(candidate.prompt) for candidate in wave], images)
     seconds = (time.perf_counter() - began) / len(images)
-    return [critique.overall or 0.0 for critique in critiques], seconds
+    scores = [critique.overall for critique in critiques if critique.overall is not None]
+    if len(scores) != len(critiques):
+        raise ValueError(f"{len(critiques) - len(scores)} replies could not be read")
+    return scores, seconds
 
 
 def main(

@@ -232,7 +232,7 @@ def page(records: dict[str, Any]) -> str:
         "",
         *wrapped(
             "Attempts to make gcr lose work, crash, hang or lie, and what came of each. `make "
-            "reliability` makes them all again, in under an hour on two idle cores, and writes "
+            "reliability` makes them all again, each kind within its part of an hour, and writes "
             "this page and `reliability.json`; `python -m benchmarks.reliability --only kills "
             "--scale 0.1` makes a part. All that is random comes from the seed. A piece that runs "
             "out of its part of the hour ends with fewer attempts; the numbers here are those "

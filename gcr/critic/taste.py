@@ -107,14 +107,14 @@ def with_taste(critique: Critique, tastes: Sequence[Taste], chances: Sequence[fl
     """A scored critique with the user's aspects. chances: of "yes" to each."""
     if critique.overall is None or not tastes:
         return critique
-    first = next((a.score for a in critique.aspects if a.score is not None), None)
-    counts = first is None or first >= FLOOR
+    first = next((a for a in critique.aspects if a.score is not None), None)
+    low = first.aspect if first and (first.score or 0.0) < FLOOR else ""
     total = sum(taste.weight for taste in tastes)
     bonus = sum(t.weight * chance for t, chance in zip(tastes, chances, strict=True))
-    remark = "" if counts else f"; no bonus, as {critique.aspects[0].aspect} is below {FLOOR:g}"
+    remark = f"; no bonus, as {low} is below {FLOOR:g}" if low else ""
     aspects = [
         AspectScore(t.name, 1 + 3 * chance, f"wanted: {t.wanted}; yes: {chance:.0%}{remark}")
         for t, chance in zip(tastes, chances, strict=True)
     ]
-    score = critique.overall * (1 + (bonus if counts else 0.0)) / (1 + total)
+    score = critique.overall * (1 + (0.0 if low else bonus)) / (1 + total)
     return replace(critique, aspects=(*critique.aspects, *aspects), overall=score)

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gcr.core import syntax
 from gcr.files import imagefile, structured
 from gcr.files.structured import MalformedError
 from gcr.inputs.source import readable
@@ -26,7 +27,6 @@ SETTINGS = ("prompt", "negative", "seed", "steps", "guidance", "width", "height"
 """What another run can begin with, by the names of settings."""
 
 _LINE = re.compile(r'(?:^|(?<=,))\s*+(\w[\w /()-]*+):\s*+("(?:[^"\\]|\\.)*+"|[^,]*+)(?:,|$)')
-_LORA = re.compile(r"<(?:lora|lyco):([^:<>]++)(?::([^<>]*+))?>")
 _SIZE = re.compile(r"\(?\s*(\d{1,5})\s*[x×,]\s*(\d{1,5})\s*\)?")
 KNOWN = frozenset({"steps", "sampler", "cfg scale", "seed", "size", "model"})
 """Settings of which one at least is in the last line of A1111's form."""
@@ -128,7 +128,7 @@ def read(path: Path) -> Carried:
 
 def _tagged(prompt: str) -> tuple[str, ...]:
     """The LoRAs that a prompt names in tags."""
-    return tuple(":".join(filter(None, tag)) for tag in _LORA.findall(prompt))
+    return tuple(f"{lora.name}:{lora.scale:g}" for lora in syntax.loras(prompt))
 
 
 def _gcr(text: str) -> Provenance:

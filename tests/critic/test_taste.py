@@ -7,7 +7,7 @@ from replies import SHORT
 
 import gcr
 from gcr.core import stopping
-from gcr.core.records import Attempt, Candidate, Request, Round, Run
+from gcr.core.records import AspectScore, Attempt, Candidate, Critique, Request, Round, Run
 from gcr.critic import rubric, taste
 from gcr.critic.critic import VisionLanguageCritic
 from gcr.engine.machine import ThisMachine
@@ -85,6 +85,13 @@ def test_below_the_floor_of_faithfulness_there_is_no_bonus():
     assert pleasing == plain == pytest.approx(1.4 / 3 / 1.5)
     (critique,) = critic_of("mood: calm", faithfulness=2.4, yes=1.0).judge([REQUEST], [IMAGE])
     assert "no bonus, as Text Faithfulness is below 2.5" in critique.aspects[-1].justification
+
+
+def test_the_aspect_that_decides_against_a_bonus_is_named():
+    aspects = (AspectScore("Text Rendering", None), AspectScore("Text Faithfulness", 2.0))
+    critique = Critique(aspects, overall=1 / 3)
+    judged = taste.with_taste(critique, taste.parse(["mood: calm"]), [1.0])
+    assert "no bonus, as Text Faithfulness is" in judged.aspects[-1].justification
 
 
 def test_it_is_an_aspect_wherever_aspects_are_shown_and_never_changes_the_rubrics_own():
