@@ -4,8 +4,9 @@ A file that is larger or deeper than any real one of its kind is refused before 
 machine's memory or the interpreter's stack. A name that stands twice in one object is an error,
 because one of the two values would be lost.
 
-yaml's own composer recurses, in C without any bound, and aliases of aliases can stand for values of
-any size. The one here makes the same nodes without recursion, and counts what aliases stand for.
+libyaml's own composer recurses in C without any bound, and aliases of aliases can stand for values
+of any size. Here yaml's composer in Python is told how deep it may go, and counts what aliases
+stand for.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -253,7 +254,15 @@ def compose_yaml(text: str) -> Any:
 
     try:
         with no_collection():  # nodes, none of them garbage
-            return _Composer().compose(text)
+            loader = _loader()(text)
+            loader.get_event()  # where the stream starts
+            at_end = loader.check_event(yaml.StreamEndEvent)
+            root = None if at_end else loader.compose_document()
+            if not loader.check_event(yaml.StreamEndEvent):
+                loader.get_event()  # where another document starts
+                line = loader.peek_event().start_mark.line + 1
+                raise MalformedError("not YAML: a second document", line)
+            return root
     except yaml.YAMLError as error:
         raise _malformed(error, text.count("\n") + 1) from error
 
@@ -265,129 +274,65 @@ def _malformed(error: yaml.YAMLError, lines: int) -> MalformedError:
     return MalformedError(f"not YAML: {problem}", min(mark.line + 1, lines) if mark else 0)
 
 
-@dataclass(slots=True)
-class _Open:
-    """A list or an object that has not ended. before: the values that were counted before it."""
+@cache
+def _loader() -> Any:
+    """A loader of yaml's that makes nodes within bounds."""
+    import yaml
+    from yaml.composer import Composer
 
-    node: Any
-    anchor: str | None
-    before: int
-    key: Any = None
-    names: set[str] = field(default_factory=set)
+    kinds: Any = (Composer, yaml.CSafeLoader) if yaml.__with_libyaml__ else (yaml.SafeLoader,)
 
-    def add(self, node: Any) -> None:
-        """Add an item, or a key and then its value."""
-        if self.node.id == "sequence":
-            self.node.value.append(node)
-        elif self.key is not None:
-            self.node.value.append((self.key, node))
-            self.key = None
-        else:
-            self.key = node
-            self._check_name(node)
+    class Bounded(*kinds):  # type: ignore[misc]
+        """libyaml's parser, with the composer in Python."""
 
-    def _check_name(self, key: Any) -> None:
-        if key.id != "scalar" or key.tag == f"{_STANDARD}merge":
-            return
-        if key.value in self.names:
-            raise MalformedError(stands_twice(key.value), key.start_mark.line + 1)
-        self.names.add(key.value)
+        def __init__(self, text: str) -> None:
+            kinds[-1].__init__(self, text)
+            self.anchors: dict[str, Any] = {}
+            self.sizes: dict[str, int] = {}  # of what anchors stand for, once it has ended
+            self.count = self.depth = 0
 
-
-class _Composer:
-    """Makes nodes of events."""
-
-    def __init__(self) -> None:
-        from yaml.resolver import Resolver
-
-        self._resolver: Any = Resolver()
-        self._open: list[_Open] = []
-        self._anchors: dict[str, Any] = {}
-        self._sizes: dict[str, int] = {}
-        self._count = 0
-
-    def compose(self, text: str) -> Any:
-        import yaml
-
-        root = None
-        for event in self._events(text):
-            if isinstance(event, yaml.CollectionEndEvent):
-                self._close(event)
-                continue
-            node = self._node(event)
-            if self._open:
-                self._open[-1].add(node)
-            elif root is None:
-                root = node
-            else:
-                problem = "not YAML: a second document"
-                raise MalformedError(problem, event.start_mark.line + 1)
-            if isinstance(event, yaml.CollectionStartEvent):
-                self._open.append(_Open(node, event.anchor, self._count))
-        return root
-
-    def _events(self, text: str) -> Iterator[Any]:
-        """The events that begin and end nodes, within bounds."""
-        import yaml
-
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        kinds = (yaml.NodeEvent, yaml.CollectionEndEvent)
-        events: Iterator[Any] = yaml.parse(text, Loader=loader)
-        for event in events:
-            line = event.start_mark.line + 1
-            if isinstance(event, kinds):
-                yield event
-            if len(self._open) > MOST_DEPTH:
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            event = self.peek_event()
+            anchor, line = event.anchor, event.start_mark.line + 1
+            before = self.count
+            is_alias = isinstance(event, yaml.AliasEvent)
+            if is_alias:
+                if anchor not in self.sizes:  # none is so called, or one that has not ended
+                    raise MalformedError(f"not YAML: nothing whole is called {anchor[:60]!r}", line)
+                self.count += self.sizes[anchor]
+            elif anchor:  # which may have named something else before
+                self.anchors.pop(anchor, None)
+                self.sizes.pop(anchor, None)
+            is_open = isinstance(event, yaml.CollectionStartEvent)
+            is_text = isinstance(event, yaml.ScalarEvent)
+            self.depth += is_open
+            self.count += 1 + (len(event.value) // LENGTH_OF_VALUE if is_text else 0)
+            if self.depth > MOST_DEPTH:
                 raise MalformedError(too_deep(), line)
-            if self._count > MOST_VALUES:
+            if self.count > MOST_VALUES:
                 raise MalformedError(f"more than {MOST_VALUES} values", line)
+            node = super().compose_node(parent, index)
+            self.depth -= is_open
+            if anchor and not is_alias:
+                self.sizes[anchor] = self.count - before
+            return node if is_alias else _checked(node)
 
-    def _close(self, event: Any) -> None:
-        ended = self._open.pop()
-        ended.node.end_mark = event.end_mark
-        if ended.anchor:
-            self._sizes[ended.anchor] = self._count - ended.before
+    return Bounded
 
-    def _node(self, event: Any) -> Any:
-        """The node that an event begins, counted."""
-        import yaml
 
-        anchor, line = event.anchor, event.start_mark.line + 1
-        if isinstance(event, yaml.AliasEvent):
-            if anchor not in self._sizes:  # none is so called, or one that has not ended
-                raise MalformedError(f"not YAML: nothing whole is called {anchor[:60]!r}", line)
-            self._count += 1 + self._sizes[anchor]
-            return self._anchors[anchor]
-        if isinstance(event, yaml.ScalarEvent):
-            node = self._scalar(event)
-        elif isinstance(event, yaml.SequenceStartEvent):
-            node = self._made(yaml.SequenceNode, event)
-        else:
-            node = self._made(yaml.MappingNode, event)
-        size = 1 + (len(event.value) // LENGTH_OF_VALUE if node.id == "scalar" else 0)
-        self._count += size
-        if anchor:
-            self._anchors[anchor] = node
-            self._sizes.pop(anchor, None)  # of an earlier one of this name
-            if node.id == "scalar":
-                self._sizes[anchor] = size
-        return node
-
-    def _scalar(self, event: Any) -> Any:
-        import yaml
-
-        node = self._made(yaml.ScalarNode, event)
-        line = event.start_mark.line + 1
-        if node.tag in _NUMBERS and len(event.value) > MOST_DIGITS:
+def _checked(node: Any) -> Any:
+    """The node itself. Raises MalformedError for what it must not hold."""
+    if node.id == "scalar":
+        line = node.start_mark.line + 1
+        if node.tag in _NUMBERS and len(node.value) > MOST_DIGITS:
             raise MalformedError(TOO_LONG_A_NUMBER, line)
-        if not is_text(event.value):
+        if not is_text(node.value):
             raise MalformedError("a character that no text has", line)
-        return node
-
-    def _made(self, kind: Any, event: Any) -> Any:
-        """A node without what is in it, if it is a list or an object."""
-        value = getattr(event, "value", None)
-        tag = event.tag
-        if tag in (None, "!"):
-            tag = self._resolver.resolve(kind, value, event.implicit)
-        return kind(tag, [] if value is None else value, event.start_mark, event.end_mark)
+    elif node.id == "mapping":
+        names: set[str] = set()
+        for key, _ in node.value:
+            if key.id == "scalar" and key.tag != f"{_STANDARD}merge":
+                if key.value in names:
+                    raise MalformedError(stands_twice(key.value), key.start_mark.line + 1)
+                names.add(key.value)
+    return node
