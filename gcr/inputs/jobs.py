@@ -13,7 +13,7 @@ from typing import Any
 from gcr.core.plaintext import slug
 from gcr.errors import UsageError
 from gcr.files import paths
-from gcr.inputs import promptfile
+from gcr.inputs import promptfile, rows
 from gcr.inputs.promptfile import Entry
 from gcr.inputs.wildcards import Choice, Wildcards
 
@@ -92,7 +92,7 @@ def read(
     if not paths:
         return _texts([str(text) for text in items])
     # Path("-") is how the command line names standard input.
-    sources = [promptfile.STDIN if str(path) == promptfile.STDIN else path for path in paths]
+    sources = [rows.STDIN if str(path) == rows.STDIN else path for path in paths]
     entries, skipped = promptfile.read(sources, column=column, skip_bad=skip_bad)
     for row in skipped:
         logger.warning("%s is left out: %s", row.place, row.reason)

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 from gcr.core.records import Preference
 from gcr.errors import UsageError
 from gcr.files import imagefile, paths
-from gcr.inputs import promptfile, source
+from gcr.inputs import rows, source
 from gcr.inputs.promptfile import Skipped
 from gcr.inputs.rows import PROMPT, BadRowError, Row, column_of, kind
 
@@ -180,7 +180,7 @@ def _files(path: Path, name: str) -> list[Path]:
 
 def _rows(file: Path, images: Sequence[str]) -> Iterator[Row]:
     """The rows of a file; those of MMRB2's JSON are in a list of their own."""
-    for row in promptfile.rows(file, PROMPTS, images):
+    for row in rows.read(file, PROMPTS, images):
         pairs = row.content.get("pairs") if isinstance(row.content, dict) else None
         if isinstance(pairs, list):
             yield from (Row(row.source, 0, pair) for pair in pairs)
@@ -199,7 +199,7 @@ def _labelled(row: Row, number: int, folder: Path, label: str) -> Labelled:
         raise BadRowError(f"no column {label!r}", FORMS)
     if columns.get("has_label") is False:
         raise _UnlabelledError
-    place = promptfile.place(row.source, row.line, number)
+    place = rows.place(row.source, row.line, number)
     prompt = _prompt(columns)
     names = _image_columns(columns)
     pictures = tuple(_picture(columns[name], place, name, folder) for name in names)

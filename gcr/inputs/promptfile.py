@@ -38,23 +38,17 @@ one file, the later ones are numbered: `cat`, `cat-2`, `cat-3`.
 from __future__ import annotations
 
 import re
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from gcr.errors import UsageError
-from gcr.files import paths, structured
-from gcr.files.atomic import reading
-from gcr.files.structured import MalformedError, first_flaw, lines_of
-from gcr.inputs import documents, tables
+from gcr.files import paths
+from gcr.inputs import rows
 from gcr.inputs.rows import (
-    MOST_ROWS,
     PROMPT,
-    UTF8,
     BadRowError,
     Row,
     column_of,
@@ -62,13 +56,6 @@ from gcr.inputs.rows import (
     kind,
     no_prompt,
 )
-
-STDIN = "-"
-
-MOST_LINES = 4 * MOST_ROWS
-"""Of a file: a prompt may take several lines."""
-
-_JSON_KEY = re.compile(r'\s*\{\s*"(?:[^"\\]|\\.)*"\s*:')
 
 ID = ("id", "item_id", "prompt_id", "index", "key", "line_number", "no.")
 SEED = ("seed", "random_seed")
@@ -108,7 +95,7 @@ class Entry:
     @property
     def place(self) -> str:
         """Where it was read, as messages name it."""
-        return place(self.source, self.line, self.row)
+        return rows.place(self.source, self.line, self.row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +109,7 @@ class Skipped:
 
     @property
     def place(self) -> str:
-        return place(self.source, self.line, self.row)
+        return rows.place(self.source, self.line, self.row)
 
 
 class Prompts(NamedTuple):
@@ -149,7 +136,7 @@ def read(
     prompt_names = PROMPT if column is None else (column.strip().casefold(),)
     skipped: list[Skipped] = []
     files = {
-        name_of(source): _read_file(source, prompt_names, skipped, skip_bad=skip_bad)
+        rows.name_of(source): _read_file(source, prompt_names, skipped, skip_bad=skip_bad)
         for source in sources
     }
     entries = _distinct(files)
@@ -161,7 +148,7 @@ def read(
 def _check_once(sources: Sequence[str | Path]) -> None:
     places = set()
     for source in map(str, sources):
-        place = source if source == STDIN else paths.expanded(source).resolve()
+        place = source if source == rows.STDIN else paths.expanded(source).resolve()
         if place in places:
             raise UsageError(f"{source} is given more than once", "name each prompt file once")
         places.add(place)
@@ -173,21 +160,17 @@ def _read_file(
     """The entries of one file; rows without an id of their own have an empty one."""
     entries = []
     number = 0
-    for number, row in enumerate(rows(source, prompt_names), 1):
+    for number, row in enumerate(rows.read(source, prompt_names), 1):
         try:
             entries.append(_entry(row, number, prompt_names))
         except BadRowError as bad:
             if not skip_bad:
-                where = place(row.source, row.line, number)
+                where = rows.place(row.source, row.line, number)
                 raise UsageError(f"{where}: {bad.reason}", f"{bad.hint}; {GO_ON}") from bad
             skipped.append(Skipped(row.source, number, row.line, bad.reason))
     if not number:
-        raise UsageError(f"{name_of(source)} holds no prompts", "name another prompt file")
+        raise UsageError(f"{rows.name_of(source)} holds no prompts", "name another prompt file")
     return _merged(entries)
-
-
-def place(source: str, line: int, row: int) -> str:
-    return f"{source}, line {line}" if line else f"{source}, row {row}"
 
 
 # One row
@@ -261,15 +244,15 @@ def _merged(entries: Iterable[Entry]) -> list[Entry]:
         key = same if entry.id else entry.row
         groups.setdefault(key, []).append(entry)
     return [
-        replace(rows[0], id=rows[0].id or str(rows[0].row), extra=_merged_extra(rows))
-        for rows in groups.values()
+        replace(group[0], id=group[0].id or str(group[0].row), extra=_merged_extra(group))
+        for group in groups.values()
     ]
 
 
-def _merged_extra(rows: list[Entry]) -> Mapping[str, object]:
+def _merged_extra(group: list[Entry]) -> Mapping[str, object]:
     merged: dict[str, object] = {}
-    for name in dict.fromkeys(name for row in rows for name in row.extra):
-        values = [row.extra.get(name) for row in rows]
+    for name in dict.fromkeys(name for entry in group for name in entry.extra):
+        values = [entry.extra.get(name) for entry in group]
         same = all(value == values[0] for value in values)
         merged[name] = values[0] if same else values
     return merged
@@ -297,126 +280,3 @@ def _numbered(id_: str, ids: set[str], uses: Counter[str]) -> str:
         uses[id_] += 1
     ids.add(numbered)
     return numbered
-
-
-# A file as rows
-
-
-def name_of(source: str | Path) -> str:
-    """What messages and records call a source."""
-    return "stdin" if source == STDIN else str(source)
-
-
-def rows(
-    source: str | Path, prompt_names: Sequence[str], images: Sequence[str] = ()
-) -> Iterator[Row]:
-    """The rows of a file, of a folder, or of standard input.
-
-    Arguments:
-        source: a path, or STDIN.
-        prompt_names: what the column of the prompts can be called, in lower case; the first that
-            is there is taken.
-        images: columns of a Parquet file that are read though they hold bytes.
-
-    Raises UsageError for a file that is not there, or that has no rows of its format.
-    """
-    for number, row in enumerate(_by_format(source, prompt_names, images), 1):
-        if number > MOST_ROWS:
-            message = f"{name_of(source)}: more than {MOST_ROWS} rows"
-            raise UsageError(message, "split it into several files")
-        yield row
-
-
-def _by_format(
-    source: str | Path, prompt_names: Sequence[str], images: Sequence[str]
-) -> Iterable[Row]:
-    name = name_of(source)
-    if source == STDIN:
-        return _stdin(name, prompt_names)
-    path = paths.expanded(source)
-    if paths.is_folder(path):
-        return _folder(name, path, prompt_names)
-    if not paths.exists(path):
-        raise UsageError(f"no file {name!r}", "give prompt files, folders of .txt files, or -")
-    suffix = path.suffix.lower()
-    if suffix == ".parquet":
-        return _parquet(name, path, prompt_names, images)
-    if suffix not in _READERS:
-        endings = ", ".join([*_READERS, ".parquet"])
-        raise UsageError(f"{name}: a prompt file is known by its ending", f"one of {endings}")
-    return _READERS[suffix](name, _text(name, path), prompt_names)
-
-
-def _parquet(
-    name: str, path: Path, prompt_names: Sequence[str], images: Sequence[str]
-) -> Iterator[Row]:
-    with ExitStack() as stack:
-        with _opening(name):
-            file = stack.enter_context(reading(path))
-        yield from tables.parquet_rows(name, file, prompt_names, images)
-
-
-def _text(name: str, path: Path) -> str:
-    with _opening(name):
-        return _of_lines(structured.decoded(structured.content(path)))
-
-
-@contextmanager
-def _opening(name: str) -> Iterator[None]:
-    """Turn what is wrong with a file as such into a message with a hint."""
-    try:
-        yield
-    except OSError as error:
-        hint = "check its permissions, or pipe it to -"
-        raise UsageError(f"cannot read {name}: {error.strerror}", hint) from error
-    except MalformedError as error:
-        hint = f"{UTF8}, and split one that is too large"
-        raise UsageError(f"{name}: {error.problem}", hint) from error
-
-
-def _of_lines(text: str) -> str:
-    """The text itself. Raises MalformedError for too many lines."""
-    if text.count("\n") > MOST_LINES:
-        raise MalformedError(f"more than {MOST_LINES} lines")
-    return text
-
-
-def _folder(name: str, folder: Path, prompt_names: Sequence[str]) -> Iterator[Row]:
-    paths = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() == ".txt" and path.is_file() and not path.name.startswith(".")
-    )
-    if not paths:
-        raise UsageError(f"no .txt files in the folder {name}", "name the prompt files themselves")
-    for path in paths:
-        text = _text(str(path), path)
-        line, flaw = first_flaw(lines_of(text))
-        content = {"id": path.stem, prompt_names[0]: text.strip()}
-        yield Row(str(path), line, content, flaw, UTF8)
-
-
-def _stdin(name: str, prompt_names: Sequence[str]) -> Iterable[Row]:
-    with _opening(name):
-        read = structured.up_to(sys.stdin.buffer, structured.MOST_BYTES)
-        text = _of_lines(structured.decoded(read))
-    first = next((line.strip() for line in lines_of(text) if line.strip()), "")
-    try:
-        document = structured.parse_json(text, strict=False)
-    except MalformedError:
-        document = None  # not one document: lines, or plain text
-    if isinstance(document, dict | list) or first in {"{", "["}:
-        return documents.json_document(name, text, prompt_names)
-    reader = documents.json_lines if _JSON_KEY.match(first) else documents.plain_lines
-    return reader(name, text, prompt_names)
-
-
-_READERS: dict[str, Callable[[str, str, Sequence[str]], Iterable[Row]]] = {
-    ".txt": documents.plain_lines,
-    ".csv": tables.csv_rows,
-    ".tsv": tables.tsv_rows,
-    ".jsonl": documents.json_lines,
-    ".json": documents.json_document,
-    ".yaml": documents.yaml_document,
-    ".yml": documents.yaml_document,
-}

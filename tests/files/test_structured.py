@@ -238,12 +238,11 @@ def test_columns_and_cells_beyond_a_bound(write) -> None:
 
 
 def test_rows_beyond_a_bound(write, monkeypatch) -> None:
-    for module in (rows, promptfile, promptfile.tables):
-        monkeypatch.setattr(module, "MOST_ROWS", 3)
+    monkeypatch.setattr(rows, "MOST_ROWS", 3)
     assert refusal(write("a.txt", "a\n" * 4)) == "a.txt: more than 3 rows"
     assert refusal(write("a.csv", "prompt\n" + "a\n" * 9)) == "a.csv: more than 3 rows"
     assert len(promptfile.read([write("b.csv", "prompt\n" + "a\n" * 3)]).entries) == 3
-    monkeypatch.setattr(promptfile, "MOST_LINES", 12)
+    monkeypatch.setattr(rows, "MOST_LINES", 12)
     assert refusal(write("c.csv", "prompt\n" + "\n" * 12)) == "c.csv: more than 12 lines"
 
 
