@@ -29,10 +29,9 @@ def marked(before, after):
         ("two red cats", "a pair of red, big dogs", "[-two red cats] [+a pair of red, big dogs]"),
         ("one at a time", "two at b places", "[-one at a time] [+two at b places]"),
         (
-            "a fox above two small hens, and a dog at the left",
-            "a fox at the top, a small hen at the bottom and a dog at the left on grass",
-            "a fox [-above two small hens,] [+at the top, a small hen at the bottom] and a dog"
-            + " at the left [+on grass]",
+            "a fox above two hens, and a dog at the left",
+            "a fox up, a hen down, a hen under it and a dog at the left",
+            "a fox [-above two hens,] [+up, a hen down, a hen under it] and a dog at the left",
         ),
         # But what is only added leaves the words around it alone.
         ("a fox in snow", "a red fox asleep in snow", "a [+red] fox [+asleep] in snow"),
