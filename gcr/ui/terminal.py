@@ -42,9 +42,9 @@ from gcr.core.phrases import (
     settlement,
 )
 from gcr.core.plaintext import plain
+from gcr.core.promptdiff import left_out, pieces
 from gcr.core.ranking import best_scored, margin
 from gcr.core.requirements import failed, never_met
-from gcr.core.worddiff import changed
 from gcr.files import imagefile
 from gcr.storage import ratings
 from gcr.ui.livelines import LiveLines
@@ -61,6 +61,8 @@ if TYPE_CHECKING:
 BAR_LENGTH = 12
 PICTURE = 28  # columns of a picture
 LONGEST = 300  # characters of what a critic found
+CHANGES = {"ins": "cyan", "moved": "cyan underline"}
+"""How words of a prompt are shown that the request has not, or has elsewhere."""
 PHASES = {"draw": "drawing", "judge": "judging", "evaluate": "evaluating"}
 
 
@@ -331,11 +333,16 @@ def failure(message: str, hint: str) -> None:
 
 
 def _prompt(request: str, prompt: str) -> Text:
+    """A prompt with what is not as in the request marked; below it, what it leaves out."""
     if prompt == request:
         return Text("the request as it is", "dim")
-    text = Text("")
-    for word, is_new in changed(plain(request), plain(prompt)):
-        text.append(" " if text else "").append(word, "cyan" if is_new else "")
+    shown = pieces(plain(request), plain(prompt))
+    text = Text()
+    for piece in shown:
+        if piece.kind != "del":
+            text.append(piece.words, CHANGES.get(piece.kind, "")).append(piece.space)
+    if gone := left_out(shown):
+        text.append(f"\nleft out: {' · '.join(gone)}", "dim")
     return text
 
 

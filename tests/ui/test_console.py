@@ -356,3 +356,9 @@ def folder_of(path):
     made = RunFolder.create(path, Request("a red circle"), SETTINGS)
     fill(made, [[0.4, 0.5]])
     return made
+
+
+def test_what_a_rewrite_leaves_out_is_named_also_in_a_pipe():
+    run = run_of(attempt(0, SCORED, "a blue star, at the top"), prompt="a star, blurry, huge")
+    text = shown(lambda view: view.round(run, None))
+    assert "  a blue star, at the top\n  left out: blurry, huge\n" in text

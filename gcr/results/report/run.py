@@ -21,10 +21,10 @@ from gcr.core.phrases import (
     origin,
     settlement,
 )
+from gcr.core.promptdiff import Piece, pieces
 from gcr.core.ranking import best_scored, margin
 from gcr.core.records import Attempt, Round, Run, StopReason, Wording, total
 from gcr.core.requirements import MET, never_met
-from gcr.core.worddiff import Piece, pieces
 from gcr.results.report import charts
 from gcr.results.report.page import number, render
 from gcr.results.report.pictures import Picture, Pictures
