@@ -24,7 +24,7 @@ from gcr.core.events import Consumer, Notice, ignore
 from gcr.core.plaintext import shortened
 from gcr.core.records import Task
 from gcr.engine.machine import ThisMachine
-from gcr.engine.plan import Pace
+from gcr.engine.plan import Pace, new_folder
 from gcr.engine.waves import never
 from gcr.errors import UsageError
 from gcr.settings import plugins
@@ -141,7 +141,7 @@ def run(
     if into is None or not (into / comparefolder.NAME).exists():
         for one in own.values():  # a folder is made for what can be drawn
             models.parts(one, emit)
-    folder = into or plan.new_folder()
+    folder = into or new_folder(plan)
     about = _begun(folder, contest)
     try:
         kinds.play(own, folder, models, Pace(wave or 0), emit, stop)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from gcr.core.events import Loading, WorkFinished, WorkStarted, after_an_error, ignore
-from gcr.engine import cautions, parts
+from gcr.engine import cautions
 from gcr.engine import plan as plans
 from gcr.engine.crew import Handout
 from gcr.engine.machine import ThisMachine
@@ -75,13 +75,6 @@ def resume(
     return run(plan, path, pace or Pace(), emit=emit, stop=stop)
 
 
-def load(plan: Plan, emit: Consumer) -> Parts:
-    """Load what a plan needs."""
-    return parts.load(
-        plan.settings, plan.questions, emit, negative=plan.negative, prompts=plan.prompts
-    )
-
-
 def run(  # noqa: PLR0913 - each for itself
     plan: Plan,
     into: Path | None,
@@ -89,7 +82,7 @@ def run(  # noqa: PLR0913 - each for itself
     *,
     emit: Consumer = ignore,
     stop: Callable[[], bool] = never,
-    load: Load = load,
+    load: Load = plans.load,
 ) -> BatchOutcome:
     """Carry out a plan.
 
@@ -114,11 +107,11 @@ def run(  # noqa: PLR0913 - each for itself
             return _outcome(into, plan, share, started)
     near = into or plan.settings.output
     runfolder.check_writable(near, "--into" if into else "--output")
-    plan.caution(emit)
+    cautions.of_batch(plan.jobs, plan.settings, emit)
     pace = replace(pace, wave=pace.wave or plan.wave)
     with _workforce(plan, near, len(left), pace, emit, stop, load) as workforce:
         revisions = workforce.load()
-        path = into or plan.new_folder()
+        path = into or plans.new_folder(plan)
         folder = BatchFolder.begin(path, plan.jobs, plan.recorded, plan.files, revisions)
         summary = Summary(path)
         left = summary.left(share)
@@ -163,7 +156,7 @@ class ThisProcess:
 
     def load(self) -> Mapping[str, str | None]:
         self._parts = self._load(self._plan, self._emit)
-        self._plan.caution_of_length(self._parts.generator, self._emit)
+        cautions.of_lengths(self._plan.jobs, self._parts.generator, self._emit)
         return self._parts.revisions
 
     def work(self, batch: BatchFolder, summary: Summary, jobs: Sequence[Job]) -> frozenset[str]:

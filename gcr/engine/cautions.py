@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING, Protocol
 
 from gcr.core.events import Event, Notice
 from gcr.core.phrases import quoted
+from gcr.core.records import Request
 from gcr.core.syntax import without_scale, words
 from gcr.critic import limits, ocr
 from gcr.settings import address, profiles
 from gcr.storage import runfolder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from gcr.core.events import Consumer
-    from gcr.core.records import Generator, Request, Run
+    from gcr.core.records import Generator, Run
+    from gcr.inputs.jobs import Job
     from gcr.settings.schema import Settings
 
 
@@ -109,25 +111,38 @@ def of_server(settings: Settings, emit: Consumer) -> None:
         )
 
 
-class Gathering:
-    """Takes the notices about many prompts, to give one for each kind.
+def of_batch(jobs: Sequence[Job], settings: Settings, emit: Consumer) -> None:
+    """As of one request, of all prompts of a batch."""
+    prompts = [job.prompt for job in jobs]
+    of_choice(settings, emit)
+    of_verifier(prompts, settings, emit)
+    of_scales(prompts, settings, emit)
+    requests = ((job, Request(job.prompt, job.negative or settings.negative)) for job in jobs)
+    _each_kind(requests, lambda request, tell: of_words(request, settings, tell), emit)
 
-    place: of the prompt that is looked at.
-    """
 
-    def __init__(self) -> None:
-        self.place = ""
-        self._found: dict[str, list[str]] = {}  # by their hints
+def of_lengths(jobs: Sequence[Job], generator: Generator, emit: Consumer) -> None:
+    """As `of_length`, of all prompts of a batch."""
+    requests = ((job, Request(job.prompt)) for job in jobs)
+    _each_kind(requests, lambda request, tell: of_length(request, generator, tell), emit)
 
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, Notice):
-            self._found.setdefault(event.hint, []).append(f"{self.place}: {event.message}")
 
-    def give(self, emit: Consumer) -> None:
-        """The first warning of each kind, and how many more there are."""
-        for hint, messages in self._found.items():
-            more = f" (and so with {len(messages) - 1} more)" if len(messages) > 1 else ""
-            emit(Notice(messages[0] + more, hint))
+def _each_kind(
+    requests: Iterable[tuple[Job, Request]],
+    look: Callable[[Request, Consumer], None],
+    emit: Consumer,
+) -> None:
+    """Of many requests the first notice of each kind, and how many more there are of it."""
+    kinds: dict[str, list[str]] = {}  # messages by their hints
+    for job, request in requests:
+        notices: list[Event] = []
+        look(request, notices.append)
+        for notice in notices:
+            if isinstance(notice, Notice):
+                kinds.setdefault(notice.hint, []).append(f"{job.place}: {notice.message}")
+    for hint, messages in kinds.items():
+        more = f" (and so with {len(messages) - 1} more)" if len(messages) > 1 else ""
+        emit(Notice(messages[0] + more, hint))
 
 
 def of_kept(run: Run, emit: Consumer) -> None:

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from gcr.engine import signals
-from gcr.engine.crew import WorkerDiedError
-from gcr.engine.worker import Worker, environment
+from gcr.engine.crew import Worker, WorkerDiedError, environment
 from gcr.errors import UsageError
 from gcr.files import paths
 
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from types import ModuleType
 
+    from gcr.engine.crew import Done, Hand, Loaded
     from gcr.engine.plan import Plan
-    from gcr.engine.worker import Done, Hand, Loaded
 
 logger = logging.getLogger(__name__)
 

@@ -15,19 +15,16 @@ from gcr.core.records import Critic, Generator
 from gcr.core.stopping import StopRule
 from gcr.critic import ocr, rubric
 from gcr.engine import models
-from gcr.engine.settling import compared, settled
 from gcr.errors import UsageError
 from gcr.settings import plugins
 from gcr.settings.address import is_address
 from gcr.settings.schema import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
 
-    from gcr.core.records import Preference
     from gcr.critic.critic import VisionLanguageCritic
     from gcr.drawing.generator import DiffusersGenerator
-    from gcr.storage.runfolder import RunFolder
 
 
 CHANGEABLE = frozenset(
@@ -63,18 +60,6 @@ class Parts:
         asked = self.settings.overlap
         wanted = is_address(self.settings.critic) if asked is None else asked
         return wanted and self.settings.max_seconds is None and self.critic.can_overlap()
-
-    def compared(self, folders: Sequence[RunFolder], emit: Consumer) -> list[Preference | None]:
-        """As `settling.compared`, once it is settled which image is best; None for all where the
-        settings want none.
-        """
-        asked = folders if self.settings.compare else ()
-        pairwise = self.settings.select == "pairwise"
-        open_to_choice = folders if pairwise else asked
-        images = settled(open_to_choice, self.critic, emit, by_pairs=pairwise)
-        for folder, image in zip(open_to_choice, images, strict=True):
-            folder.run = replace(folder.run, settled=image)
-        return compared(asked, self.critic, emit) or [None] * len(folders)
 
 
 def with_rubric(settings: Settings) -> tuple[Settings, rubric.Rubric]:
@@ -171,8 +156,8 @@ class Warm:
     """Models that stay loaded from one run to the next.
 
     Where settings need other weights, or files of them were replaced, the old ones are given back
-    first. Runs go one after another,
-    in any thread. A context manager, at whose end the models are released.
+    first. Runs go one after another, in any thread. A context manager, at whose end the models are
+    released.
 
     names: of the models that are loaded.
     """

@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gcr.core.guards import lost
-from gcr.core.records import Request
-from gcr.engine import cautions
-from gcr.engine.parts import with_rubric
+from gcr.engine import parts
 from gcr.errors import UsageError
 from gcr.inputs import jobs
 from gcr.inputs.wildcards import Wildcards
@@ -23,8 +21,8 @@ from gcr.storage import runfolder
 
 if TYPE_CHECKING:
     from gcr.core.events import Consumer
-    from gcr.core.records import Generator
     from gcr.critic import rubric
+    from gcr.engine.parts import Parts
     from gcr.inputs.jobs import Job
 
 
@@ -93,11 +91,6 @@ class Plan:
         """All that are to be drawn as they are."""
         return [job.prompt for job in self.jobs]
 
-    def new_folder(self) -> Path:
-        """Make a folder for it, named after its first file."""
-        name = Path(self.files[0]).absolute().stem if self.files else ""
-        return runfolder.new_folder(self.settings.output, name, datetime.now().astimezone())
-
     def as_begun(self, recorded: Mapping[str, object]) -> Plan:
         """Itself with what was measured when it was begun; later measurements are for others.
 
@@ -105,26 +98,6 @@ class Plan:
         """
         settings = as_begun(self.settings, recorded)
         return replace(self, settings=settings, recorded=record(settings, self.questions.sha256))
-
-    def caution(self, emit: Consumer) -> None:
-        """Say what the embedded pair cannot do with its prompts."""
-        cautions.of_choice(self.settings, emit)
-        cautions.of_verifier([job.prompt for job in self.jobs], self.settings, emit)
-        cautions.of_scales([job.prompt for job in self.jobs], self.settings, emit)
-        found = cautions.Gathering()
-        for job in self.jobs:
-            found.place = job.place
-            negative = job.negative or self.settings.negative
-            cautions.of_words(Request(job.prompt, negative), self.settings, found)
-        found.give(emit)
-
-    def caution_of_length(self, generator: Generator, emit: Consumer) -> None:
-        """Say which prompts will be judged, but not drawn, to their ends."""
-        found = cautions.Gathering()
-        for job in self.jobs:
-            found.place = job.place
-            cautions.of_length(Request(job.prompt), generator, found)
-        found.give(emit)
 
 
 def make(
@@ -146,6 +119,19 @@ def plan_jobs(found: Sequence[Job], files: Sequence[str], settings: Settings) ->
                 f"--keep {span!r} is in none of the prompts",
                 "copy the words as the prompts have them",
             )
-    settings, questions = with_rubric(settings)
+    settings, questions = parts.with_rubric(settings)
     recorded = record(settings, questions.sha256)
     return Plan(tuple(found), tuple(files), settings, questions, recorded)
+
+
+def load(plan: Plan, emit: Consumer) -> Parts:
+    """Load what a plan needs. Raises what `parts.load` does."""
+    return parts.load(
+        plan.settings, plan.questions, emit, negative=plan.negative, prompts=plan.prompts
+    )
+
+
+def new_folder(plan: Plan) -> Path:
+    """Make a folder for a plan, named after its first file."""
+    name = Path(plan.files[0]).absolute().stem if plan.files else ""
+    return runfolder.new_folder(plan.settings.output, name, datetime.now().astimezone())

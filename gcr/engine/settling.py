@@ -5,6 +5,7 @@ chance or pairs are to decide, and whether it is better than the first.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from gcr.core import ranking
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from gcr.core.events import Consumer
     from gcr.core.records import Attempt, Critic, Run
+    from gcr.settings.schema import Settings
     from gcr.storage.runfolder import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -33,23 +35,31 @@ RIVALS = 3
 WITH_FIRST = "with the first"
 
 
-def settled(
-    folders: Sequence[RunFolder], critic: Critic, emit: Consumer, *, by_pairs: bool = False
-) -> list[str]:
-    """For each run the image that is to be the best instead of that of the highest score, as the
-    critic prefers it blindly; asked for as by `compared`.
+def settle(
+    folders: Sequence[RunFolder], settings: Settings, critic: Critic, emit: Consumer
+) -> list[Preference | None]:
+    """Have the critic settle which image of each run is the best, which is set down in the run; and
+    then say, blindly, whether it prefers the request as it is (first) or the best image (second).
 
-    by_pairs: whether pairs decide which image is best; else they only settle what scores leave to
-    chance. Empty where it prefers none, where there is none to hold against it, and where asking
-    fails.
+    All runs are asked about at once, and where that fails each alone. None where the settings want
+    no comparison, where the two are one, where nothing is scored, where the critic's reply says
+    neither, and where it fails, of which is warned: the results stand without it.
+    Raises UnavailableError where nothing more can be asked at all.
     """
-    ask = _winners if by_pairs else _settled
-    return _asked(ask, folders, critic, emit, "", "with others of its score")
+    by_pairs = settings.select == "pairwise"
+    if by_pairs or settings.compare:
+        ask = _winners if by_pairs else _preferred
+        best = _asked(ask, folders, critic, emit, "", "with others of its score")
+        for folder, image in zip(folders, best, strict=True):
+            folder.run = replace(folder.run, settled=image)
+    if not settings.compare:
+        return [None] * len(folders)
+    return _asked(_compared, folders, critic, emit, None, WITH_FIRST)
 
 
-def _settled(folders: Sequence[RunFolder], critic: Critic) -> list[str]:
-    """Those whose scores are within the noise of the highest one against it; of several that are
-    preferred that of the higher score.
+def _preferred(folders: Sequence[RunFolder], critic: Critic) -> list[str]:
+    """For each run the image that is preferred to that of the highest score, of those whose scores
+    are within the noise of it; of several that of the higher score; empty for none.
     """
     pairs = [(i, *pair) for i, folder in enumerate(folders) for pair in _rivals(folder.run)]
     chosen = [""] * len(folders)
@@ -72,7 +82,9 @@ def _rivals(run: Run) -> list[tuple[Attempt, Attempt]]:
 
 
 def _winners(folders: Sequence[RunFolder], critic: Critic) -> list[str]:
-    """The winners among the images of the highest scores; none where a person has chosen."""
+    """For each run the winner among the images of the highest scores; empty where it is the one of
+    the highest, and where a person has chosen.
+    """
     fields = [[] if f.run.kept else ranking.contenders(f.run.attempts) for f in folders]
     winners = ranking.knock_out(fields, lambda pairs: _blind(folders, pairs, critic))
     return [
@@ -96,19 +108,6 @@ def _blind(
             for (i, _, _), run in zip(pairs, runs, strict=True)
         ],
     )
-
-
-def compared(
-    folders: Sequence[RunFolder], critic: Critic, emit: Consumer
-) -> list[Preference | None]:
-    """For each run the critic's blind choice between the request as it is (first) and the best
-    image (second), asked for all at once, and where that fails for each alone.
-
-    None where they are one, where nothing is scored, where the critic's reply says neither, and
-    where it fails, of which is warned: the results stand without it.
-    Raises UnavailableError where nothing more can be asked at all.
-    """
-    return _asked(_compared, folders, critic, emit, None, WITH_FIRST)
 
 
 def _asked(  # noqa: PLR0913, PLR0917 - each for itself

@@ -1,6 +1,6 @@
 """Runs through the one loop, a wave at a time, and what happens when one of them fails.
 
-A wave draws for all of its runs, each in calls of its own (`isolation`), and then judges for all in
+A wave draws for all of its runs, each in calls of its own (`Isolated`), and then judges for all in
 one call, so that images go through the critic in batches and two models that take turns on one
 device change places once a round. Where that raises, nobody knows for which run: so each goes on
 alone, from its saved rounds, and those that raise alone have failed.
@@ -14,6 +14,7 @@ import logging
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from gcr.core import guards, loop, ranking
@@ -28,16 +29,19 @@ from gcr.core.records import (
     StopReason,
 )
 from gcr.core.strategies import BySeed
-from gcr.engine.isolation import Isolated
-from gcr.engine.settling import uncompared
+from gcr.engine.settling import settle, uncompared
 from gcr.errors import UnavailableError, UsageError
 from gcr.storage import metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
+    from PIL.Image import Image
+
     from gcr.core.events import Consumer
-    from gcr.core.records import Approve, Attempt, GoOn, Preference, Run, Strategy
+    from gcr.core.records import Approve, Attempt, Drawing, GoOn, Preference, Run, Strategy
+    from gcr.core.records import Generator as ImageGenerator
+    from gcr.core.stopping import StopRule
     from gcr.engine.parts import Parts
     from gcr.storage.runfolder import RunFolder
 
@@ -306,8 +310,9 @@ class _Wave:
         run that is alone the result stands all the same.
         """
         preferences: list[Preference | None] = [None] * len(stopped)
+        settings, critic = self._parts.settings, self._parts.critic
         try:
-            preferences = self._parts.compared([folder for folder, _ in stopped], self._emit)
+            preferences = settle([folder for folder, _ in stopped], settings, critic, self._emit)
         except UnavailableError as error:
             if not self._queue.alone:
                 raise
@@ -351,6 +356,65 @@ class _Wave:
         with after_an_error(self._emit):
             folder.finish(reason, best, folder.run.comparison)
         self._emit(RunFinished(folder.run, best, folder.path))
+
+
+class Isolated:
+    """A strategy and a generator in one, so that when it draws it knows which images are whose.
+
+    How many images a model draws at once decides how it rounds, and with it the last bit of a few
+    pixels. In calls of its own a run draws, byte for byte, what it would draw outside of a wave;
+    after a crash, too, when it is gone on with in a wave of others.
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        generator: ImageGenerator,
+        rule: StopRule,
+        drawn: Callable[[Sequence[Image]], None] = lambda _: None,
+    ) -> None:
+        """drawn: called with the images of a run as soon as there are any."""
+        self._strategy = strategy
+        self._generator = generator
+        self._rule = rule
+        self._drawn = drawn
+        self._shares: list[int] = []  # images of each run, since the last drawing
+
+    def propose(self, run: Run) -> tuple[Candidate, ...]:
+        proposal = self.proposed(run)
+        self._shares.append(len(proposal))
+        return proposal
+
+    def proposed(self, run: Run) -> tuple[Candidate, ...]:
+        """What would be drawn next, if anything is."""
+        return self._strategy.propose(run)[: self._rule.room(run)]
+
+    def draw(
+        self,
+        candidates: Sequence[Candidate],
+        starts: Sequence[Image | None] = (),
+        sources: Sequence[Image | None] = (),
+    ) -> list[Drawing]:
+        nothing = [None] * len(candidates)
+        wave = zip(candidates, starts or nothing, sources or nothing, strict=True)
+        shares, self._shares = self._shares, []
+        drawings = []
+        for share in shares:
+            own = list(islice(wave, share))
+            images = self._generator.draw(
+                [candidate for candidate, _, _ in own],
+                [start for _, start, _ in own],
+                [source for _, _, source in own],
+            )
+            self._drawn([drawing.image for drawing in images])
+            drawings += images
+        return drawings
+
+    def obstacle(self, candidate: Candidate) -> str:
+        return self._generator.obstacle(candidate)
+
+    def excess(self, prompt: str) -> str:
+        return self._generator.excess(prompt)
 
 
 class _Revised:

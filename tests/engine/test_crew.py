@@ -15,10 +15,9 @@ import gcr
 from gcr.core.events import Notice, PromptFinished
 from gcr.engine import batching, cluster, crew, models, plan
 from gcr.engine.batching import BatchInterrupted
-from gcr.engine.crew import WorkerDiedError
+from gcr.engine.crew import Hand, Worker, WorkerDiedError, environment
 from gcr.engine.machine import ThisMachine
 from gcr.engine.plan import Pace
-from gcr.engine.worker import Hand, Worker, environment
 from gcr.errors import GcrError, UsageError
 from gcr.files import locks
 from gcr.settings.resolving import resolve

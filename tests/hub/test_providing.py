@@ -21,8 +21,8 @@ from gcr.device.memory import SharedDevice
 from gcr.drawing import generator
 from gcr.drawing.generator import Sampling
 from gcr.engine import plan as plans
+from gcr.engine.crew import Worker, environment
 from gcr.engine.machine import ThisMachine
-from gcr.engine.worker import Worker, environment
 from gcr.errors import GcrError, ModelError, UsageError
 from gcr.hub import checkpoints, consent, fetching, offline, weightfiles
 from gcr.settings.resolving import resolve

@@ -11,7 +11,7 @@ import gcr
 from gcr.critic import critic
 from gcr.drawing import generator
 from gcr.engine import cluster, models
-from gcr.engine.worker import Worker
+from gcr.engine.crew import Worker
 from gcr.errors import UsageError
 from gcr.inputs import promptfile
 
