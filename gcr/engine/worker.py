@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 
 from gcr.core.events import Event, Notice, PromptFinished
 from gcr.core.records import Result
-from gcr.device.card import take_share
+from gcr.device.memory import take_share
 from gcr.engine import cautions, parts
 from gcr.engine.queue import BatchQueue
 from gcr.errors import UsageError
