@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from gcr.engine.plan import Pace
     from gcr.engine.worker import Done
     from gcr.inputs.jobs import Job
-    from gcr.storage.batchfolder import BatchFolder
-    from gcr.storage.summary import Summary
+    from gcr.storage.batchfolder import BatchFolder, Summary
 
 DEATHS = 3
 """Deaths in a row after which a worker is not replaced."""

@@ -21,8 +21,7 @@ from gcr.device.memory import take_share
 from gcr.engine import cautions, parts
 from gcr.engine.queue import BatchQueue
 from gcr.errors import UsageError
-from gcr.storage.batchfolder import BatchFolder
-from gcr.storage.summary import Summary
+from gcr.storage.batchfolder import BatchFolder, Summary
 
 if TYPE_CHECKING:
     from gcr.engine.plan import Plan
