@@ -27,6 +27,7 @@ from gcr.core.events import (
     RunStarted,
     WorkFinished,
 )
+from gcr.core.history import failed, never_met
 from gcr.core.phrases import (
     COMPARED,
     STOPPED,
@@ -41,10 +42,8 @@ from gcr.core.phrases import (
     origin,
     settlement,
 )
-from gcr.core.plaintext import plain
+from gcr.core.plaintext import changed, plain
 from gcr.core.ranking import best_scored, margin
-from gcr.core.requirements import failed, never_met
-from gcr.core.worddiff import changed
 from gcr.files import imagefile
 from gcr.storage import ratings
 from gcr.ui.livelines import LiveLines

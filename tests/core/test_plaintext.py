@@ -1,6 +1,6 @@
 import pytest
 
-from gcr.core.worddiff import changed, pieces
+from gcr.core.plaintext import changed, pieces
 
 
 @pytest.mark.parametrize(
