@@ -24,7 +24,7 @@ from gcr.device.threads import Stopwatch, at_most
 from gcr.device.weights import Weights
 from gcr.errors import ModelError
 from gcr.hub.checkpoints import reworded
-from gcr.hub.templates import bounded
+from gcr.hub.processors import bounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from gcr.core.records import Progress
+    from gcr.core.records import ProgressCallback
     from gcr.critic.graphs import Capture
     from gcr.critic.rubric import Message
     from gcr.device.memory import SharedDevice
@@ -74,7 +74,7 @@ class LocalSpeaker:
         batch: int = 2,
         threads: int | None = None,
         template: Mapping[str, Any] | None = None,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
         graphs: bool = False,
         capture: Capture | None = None,
     ) -> None:

@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Literal
 
 from gcr.critic import probe, rubric
 from gcr.critic.critic import load
-from gcr.device import card
+from gcr.device import memory
 from gcr.device.memory import SharedDevice
 from gcr.engine.machine import ThisMachine
 from gcr.errors import GcrError, UsageError
 from gcr.files import paths
-from gcr.hub import fetching, offline, processors
+from gcr.hub import consent, fetching, processors
 from gcr.hub.checkpoints import first_line, quiet_libraries
 from gcr.hub.fetching import gigabytes
 from gcr.settings import address, profiles
 from gcr.settings import resolving as configuration
+from gcr.settings.resolving import from_file
 from gcr.settings.schema import OPTIONS
-from gcr.settings.sources import from_file
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -134,9 +134,9 @@ def _device() -> Iterator[Finding]:
     """GPU, the profiles that fit it, and 4-bit weights on it."""
     import torch
 
-    free, total = card.memory_gib()
+    free, total = memory.gpu_gib()
     if total:
-        text = f"{card.device_name()}, {free:.1f} of {total:.1f} GiB free"
+        text = f"{memory.device_name()}, {free:.1f} of {total:.1f} GiB free"
         yield Finding("GPU", "ok", f"{text}, CUDA {torch.version.cuda}{_driver(', driver ')}")
     else:
         yield _no_gpu(f"torch {torch.__version__}", torch.version.cuda)
@@ -224,9 +224,9 @@ def _size(folder: Path) -> int:
 
 
 def _connections() -> Iterator[Finding]:
-    if offline.forbidden():
+    if consent.forbidden():
         yield Finding("connections", "note", "none are made: GCR_OFFLINE or --offline")
-    elif offline.hub_forbidden():
+    elif consent.hub_forbidden():
         yield Finding("connections", "note", "none to the hub: HF_HUB_OFFLINE is set")
     else:
         yield Finding("connections", "ok", "are made where a model is not in the cache")
