@@ -2,24 +2,35 @@
 
 import http.client
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import closing, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+import tiny
 from chromium import needed
 from fakes import SCORES, FakeCritic, FakeGenerator
+from PIL import Image
 
 import gcr
 from gcr.core.records import GoOn
+from gcr.device.memory import SharedDevice
+from gcr.drawing import generator
+from gcr.drawing.generator import Sampling
 from gcr.engine import models
 from gcr.engine.machine import ThisMachine
 from gcr.errors import ModelError, UsageError
 from gcr.settings.resolving import traced
 from gcr.storage import ratings
 from gcr.ui import web
+from gcr.ui.site import Site, _flags
 from gcr.ui.studio import Studio
 
 needed()
@@ -146,6 +157,17 @@ def test_the_first_address_hands_the_token_to_a_cookie_that_scripts_and_other_si
     assert "samesite=strict" in cookie
 
 
+def test_two_of_them_do_not_log_each_other_out(site, drawn, browser):
+    """Browsers keep cookies by host, whatever the port."""
+    with serving(drawn) as other:
+        for each in (site, other, site):
+            browser.open(each.page)
+            until(browser, "document.querySelector('#loaded')?.textContent", 20)
+        for each in (site, other):
+            browser.open(f"http://127.0.0.1:{each.port}/")
+            until(browser, "document.querySelector('#loaded')?.textContent", 20)
+
+
 def test_a_link_on_another_page_opens_it(site, browser, tmp_path):
     """As in a terminal that is itself a page."""
     page = tmp_path / "terminal.html"
@@ -223,7 +245,10 @@ def test_a_run_of_a_batch_stays_as_its_batch_has_it(site, drawn):
     run = next(drawn.glob("*/*/run.json")).parent
     inside = drawn / "batch" / "runs" / "1"
     shutil.copytree(run, inside)
-    for path, body in (("/resume", {"rounds": 1}), ("/keep", {"image": "00-0.png"})):
+    image = {"image": "00-0.png"}
+    asked = [("/resume", {"rounds": 1})]
+    asked += [("/go-on", {**image, "how": how}) for how in ("from", "like", "keep")]
+    for path, body in asked:
         status, told = site.ask("POST", path, {"folder": "batch/runs/1", **body})
         assert status == 400
         assert "no single run" in json.loads(told)["message"]
@@ -231,7 +256,7 @@ def test_a_run_of_a_batch_stays_as_its_batch_has_it(site, drawn):
 
 def test_a_form_cannot_move_the_output_or_trust_a_server(site):
     flags = {"output": "elsewhere", "trust_endpoint": "yes", "rounds": "2"}
-    assert web._flags({"flags": flags}) == {"rounds": "2"}
+    assert _flags({"flags": flags}) == {"rounds": "2"}
 
 
 def test_a_port_that_is_taken_is_an_error_with_a_hint(site):
@@ -314,7 +339,7 @@ def test_more_rounds_are_drawn_as_the_studio_was_started(tmp_path, monkeypatch):
     first = studio.refine("a red circle", {"rounds": 1})
     reached(first, "done")
     for flags in ({}, {"residency": "both"}):
-        more = studio.resume(first.folder, "a red circle", 1, None, flags, approve=False)
+        more = studio.resume(first.folder, 1, flags)
         reached(more, "done", "failed")
     studio.close()
     assert loads == ["swap", "both"]
@@ -328,23 +353,58 @@ def test_a_prompt_that_is_left_as_it_is_proposed_is_no_edit(studio):
     reached(work, "asking")
     decided = []
     studio.decide, decide = lambda _, decision: decided.append(decision), studio.decide
-    site = web.Site(studio, Path("outputs"))
+    site = Site(studio, Path("outputs"))
     site.decide({"number": work.number, "action": "go", "prompt": "a red circle at the top"})
     site.close()
     assert decided == [GoOn()]
     decide(work.number, decided[0])
 
 
-def test_more_like_an_image_goes_on_with_a_run_that_is_over(studio):
+def test_a_run_that_is_over_goes_on_from_any_image(studio):
     first = studio.refine("a red circle", {"rounds": 1})
     reached(first, "done")
-    like = gcr.load_run(first.folder).attempts[1]
-    more = studio.resume(first.folder, "a red circle", 1, GoOn(like=like), approve=False)
-    reached(more, "done")
+    studio.go_on(first.folder, "00-1.png", "like")
+    reached(studio.work(2), "done")
     run = gcr.load_run(first.folder)
     assert len(run.rounds) == 2
-    assert {a.candidate.seed for a in run.rounds[1].attempts} == {like.candidate.seed}
+    assert {a.candidate.seed for a in run.rounds[1].attempts} == {1}
     assert all(a.candidate.mutations for a in run.rounds[1].attempts)
+    studio.go_on(first.folder, "00-0.png", "from")
+    reached(studio.work(3), "done")
+    run = gcr.load_run(first.folder)
+    assert (len(run.rounds), run.rounds[2].attempts[0].candidate.seed) == (5, 0)
+    studio.go_on(first.folder, "00-0.png", "keep")
+    assert gcr.load_run(first.folder).kept == "00-0.png"
+    assert len(studio.state()["works"]) == 3
+    with pytest.raises(UsageError, match=r"no image '09-0\.png'"):
+        studio.go_on(first.folder, "09-0.png", "from")
+
+
+@pytest.mark.parametrize(("rounds", "works"), [(3, 1), (2, 2)])
+def test_a_run_that_goes_on_takes_an_image_up_after_the_round_in_hand(studio, rounds, works):
+    """And where that was its last round, a piece of work of its own does."""
+    drawing, chosen = threading.Event(), threading.Event()
+    load = models.load_models
+
+    class Slow(FakeGenerator):
+        def draw(self, *wave):
+            if len(self.calls) == 1:
+                drawing.set()
+                assert chosen.wait(60)
+            return super().draw(*wave)
+
+    models.load_models = lambda *_, **__: (Slow(), load()[1])
+    work = studio.refine("a red circle", {"rounds": rounds})
+    assert drawing.wait(60)
+    studio.go_on(work.folder, "00-0.png", "from")
+    assert work.as_json()["then"] == "then on from 00-0.png"
+    chosen.set()
+    reached(work, "done")
+    reached(studio.work(works), "done")
+    run = gcr.load_run(work.folder)
+    assert [(b.after, b.image) for b in run.branches] == [(2, "00-0.png")]
+    assert run.rounds[2].attempts[0].candidate.seed == 0
+    assert (work.as_json()["then"], len(studio.state()["works"])) == ("", works)
 
 
 # Sessions
@@ -432,7 +492,7 @@ def test_a_session_by_mouse(browser, pocket, tmp_path):
     click(browser, "#asking .primary")
     until(browser, "document.querySelectorAll('#run article').length === 4")
     until(browser, "!document.querySelector('#asking').hidden")
-    click(browser, "[data-image='00-0.png'] [data-act=like]")
+    click(browser, "[data-image='00-0.png'] [data-go=like]")
     until(browser, "document.querySelectorAll('#run article').length === 6")
     until(browser, "!document.querySelector('#asking').hidden")
     click(browser, "#enough")
@@ -446,7 +506,7 @@ def test_a_session_by_mouse(browser, pocket, tmp_path):
     click(browser, "[data-image='01-1.png'] [value='4']")
     until(browser, "document.querySelectorAll('[data-image=\"01-1.png\"] [data-lit]').length === 4")
     assert ratings.read(folder)["01-1.png"].value == 4
-    click(browser, "[data-image='01-0.png'] [data-act=keep]")
+    click(browser, "[data-image='01-0.png'] [data-go=keep]")
     until(
         browser,
         "document.querySelector('[data-image=\"01-0.png\"] .badge')?.textContent === 'kept'",
@@ -571,6 +631,77 @@ def test_a_picture_is_brought_in_to_be_judged_and_to_begin_from(browser, pocket)
     check(browser)
 
 
+@pytest.fixture
+def editing(tmp_path, monkeypatch):
+    """A studio whose generator is a real editing pipeline of random weights."""
+    drawer = generator.load(
+        tiny.instruct_pix2pix(tmp_path / "editor"),
+        Sampling(steps=1),
+        SharedDevice("cpu"),
+        edit=True,
+    )
+    draw = generator.load(
+        tiny.stable_diffusion(tmp_path / "drawer"), Sampling(64, 64, steps=1), SharedDevice("cpu")
+    )
+    critic = FakeCritic({}, otherwise=0.5)
+
+    def load(settings, *_, edit=False, **__):
+        return (drawer if edit else draw), critic
+
+    monkeypatch.setattr(models, "load_models", load)
+    monkeypatch.setattr(models, "adapt", lambda drawer, critic, *_: (drawer, critic))
+    models_ = {"generator": "owner/model", "critic": "owner/critic"}
+    with serving(tmp_path / "outputs", images=1, rounds=1, patience=9, **models_) as address:
+        address.critic = critic
+        yield address
+
+
+@pytest.mark.parametrize("screen", [{}, {"width": 390, "height": 844, "phone": True, "dark": True}])
+def test_a_picture_of_a_run_is_edited_and_the_edit_gone_on_from(browser, editing, screen):
+    opened(browser, editing, **screen)
+    type_into(browser, "#prompt", "a house by the sea")
+    click(browser, "#ask .primary")
+    until(browser, "document.querySelectorAll('#run article').length === 1")
+    until(browser, at_rest(browser))
+    click(browser, "[data-image='00-0.png'] [data-act=edit]")
+    assert (
+        browser.run("document.querySelector('#given-edit').getAttribute('aria-pressed')") == "true"
+    )
+    assert browser.run("document.activeElement.id") == "prompt"
+    check(browser)
+    browser.send("Input.insertText", text="make the roof red")
+    click(browser, "#ask .primary")
+    until(browser, "document.querySelector('.run-title h2')?.textContent === 'make the roof red'")
+    until(browser, "document.querySelectorAll('#run article').length === 1")
+    until(browser, at_rest(browser))
+    drawn, edited = editing.studio.work(1).folder, editing.studio.work(2).folder
+    run = gcr.load_run(edited)
+    assert (run.request.prompt, run.request.source) == ("make the roof red", "source.png")
+    with Image.open(drawn / "00-0.png") as before, Image.open(edited / "source.png") as source:
+        assert before.convert("RGB").tobytes() == source.convert("RGB").tobytes()
+    click(browser, "[data-image='00-0.png'] [data-go=from]")
+    until(browser, "document.querySelectorAll('#run article').length === 4")
+    until(browser, at_rest(browser))
+    run = gcr.load_run(edited)
+    assert [a.candidate.edits for a in run.attempts] == ["", *["00-0.png"] * 3]
+    assert run.rounds[1].attempts[0].candidate.seed == run.rounds[0].attempts[0].candidate.seed
+    assert {source.tobytes() for source in editing.critic.sources if source} == {
+        source_of(edited).tobytes()
+    }
+    click(browser, "[href='#00-0.png']")  # in the words that say what was gone on from
+    assert browser.run("location.hash").startswith("#run/")
+    until(browser, "document.querySelector('[data-more=\"1\"]') !== null")
+    click(browser, "[data-more='1']")
+    until(browser, "document.querySelectorAll('#run article').length === 5")
+    until(browser, at_rest(browser))
+    check(browser)
+
+
+def source_of(folder):
+    with Image.open(folder / "source.png") as image:
+        return image.convert("RGB")
+
+
 def test_words_of_users_and_models_are_text(browser, site, drawn):
     hostile = "<img src=x onerror=alert(1)><b>bold</b>"
     status, told = site.ask("POST", "/refine", {"prompt": hostile})
@@ -594,6 +725,36 @@ def test_where_work_is_kept_stays_though_gcr_yaml_is_changed(cli, monkeypatch):
     monkeypatch.setattr(web, "serve", serve)
     cli("ui", "--no-open")
     assert kept == [(Path("outputs"), Path("outputs"))]
+
+
+def test_no_command_line_shows_the_key_and_the_browser_gets_in(tmp_path, browser):
+    """Other users of the machine may read what processes were started with."""
+    shown, seen = tmp_path / "arguments", tmp_path / "outputs"
+    stand_in = tmp_path / "browser"
+    stand_in.write_text(f'#!/bin/sh\necho "$@" > {shown}.part && mv {shown}.part {shown}\n')
+    stand_in.chmod(0o755)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gcr", "ui", "--output", str(seen)],
+        env={**os.environ, "BROWSER": str(stand_in), "DISPLAY": ":0"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process as started:
+        address = started.stdout.readline().strip()
+        token = address.partition("token=")[2]
+        end = time.monotonic() + 60
+        while not shown.exists():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        file = Path(urlsplit(shown.read_text().strip()).path)
+        assert len(token) > 20
+        assert token not in shown.read_text()
+        assert (token in file.read_text(), file.stat().st_mode & 0o777) == (True, 0o600)
+        browser.open(file)
+        until(browser, "document.querySelector('#loaded')?.textContent", 20)
+        assert "token" not in browser.run("location.href")
+        started.send_signal(signal.SIGINT)
+    assert not file.exists()
 
 
 def test_without_its_libraries_gcr_ui_says_what_to_install(cli, monkeypatch):
