@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcr.cli import forecast, options
-from gcr.cli.flags import with_settings
+from gcr.cli import options, setup
+from gcr.cli.options import with_settings
 from gcr.errors import BatchError, GcrError, UsageError
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def batch(
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    verbose: options.Verbose = False,  # noqa: ARG001 - app has heeded it
     flags: Mapping[str, object],
 ) -> None:
     """Refine every prompt of FILE, and write down what came of each.
@@ -156,9 +156,6 @@ def batch(
     Prints the path of summary.jsonl, which has a line for each prompt. All else goes to stderr and
     into the batch's folder; gcr resume goes on with one that was interrupted.
     """
-    from gcr.ui import logs  # it takes a while, which --help need not wait for
-
-    logs.set_up(verbose=verbose, quiet=quiet)
     if shard and not into:
         raise UsageError("--shard needs --into", "name one folder that all shards share")
     from gcr.engine import batching
@@ -176,7 +173,7 @@ def batch(
         benchmarks.check(layout, plan.jobs)
     if dry_run:
         prompts = [job.prompt for job in jobs.shard(plan.jobs, *pace.shard)]
-        forecast.show(resolved, prompts, as_json=as_json)
+        setup.show_forecast(resolved, prompts, as_json=as_json)
         return
     work(
         lambda emit, stop: batching.run(plan, into, pace, emit=emit, stop=stop),
@@ -261,7 +258,7 @@ def show(folder: Path, what: str, terminal: "BatchTerminal | CompareTerminal | N
 
 def _lay_out(outcome: "BatchOutcome", layout: str | None, *, quiet: bool) -> None:
     """Write the layout, if one is wanted, of what is done, here or elsewhere; of nothing, none."""
-    from gcr.cli.export import say
+    from gcr.cli.results import say
     from gcr.results import benchmarks
 
     if layout is None or len(outcome.failures) == len(outcome.results):

@@ -187,8 +187,10 @@ def test_batches_are_compared(cli):
     ran = cli("compare", "one", "two", "--into", "c")
     assert (ran.code, ran.out) == (0, "c/compare.json\n")
     assert "too few prompts to tell two and one apart" in ran.err
-    ran = cli("compare", "one", "two", "--arm", "raw")
-    ran.assert_refused(2, "--arm: nothing is drawn here")
+    for option in ("--arm=raw", "--equal=seconds", "--column=text", "--no-overlap"):
+        ran = cli("compare", "one", "two", option)
+        name = option.partition("=")[0].replace("no-", "")
+        ran.assert_refused(2, f"{name}: nothing is drawn here")
 
 
 def test_an_interrupted_comparison_of_batches_says_how_to_go_on(cli, monkeypatch):

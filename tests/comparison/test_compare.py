@@ -14,7 +14,7 @@ import gcr
 from gcr.comparison import arms, comparing, evaluators
 from gcr.comparison.figures import agreed, said
 from gcr.comparison.folder import CompareInterrupted
-from gcr.comparison.scores import Scores
+from gcr.comparison.measuring import Scores
 from gcr.comparison.statistics import FEWEST
 from gcr.core.events import Notice
 from gcr.core.records import Wording

@@ -11,9 +11,8 @@ from fakes import paint
 from PIL import Image
 
 from gcr.comparison import evaluators
-from gcr.comparison.evaluators import Choice, clipscore, vqascore
-from gcr.comparison.evaluators.command import Command
-from gcr.comparison.evaluators.truth import Truth
+from gcr.comparison.evaluators import Choice, builtin
+from gcr.comparison.evaluators.builtin import Command, Truth
 from gcr.core.events import ignore
 from gcr.core.records import Sample, Task
 from gcr.errors import GcrError, ModelError, UsageError
@@ -126,7 +125,7 @@ def test_vqascore_is_the_probability_of_yes(tmp_path, samples):
 def test_vqascore_asks_its_question_of_the_image_and_the_prompt(samples):
     chats = []
     speaker = SimpleNamespace(yes=lambda batch: chats.extend(batch) or [0.25] * len(batch))
-    assert list(vqascore.VqaScore(speaker).score(samples[:1])) == [("arm/0", 0.25)]
+    assert list(builtin.VqaScore(speaker).score(samples[:1])) == [("arm/0", 0.25)]
     image, asked = chats[0][0]["content"]
     assert image["image"].tobytes() == paint(0).tobytes()
     assert asked["text"] == 'Does this figure show "a red circle"? Please answer yes or no.'
@@ -134,7 +133,7 @@ def test_vqascore_asks_its_question_of_the_image_and_the_prompt(samples):
 
 def test_vqascore_needs_a_model_that_sees(tmp_path):
     with pytest.raises(ModelError, match="cannot see images"):
-        vqascore.VqaScore.load(str(tiny.text_only(tmp_path / "lm")))
+        builtin.VqaScore.load(str(tiny.text_only(tmp_path / "lm")))
 
 
 @pytest.mark.parametrize("make", [tiny.clip, tiny.siglip])
@@ -157,7 +156,7 @@ def test_clipscore_is_the_cosine_of_the_models_own_embeddings(tmp_path, samples,
 
 
 def test_clipscore_says_which_prompts_it_does_not_read_to_the_end(tmp_path, samples, caplog):
-    evaluator = clipscore.ClipScore.load(str(tiny.clip(tmp_path / "clip")))
+    evaluator = builtin.ClipScore.load(str(tiny.clip(tmp_path / "clip")))
     long = Sample("long", "a red circle and " * 9, samples[0].image)
     assert len(list(evaluator.score([*samples[:2], long]))) == 3
     assert caplog.messages == ["1 prompt measured to token 24 only"]
@@ -165,7 +164,7 @@ def test_clipscore_says_which_prompts_it_does_not_read_to_the_end(tmp_path, samp
 
 def test_clipscore_needs_a_model_with_one_space_for_both(tmp_path):
     with pytest.raises(ModelError, match="into one space"):
-        clipscore.ClipScore.load(str(tiny.llava(tmp_path / "vlm")))
+        builtin.ClipScore.load(str(tiny.llava(tmp_path / "vlm")))
 
 
 def test_a_command_that_prints_numbers(tmp_path, samples):
