@@ -10,7 +10,7 @@ from fakes import FakeGenerator
 
 import gcr
 from gcr.comparison import evaluators
-from gcr.errors import GcrError, UsageError
+from gcr.errors import UsageError
 from gcr.results import benchmarks
 
 GENEVAL = (
@@ -230,13 +230,7 @@ def test_the_table_of_dpg_has_its_ids_too(cli):
 
 
 def test_prompts_that_failed_in_an_arm_are_in_none(cli):
-    class Picky(FakeGenerator):
-        def draw(self, candidates, starts=(), sources=()):
-            if any(candidate.prompt == "a red cat" for candidate in candidates):
-                raise GcrError("no cats tonight")
-            return super().draw(candidates, starts, sources)
-
-    cli.models["generator"] = Picky()
+    cli.models["generator"] = FakeGenerator(refused=["red cat"])
     ran = draw(cli, "t2i-compbench")
     assert ran.code == 3
     assert "t2i-compbench: 2 of 3 prompts for each arm" in ran.err
