@@ -45,12 +45,7 @@ Wildcards = Annotated[
 ]
 Literal = Annotated[
     bool,
-    typer.Option(
-        "--literal",
-        metavar="",
-        help="Leave {a|b} and __name__ in prompts as they are.",
-        rich_help_panel=BATCH,
-    ),
+    options.switch("--literal", "Leave {a|b} and __name__ in prompts as they are.", panel=BATCH),
 ]
 Column = Annotated[
     str | None,
@@ -63,12 +58,7 @@ Column = Annotated[
 ]
 SkipBad = Annotated[
     bool,
-    typer.Option(
-        "--skip-bad",
-        metavar="",
-        help="Leave out rows that cannot be read.",
-        rich_help_panel=BATCH,
-    ),
+    options.switch("--skip-bad", "Leave out rows that cannot be read.", panel=BATCH),
 ]
 Wave = Annotated[
     int | None,

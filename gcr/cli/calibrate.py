@@ -33,10 +33,9 @@ Judges = Annotated[
 ]
 Forget = Annotated[
     bool,
-    typer.Option(
+    options.switch(
         "--forget",
-        metavar="",
-        help="Measure nothing, and forget what was measured for this critic, rubric and score.",
+        "Measure nothing, and forget what was measured for this critic, rubric and score.",
     ),
 ]
 Images = Annotated[
@@ -69,11 +68,8 @@ Most = Annotated[
 ]
 SkipBad = Annotated[
     bool,
-    typer.Option(
-        "--skip-bad",
-        metavar="",
-        help="Leave out rows that cannot be used, and list them.",
-        rich_help_panel=LABELS,
+    options.switch(
+        "--skip-bad", "Leave out rows that cannot be used, and list them.", panel=LABELS
     ),
 ]
 

@@ -68,12 +68,7 @@ By = Annotated[
 ]
 Force = Annotated[
     bool,
-    typer.Option(
-        "--force",
-        metavar="",
-        help="Let the critic that steers be the evaluator.",
-        rich_help_panel=COMPARISON,
-    ),
+    options.switch("--force", "Let the critic that steers be the evaluator.", panel=COMPARISON),
 ]
 
 Benchmark = Annotated[

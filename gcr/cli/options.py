@@ -19,6 +19,13 @@ from gcr.settings.schema import IMAGE, LISTS, LOOP, MODELS, OPTIONS, OUTPUT, dec
 if TYPE_CHECKING:
     from gcr.ui.terminal import Terminal
 
+
+def switch(*flags_and_help: str, panel: str | None = None) -> Any:
+    """An option without a value, which has no `--no-` form: its flags, and last its help."""
+    *flags, words = flags_and_help
+    return typer.Option(*flags, metavar="", help=words, rich_help_panel=panel)
+
+
 Prompt = Annotated[
     str | None,
     typer.Argument(
@@ -54,78 +61,64 @@ Source = Annotated[
 
 Approve = Annotated[
     bool,
-    typer.Option(
+    switch(
         "--approve",
-        metavar="",
-        help="Ask after every round: go on, edit the next prompt, keep an image and go on from it, "
+        "Ask after every round: go on, edit the next prompt, keep an image and go on from it, "
         "draw more like one, say what is missing, or stop.",
-        rich_help_panel=LOOP,
+        panel=LOOP,
     ),
 ]
 
 TrustEndpoint = Annotated[
     bool,
-    typer.Option(
+    switch(
         "--trust-endpoint",
-        metavar="",
-        help="Send the API key also to a server that only a file names: gcr.yaml in this folder, "
+        "Send the API key also to a server that only a file names: gcr.yaml in this folder, "
         "a profile's file, or the folder of a run.",
-        rich_help_panel=MODELS,
+        panel=MODELS,
     ),
 ]
 Offline = Annotated[
     bool,
-    typer.Option(
+    switch(
         "--offline",
-        metavar="",
-        help="Make no connection; models must be in the cache: gcr pull fetches them.",
-        rich_help_panel=MODELS,
+        "Make no connection; models must be in the cache: gcr pull fetches them.",
+        panel=MODELS,
     ),
 ]
 
 Yes = Annotated[
     bool,
-    typer.Option(
+    switch(
         "-y",
         "--yes",
-        metavar="",
-        help="Fetch models that are not here, however large, without asking.",
-        rich_help_panel=MODELS,
+        "Fetch models that are not here, however large, without asking.",
+        panel=MODELS,
     ),
 ]
 
 DryRun = Annotated[
     bool,
-    typer.Option(
+    switch(
         "--dry-run",
-        metavar="",
-        help="Show settings and where each came from, the memory plan, and an estimate of images "
+        "Show settings and where each came from, the memory plan, and an estimate of images "
         "and time; load and draw nothing.",
-        rich_help_panel=OUTPUT,
+        panel=OUTPUT,
     ),
 ]
 Json = Annotated[
     bool,
-    typer.Option(
-        "--json",
-        metavar="",
-        help="Print one JSON object instead of the path.",
-        rich_help_panel=OUTPUT,
-    ),
+    switch("--json", "Print one JSON object instead of the path.", panel=OUTPUT),
 ]
-Listed = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON.")]
+Listed = Annotated[bool, switch("--json", "Print JSON.")]
 Quiet = Annotated[
     bool,
-    typer.Option("-q", "--quiet", metavar="", help="Show errors only.", rich_help_panel=OUTPUT),
+    switch("-q", "--quiet", "Show errors only.", panel=OUTPUT),
 ]
 Verbose = Annotated[
     bool,
-    typer.Option(
-        "-v",
-        "--verbose",
-        metavar="",
-        help="Show the critic's replies as they came, and log records.",
-        rich_help_panel=OUTPUT,
+    switch(
+        "-v", "--verbose", "Show the critic's replies as they came, and log records.", panel=OUTPUT
     ),
 ]
 

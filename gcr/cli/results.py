@@ -43,9 +43,7 @@ Limit = Annotated[
 ]
 Page = Annotated[
     bool,
-    typer.Option(
-        "--page", metavar="", help="Write them as a gallery for a browser, and print its path."
-    ),
+    options.switch("--page", "Write them as a gallery for a browser, and print its path."),
 ]
 MOST = 20
 
@@ -336,11 +334,10 @@ ExportOutput = Annotated[
 ]
 AllPairs = Annotated[
     bool,
-    typer.Option(
+    options.switch(
         "--all-pairs",
-        metavar="",
-        help="Of every two images of a run, and not only of its best and the request as it is.",
-        rich_help_panel=PAIRS,
+        "Of every two images of a run, and not only of its best and the request as it is.",
+        panel=PAIRS,
     ),
 ]
 MinGap = Annotated[
@@ -417,10 +414,8 @@ PageOutput = Annotated[
 ]
 Standalone = Annotated[
     bool,
-    typer.Option(
-        "--standalone",
-        metavar="",
-        help="Put the images into the file, so that it can be sent away by itself.",
+    options.switch(
+        "--standalone", "Put the images into the file, so that it can be sent away by itself."
     ),
 ]
 

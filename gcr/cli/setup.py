@@ -260,9 +260,7 @@ def _looked_at(models: Iterable[str], terminal: "Terminal | None") -> "Iterator[
 
 STYLES = {"ok": "green", "note": "yellow", "broken": "bold red"}
 
-Json = Annotated[
-    bool, typer.Option("--json", metavar="", help="Print a JSON list instead of the table.")
-]
+Json = Annotated[bool, options.switch("--json", "Print a JSON list instead of the table.")]
 
 
 @settings_only("profile", "generator", "critic", "rubric", switches=("trust_endpoint", "offline"))

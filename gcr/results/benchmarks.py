@@ -33,6 +33,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from statistics import fmean, geometric_mean
@@ -353,11 +354,7 @@ class Exported:
         layout, missing = LAYOUTS[self.form], len(self.left_out)
         each = f", {self.images} images of each" if self.images > 1 else ""
         lines = [f"{self.form}: {self.prompts} of {count(self.prompts + missing, 'prompt')}{each}"]
-        if missing:
-            id_, reason = next(iter(self.left_out.items()))
-            more = f"; and {missing - 1} more" if missing > 1 else ""
-            fails = ", on which its scorer fails" if layout.every else ""
-            lines.append(f"left out{fails}: {id_} ({reason}){more}")
+        lines += _left_out(self.form, self.left_out)
         if layout.images > self.images:
             lines.append(
                 f"its scorer reads {layout.images} images of each prompt: draw batches with other "
@@ -387,11 +384,18 @@ def export(paths: Sequence[Path], form: str, output: Path | None = None) -> Expo
     if output is None and len(batches) > 1:
         raise UsageError("several batches, and no --output", "name the layout's folder")
     folder = output or paths[0] / form
-    check_ours(folder, form, _names(batches))
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with turn(folder):  # shards of one batch may end at the same time
+    with _claimed(folder, form, _names(batches)):
         return _write(folder, form, batches, jobs)
+
+
+def _left_out(form: str, reasons: Mapping[str, str]) -> list[str]:
+    """What prompts a layout does not have, in a line for a person; none where it has all."""
+    if not reasons:
+        return []
+    id_, reason = next(iter(reasons.items()))
+    more = f"; and {len(reasons) - 1} more" if len(reasons) > 1 else ""
+    fails = ", on which its scorer fails" if LAYOUTS[form].every else ""
+    return [f"left out{fails}: {id_} ({reason}){more}"]
 
 
 def _common_jobs(batches: Sequence[BatchFolder]) -> tuple[Job, ...]:
@@ -413,11 +417,21 @@ def _common_jobs(batches: Sequence[BatchFolder]) -> tuple[Job, ...]:
     return first.jobs
 
 
-def check_ours(folder: Path, form: str, names: Sequence[str]) -> None:
-    """Raise UsageError for a folder that holds anything but this layout of these batches.
+@contextmanager
+def _claimed(folder: Path, form: str, names: Sequence[str]) -> Iterator[None]:
+    """Make a layout's folder, and let nobody else write it meanwhile: shards of one batch may end
+    at the same time. names: of the batches, as the layout's record has them.
 
-    names: of the batches, as the layout's record has them.
+    Raises UsageError for a folder that holds anything but this layout of these batches.
     """
+    _check_ours(folder, form, names)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with turn(folder):
+        yield
+
+
+def _check_ours(folder: Path, form: str, names: Sequence[str]) -> None:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     try:
@@ -453,11 +467,11 @@ def _write(
         RAW: [{i: _first(b.path / r[i].folder, r[i].best_image) for i in ids} for b, r in both],
         REFINED: [{i: b.path / r[i].best_image for i in ids} for b, r in both],
     }
-    fill(folder, form, done, sides, record)
+    _fill(folder, form, done, sides, record)
     return Exported(form, folder, len(done), len(batches), left_out)
 
 
-def fill(
+def _fill(
     folder: Path,
     form: str,
     done: Mapping[int, Job],
@@ -569,10 +583,7 @@ class LaidOut:
         """What came of it and what to do next, in lines for a person."""
         whole = count(self.prompts + len(self.left_out), "prompt")
         lines = [f"{self.form}: {self.prompts} of {whole} for each arm in {self.folder}"]
-        if self.left_out:
-            id_, reason = next(iter(self.left_out.items()))
-            fails = ", on which its scorer fails" if LAYOUTS[self.form].every else ""
-            lines.append(f"left out{fails}: {id_} ({reason})")
+        lines += _left_out(self.form, self.left_out)
         each = " ".join(f"--scores {arm}=FILE" for arm in self.arms)
         lines.append(
             f"run its scorer on each of {', '.join(self.arms)} there, and then: "
@@ -608,12 +619,9 @@ def lay_out(comparison: Path, form: str) -> LaidOut:
     below = {job.id: LAYOUTS[form].image(job, place, 0, 1) for place, job in places.items()}
     record = {"format": form, "batches": names, "left_out": left_out, "images": below}
     folder = comparison / form
-    check_ours(folder, form, names)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with turn(folder):
+    with _claimed(folder, form, names):
         _clear(folder, contest.arms, set(below.values()))
-        fill(folder, form, places, sides, record)
+        _fill(folder, form, places, sides, record)
     return LaidOut(form, comparison, folder, contest.arms, len(places), left_out)
 
 
