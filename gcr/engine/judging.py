@@ -80,6 +80,7 @@ class Ranking:
     def as_json(self) -> dict[str, object]:
         """JSON values of all of it; what `gcr critique --json` prints."""
         settings = self.settings
+        critiques = [asdict(judged.critique) for judged in self.judgements]
         return {
             "prompt": self.request.prompt,
             "negative": self.request.negative,
@@ -88,14 +89,12 @@ class Ranking:
             "best": self.best and self.best.image,
             "noise": ranking.margin(self.judgements) or None,
             "within_chance_of": [judged.image for judged in self.near],
-            "images": [_as_json(judged) for judged in self.judgements],
+            "images": [
+                {"image": judged.image, "score": critique.pop("overall"), **critique}
+                for judged, critique in zip(self.judgements, critiques, strict=True)
+            ],
             "seconds": round(self.seconds, 3),
         }
-
-
-def _as_json(judged: Judgement) -> dict[str, object]:
-    critique = asdict(judged.critique)
-    return {"image": judged.image, "score": critique.pop("overall"), **critique}
 
 
 def critique(
@@ -136,7 +135,13 @@ def critique(
     critiques = critic.judge(requests, pictures)
     unedited = [None] * len(pictures)
     critiques = guards.check_critiques(
-        critic, requests, pictures, unedited, critiques, _no_limit, tell=True
+        critic,
+        requests,
+        pictures,
+        unedited,
+        critiques,
+        lambda _: "",  # nobody knows what will draw a prompt, and how much of it
+        tell=True,
     )
     names = [
         str(image) if isinstance(image, str | Path) else f"image {number}"
@@ -160,8 +165,3 @@ def _caution_of_pictures(pictures: Sequence[Image], settings: Settings, emit: Co
                 "photos and the like, or a larger --profile",
             )
         )
-
-
-def _no_limit(prompt: str) -> str:  # noqa: ARG001 - as a generator's
-    """Why the end of a prompt would not be drawn: nobody knows by what it will be."""
-    return ""
