@@ -80,7 +80,6 @@ class Ranking:
     def as_json(self) -> dict[str, object]:
         """JSON values of all of it; what `gcr critique --json` prints."""
         settings = self.settings
-        critiques = [asdict(judged.critique) for judged in self.judgements]
         return {
             "prompt": self.request.prompt,
             "negative": self.request.negative,
@@ -89,12 +88,14 @@ class Ranking:
             "best": self.best and self.best.image,
             "noise": ranking.margin(self.judgements) or None,
             "within_chance_of": [judged.image for judged in self.near],
-            "images": [
-                {"image": judged.image, "score": critique.pop("overall"), **critique}
-                for judged, critique in zip(self.judgements, critiques, strict=True)
-            ],
+            "images": [_as_json(judged) for judged in self.judgements],
             "seconds": round(self.seconds, 3),
         }
+
+
+def _as_json(judged: Judgement) -> dict[str, object]:
+    critique = asdict(judged.critique)
+    return {"image": judged.image, "score": critique.pop("overall"), **critique}
 
 
 def critique(
