@@ -58,7 +58,7 @@ headline: .venv/installed  ## the figures of README.md anew, for the weights tha
 	$(BIN)/python -m benchmarks.headline
 
 averaging: .venv/installed  ## one judgement of an image against the mean of several, by truth
-	$(BIN)/python -m benchmarks.averaging
+	$(BIN)/python -m benchmarks.strategies averaging
 
 report-card: .venv/installed  ## the embedded critic against truth: unquantized, in 4 bits, four judges
 	$(BIN)/python -m benchmarks.labels build/labels
@@ -70,16 +70,16 @@ null: .venv/installed  ## how often a comparison is wrong where there is nothing
 	$(BIN)/python -m benchmarks.null
 
 help-time: .venv/installed  ## gcr --help against importing its two libraries
-	$(BIN)/python -m benchmarks.help_time
+	$(BIN)/python -m benchmarks.timing help
 
 batch-figures: .venv/installed  ## kills, memory, time per prompt and throughput of batches
-	$(BIN)/python -m benchmarks.batch_figures
+	PYTHONPATH=tests/support:tests/engine $(BIN)/python -m benchmarks.batch_figures
 
 overlap-time: .venv/installed  ## a batch that draws while a server judges, and one that does not
-	$(BIN)/python -m benchmarks.overlap_time
+	PYTHONPATH=tests/support $(BIN)/python -m benchmarks.timing overlap
 
 ray-time: .venv/with-ray  ## 40 requests on two workers of Ray, and in one process
-	$(BIN)/python -m benchmarks.ray_time
+	$(BIN)/python -m benchmarks.timing ray
 
 reliability: .venv/with-ray  ## attempts to break the tool, counted; each kind within its part of an hour
 	$(BIN)/python -m benchmarks.reliability

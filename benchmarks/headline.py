@@ -26,8 +26,8 @@ import typer
 from benchmarks.refinement import FULL
 from gcr.comparison import cost
 from gcr.comparison.arms import Arm
-from gcr.comparison.evaluators.truth import Truth
-from gcr.comparison.scores import pixels
+from gcr.comparison.evaluators.builtin import Truth
+from gcr.comparison.measuring import pixels
 from gcr.core.records import Sample
 from gcr.files import structured
 from gcr.files.atomic import write, write_json

@@ -41,7 +41,8 @@ def main() -> int:
         out.flush()
         if out.error is not None:
             reason = getattr(out.error, "strerror", None) or out.error
-            _say(f"stdout did not take the result: {reason}", "what was done is saved all the same")
+            hint = "make room where it goes; whatever the command saves is saved all the same"
+            _say(f"stdout did not take the result: {reason}", hint)
             code = code or 1
     return code
 

@@ -5,17 +5,19 @@ Everything that can be wrong with prompts and settings is said before a model is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gcr.comparison import arms as kinds
-from gcr.comparison import comparing, drawn_folders
+from gcr.comparison import comparing
 from gcr.core.events import ignore
 from gcr.engine import batching, judging, single
 from gcr.engine import plan as plans
 from gcr.engine.machine import ThisMachine
-from gcr.results import benchmarks, scorers
+from gcr.engine.waves import never
+from gcr.errors import UsageError
+from gcr.results import benchmarks
 from gcr.results.report import refresh, with_page
 from gcr.settings.resolving import resolve
 from gcr.storage import ratings
@@ -204,33 +206,86 @@ def compare(  # noqa: PLR0913 - each for itself
     Prompts that fail raise nothing: see `failed` of each arm. Raises GcrError; on Ctrl-C
     CompareInterrupted, which is a KeyboardInterrupt.
     """
-    folder = None if into is None else Path(into)
+    comparison = compared(
+        prompts,
+        flags,
+        plans.Reading(column, wildcards, literal, skip_bad),
+        evaluator=evaluator,
+        arms=None if tuple(arms) == kinds.USUAL else arms,
+        equal=equal,
+        by=by,
+        force=force,
+        benchmark=benchmark,
+        scores=[str(file) for file in scores],
+        into=None if into is None else Path(into),
+        wave=wave,
+        emit=on_event,
+    )
+    if not scores:
+        benchmarks.laid_out(comparison)
+    return comparison
+
+
+def compared(  # noqa: PLR0913 - each for itself
+    prompts: Path | str | Sequence[Path | str],
+    flags: Mapping[str, object],
+    reading: plans.Reading,
+    *,
+    evaluator: str | Sequence[str] | None,
+    arms: Sequence[str] | None,
+    equal: str,
+    by: str,
+    force: bool,
+    benchmark: str,
+    scores: Sequence[str],
+    into: Path | None,
+    wave: int | None,
+    emit: Consumer,
+    stop: Callable[[], bool] = never,
+) -> Comparison:
+    """What `compare` and `gcr compare` have in common. stop: as `waves.work` has it."""
     paths = [item for item in _listed(prompts) if isinstance(item, Path)]
+    drawing = {
+        "arm": arms,
+        "equal": None if equal == "images" else equal,
+        "benchmark": benchmark or None,
+        "column": reading.column,
+        "wildcards": reading.wildcards,
+        "literal": reading.literal or None,
+        "skip_bad": reading.skip_bad or None,
+        "wave": wave,
+        **flags,
+    }
     if scores:
-        options = {**flags, "benchmark": benchmark, "by": by, "into": into}
-        files = [str(file) for file in scores]
-        return scorers.take(paths, files, options, evaluator=evaluator, emit=on_event)
-    if paths and drawn_folders.are(paths):
-        options = {**flags, "benchmark": benchmark or None}
-        return drawn_folders.compare(
-            paths, options, evaluator=evaluator, by=by, force=force, into=folder, emit=on_event
+        drawing |= {"by": by or None, "force": force or None, "into": into}
+        _check_unused(drawing, "leave it out, or leave out --scores")
+        return benchmarks.take(paths, scores, evaluator=evaluator, emit=emit)
+    if paths and comparing.are_drawn(paths):
+        output = drawing.pop("output", None)
+        _check_unused(drawing, "give prompt files to draw with other settings")
+        return comparing.drawn(
+            paths, into, output=output, evaluator=evaluator, by=by, force=force, emit=emit
         )
-    reading = plans.Reading(column, wildcards, literal, skip_bad)
     plan = plans.make(prompts, comparing.shared(flags, equal), reading)
     if benchmark:
         benchmarks.check(benchmark, plan.jobs)
     contest = comparing.prepare(
         plan,
         evaluator=evaluator,
-        arms=arms,
+        arms=arms or kinds.USUAL,
         equal=equal,
         by=by,
         force=force,
         benchmark=benchmark,
     )
-    comparison = comparing.run(contest, folder, wave, emit=on_event)
-    scorers.laid_out(comparison)
-    return comparison
+    return comparing.run(contest, into, wave, emit=emit, stop=stop)
+
+
+def _check_unused(options: Mapping[str, object], hint: str) -> None:
+    """Raise UsageError for an option that is given, of those that have a use only in drawing."""
+    for name, value in options.items():
+        if value is not None:
+            raise UsageError(f"--{name.replace('_', '-')}: nothing is drawn here", hint)
 
 
 def _listed(prompts: Path | str | Sequence[Path | str]) -> list[Path | str]:

@@ -51,19 +51,22 @@ def run(place: Path, seed: int, scale: float, tally: Tally) -> None:  # noqa: AR
 
 
 def _chosen(fields: list[list[refinement.Judged]], n: int) -> dict[str, str]:
-    """What the best of the first n images of each request come to."""
-    best = [max(field[:n], key=lambda judged: judged.attempt.score or 0.0) for field in fields]
+    """What the best of the first n images of each request come to; an image without a score is not
+    chosen, and a request that has no other has no best.
+    """
+    scored = [
+        [(score, judged) for judged in field[:n] if (score := judged.attempt.score) is not None]
+        for field in fields
+    ]
+    best = [max(field, key=lambda pair: pair[0]) for field in scored if field]
+    perfect = [judged for score, judged in best if score >= refinement.FULL]
     rng = random.Random(0)
     among = fmean(any(judged.right for judged in field[:n]) for field in fields)
     return {
-        "mean score": f"{fmean(judged.attempt.score or 0.0 for judged in best):.3f}",
-        "right by truth": f"{fmean(judged.right for judged in best):.1%}",
+        "mean score": f"{fmean(score for score, _ in best):.3f}",
+        "right by truth": f"{fmean(judged.right for _, judged in best):.1%}",
         "a right one among them": f"{among:.1%}",
         "chosen at random": f"{fmean(rng.choice(field[:n]).right for field in fields):.1%}",
-        "perfect scores that are wrong": _wrong(best),
+        "perfect scores that are wrong": f"{sum(not j.right for j in perfect)} of {len(perfect)}",
+        "requests without a score": str(len(fields) - len(best)),
     }
-
-
-def _wrong(best: list[refinement.Judged]) -> str:
-    perfect = [judged for judged in best if (judged.attempt.score or 0.0) >= refinement.FULL]
-    return f"{sum(not judged.right for judged in perfect)} of {len(perfect)}"

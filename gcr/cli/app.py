@@ -5,9 +5,10 @@ errors do without them; a command's own help, where there are panels of options,
 """
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperGroup
@@ -21,27 +22,38 @@ INTERRUPTED = 130
 
 HELP = {"help_option_names": ["-h", "--help"]}
 
-COMMANDS: Mapping[str, str] = {
-    "refine": "Refine one prompt.",
-    "ui": "Work in a browser, with models that stay loaded.",
-    "batch": "Refine every prompt of prompt files.",
-    "critique": "Judge and rank pictures against a prompt.",
-    "compare": "Compare refined images with raw ones.",
-    "resume": "Go on with a run, a batch or a comparison.",
-    "list": "List runs, batches and comparisons, newest first.",
-    "show": "Show a run again.",
-    "rate": "Say what you think of an image.",
-    "info": "Show what an image file says of how it was made.",
-    "export": "Write images for a benchmark's scorer, or pairs for training.",
-    "report": "Write the page of a run, a batch or a comparison.",
-    "pull": "Fetch models ahead of a run.",
-    "doctor": "Look at what gcr stands on.",
-    "calibrate": "Measure how much of the critic's score is chance.",
-    "bench": "Measure seconds and memory of your models here.",
-    "config": "Show every setting and where its value comes from.",
-    "profiles": "List pairs of models and what they need.",
+
+class Command(NamedTuple):
+    """What a command does, in a line, and its function, in a module of `gcr.cli`."""
+
+    about: str
+    function: str
+
+
+COMMANDS: Mapping[str, Command] = {
+    "refine": Command("Refine one prompt.", "refine:refine"),
+    "ui": Command("Work in a browser, with models that stay loaded.", "ui:ui"),
+    "batch": Command("Refine every prompt of prompt files.", "batch:batch"),
+    "critique": Command("Judge and rank pictures against a prompt.", "critique:critique"),
+    "compare": Command("Compare refined images with raw ones.", "compare:compare"),
+    "resume": Command("Go on with a run, a batch or a comparison.", "resume:resume"),
+    "list": Command("List runs, batches and comparisons, newest first.", "results:list_runs"),
+    "show": Command("Show a run again.", "results:show"),
+    "rate": Command("Say what you think of an image.", "results:rate"),
+    "info": Command("Show what an image file says of how it was made.", "results:info"),
+    "export": Command(
+        "Write images for a benchmark's scorer, or pairs for training.", "results:export"
+    ),
+    "report": Command("Write the page of a run, a batch or a comparison.", "results:report"),
+    "pull": Command("Fetch models ahead of a run.", "environment:pull"),
+    "doctor": Command("Look at what gcr stands on.", "environment:doctor"),
+    "calibrate": Command(
+        "Measure how much of the critic's score is chance.", "calibrate:calibrate"
+    ),
+    "bench": Command("Measure seconds and memory of your models here.", "bench:bench"),
+    "config": Command("Show every setting and where its value comes from.", "environment:config"),
+    "profiles": Command("List pairs of models and what they need.", "environment:profiles"),
 }
-"""What each command does. It is the function of its name in the module of its name."""
 
 
 class Root(TyperGroup):
@@ -59,12 +71,27 @@ class Root(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         alone = typer.Typer(add_completion=False, context_settings=HELP)
-        alone.command(cmd_name)(getattr(import_module(f"gcr.cli.{cmd_name}"), cmd_name))
+        module, _, function = COMMANDS[cmd_name].function.partition(":")
+        command = getattr(import_module(f"gcr.cli.{module}"), function)
+        alone.command(cmd_name)(_with_logs(command))
         return typer.main.get_command(alone)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - as above
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl([(name, command.about) for name, command in COMMANDS.items()])
+
+
+def _with_logs(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, told what of the libraries' own words is shown before it imports any."""
+
+    @wraps(command)
+    def call(*arguments: Any, **values: Any) -> None:
+        from gcr.ui import logs  # it takes a while, which --help need not wait for
+
+        logs.set_up(verbose=values.get("verbose", False), quiet=values.get("quiet", False))
+        command(*arguments, **values)
+
+    return call
 
 
 app = typer.Typer(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcr.cli import forecast, options
-from gcr.cli.flags import with_settings
+from gcr.cli import environment, options
+from gcr.cli.options import with_settings
 from gcr.errors import BatchError, GcrError, UsageError
 
 if TYPE_CHECKING:
@@ -46,12 +46,7 @@ Wildcards = Annotated[
 ]
 Literal = Annotated[
     bool,
-    typer.Option(
-        "--literal",
-        metavar="",
-        help="Leave {a|b} and __name__ in prompts as they are.",
-        rich_help_panel=BATCH,
-    ),
+    options.switch("--literal", "Leave {a|b} and __name__ in prompts as they are.", panel=BATCH),
 ]
 Column = Annotated[
     str | None,
@@ -64,12 +59,7 @@ Column = Annotated[
 ]
 SkipBad = Annotated[
     bool,
-    typer.Option(
-        "--skip-bad",
-        metavar="",
-        help="Leave out rows that cannot be read.",
-        rich_help_panel=BATCH,
-    ),
+    options.switch("--skip-bad", "Leave out rows that cannot be read.", panel=BATCH),
 ]
 Wave = Annotated[
     int | None,
@@ -147,7 +137,7 @@ def batch(
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    verbose: options.Verbose = False,  # noqa: ARG001 - app has heeded it
     flags: Mapping[str, object],
 ) -> None:
     """Refine every prompt of FILE, and write down what came of each.
@@ -157,9 +147,6 @@ def batch(
     Prints the path of summary.jsonl, which has a line for each prompt. All else goes to stderr and
     into the batch's folder; gcr resume goes on with one that was interrupted.
     """
-    from gcr.ui import logs  # it takes a while, which --help need not wait for
-
-    logs.set_up(verbose=verbose, quiet=quiet)
     if shard and not into:
         raise UsageError("--shard needs --into", "name one folder that all shards share")
     from gcr.engine import batching
@@ -177,7 +164,7 @@ def batch(
         benchmarks.check(layout, plan.jobs)
     if dry_run:
         prompts = [job.prompt for job in jobs.shard(plan.jobs, *pace.shard)]
-        forecast.show(resolved, prompts, as_json=as_json)
+        environment.show_forecast(resolved, prompts, as_json=as_json)
         return
     work(
         lambda emit, stop: batching.run(plan, into, pace, emit=emit, stop=stop),
@@ -212,8 +199,11 @@ def work(
             say_nothing_is_saved(terminal.end if terminal else None)
         else:
             _print(stopped.outcome, as_json=as_json)
+            folder = stopped.outcome.folder
             if terminal:
-                _say_how(stopped.outcome.folder, layout, terminal)
+                terminal.say(f"gcr resume {folder} goes on from here")
+            if terminal and layout:
+                terminal.say(f"then gcr export {folder} --format {layout}")
         raise
     finally:
         if terminal:
@@ -226,13 +216,6 @@ def work(
         lambda: show(outcome.folder, "all of them", terminal),
         lambda: _lay_out(outcome, layout, quiet=quiet),
     )
-
-
-def _say_how(folder: Path, layout: str | None, terminal: "BatchTerminal") -> None:
-    """How to go on with a batch."""
-    terminal.say(f"gcr resume {folder} goes on from here")
-    if layout:
-        terminal.say(f"then gcr export {folder} --format {layout}")
 
 
 def each_of(*steps: "Callable[[], None]") -> None:
@@ -262,7 +245,7 @@ def show(folder: Path, what: str, terminal: "BatchTerminal | CompareTerminal | N
 
 def _lay_out(outcome: "BatchOutcome", layout: str | None, *, quiet: bool) -> None:
     """Write the layout, if one is wanted, of what is done, here or elsewhere; of nothing, none."""
-    from gcr.cli.export import say
+    from gcr.cli.results import say
     from gcr.results import benchmarks
 
     if layout is None or len(outcome.failures) == len(outcome.results):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcr.cli import options, table
-from gcr.cli.flags import settings_but
+from gcr.cli import options
+from gcr.cli.options import settings_but
 
 if TYPE_CHECKING:
     from gcr.diagnose.bench import Bench, Curve, Overlap
@@ -40,27 +40,19 @@ def bench(
     out. Later runs on this device use the size that was found. Says nothing of how good the images
     are.
     """
-    from gcr.ui import logs  # it takes a while, which --help need not wait for
-
-    logs.set_up(verbose=False, quiet=quiet)
     from gcr.diagnose import calibration
     from gcr.engine.machine import ThisMachine
     from gcr.engine.requests import checked_prompt
     from gcr.settings.resolving import resolve
-    from gcr.ui.terminal import Terminal
 
     settings = resolve(flags, ThisMachine())
     asked = checked_prompt(prompt or calibration.prompts(settings)[0])
-    terminal = None if quiet else Terminal()
-    try:
+    with options.watching(quiet=quiet) as terminal:
         found, path = _measured(asked, settings, most, terminal)
-    finally:
-        if terminal:
-            terminal.close()
     if as_json:
         typer.echo(json.dumps(found.as_json()))
     else:
-        table.show(("measured", "", ""), _rows(found))
+        options.table(("measured", "", ""), _rows(found))
     if terminal:
         terminal.say(f"kept for later runs in {path}")
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcr.cli import options, table
-from gcr.cli.flags import settings_only
+from gcr.cli import options
+from gcr.cli.options import settings_only
 from gcr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,10 +33,9 @@ Judges = Annotated[
 ]
 Forget = Annotated[
     bool,
-    typer.Option(
+    options.switch(
         "--forget",
-        metavar="",
-        help="Measure nothing, and forget what was measured for this critic, rubric and score.",
+        "Measure nothing, and forget what was measured for this critic, rubric and score.",
     ),
 ]
 Images = Annotated[
@@ -69,11 +68,8 @@ Most = Annotated[
 ]
 SkipBad = Annotated[
     bool,
-    typer.Option(
-        "--skip-bad",
-        metavar="",
-        help="Leave out rows that cannot be used, and list them.",
-        rich_help_panel=LABELS,
+    options.switch(
+        "--skip-bad", "Leave out rows that cannot be used, and list them.", panel=LABELS
     ),
 ]
 
@@ -101,35 +97,19 @@ def calibrate(
     With --pairs, measure how far the critic agrees with labels: image by image and two by two,
     what it costs, and how that compares with what was measured on the same labels before.
     """
-    from gcr.ui import logs  # it takes a while, which --help need not wait for
-
-    logs.set_up(verbose=False, quiet=quiet)
-    from gcr.ui.terminal import Terminal
-
-    terminal = None if quiet else Terminal()
-    try:
-        if pairs is not None:
-            if prompts or images or forget:
-                problem = "--pairs draws nothing and forgets nothing"
-                raise UsageError(problem, "leave out prompts, --images and --forget")
-            _report(
-                pairs,
-                {**flags, "judges": judges},
-                label,
-                most,
-                terminal,
-                skip_bad=skip_bad,
-                as_json=as_json,
-            )
-            return
-        if label or most or skip_bad:
-            raise UsageError("--label, --most and --skip-bad are of --pairs", "name it, too")
-        if judges == 1:
-            raise UsageError("one judgement has no spread", "give --judges 2 or more")
-        _calibrate(prompts, flags, judges, images, terminal, forget=forget, as_json=as_json)
-    finally:
-        if terminal:
-            terminal.close()
+    if pairs is not None and (prompts or images or forget):
+        problem = "--pairs draws nothing and forgets nothing"
+        raise UsageError(problem, "leave out prompts, --images and --forget")
+    if pairs is None and (label or most or skip_bad):
+        raise UsageError("--label, --most and --skip-bad are of --pairs", "name it, too")
+    if pairs is None and judges == 1:
+        raise UsageError("one judgement has no spread", "give --judges 2 or more")
+    with options.watching(quiet=quiet) as terminal:
+        if pairs is None:
+            _calibrate(prompts, flags, judges, images, terminal, forget=forget, as_json=as_json)
+        else:
+            settings = {**flags, "judges": judges}
+            _report(pairs, settings, label, most, terminal, skip_bad=skip_bad, as_json=as_json)
 
 
 def _calibrate(
@@ -252,7 +232,7 @@ def _show(card: "Card", before: list["Card"]) -> None:
     typer.echo(f"{', '.join(parts)}: {card.labels}")
     typer.echo()
     headings = ("", "right", "95%", "ties", "unread", "seconds", "tokens", "")
-    table.show(headings, [_row(way, grade) for way, grade in card.grades.items()])
+    options.table(headings, [_row(way, grade) for way, grade in card.grades.items()])
     for each in before:
         typer.echo()
         how = f"{each.critic}, rubric {each.rubric}, {each.precision or 'served'}"
@@ -264,7 +244,7 @@ def _show(card: "Card", before: list["Card"]) -> None:
             rows.append(
                 (way, points, f"{100 * low:+.1f} to {100 * high:+.1f}", found.verdict.value)
             )
-        table.show(("", "right", "95%", ""), rows)
+        options.table(("", "right", "95%", ""), rows)
 
 
 def _row(way: str, grade: "Grade") -> tuple[str, ...]:

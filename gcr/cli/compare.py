@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gcr.cli import batch, options
-from gcr.cli.flags import settings_but
+from gcr.cli.options import settings_but
 from gcr.errors import BatchError
 
 if TYPE_CHECKING:
@@ -70,12 +69,7 @@ By = Annotated[
 ]
 Force = Annotated[
     bool,
-    typer.Option(
-        "--force",
-        metavar="",
-        help="Let the critic that steers be the evaluator.",
-        rich_help_panel=COMPARISON,
-    ),
+    options.switch("--force", "Let the critic that steers be the evaluator.", panel=COMPARISON),
 ]
 
 Benchmark = Annotated[
@@ -118,7 +112,7 @@ def compare(
     wave: batch.Wave = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    verbose: options.Verbose = False,  # noqa: ARG001 - app has heeded it
     flags: Mapping[str, object],
 ) -> None:
     """Draw every prompt of FILE raw and by several strategies, and say which is better.
@@ -129,42 +123,29 @@ def compare(
     Prints the path of compare.json. All else goes to stderr and into the comparison's folder; gcr
     resume goes on with one that was interrupted.
     """
-    from gcr.ui import logs  # it takes a while, which --help need not wait for
+    from gcr import api
+    from gcr.engine.plan import Reading
 
-    logs.set_up(verbose=verbose, quiet=quiet)
-    from gcr.comparison import comparing, drawn_folders
-    from gcr.comparison.arms import USUAL
-    from gcr.engine import plan as plans
-    from gcr.results import benchmarks, scorers
-
-    if scores:
-        given = {**flags, "arm": arms, "benchmark": benchmark, "by": by, "into": into}
-        take = partial(scorers.take, files, scores, given, evaluator=evaluators)
-        work(lambda emit, _: take(emit=emit), as_json=as_json, quiet=quiet, lay_out=False)
-        return
-    if drawn_folders.are(files):
-        given = {**flags, "arm": arms, "benchmark": benchmark or None}
-        again = partial(drawn_folders.compare, files, given, into=into, evaluator=evaluators, by=by)
-        work(lambda emit, _: again(force=force, emit=emit), as_json=as_json, quiet=quiet)
-        return
-    settings = comparing.shared(flags, equal)
-    reading = plans.Reading(column, wildcards, literal, skip_bad)
-    plan = plans.make(files, settings, reading)
-    if benchmark:
-        benchmarks.check(benchmark, plan.jobs)
-    contest = comparing.prepare(
-        plan,
-        arms=arms or USUAL,
-        equal=equal,
-        evaluator=evaluators,
-        by=by,
-        force=force,
-        benchmark=benchmark,
-    )
     work(
-        lambda emit, stop: comparing.run(contest, into, wave, emit=emit, stop=stop),
+        lambda emit, stop: api.compared(
+            files,
+            flags,
+            Reading(column, wildcards, literal, skip_bad),
+            evaluator=evaluators,
+            arms=arms,
+            equal=equal,
+            by=by,
+            force=force,
+            benchmark=benchmark,
+            scores=scores or (),
+            into=into,
+            wave=wave,
+            emit=emit,
+            stop=stop,
+        ),
         as_json=as_json,
         quiet=quiet,
+        lay_out=not scores,
     )
 
 
@@ -210,9 +191,9 @@ def work(
 
 
 def _lay_out(comparison: "Comparison", terminal: "CompareTerminal | None") -> None:
-    from gcr.results import scorers
+    from gcr.results import benchmarks
 
-    lines = [line for layout in scorers.laid_out(comparison) for line in layout.said()]
+    lines = [line for layout in benchmarks.laid_out(comparison) for line in layout.said()]
     if terminal:
         for line in lines:
             terminal.say(line)

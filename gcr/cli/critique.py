@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gcr.cli import options
-from gcr.cli.flags import settings_only
+from gcr.cli.options import settings_only
 from gcr.errors import BatchError, GcrError, UsageError
 
 if TYPE_CHECKING:
@@ -45,9 +45,6 @@ def critique(
 
     Prints the critiques. Progress, hints and errors go to stderr.
     """
-    from gcr.ui import logs  # it takes a while, which --help need not wait for
-
-    logs.set_up(verbose=verbose, quiet=quiet)
     from rich.console import Console
 
     from gcr.core.events import ignore
@@ -69,12 +66,8 @@ def critique(
         )
     words = options.read_stdin() if prompt == "-" else prompt
     settings = resolve(flags, ThisMachine())
-    terminal = None if quiet else Terminal()
-    try:
+    with options.watching(quiet=quiet) as terminal:
         ranking = judging.critique(images, words, settings, emit=terminal or ignore)
-    finally:
-        if terminal:
-            terminal.close()
     if as_json:
         typer.echo(json.dumps(ranking.as_json()))
     else:

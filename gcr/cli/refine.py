@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from gcr.cli import forecast, options
-from gcr.cli.flags import settings_but
-from gcr.cli.info import tell
+from gcr.cli import environment, options
+from gcr.cli.options import settings_but
+from gcr.cli.results import tell
 from gcr.errors import GcrError, UsageError
 
 if TYPE_CHECKING:
@@ -40,9 +40,6 @@ def refine(
 
     Prints the path of the best image. All else goes to stderr and into the run's folder.
     """
-    from gcr.ui import logs  # it takes a while, which --help need not wait for
-
-    logs.set_up(verbose=verbose, quiet=quiet)
     if approve:
         _check_somebody_is_there(quiet=quiet)
     from gcr.engine import single
@@ -83,7 +80,7 @@ def refine(
             tell(beginning, settings)
     if dry_run:
         make_request(request, settings, source.read(image) if image else None)
-        forecast.show(resolved, [request], as_json=as_json)
+        environment.show_forecast(resolved, [request], as_json=as_json)
         return
     refined(request)
 

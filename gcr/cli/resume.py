@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from gcr.cli import batch, compare, options, refine
-from gcr.cli.flags import settings_only
+from gcr.cli.options import settings_only
 from gcr.errors import UsageError
 from gcr.files import paths
 
@@ -84,9 +84,6 @@ def resume(
 
     Prints what gcr refine, gcr batch or gcr compare prints.
     """
-    from gcr.ui import logs  # it takes a while, which --help need not wait for
-
-    logs.set_up(verbose=verbose, quiet=quiet)
     from gcr.comparison import comparing
     from gcr.comparison import folder as comparefolder
     from gcr.engine import batching, single

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from gcr.cli import options
-from gcr.cli.flags import settings_but
+from gcr.cli.options import settings_but
 from gcr.errors import UsageError
 
 Port = Annotated[
@@ -30,7 +30,7 @@ def ui(
     port: Port = None,
     open_page: Open = True,
     quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    verbose: options.Verbose = False,  # noqa: ARG001 - app has heeded it
     flags: Mapping[str, object],
 ) -> None:
     """Work in a browser: prompts, rounds as they finish, approval, ratings, all that was drawn.
@@ -41,9 +41,6 @@ def ui(
 
     Prints the address of the page. Ctrl-C ends it, after the round that is going on.
     """
-    from gcr.ui import logs  # it takes a while, which --help need not wait for
-
-    logs.set_up(verbose=verbose, quiet=quiet)
     if any(importlib.util.find_spec(name) is None for name in ("starlette", "uvicorn")):
         raise UsageError("gcr ui needs starlette and uvicorn", "pip install 'gcr[ui]'")
     from gcr.engine.machine import ThisMachine

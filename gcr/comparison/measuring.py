@@ -1,6 +1,8 @@
 """Measures what arms drew, and writes down what came of the comparison.
 
-Each image is measured once by each evaluator, whatever stops this in between.
+Each image is measured once by each evaluator, whatever stops this in between: every score is on
+disk, in scores.jsonl, as soon as it is known. An image is known by its pixels, so that one that
+several arms share is measured once.
 """
 
 from __future__ import annotations
@@ -8,13 +10,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from gcr.comparison import cost, evaluators, scores
+from gcr.comparison import cost, evaluators
 from gcr.comparison.cost import Courses, Curves
 from gcr.comparison.evaluators import labels
 from gcr.comparison.figures import (
@@ -31,13 +35,16 @@ from gcr.comparison.figures import (
     figures,
     opinion,
 )
-from gcr.comparison.scores import Key, Scores
 from gcr.core.events import Notice, Progress, WorkFinished
 from gcr.core.phrases import count
-from gcr.core.plaintext import cell
+from gcr.core.plaintext import cell, shortened
 from gcr.core.records import Sample
 from gcr.errors import GcrError
+from gcr.files import imagefile, structured
 from gcr.files.atomic import write, write_json
+from gcr.files.jsonlines import JsonLines
+from gcr.files.locks import turn
+from gcr.inputs import source
 
 if TYPE_CHECKING:
     from gcr.comparison.arms import Arm
@@ -228,31 +235,46 @@ def _passing(samples: Mapping[tuple[str, str], Sample], courses: Courses) -> dic
 
 
 def take(
-    scored: Mapping[tuple[str, str], float], arms: Sequence[Arm], choice: Choice, folder: Path
-) -> list[str]:
+    scored: Mapping[tuple[str, str], float],
+    arms: Sequence[Arm],
+    choice: Choice,
+    folder: Path,
+    emit: Consumer,
+) -> None:
     """Write down scores that somebody else gave, by arm and prompt id, for `measured` to find.
 
-    Returns the ids of prompts for which one picture, that several arms chose, was given several
-    scores: of these the last counts.
+    One picture that several arms chose may have been given several scores: it has their mean, of
+    which is warned.
     """
     known = Scores(folder)
     by_name = {arm.name: arm for arm in arms}
-    given: dict[Key, float] = {}
+    given: dict[Key, list[float]] = {}
     contradicted: dict[str, None] = {}
     for (name, id_), score in scored.items():
         arm = by_name[name]
         if (image := arm.image(id_)) is not None:
-            key = _key(choice, Sample(id_, arm.results[id_].prompt, image))
-            if given.setdefault(key, score) != score:
+            scores = given.setdefault(_key(choice, Sample(id_, arm.results[id_].prompt, image)), [])
+            scores.append(score)
+            if score != scores[0]:
                 contradicted[id_] = None
-            if known.all.get(key) != score:
-                known.add(key, score)
-    return list(contradicted)
+    for key, scores in given.items():
+        # The mean of equal numbers may differ from them in its last bit, and would be no tie.
+        score = fmean(scores) if len(set(scores)) > 1 else scores[0]
+        if known.all.get(key) != score:
+            known.add(key, score)
+    if contradicted:
+        ids = shortened(", ".join(contradicted), 200)
+        emit(
+            Notice(
+                f"{choice.model} scored the very same picture of several arms differently: {ids}",
+                "the mean counts for each of them",
+            )
+        )
 
 
 def _key(choice: Choice, sample: Sample) -> Key:
     columns = json.dumps(sample.columns, ensure_ascii=False) if sample.columns else ""
-    return Key(str(choice), sample.prompt, scores.pixels(sample.image), columns)
+    return Key(str(choice), sample.prompt, pixels(sample.image), columns)
 
 
 def _measure(left: Mapping[Key, Sample], choice: Choice, known: Scores, emit: Consumer) -> None:
@@ -267,3 +289,72 @@ def _measure(left: Mapping[Key, Sample], choice: Choice, known: Scores, emit: Co
         emit(Progress("evaluate", len(left) - len(places), len(left)))
     if places:
         raise GcrError(f"{choice} scored {len(left) - len(places)} of {len(left)} images")
+
+
+# scores.jsonl
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a score is of.
+
+    Attributes:
+        evaluator: its name, as the command line gives it.
+        prompt: the words that the image was measured against.
+        image: sha256 of its pixels.
+        columns: those of the prompt's row that the evaluator reads, as JSON; empty: it reads none.
+    """
+
+    evaluator: str
+    prompt: str
+    image: str
+    columns: str = ""
+
+
+class Scores:
+    """The scores in a folder.
+
+    Attributes:
+        all: those that are on disk; None where there was nothing to measure.
+
+    Raises GcrError for a damaged line.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._log = JsonLines(
+            folder / "scores.jsonl", "remove the line: its image is then measured again"
+        )
+        self.all: dict[Key, float | None] = {}
+        with turn(folder):
+            self._log.read(self._take)
+
+    def add(self, key: Key, score: float | None) -> None:
+        """Write a score down. Raises GcrError for one that is not a finite number."""
+        if score is not None and not math.isfinite(score):
+            raise GcrError(
+                f"the evaluator {key.evaluator} scored an image {score}",
+                f"the prompt was {key.prompt!r}; nothing can be compared with that",
+            )
+        named = {name: value for name, value in asdict(key).items() if value or name != "columns"}
+        line = json.dumps({**named, "score": score}, ensure_ascii=False)
+        with turn(self._folder):
+            self._log.append(line.encode())
+        self.all[key] = score
+
+    def _take(self, line: bytes, _number: int) -> None:
+        record = structured.parse_record(line)
+        score = record.pop("score")
+        if score is not None and not math.isfinite(score := float(score)):
+            raise ValueError(f"a score of {score}")
+        self.all[Key(**record)] = score
+
+
+def pixels(path: Path) -> str:
+    """What an image is known by. Raises GcrError for a file that holds none."""
+    try:
+        with imagefile.opened(path) as image:
+            return source.digest(image.convert("RGB"))
+    except (OSError, *imagefile.DAMAGE) as error:
+        message = f"{path} cannot be read: {error}"
+        raise GcrError(message, "put the file back, or start a new comparison") from error

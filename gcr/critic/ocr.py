@@ -6,7 +6,7 @@ typography and spaces: OCR is not sure of any of them. What else stands in the i
 against it.
 
 This checks critiques where `--verify ocr` asks for that, and measures what a loop drew that was not
-so checked (`gcr.comparison.evaluators.ocr`); never both.
+so checked (the evaluator `ocr`); never both.
 """
 
 from __future__ import annotations

@@ -12,16 +12,8 @@ from rich.console import Console
 
 from gcr.core.records import Result
 from gcr.engine import models
-from gcr.errors import GcrError
 from gcr.ui import batch_terminal
 from gcr.ui.batch_terminal import BatchTerminal, duration
-
-
-class Refusing(FakeGenerator):
-    def draw(self, candidates, starts=(), sources=()):
-        if any("star" in candidate.prompt for candidate in candidates):
-            raise GcrError("no stars tonight")
-        return super().draw(candidates, starts, sources)
 
 
 @pytest.fixture
@@ -87,11 +79,11 @@ def test_prompts_on_stdin(cli, monkeypatch):
 
 
 def test_a_failure_is_exit_code_3_and_the_rest_is_done(cli):
-    cli.models["generator"] = Refusing()
+    cli.models["generator"] = FakeGenerator(refused=["stars"])
     ran = cli("batch", "p.txt", "--into", "b", "--rounds", "1")
-    ran.assert_refused(3, "1 prompt failed (2: no stars tonight)")
+    ran.assert_refused(3, "1 prompt failed (2: cannot draw two blue stars)")
     assert ran.out == "b/summary.jsonl\n"
-    assert "2: failed: no stars tonight" in ran.err
+    assert "2: failed: cannot draw two blue stars" in ran.err
     assert "2 done, 1 failed; saved in b" in ran.err
     cli.models["generator"] = FakeGenerator()
     again = cli("resume", "b")
@@ -100,11 +92,11 @@ def test_a_failure_is_exit_code_3_and_the_rest_is_done(cli):
 
 
 def test_where_the_gallery_cannot_be_written_the_rest_is_done_and_said(cli):
-    cli.models["generator"] = Refusing()
+    cli.models["generator"] = FakeGenerator(refused=["stars"])
     Path("b/index.html").mkdir(parents=True)
     arguments = ("batch", "p.txt", "--into", "b", "--rounds", "1", "--layout", "t2i-compbench")
     ran = cli(*arguments)
-    ran.assert_refused(3, "1 prompt failed (2: no stars tonight)")
+    ran.assert_refused(3, "1 prompt failed (2: cannot draw two blue stars)")
     assert "warning: b/index.html is a folder" in ran.err
     assert "its scorer's folders are in " in ran.err
     cli.models["generator"] = FakeGenerator()
@@ -112,7 +104,7 @@ def test_where_the_gallery_cannot_be_written_the_rest_is_done_and_said(cli):
 
 
 def test_enough_failures_stop_the_batch(cli):
-    cli.models["generator"] = Refusing()
+    cli.models["generator"] = FakeGenerator(refused=["stars"])
     ran = cli("batch", "p.txt", "--rounds", "1", "--max-failures", "1", "--wave", "1", "--json")
     assert ran.code == 3
     told = json.loads(ran.out)

@@ -10,7 +10,6 @@ from fakes import FakeGenerator, Interrupting
 from gcr.comparison import evaluators
 from gcr.comparison.statistics import FEWEST
 from gcr.engine import models
-from gcr.errors import GcrError
 from gcr.pocket import world
 
 SUSPICION = (
@@ -166,19 +165,13 @@ def test_resume_goes_on_with_a_comparison(cli):
 
 
 def test_results_that_are_missing_are_exit_code_3(cli):
-    class Refusing(FakeGenerator):
-        def draw(self, candidates, starts=(), sources=()):
-            if any("stars" in candidate.prompt for candidate in candidates):
-                raise GcrError("no stars tonight")
-            return super().draw(candidates, starts, sources)
-
-    cli.models["generator"] = Refusing()
+    cli.models["generator"] = FakeGenerator(refused=["stars"])
     Path("c/index.html").mkdir(parents=True)  # that there is no page hides nothing
     ran = cli("compare", "p.csv", "--into", "c", "--max-images", "2")
     ran.assert_refused(3, "3 of 6 results are missing")
     assert "warning: c/index.html is a folder" in ran.err
     assert ran.out == "c/compare.json\n"
-    assert "no stars tonight" in Path("c/compare.csv").read_text()
+    assert "cannot draw two blue stars" in Path("c/compare.csv").read_text()
 
 
 def test_batches_are_compared(cli):
@@ -187,8 +180,10 @@ def test_batches_are_compared(cli):
     ran = cli("compare", "one", "two", "--into", "c")
     assert (ran.code, ran.out) == (0, "c/compare.json\n")
     assert "too few prompts to tell two and one apart" in ran.err
-    ran = cli("compare", "one", "two", "--arm", "raw")
-    ran.assert_refused(2, "--arm: nothing is drawn here")
+    for option in ("--arm=raw", "--equal=seconds", "--column=text", "--no-overlap"):
+        ran = cli("compare", "one", "two", option)
+        name = option.partition("=")[0].replace("no-", "")
+        ran.assert_refused(2, f"{name}: nothing is drawn here")
 
 
 def test_an_interrupted_comparison_of_batches_says_how_to_go_on(cli, monkeypatch):

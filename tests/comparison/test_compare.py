@@ -3,22 +3,22 @@
 import csv
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from fakes import SCORES, TRUE, FakeCritic, FakeEvaluator, FakeGenerator, Recorder
+from fakes import TRUE, FakeCritic, FakeEvaluator, FakeGenerator, Pair, Recorder
 from PIL import Image
 
 import gcr
 from gcr.comparison import arms, comparing, evaluators
 from gcr.comparison.figures import agreed, said
 from gcr.comparison.folder import CompareInterrupted
-from gcr.comparison.scores import Scores
+from gcr.comparison.measuring import Scores
 from gcr.comparison.statistics import FEWEST
 from gcr.core.events import Notice
 from gcr.core.records import Wording
-from gcr.engine import batching, models
+from gcr.engine import batching
 from gcr.engine import plan as plans
 from gcr.errors import GcrError, ModelError, UsageError
 from gcr.inputs import source
@@ -32,32 +32,19 @@ REAL_LOAD = evaluators.load
 
 
 @dataclass
-class Tool:
-    generator: FakeGenerator
-    critic: FakeCritic
-    evaluator: FakeEvaluator
-    loaded: int = 0
+class Tool(Pair):
+    """`gcr.compare` on fakes."""
 
-    def load(self, *_, **__):
-        self.loaded += 1
-        return self.generator, self.critic
+    evaluator: FakeEvaluator = field(default_factory=FakeEvaluator)
 
     def __call__(self, prompts=PROMPTS, into="c", **options):
         given = {"evaluator": "command:x", "max_images": 4, **options}
         return gcr.compare(prompts, into=into, **given)
 
-    @property
-    def drawn(self):
-        return [(c.prompt, c.seed) for call in self.generator.calls for c in call]
-
 
 @pytest.fixture
-def tool(monkeypatch, tmp_path):
-    """`gcr.compare` on fakes, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    made = Tool(FakeGenerator(), FakeCritic(SCORES), FakeEvaluator())
-    monkeypatch.setattr(models, "load_models", made.load)
+def tool(install, monkeypatch):
+    made = install(Tool())
     monkeypatch.setattr(evaluators, "load", lambda *_: made.evaluator)
     return made
 
@@ -82,9 +69,9 @@ def test_every_arm_has_the_same_first_image_and_nobody_draws_it_twice(tool):
     first = [pixels(f"c/{arm}/runs/1")["00-0.png"] for arm in arms.USUAL]
     assert len(set(first)) == 1
     assert len(pixels("c/raw")) == 2  # the image, and its copy as the best
-    request = [seed for prompt, seed in tool.drawn if prompt == PROMPTS[0]]
+    request = [seed for prompt, seed in tool.generator.drawn if prompt == PROMPTS[0]]
     assert request == [0, 1, 2, 3]
-    assert len(tool.drawn) == 4 + 2  # refine draws only its second round
+    assert len(tool.generator.drawn) == 4 + 2  # refine draws only its second round
     assert tool.loaded == 1
 
 
@@ -261,11 +248,11 @@ def test_what_the_evaluator_prefers_is_called_better(tool):
 def test_an_image_is_measured_once(tool):
     tool()
     assert sorted(tool.evaluator.measured) == sorted((p, s) for p in PROMPTS for s in range(4))
-    drawn = len(tool.drawn)
+    drawn = len(tool.generator.drawn)
     tool()
     tool(arms=["raw", "rewrite"])  # whose best image is new
     assert len(tool.evaluator.measured) == len(set(tool.evaluator.measured))
-    assert len(tool.drawn) > drawn
+    assert len(tool.generator.drawn) > drawn
 
 
 def test_scores_that_were_given_survive_an_evaluator_that_fails(tool):
@@ -273,19 +260,19 @@ def test_scores_that_were_given_survive_an_evaluator_that_fails(tool):
     with pytest.raises(GcrError, match="exit code 1"):
         tool()
     assert len(Path("c/scores.jsonl").read_text().splitlines()) == 2
-    drawn, loaded = len(tool.drawn), tool.loaded
+    drawn, loaded = len(tool.generator.drawn), tool.loaded
     tool.evaluator.most = 10_000
     assert tool().arms[0].mean == pytest.approx(0.1)
     assert len(tool.evaluator.measured) == 12
-    assert (len(tool.drawn), tool.loaded) == (drawn, loaded)
+    assert (len(tool.generator.drawn), tool.loaded) == (drawn, loaded)
 
 
 def test_another_evaluator_measures_the_same_images_anew(tool):
     tool()
-    drawn = len(tool.drawn)
+    drawn = len(tool.generator.drawn)
     tool.evaluator = FakeEvaluator({0: 1.0})
     assert tool(evaluator="command:y").arms[0].mean == 1.0
-    assert len(tool.drawn) == drawn
+    assert len(tool.generator.drawn) == drawn
     assert len(tool.evaluator.measured) == 12
     assert len(Path("c/scores.jsonl").read_text().splitlines()) == 24
 
@@ -536,13 +523,7 @@ def test_categories_are_compared_apart_and_do_not_change_the_whole(tool, tmp_pat
 
 
 def test_a_prompt_that_fails_in_one_arm_is_not_compared_there(tool):
-    class Picky(FakeGenerator):
-        def draw(self, candidates, starts=(), sources=()):
-            if any(candidate.prompt == "the prompt after 1" for candidate in candidates):
-                raise GcrError("no such prompt")
-            return super().draw(candidates, starts, sources)
-
-    tool.generator = Picky()
+    tool.generator = FakeGenerator(refused=["prompt after 1"])
     found = tool()
     assert [(arm.name, arm.failed, arm.mean) for arm in found.arms] == [
         ("raw", 0, pytest.approx(0.1)), ("best-of-n", 0, 0.9), ("refine", 3, None)
@@ -550,7 +531,7 @@ def test_a_prompt_that_fails_in_one_arm_is_not_compared_there(tool):
     assert [(p.prompts, p.difference is None) for p in found.pairs] == [
         (3, False), (0, True), (0, True)
     ]  # fmt: skip
-    assert record()["prompts"][0]["arms"]["refine"]["failure"] == "no such prompt"
+    assert record()["prompts"][0]["arms"]["refine"]["failure"] == "cannot draw the prompt after 1"
     tool.generator = FakeGenerator()
     assert [arm.failed for arm in comparing.resume(Path("c"), evaluator="command:x").arms] == [
         0,
@@ -580,7 +561,7 @@ def test_a_stopped_comparison_goes_on_where_it_was(tool, judged):
     interrupted(tool, judged)
     found = comparing.resume(Path("c"), evaluator="command:x")
     assert pixels("c") == pixels("whole")
-    assert len(tool.drawn) == 3 * (4 + 2)
+    assert len(tool.generator.drawn) == 3 * (4 + 2)
     whole = record("whole")
     for pair, other in zip(found.as_json()["pairs"], whole["pairs"], strict=True):
         assert pair == {**other, "interval": other["interval"] and tuple(other["interval"])}
@@ -588,9 +569,9 @@ def test_a_stopped_comparison_goes_on_where_it_was(tool, judged):
 
 def test_a_comparison_may_get_another_arm(tool):
     tool(arms=["raw", "best-of-n"])
-    drawn = len(tool.drawn)
+    drawn = len(tool.generator.drawn)
     assert [arm.name for arm in tool(arms=["refine"]).arms] == list(arms.USUAL)
-    assert len(tool.drawn) == drawn + 3 * 2  # the first two of each are there
+    assert len(tool.generator.drawn) == drawn + 3 * 2  # the first two of each are there
     assert [arm.name for arm in comparing.resume(Path("c"), evaluator="command:x").arms] == list(
         arms.USUAL
     )
@@ -656,12 +637,12 @@ def test_folders_that_hold_no_comparison(tool, tmp_path):
 def test_batches_are_compared_by_the_prompts_they_share(tool):
     gcr.batch([*PROMPTS, "only here"], into="one", rounds=1)
     gcr.batch(PROMPTS, into="two", rounds=2)
-    drawn = len(tool.drawn)
+    drawn = len(tool.generator.drawn)
     recorder = Recorder()
     found = gcr.compare(
         [Path("one"), Path("two")], evaluator="command:x", into="c", on_event=recorder
     )
-    assert len(tool.drawn) == drawn
+    assert len(tool.generator.drawn) == drawn
     assert [(arm.name, arm.folder, arm.images) for arm in found.arms] == [
         ("one", "../one", 2), ("two", "../two", 4)
     ]  # fmt: skip

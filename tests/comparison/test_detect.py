@@ -8,7 +8,7 @@ import tiny
 from PIL import Image, ImageColor, ImageDraw
 
 from gcr.comparison import evaluators
-from gcr.comparison.evaluators import Choice, clipscore, detect
+from gcr.comparison.evaluators import Choice, builtin, detect
 from gcr.comparison.evaluators.detect import Box, Detect, Detector, Need, Question, Setup
 from gcr.core.events import ignore
 from gcr.core.records import Sample, Task
@@ -290,7 +290,7 @@ def test_colors_by_clip_are_of_the_box_and_in_genevals_words(samples):
 
 
 def test_a_real_clip_names_one_of_the_colors(samples, tmp_path):
-    clip = clipscore.ClipScore.load(str(tiny.clip(tmp_path / "clip")))
+    clip = builtin.ClipScore.load(str(tiny.clip(tmp_path / "clip")))
     with Image.open(samples[0].image) as image:
         seen = detect.color_by_clip(clip, image.convert("RGB"), Box(0, 100, 50, 150), "bus")
     assert seen in detect.COLORS

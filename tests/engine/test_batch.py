@@ -4,17 +4,17 @@ import csv
 import errno
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakes import FakeCritic, FakeGenerator, Recorder, in_words, seed_of
+from fakes import FakeCritic, FakeGenerator, Pair, Recorder, images, in_words, seed_of
 
 import gcr
 from gcr.core.events import RoundFinished, RunFinished, RunStarted
 from gcr.core.records import Critique, StopReason
 from gcr.device import memory
-from gcr.engine import batching, models, single
+from gcr.engine import batching, single
 from gcr.engine import plan as plans
 from gcr.engine.batching import BatchInterrupted
 from gcr.engine.machine import ThisMachine
@@ -42,46 +42,16 @@ class Seen(Recorder):
         ]
 
 
-class Picky(FakeGenerator):
-    """Cannot draw some prompts; counts what it draws."""
+class Tool(Pair):
+    """`gcr.batch` on fakes."""
 
-    def __init__(self, *refused):
-        super().__init__()
-        self.refused = refused
-
-    def draw(self, candidates, starts=(), sources=()):
-        for candidate in candidates:
-            if candidate.prompt in self.refused:
-                raise GcrError(f"cannot draw {candidate.prompt}")
-        return super().draw(candidates, starts, sources)
-
-    @property
-    def drawn(self):
-        return [(c.prompt, c.seed) for call in self.calls for c in call]
+    def __call__(self, prompts=PROMPTS, into="b", **options):
+        return gcr.batch(prompts, into=into, **options)
 
 
 @pytest.fixture
-def tool(monkeypatch, tmp_path):
-    """`gcr.batch` on fakes, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-
-    @dataclass
-    class Tool:
-        generator: FakeGenerator
-        critic: FakeCritic
-        loaded: int = 0
-
-        def load(self, *_, **__):
-            self.loaded += 1
-            return self.generator, self.critic
-
-        def __call__(self, prompts=PROMPTS, into="b", **options):
-            return gcr.batch(prompts, into=into, **options)
-
-    made = Tool(Picky(), FakeCritic(SCORES))
-    monkeypatch.setattr(models, "load_models", made.load)
-    return made
+def tool(install):
+    return install(Tool())
 
 
 def lines(folder="b"):
@@ -90,12 +60,6 @@ def lines(folder="b"):
 
 def table(folder="b"):
     return list(csv.DictReader((Path(folder) / "summary.csv").read_text().splitlines()))
-
-
-def images(folder):
-    return {
-        str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*.png")
-    }
 
 
 def test_every_prompt_gets_a_run_folder_and_a_line(tool):
@@ -223,13 +187,13 @@ def test_other_columns_reach_the_log_and_no_critic(tool, tmp_path):
 
 @pytest.mark.parametrize("wave", [1, 2, 16])
 def test_a_prompt_that_fails_fails_alone(tool, wave):
-    tool.generator = Picky("two blue stars")
+    tool.generator = FakeGenerator(refused=["two blue stars"])
     view = Seen()
     outcome = tool(rounds=2, wave=wave, on_event=view)
     assert sorted(view.told[1:4]) == ["1 rounds", "2 cannot draw two blue stars", "3 rounds"]
     assert [failed.id for failed in outcome.failures] == ["2"]
     assert runfolder.read_beginning(outcome.folder / "runs" / "2")[1]["stop"] == "failed"
-    tool.generator = Picky()
+    tool.generator = FakeGenerator()
     tool(["a red circle", "a green square"], into="c", rounds=2)
     assert images("b/runs/1") == images("c/runs/1")
     assert images("b/runs/3") == images("c/runs/2")
@@ -237,7 +201,7 @@ def test_a_prompt_that_fails_fails_alone(tool, wave):
 
 def test_rounds_saved_before_a_failure_are_not_drawn_again(tool):
     refused = "the prompt after 1"  # what the critic writes, for all of them
-    tool.generator = Picky(refused)
+    tool.generator = FakeGenerator(refused=[refused])
     outcome = tool(rounds=2, images=2)
     assert len(outcome.failures) == 3
     assert len(tool.generator.drawn) == 6
@@ -245,9 +209,9 @@ def test_rounds_saved_before_a_failure_are_not_drawn_again(tool):
 
 
 def test_what_failed_is_tried_again_and_its_last_line_counts(tool):
-    tool.generator = Picky("two blue stars")
+    tool.generator = FakeGenerator(refused=["two blue stars"])
     tool(rounds=1)
-    tool.generator = Picky()
+    tool.generator = FakeGenerator()
     outcome = tool(rounds=1)
     assert outcome.failures == ()
     assert {prompt for prompt, _ in tool.generator.drawn} == {"two blue stars"}
@@ -256,7 +220,7 @@ def test_what_failed_is_tried_again_and_its_last_line_counts(tool):
 
 
 def test_a_failure_that_stays_the_same_is_listed_once(tool):
-    tool.generator = Picky("two blue stars")
+    tool.generator = FakeGenerator(refused=["two blue stars"])
     tool(rounds=1)
     tool(rounds=1)
     assert [line["id"] for line in lines()] == ["1", "2", "3"]
@@ -289,11 +253,11 @@ def test_a_comparison_that_fails_takes_nobody_along(tool, monkeypatch):
 
 @pytest.mark.parametrize("wave", [1, 16])
 def test_too_many_failures_stop_the_batch(tool, wave):
-    tool.generator = Picky(*PROMPTS[:2])
+    tool.generator = FakeGenerator(refused=PROMPTS[:2])
     outcome = tool(rounds=1, max_failures=1, wave=wave)
     assert [failed.id for failed in outcome.failures] == ["1"]
     assert (outcome.unfinished, outcome.as_json()["prompts"]) == (2, 3)
-    tool.generator = Picky()
+    tool.generator = FakeGenerator()
     assert len(tool(rounds=1).results) == 3
 
 
@@ -339,10 +303,10 @@ def test_a_rubric_changed_since_is_refused_on_resuming(tool, tmp_path):
 
 def test_a_batch_resumes_without_its_files(tool, tmp_path):
     (tmp_path / "p.txt").write_text("a {red|blue} circle\na blue star\n")
-    tool.generator = Picky("a blue star")
+    tool.generator = FakeGenerator(refused=["a blue star"])
     tool(Path("p.txt"), rounds=2, seed=2)
     (tmp_path / "p.txt").unlink()
-    tool.generator = Picky()
+    tool.generator = FakeGenerator()
     outcome = batching.resume(Path("b"))
     assert [result.failure for result in outcome.results] == ["", ""]
     assert {prompt for prompt, _ in tool.generator.drawn} >= {"a blue star"}
@@ -419,9 +383,9 @@ def test_a_shard_is_a_part_of_a_whole(tool, shard):
 
 
 def test_what_another_process_is_at_is_left_to_it(tool):
-    tool.generator = Picky(*PROMPTS)
+    tool.generator = FakeGenerator(refused=PROMPTS)
     tool(rounds=1, max_failures=1, wave=1)
-    tool.generator = Picky()
+    tool.generator = FakeGenerator()
     claim = locks.take(Path("b/runs/1"))
     outcome = tool(rounds=1)
     assert (outcome.busy, len(outcome.results)) == (1, 2)
@@ -431,13 +395,13 @@ def test_what_another_process_is_at_is_left_to_it(tool):
 
 
 def test_what_another_process_finished_meanwhile_is_not_done_again(tool):
-    class Late(Picky):
+    class Late(FakeGenerator):
         """Finishes the whole batch in another process while this one draws its first wave."""
 
         def draw(self, candidates, starts=(), sources=()):
             if not self.calls:
                 drawn = super().draw(candidates, starts, sources)
-                tool.generator = Picky()
+                tool.generator = FakeGenerator()
                 gcr.batch(PROMPTS, into="b", rounds=1, wave=1)
                 return drawn
             return super().draw(candidates, starts, sources)
@@ -472,10 +436,10 @@ def test_stopping_waits_for_the_round_of_the_wave(tool):
 
 
 def test_a_damaged_run_fails_alone(tool):
-    tool.generator = Picky(PROMPTS[1])
+    tool.generator = FakeGenerator(refused=[PROMPTS[1]])
     tool(rounds=2)
     (Path("b/runs/2") / "run.json").write_text("{")
-    tool.generator = Picky()
+    tool.generator = FakeGenerator()
     outcome = tool(rounds=2)
     assert [failed.id for failed in outcome.failures] == ["2"]
     assert "is damaged" in outcome.failures[0].failure
@@ -630,12 +594,12 @@ def test_a_critic_that_is_gone_at_the_comparison_leaves_the_results(tool):
 
 def test_what_failed_before_has_one_line_whoever_reads_at_the_same_time(tool):
     """Another process keeps its place in the file, though lines before it are removed."""
-    tool.generator = Picky("two blue stars")
+    tool.generator = FakeGenerator(refused=["two blue stars"])
     tool(rounds=1)
     other = Summary(Path("b"))
     other.refresh()
     before = dict(other.results)
-    tool.generator = Picky()
+    tool.generator = FakeGenerator()
     tool(rounds=1)
     other.refresh()
     assert [line["id"] for line in lines()] == ["1", "3", "2"]

@@ -103,14 +103,8 @@ def test_a_budget_of_images_alone_lifts_the_limit_on_rounds(cli, over):
 
 
 def test_an_extension_outlasts_an_interruption(cli, over):
-    class Stopping(FakeGenerator):
-        def draw(self, candidates, starts=(), sources=()):
-            if self.calls:
-                raise KeyboardInterrupt
-            return super().draw(candidates, starts, sources)
-
     folder = over("--rounds", "1", "--patience", "9")
-    cli.models["generator"] = Stopping()
+    cli.models["generator"] = FakeGenerator(fails=KeyboardInterrupt())
     assert cli("resume", str(folder), "--rounds", "+3").code == 130
     assert (len(gcr.load_run(folder).rounds), story(folder)["stop"]) == (2, "interrupted")
     cli.models["generator"] = FakeGenerator()
@@ -135,19 +129,6 @@ def ended(folder, stop, **results):
     (folder / "best.png").write_bytes((folder / "00-0.png").read_bytes())
 
 
-class Interrupted(FakeGenerator):
-    """Stops when it is to draw for the nth time."""
-
-    def __init__(self, nth):
-        super().__init__()
-        self.nth = nth
-
-    def draw(self, candidates, starts=(), sources=()):
-        if len(self.calls) + 1 == self.nth:
-            raise KeyboardInterrupt
-        return super().draw(candidates, starts, sources)
-
-
 @pytest.mark.parametrize("stop", ["chosen", "rounds"])
 def test_a_persons_choice_stays_the_best(cli, over, stop):
     cli.models["critic"] = FakeCritic({0: 0.2}, otherwise=0.9)
@@ -159,7 +140,7 @@ def test_a_persons_choice_stays_the_best(cli, over, stop):
     assert (story(folder)["kept"], story(folder)["best"]["image"]) == ("00-0.png", "00-0.png")
     assert (folder / "best.png").read_bytes() == (folder / "00-0.png").read_bytes()
     # Nor is it lost where that is stopped, or extended, or both.
-    cli.models["generator"] = Interrupted(2)
+    cli.models["generator"] = FakeGenerator(fails=KeyboardInterrupt())
     assert cli("resume", str(folder), "--rounds", "+2").code == 130
     assert story(folder)["kept"] == "00-0.png"
     cli.models["generator"] = FakeGenerator()
@@ -171,7 +152,7 @@ def test_what_the_critic_settled_stands_until_another_round_is_drawn(cli, over):
     cli.models["critic"] = FakeCritic({0: 0.2}, otherwise=0.9)
     folder = over("--rounds", "2", "--images", "1", "--patience", "9", "--no-compare")
     ended(folder, "rounds", settled="00-0.png", comparison="first")
-    cli.models["generator"] = Interrupted(1)
+    cli.models["generator"] = FakeGenerator(fails=KeyboardInterrupt(), at=1)
     assert cli("resume", str(folder), "--rounds", "+2").code == 130
     told = story(folder)
     assert (told["settled"], told["comparison"]) == ("00-0.png", "first")

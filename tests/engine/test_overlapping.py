@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fakes import SCORES, FakeCritic, FakeGenerator
+from fakes import SCORES, FakeCritic, FakeGenerator, images
 from rich.console import Console
 
 import gcr
@@ -124,13 +124,8 @@ def test_what_is_left_of_two_halves_is_halved_again():
 
 
 def test_a_round_is_not_lost_where_drawing_for_the_other_half_fails():
-    class Failing(FakeGenerator):
-        def draw(self, candidates, starts=(), sources=()):
-            if self.calls:
-                raise RuntimeError("no more paint")
-            return super().draw(candidates, starts, sources)
-
-    steps = refine(runs(2), Failing(), FakeCritic({}), Refine(2, 0), RULE, overlap=always)
+    generator = FakeGenerator(fails=RuntimeError("no more paint"))
+    steps = refine(runs(2), generator, FakeCritic({}), Refine(2, 0), RULE, overlap=always)
     assert next(steps).run.id == "a"
     with pytest.raises(RuntimeError, match="no more paint"):
         next(steps)
@@ -165,12 +160,6 @@ def test_a_pause_ends_the_loop_where_all_that_is_drawn_is_judged(overlap):
 
 
 def test_ctrl_c_does_not_wait_for_the_critic():
-    class Interrupted(FakeGenerator):
-        def draw(self, candidates, starts=(), sources=()):
-            if self.calls:
-                raise KeyboardInterrupt
-            return super().draw(candidates, starts, sources)
-
     class Slow(FakeCritic):
         def judge(self, requests, images, sources=()):
             threads.append(threading.current_thread())
@@ -178,8 +167,9 @@ def test_ctrl_c_does_not_wait_for_the_critic():
             return super().judge(requests, images, sources)
 
     threads, released, critic = [], threading.Event(), Slow({})
+    generator = FakeGenerator(fails=KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        list(refine(runs(2), Interrupted(), critic, Refine(2, 0), RULE, overlap=always))
+        list(refine(runs(2), generator, critic, Refine(2, 0), RULE, overlap=always))
     assert critic.calls == []  # it was at it still
     released.set()
     threads[0].join(LONG)
@@ -263,10 +253,6 @@ def fakes(tmp_path, monkeypatch):
     critic.overlaps = True
     monkeypatch.setattr(models, "load_models", lambda *_, **__: (generator, critic))
     return generator, critic
-
-
-def images(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in Path(folder).rglob("*.png")}
 
 
 def test_a_batch_is_the_same_with_both_at_work(fakes):

@@ -23,21 +23,12 @@ def only_folder():
     return path
 
 
-class Stopping(FakeGenerator):
-    """Is interrupted in its second round."""
-
-    def draw(self, candidates, starts=(), sources=()):
-        if self.calls:
-            raise KeyboardInterrupt
-        return super().draw(candidates, starts, sources)
-
-
 @pytest.fixture
 def stopped(cli):
     """Begin a run with options that stops after a round; its folder."""
 
     def begin(*options):
-        cli.models["generator"] = Stopping()
+        cli.models["generator"] = FakeGenerator(fails=KeyboardInterrupt())
         assert cli("refine", "a red circle", *SHORT, *options).code == 130
         cli.models["generator"] = FakeGenerator()
         return only_folder()
@@ -144,7 +135,7 @@ def test_images_say_nothing_of_folders_on_this_machine(stopped, rubric):
 
 
 def test_a_page_that_cannot_be_written_leaves_an_interruption_one(cli):
-    class Blocking(Stopping):
+    class Blocking(FakeGenerator):
         def draw(self, candidates, starts=(), sources=()):
             page = only_folder() / "index.html"
             if page.is_file():
@@ -152,7 +143,7 @@ def test_a_page_that_cannot_be_written_leaves_an_interruption_one(cli):
             page.mkdir(exist_ok=True)
             return super().draw(candidates, starts, sources)
 
-    cli.models["generator"] = Blocking()
+    cli.models["generator"] = Blocking(fails=KeyboardInterrupt())
     ran = cli("refine", "a red circle", *SHORT)
     assert ran.code == 130
     assert ran.out == f"{only_folder()}/best.png\n"

@@ -199,13 +199,8 @@ def test_the_revision_of_a_hub_model_is_recorded(tool, tmp_path, monkeypatch):
 
 
 def test_a_model_that_fails_leaves_what_was_saved(tool, monkeypatch):
-    class Failing(FakeGenerator):
-        def draw(self, candidates, starts=(), sources=()):
-            if self.calls:
-                raise GcrError("out of memory")
-            return super().draw(candidates, starts, sources)
-
-    monkeypatch.setattr(models, "load_models", lambda *_, **__: (Failing(), FakeCritic(SCORES)))
+    pair = FakeGenerator(fails=GcrError("out of memory")), FakeCritic(SCORES)
+    monkeypatch.setattr(models, "load_models", lambda *_, **__: pair)
     view = Run()
     with pytest.raises(GcrError, match="out of memory"):
         tool(on_event=view)

@@ -50,9 +50,9 @@ def images(folder):
 def test_a_warm_run_draws_and_says_what_a_cold_one_does(warm, loads, tmp_path, monkeypatch):
     """With another prompt, other steps, another seed and another way of scoring before it."""
     monkeypatch.chdir(tmp_path)
-    before = resolve({"rounds": 1, "steps": 6, "seed": 9, "score": "soft"}, ThisMachine())
-    single.run("a green square", before, warm=warm)
-    flags = {"rounds": 2, "seed": 3, "patience": 9}
+    other = {"rounds": 1, "images": 1, "steps": 6, "seed": 9, "score": "soft"}
+    single.run("a green square", resolve(other, ThisMachine()), warm=warm)
+    flags = {"rounds": 2, "images": 2, "seed": 3, "patience": 9}
     outcome = gcr.refine(PROMPT, warm=warm, **flags)
     assert len(loads) == 1
     cold = gcr.refine(PROMPT, **flags)
@@ -66,9 +66,9 @@ def test_the_critic_of_a_pair_judges_alone_and_one_that_was_loaded_alone_stays(
     warm, loads, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    settings = resolve({"rounds": 1}, ThisMachine())
+    settings = resolve({"rounds": 1, "images": 1}, ThisMachine())
     image = tmp_path / "image.png"
-    judged = gcr.refine(PROMPT, rounds=1)
+    judged = gcr.refine(PROMPT, rounds=1, images=1)
     image.write_bytes((judged.folder / "00-0.png").read_bytes())
     loads.clear()
     rankings = [judging.critique(image, PROMPT, settings, warm=warm) for _ in range(2)]
@@ -79,32 +79,39 @@ def test_the_critic_of_a_pair_judges_alone_and_one_that_was_loaded_alone_stays(
     assert {ranking.judgements[0].score for ranking in rankings} == {judged.raw.score}
 
 
-def test_what_shapes_weights_has_them_loaded_anew(warm, loads, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    settings = resolve({"rounds": 1}, ThisMachine())
-    for change in ({}, {"dtype": "auto"}, {"judge_batch": 1}, {}, {}):
-        single.run(PROMPT, replace(settings, **change), warm=warm)
-    assert [made.dtype for made in loads] == ["float32", "auto", "float32", "float32"]
+@pytest.fixture
+def fakes(monkeypatch):
+    """The settings that fakes were loaded for, which any other settings can be adapted to."""
+    made = []
 
-
-def test_files_that_were_replaced_are_loaded_anew(warm, tmp_path, monkeypatch):
-    """Else the record would have the hash of weights that nothing was drawn with."""
-    monkeypatch.chdir(tmp_path)
-    loads, vae = [], tmp_path / "vae.safetensors"
-
-    def load(*_, **__):
-        loads.append(vae.stat().st_size)
+    def load(settings, *_, **__):
+        made.append(settings)
         return FakeGenerator(), FakeCritic(SCORES)
 
     monkeypatch.setattr(models, "load_models", load)
     monkeypatch.setattr(models, "adapt", lambda drawer, critic, *_: (drawer, critic))
+    return made
+
+
+def test_what_shapes_weights_has_them_loaded_anew(warm, fakes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = resolve({"rounds": 1}, ThisMachine())
+    for change in ({}, {"dtype": "auto"}, {"judge_batch": 1}, {}, {}):
+        single.run(PROMPT, replace(settings, **change), warm=warm)
+    assert [made.dtype for made in fakes] == ["float32", "auto", "float32", "float32"]
+
+
+def test_files_that_were_replaced_are_loaded_anew(warm, fakes, tmp_path, monkeypatch):
+    """Else the record would have the hash of weights that nothing was drawn with."""
+    monkeypatch.chdir(tmp_path)
+    vae = tmp_path / "vae.safetensors"
     settings = replace(resolve({"rounds": 1}, ThisMachine()), vae=str(vae))
     recorded = []
     for size in (1, 1, 2, 2):
         save_file({"decoder.conv_in.weight": torch.zeros(size)}, vae)
         folder = single.run("a red circle", settings, warm=warm).folder
         recorded.append(json.loads((folder / "run.json").read_bytes())["revisions"]["vae"])
-    assert len(loads) == len(set(recorded)) == 2
+    assert len(fakes) == len(set(recorded)) == 2
 
 
 def test_released_models_are_gone(warm, tmp_path, monkeypatch):
@@ -112,7 +119,7 @@ def test_released_models_are_gone(warm, tmp_path, monkeypatch):
     import weakref
 
     monkeypatch.chdir(tmp_path)
-    single.run(PROMPT, resolve({"rounds": 1}, ThisMachine()), warm=warm)
+    single.run(PROMPT, resolve({"rounds": 1, "images": 1}, ThisMachine()), warm=warm)
     models_of = [weakref.ref(warm._pair[0]._pipeline), weakref.ref(warm._pair[1].speaker.model)]
     assert warm.names == ("pocket:generator", "pocket:critic")
     warm.release()

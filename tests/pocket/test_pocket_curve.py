@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fakes import FakeCritic, paint
 
-from benchmarks import curve
+from benchmarks import strategies
 from benchmarks.refinement import Arm, Judged
 from gcr.core.records import Attempt, Candidate, Critique, Request, Round, Run
 
@@ -26,15 +26,15 @@ def arm_of(*scores: tuple[float, bool]) -> Arm:
 def test_a_run_is_cut_in_the_middle_of_a_round() -> None:
     ((run, _),) = arm_of((0.1, False), (0.2, False), (0.3, False), (0.4, True))
     for images in range(1, 5):
-        cut = curve.first(run, images)
+        cut = strategies.first(run, images)
         assert cut.attempts == run.attempts[:images]
         assert [round_.index for round_ in cut.rounds] == list(range((images + 1) // 2))
-    assert curve.first(run, 9) == run
+    assert strategies.first(run, 9) == run
 
 
 def test_what_the_critic_picks_from_the_first_images_is_what_counts() -> None:
     arm = arm_of((0.5, True), (0.9, False), (0.3, False))
-    figures = {count: curve.figures(curve.cut(arm, count)) for count in (1, 2, 4)}
+    figures = {count: strategies.figures(strategies.cut(arm, count)) for count in (1, 2, 4)}
     assert {count: values["right"] for count, values in figures.items()} == {1: 1.0, 2: 0.0, 4: 0.0}
     assert {count: values["any right"] for count, values in figures.items()} == {
         1: 1.0,
@@ -52,7 +52,7 @@ def test_an_improvement_is_false_where_truth_sees_none() -> None:
     better, same, worse = (0.9, True), (0.9, False), (0.9, False)
     critic = FakeCritic({0: 0.5, 1: 0.9})
     arms = arm_of((0.5, False), better) + arm_of((0.5, False), same) + arm_of((0.5, True), worse)
-    assert curve.reported(arms, critic) == {
+    assert strategies.reported(arms, critic) == {
         "improvements reported": 1.0,
         "of them no better": 0.3333,
         "of them worse": 0.3333,
@@ -61,5 +61,5 @@ def test_an_improvement_is_false_where_truth_sees_none() -> None:
 
 def test_what_the_critic_does_not_prefer_side_by_side_is_not_reported() -> None:
     arm = arm_of((0.5, False), (0.9, True))
-    report = curve.reported(arm, FakeCritic({0: 0.9, 1: 0.5}))
+    report = strategies.reported(arm, FakeCritic({0: 0.9, 1: 0.5}))
     assert report["improvements reported"] == 0

@@ -44,13 +44,6 @@ def names(folder):
     return sorted(path.name for path in Path(folder).iterdir())
 
 
-class Refusing(FakeGenerator):
-    def draw(self, candidates, starts=(), sources=()):
-        if any(candidate.prompt == "cows" for candidate in candidates):
-            raise GcrError("no cows tonight")
-        return super().draw(candidates, starts, sources)
-
-
 def read_as_geneval_does(folder):
     """(row, image) of each image that evaluate_images.py opens."""
     samples = []
@@ -83,15 +76,15 @@ def test_geneval_at_the_end_of_a_batch(cli):
 
 
 def test_what_failed_is_in_neither_and_comes_when_it_is_done(cli):
-    cli.models["generator"] = Refusing()
+    cli.models["generator"] = FakeGenerator(refused=["cows"])
     ran = cli("batch", "g.jsonl", "--into", "b", "--rounds", "1", "--layout", "geneval")
     assert ran.code == 3
-    assert "geneval: 2 of 3 prompts\nleft out: 2 (no cows tonight)\n" in ran.err
+    assert "geneval: 2 of 3 prompts\nleft out: 2 (cannot draw cows)\n" in ran.err
     kept = [GENEVAL[0], GENEVAL[2]]
     for side in ("raw", "refined"):
         assert [row for row, _ in read_as_geneval_does(f"b/geneval/{side}")] == kept
     assert json.loads(Path("b/geneval/layout.json").read_text())["left_out"] == {
-        "2": "no cows tonight"
+        "2": "cannot draw cows"
     }
     before = Path("b/geneval/raw/00000/samples/0000.png").stat().st_ino
     cli.models["generator"] = FakeGenerator()
@@ -114,10 +107,10 @@ def test_each_shard_adds_what_is_done(cli):
 
 def test_a_batch_of_which_all_failed_has_no_layout(cli):
     Path("g.jsonl").write_text(json.dumps(GENEVAL[1]) + "\n")
-    cli.models["generator"] = Refusing()
+    cli.models["generator"] = FakeGenerator(refused=["cows"])
     ran = cli("batch", "g.jsonl", "--into", "b", "--layout", "geneval")
     assert ran.code == 3
-    assert "1 prompt failed (1: no cows tonight)" in ran.err
+    assert "1 prompt failed (1: cannot draw cows)" in ran.err
     assert not Path("b/geneval").exists()
     assert "no prompt is done" in cli("export", "b", "--format", "geneval").err
 

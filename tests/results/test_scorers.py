@@ -10,8 +10,8 @@ from fakes import FakeGenerator
 
 import gcr
 from gcr.comparison import evaluators
-from gcr.errors import GcrError, UsageError
-from gcr.results import scorers
+from gcr.errors import UsageError
+from gcr.results import benchmarks
 
 GENEVAL = (
     {"tag": "single_object", "include": [{"class": "bench", "count": 1}], "prompt": "a bench"},
@@ -230,13 +230,7 @@ def test_the_table_of_dpg_has_its_ids_too(cli):
 
 
 def test_prompts_that_failed_in_an_arm_are_in_none(cli):
-    class Picky(FakeGenerator):
-        def draw(self, candidates, starts=(), sources=()):
-            if any(candidate.prompt == "a red cat" for candidate in candidates):
-                raise GcrError("no cats tonight")
-            return super().draw(candidates, starts, sources)
-
-    cli.models["generator"] = Picky()
+    cli.models["generator"] = FakeGenerator(refused=["red cat"])
     ran = draw(cli, "t2i-compbench")
     assert ran.code == 3
     assert "t2i-compbench: 2 of 3 prompts for each arm" in ran.err
@@ -311,6 +305,11 @@ def test_files_of_other_scorers(cli, form, text, message):
         (("compare", "c", "d", "--scores", "f"), "--scores is for one comparison"),
         (("compare", "c", "--scores", "f", "--steps", "3"), "--steps: nothing is drawn here"),
         (("compare", "c", "--scores", "f", "--arm", "raw"), "--arm: nothing is drawn here"),
+        (("compare", "c", "--scores", "f", "--equal", "seconds"), "--equal: nothing is drawn here"),
+        (("compare", "c", "--scores", "f", "--column", "text"), "--column: nothing is drawn here"),
+        (("compare", "c", "--scores", "f", "--skip-bad"), "--skip-bad: nothing is drawn here"),
+        (("compare", "c", "--scores", "f", "--wave", "2"), "--wave: nothing is drawn here"),
+        (("compare", "c", "--scores", "f", "--force"), "--force: nothing is drawn here"),
         (("compare", "geneval.jsonl", "--evaluator", "scores:geneval"), "no evaluator named"),
     ],
 )
@@ -330,7 +329,7 @@ def test_a_comparison_without_a_benchmark_has_no_scores_to_take(cli):
 
 
 def test_what_is_said_of_a_layout_names_every_arm():
-    laid = scorers.LaidOut("dpg", Path("c"), Path("c/dpg"), ARMS, 3, {"7": "not done in raw"})
+    laid = benchmarks.LaidOut("dpg", Path("c"), Path("c/dpg"), ARMS, 3, {"7": "not done in raw"})
     assert laid.said() == [
         "dpg: 3 of 4 prompts for each arm in c/dpg",
         "left out: 7 (not done in raw)",
@@ -362,3 +361,5 @@ def test_a_picture_that_two_arms_share_and_that_is_scored_twice_is_told(cli):
     ran = cli("compare", "c", "--scores", "raw.jsonl", "--scores", "refine.jsonl")
     assert ran.code == 0
     assert "geneval scored the very same picture of several arms differently: 2" in ran.err
+    for arm in ARMS:  # neither file is righter than the other
+        assert scores(arm) == {"1": 1, "2": 0.5, "3": 1}

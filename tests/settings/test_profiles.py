@@ -14,7 +14,6 @@ from fakes import FakeMachine
 from PIL import Image
 
 import gcr
-from gcr.cli import table
 from gcr.critic import rubric
 from gcr.diagnose import doctor
 from gcr.drawing import pipelines
@@ -204,7 +203,7 @@ def test_one_profile_is_shown_whole(cli, tmp_path):
 
 
 def test_the_list_fits_a_terminal_of_80_columns(cli, monkeypatch):
-    monkeypatch.setattr(table, "PIPED", 80)
+    monkeypatch.setattr("gcr.cli.options.PIPED", 80)
     lines = cli("profiles").out.splitlines()
     assert max(map(len, lines)) <= 80
     assert not any("…" in line for line in lines)

@@ -6,9 +6,11 @@ the image can be told what to say of it.
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
@@ -42,7 +44,7 @@ from gcr.critic.speaker import Reply
 from gcr.errors import GcrError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from gcr.critic.rubric import Message
     from gcr.critic.speaker import Decoding
@@ -65,11 +67,24 @@ class FakeGenerator:
     """Paints each candidate's seed, or its last mutation.
 
     faults: what is wrong with the image of a seed. obstacle: why it draws from noise only.
+    refused: words of prompts that it cannot draw. fails: what it raises when it is to draw for the
+    `at`-th time.
     """
 
-    def __init__(self, faults: Mapping[int, str] | None = None, *, obstacle: str = "") -> None:
+    def __init__(
+        self,
+        faults: Mapping[int, str] | None = None,
+        *,
+        obstacle: str = "",
+        refused: Collection[str] = (),
+        fails: BaseException | None = None,
+        at: int = 2,
+    ) -> None:
         self.faults = faults or {}
         self.limits = obstacle
+        self.refused = refused
+        self.fails = fails
+        self.at = at
         self.calls: list[list[Candidate]] = []
         self.starts: list[Image.Image | None] = []
         self.sources: list[Image.Image | None] = []
@@ -80,11 +95,21 @@ class FakeGenerator:
         starts: Sequence[Image.Image | None] = (),
         sources: Sequence[Image.Image | None] = (),
     ) -> list[Drawing]:
+        if self.fails and len(self.calls) + 1 == self.at:
+            raise self.fails
+        for candidate in candidates:
+            if any(words in candidate.prompt for words in self.refused):
+                raise GcrError(f"cannot draw {candidate.prompt}")
         self.calls.append(list(candidates))
         self.starts += starts
         self.sources += sources
         seeds = [(c.seed, *c.mutations)[-1] for c in candidates]
         return [Drawing(paint(seed), self.faults.get(seed, "")) for seed in seeds]
+
+    @property
+    def drawn(self) -> list[tuple[str, int]]:
+        """The prompts and seeds of all that was drawn, in order."""
+        return [(candidate.prompt, candidate.seed) for call in self.calls for candidate in call]
 
     def obstacle(self, candidate: Candidate) -> str:
         return self.limits if candidate.start or candidate.mutations else ""
@@ -275,6 +300,34 @@ class Interrupting(FakeCritic):
             for _ in range(self.times):
                 signal.raise_signal(signal.SIGINT)
         return judged
+
+
+@dataclass
+class Pair:
+    """What is there instead of models. loaded: how often they were loaded."""
+
+    generator: FakeGenerator = field(default_factory=FakeGenerator)
+    critic: FakeCritic = field(default_factory=lambda: FakeCritic(SCORES))
+    loaded: int = 0
+
+    def load(self, *_, **__):
+        self.loaded += 1
+        return self.generator, self.critic
+
+
+def images(folder):
+    """All images in a folder, by their paths in it."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*.png")
+    }
+
+
+def summary(folder):
+    """The lines of a batch's summary by their ids, without times."""
+    read = [json.loads(line) for line in (folder / "summary.jsonl").read_text().splitlines()]
+    found = {line["id"]: {**line, "seconds": 0} for line in read}
+    assert len(found) == len(read)
+    return found
 
 
 TRUE = {0: 0.1, 1: 0.2, 2: 0.5, 3: 0.9}

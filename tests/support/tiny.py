@@ -72,10 +72,50 @@ def word_tokenizer(words: str, special: tuple[str, ...] = (), **settings: Any) -
     return fast
 
 
-def _vae(channels: int = 4, levels: int = 2, **settings: Any) -> Any:
-    from diffusers import AutoencoderKL
+def _sizes(width: int = 16, layers: int = 1, **more: Any) -> dict[str, Any]:
+    """Of a language model."""
+    heads = {"num_hidden_layers": layers, "num_attention_heads": 2}
+    return {
+        "vocab_size": 300,
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
+        **heads,
+        **more,
+    }
 
-    return AutoencoderKL(
+
+def _qwen_tokenizer(**settings: Any) -> Any:
+    tokenizer = byte_tokenizer(tuple(QWEN_TOKENS), **settings)
+    tokenizer.chat_template = QWEN_TEMPLATE
+    return tokenizer
+
+
+def _qwen_ids(tokenizer: Any) -> dict[str, int]:
+    """The tokens around images, as the configurations of Qwen's models name them."""
+    start, end, pad = tokenizer.convert_tokens_to_ids(QWEN_TOKENS[2:])
+    ids = {"image_token_id": pad, "video_token_id": pad}
+    return {**ids, "vision_start_token_id": start, "vision_end_token_id": end}
+
+
+def _processor(kind: Any, images: Any, tokenizer: Any) -> Any:
+    """A processor of images and texts, without videos."""
+    from gcr.hub.processors import image_only
+
+    return image_only(kind)(
+        image_processor=images, tokenizer=tokenizer, chat_template=QWEN_TEMPLATE
+    )
+
+
+def _rope(*sections: int, **more: Any) -> dict[str, Any]:
+    """Of a model that knows where in an image a token is."""
+    usual = {"rope_type": "default", "rope_theta": 10000.0}
+    return {**usual, "mrope_section": [*sections], **more}
+
+
+def _vae(channels: int = 4, levels: int = 2, kind: str = "AutoencoderKL", **settings: Any) -> Any:
+    import diffusers
+
+    return getattr(diffusers, kind)(
         block_out_channels=(8,) * levels,
         down_block_types=("DownEncoderBlock2D",) * levels,
         up_block_types=("UpDecoderBlock2D",) * levels,
@@ -89,17 +129,8 @@ def _vae(channels: int = 4, levels: int = 2, **settings: Any) -> Any:
 def _clip(projection: bool = False, width: int = 16) -> Any:
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-    config = CLIPTextConfig(
-        vocab_size=300,
-        hidden_size=width,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        projection_dim=16,
-        pad_token_id=256,
-        bos_token_id=256,
-        eos_token_id=257,
-    )
+    ends = {"pad_token_id": 256, "bos_token_id": 256, "eos_token_id": 257}
+    config = CLIPTextConfig(**_sizes(width, projection_dim=16, **ends))
     return (CLIPTextModelWithProjection if projection else CLIPTextModel)(config).eval()
 
 
@@ -123,20 +154,14 @@ def stable_diffusion(folder: Path) -> Path:
 
 
 def sdxl(folder: Path) -> Path:
-    from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+    from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
 
-    unet = UNet2DConditionModel(
+    unet = _unet(
         sample_size=32,
-        in_channels=4,
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         cross_attention_dim=40,  # of both text encoders
         attention_head_dim=(1, 2),
         transformer_layers_per_block=(1, 1),
         use_linear_projection=True,
-        norm_num_groups=4,
         addition_embed_type="text_time",
         addition_time_embed_dim=8,
         projection_class_embeddings_input_dim=16 + 6 * 8,
@@ -162,26 +187,29 @@ def instruct_pix2pix(folder: Path) -> Path:
     return _saved(folder, _with_unet(StableDiffusionInstructPix2PixPipeline, 8))
 
 
-def _with_unet(pipeline: Any, channels: int) -> Any:
-    """channels: of the UNet's input: 4 of noise, and for an editing pipeline 4 of the source."""
-    from diffusers import DDIMScheduler, UNet2DConditionModel
+def _unet(**settings: Any) -> Any:
+    from diffusers import UNet2DConditionModel
 
-    unet = UNet2DConditionModel(
-        sample_size=16,
-        in_channels=channels,
+    usual = {"sample_size": 16, "in_channels": 4, "cross_attention_dim": 16}
+    return UNet2DConditionModel(
+        **{**usual, "attention_head_dim": 2, **settings},
         block_out_channels=(8, 16),
         layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=16,
-        attention_head_dim=2,
         norm_num_groups=4,
     )
+
+
+def _with_unet(pipeline: Any, channels: int) -> Any:
+    """channels: of the UNet's input: 4 of noise, and for an editing pipeline 4 of the source."""
+    from diffusers import DDIMScheduler
+
     return pipeline(
         vae=_vae(),
         text_encoder=_clip(),
         tokenizer=byte_tokenizer(model_max_length=77),
-        unet=unet,
+        unet=_unet(in_channels=channels),
         scheduler=DDIMScheduler(clip_sample=False, set_alpha_to_one=False, steps_offset=1),
         safety_checker=None,
         feature_extractor=None,
@@ -206,19 +234,7 @@ def flux2_klein(folder: Path, layers: int = 2) -> Path:
     from diffusers import Flux2KleinPipeline, Flux2Transformer2DModel
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    text_encoder = Qwen3ForCausalLM(
-        Qwen3Config(
-            vocab_size=300,
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=layers,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            head_dim=8,
-        )
-    )
-    tokenizer = byte_tokenizer(tuple(QWEN_TOKENS), model_max_length=512)
-    tokenizer.chat_template = QWEN_TEMPLATE
+    config = Qwen3Config(**_sizes(layers=layers), num_key_value_heads=1, head_dim=8)
     transformer = Flux2Transformer2DModel(
         patch_size=1,
         in_channels=16,
@@ -235,25 +251,12 @@ def flux2_klein(folder: Path, layers: int = 2) -> Path:
         folder,
         Flux2KleinPipeline(
             scheduler=_flow(),
-            vae=_flux2_vae(),
-            text_encoder=text_encoder.eval(),
-            tokenizer=tokenizer,
+            vae=_vae(kind="AutoencoderKLFlux2"),
+            text_encoder=Qwen3ForCausalLM(config).eval(),
+            tokenizer=_qwen_tokenizer(model_max_length=512),
             transformer=transformer,
             is_distilled=True,
         ),
-    )
-
-
-def _flux2_vae() -> Any:
-    from diffusers import AutoencoderKLFlux2
-
-    return AutoencoderKLFlux2(
-        block_out_channels=(8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        latent_channels=4,
-        norm_num_groups=4,
-        layers_per_block=1,
     )
 
 
@@ -350,17 +353,7 @@ def sana(folder: Path) -> Path:
         caption_channels=16,
         sample_size=32,
     )
-    text_encoder = Gemma2Model(
-        Gemma2Config(
-            vocab_size=300,
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            head_dim=8,
-        )
-    )
+    text_encoder = Gemma2Model(Gemma2Config(**_sizes(), num_key_value_heads=1, head_dim=8))
     return _saved(
         folder,
         SanaPipeline(
@@ -396,23 +389,16 @@ def qwen_image_edit(*, plus: bool = False) -> Any:
     import diffusers
     from transformers import Qwen2VLImageProcessorPil, Qwen2VLProcessor
 
-    from gcr.hub.processors import image_only
-
     tokenizer, text_encoder = _qwen2_5_vl()
+    sizes = {"shortest_edge": 28 * 28, "longest_edge": 56 * 56}
+    images = Qwen2VLImageProcessorPil(patch_size=14, merge_size=2, size=sizes)
     kind = diffusers.QwenImageEditPlusPipeline if plus else diffusers.QwenImageEditPipeline
     return kind(
         scheduler=_flow(),
         vae=_qwen_image_vae(),
         text_encoder=text_encoder,
         tokenizer=tokenizer,
-        processor=image_only(Qwen2VLProcessor)(
-            image_processor=Qwen2VLImageProcessorPil(
-                patch_size=14,
-                merge_size=2,
-                size={"shortest_edge": 28 * 28, "longest_edge": 56 * 56},
-            ),
-            tokenizer=tokenizer,
-        ),
+        processor=_processor(Qwen2VLProcessor, images, tokenizer),
         transformer=_qwen_image_transformer(),
     )
 
@@ -422,37 +408,19 @@ def _qwen2_5_vl() -> tuple[Any, Any]:
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     tokenizer = byte_tokenizer(tuple(QWEN_TOKENS), model_max_length=2048)
-    tokens = {token: tokenizer.convert_tokens_to_ids(token) for token in QWEN_TOKENS}
-    text_encoder = Qwen2_5_VLForConditionalGeneration(
-        Qwen2_5_VLConfig(
-            text_config={
-                "vocab_size": 288,
-                "hidden_size": 16,
-                "intermediate_size": 32,
-                "num_hidden_layers": 1,
-                "num_attention_heads": 2,
-                "num_key_value_heads": 2,
-                "rope_parameters": {
-                    "rope_type": "default",
-                    "rope_theta": 10000.0,
-                    "mrope_section": [1, 1, 2],
-                },
-            },
-            vision_config={
-                "depth": 1,
-                "hidden_size": 16,
-                "intermediate_size": 32,
-                "num_heads": 2,
-                "out_hidden_size": 16,
-                "fullatt_block_indexes": [0],
-            },
-            image_token_id=tokens["<|image_pad|>"],
-            video_token_id=tokens["<|image_pad|>"],
-            vision_start_token_id=tokens["<|vision_start|>"],
-            vision_end_token_id=tokens["<|vision_end|>"],
-        )
+    config = Qwen2_5_VLConfig(
+        text_config=_sizes(vocab_size=288, num_key_value_heads=2, rope_parameters=_rope(1, 1, 2)),
+        vision_config={
+            "depth": 1,
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "num_heads": 2,
+            "out_hidden_size": 16,
+            "fullatt_block_indexes": [0],
+        },
+        **_qwen_ids(tokenizer),
     )
-    return tokenizer, text_encoder.eval()
+    return tokenizer, Qwen2_5_VLForConditionalGeneration(config).eval()
 
 
 def _qwen_image_vae() -> Any:
@@ -502,26 +470,14 @@ def z_image(folder: Path, width: int = 16, channels: int = 4) -> Path:
         axes_dims=[width // 8, width // 8, width // 4],
         axes_lens=[512, 64, 64],
     )
-    text_encoder = Qwen3Model(
-        Qwen3Config(
-            vocab_size=300,
-            hidden_size=width,
-            intermediate_size=2 * width,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            head_dim=width // 2,
-        )
-    )
-    tokenizer = byte_tokenizer(tuple(QWEN_TOKENS), model_max_length=512)
-    tokenizer.chat_template = QWEN_TEMPLATE
+    config = Qwen3Config(**_sizes(width, layers=2), num_key_value_heads=1, head_dim=width // 2)
     return _saved(
         folder,
         ZImagePipeline(
             scheduler=_flow(),
             vae=_vae(channels, scaling_factor=0.36, shift_factor=0.11),
-            text_encoder=text_encoder.eval(),
-            tokenizer=tokenizer,
+            text_encoder=Qwen3Model(config).eval(),
+            tokenizer=_qwen_tokenizer(model_max_length=512),
             transformer=transformer,
         ),
     )
@@ -541,10 +497,7 @@ def qwen_image_21(folder: Path) -> Path:
     )
     from transformers import Qwen3VLProcessor
 
-    from gcr.hub.processors import image_only
-
     tokenizer, text_encoder, images = _qwen3_vl(patch=16)
-    tokenizer.chat_template = QWEN_TEMPLATE
     vae = AutoencoderKLQwenImage21(
         base_dim=4,
         decoder_base_dim=4,
@@ -570,9 +523,7 @@ def qwen_image_21(folder: Path) -> Path:
             scheduler=_flow(),
             vae=vae,
             text_encoder=text_encoder,
-            processor=image_only(Qwen3VLProcessor)(
-                image_processor=images, tokenizer=tokenizer, chat_template=QWEN_TEMPLATE
-            ),
+            processor=_processor(Qwen3VLProcessor, images, tokenizer),
             transformer=transformer,
         ),
     )
@@ -617,9 +568,8 @@ def longcat_image(folder: Path) -> Path:
     from diffusers import LongCatImagePipeline, LongCatImageTransformer2DModel
     from transformers import Qwen2VLImageProcessorPil, Qwen2VLProcessor
 
-    from gcr.hub.processors import image_only
-
     tokenizer, text_encoder = _qwen2_5_vl()
+    images = Qwen2VLImageProcessorPil(patch_size=14, merge_size=2)
     transformer = LongCatImageTransformer2DModel(
         in_channels=64,  # of 16 latent channels, which its pipeline takes for granted
         num_layers=1,
@@ -637,11 +587,7 @@ def longcat_image(folder: Path) -> Path:
             vae=_vae(16, scaling_factor=0.36, shift_factor=0.11),
             text_encoder=text_encoder,
             tokenizer=tokenizer,
-            text_processor=image_only(Qwen2VLProcessor)(
-                image_processor=Qwen2VLImageProcessorPil(patch_size=14, merge_size=2),
-                tokenizer=tokenizer,
-                chat_template=QWEN_TEMPLATE,
-            ),
+            text_processor=_processor(Qwen2VLProcessor, images, tokenizer),
             transformer=transformer,
         ),
     )
@@ -654,18 +600,8 @@ def ernie_image(folder: Path) -> Path:
     from transformers import Ministral3Config, Ministral3ForCausalLM, Ministral3Model
 
     def config() -> Any:
-        return Ministral3Config(
-            vocab_size=300,
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            head_dim=8,
-        )
+        return Ministral3Config(**_sizes(layers=2), num_key_value_heads=1, head_dim=8)
 
-    rewriter = byte_tokenizer(tuple(QWEN_TOKENS), model_max_length=16)
-    rewriter.chat_template = QWEN_TEMPLATE
     transformer = ErnieImageTransformer2DModel(
         hidden_size=32,
         num_attention_heads=2,
@@ -683,12 +619,12 @@ def ernie_image(folder: Path) -> Path:
         folder,
         ErnieImagePipeline(
             transformer=transformer,
-            vae=_flux2_vae(),
+            vae=_vae(kind="AutoencoderKLFlux2"),
             text_encoder=Ministral3Model(config()).eval(),
             tokenizer=byte_tokenizer(model_max_length=512),
             scheduler=_flow(),
             pe=Ministral3ForCausalLM(config()).eval(),
-            pe_tokenizer=rewriter,
+            pe_tokenizer=_qwen_tokenizer(model_max_length=16),
         ),
     )
 
@@ -708,26 +644,22 @@ def glm_image(folder: Path) -> Path:
     tokenizer = byte_tokenizer(
         tuple(names.values()), model_max_length=4096, bos_token="<sop>", extra_special_tokens=names
     )
-    size = {"hidden_size": 16, "intermediate_size": 32}
     language = GlmImageForConditionalGeneration(
         GlmImageConfig(
-            text_config={
-                **size,
-                "vocab_size": 300,
-                "vision_vocab_size": 80,
-                "num_hidden_layers": 1,
-                "num_attention_heads": 2,
-                "num_key_value_heads": 1,
-                "pad_token_id": 256,
-                "eos_token_id": 256,  # which it cannot write: noise would end early
-                "rope_parameters": {
-                    "rope_type": "default",
-                    "rope_theta": 10000.0,
-                    "partial_rotary_factor": 1.0,
-                    "mrope_section": [1, 1, 2],
-                },
+            text_config=_sizes(
+                vision_vocab_size=80,
+                num_key_value_heads=1,
+                pad_token_id=256,
+                eos_token_id=256,  # which it cannot write: noise would end early
+                rope_parameters=_rope(1, 1, 2, partial_rotary_factor=1.0),
+            ),
+            vision_config={
+                "hidden_size": 16,
+                "intermediate_size": 32,
+                "depth": 1,
+                "num_heads": 2,
+                "image_size": 32,
             },
-            vision_config={**size, "depth": 1, "num_heads": 2, "image_size": 32},
             vq_config={"embed_dim": 8, "num_embeddings": 64, "latent_channels": 16},
             image_token_id=tokenizer.convert_tokens_to_ids("<|image|>"),
             image_start_token_id=78,
@@ -775,8 +707,7 @@ def qwen3_vl(folder: Path, size: int = 64, layers: int = 1, *, tied: bool = Fals
     size: width of the language model, a multiple of 64.
     tied: whether its head is its embedding, as in the published ones of up to 4B.
     """
-    tokenizer, model, images = _qwen3_vl(size, layers, tied=tied)
-    return _critic(folder, model, tokenizer, images, QWEN_TEMPLATE)
+    return _saved_parts(folder, *_qwen3_vl(size, layers, tied=tied))
 
 
 def _qwen3_vl(
@@ -792,24 +723,15 @@ def _qwen3_vl(
         Qwen3VLForConditionalGeneration,
     )
 
-    tokenizer = byte_tokenizer(tuple(QWEN_TOKENS))
-    tokens = {token: tokenizer.convert_tokens_to_ids(token) for token in QWEN_TOKENS}
+    tokenizer = _qwen_tokenizer()
     config = Qwen3VLConfig(
         text_config={
-            "vocab_size": 288,
-            "hidden_size": size,
-            "intermediate_size": 2 * size,
-            "num_hidden_layers": layers,
+            **_sizes(size, layers, vocab_size=288),
             "num_attention_heads": size // 32,
             "num_key_value_heads": size // 32,
             "head_dim": 32,
             "max_position_embeddings": 4096,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 10000.0,
-                "mrope_section": [8, 4, 4],
-                "mrope_interleaved": True,
-            },
+            "rope_parameters": _rope(8, 4, 4, mrope_interleaved=True),
         },
         vision_config={
             "depth": 1,
@@ -822,14 +744,12 @@ def _qwen3_vl(
             "deepstack_visual_indexes": [0],
             "num_position_embeddings": 64,
         },
-        image_token_id=tokens["<|image_pad|>"],
-        video_token_id=tokens["<|image_pad|>"],
         tie_word_embeddings=tied,
-        vision_start_token_id=tokens["<|vision_start|>"],
-        vision_end_token_id=tokens["<|vision_end|>"],
+        **_qwen_ids(tokenizer),
     )
     model = Qwen3VLForConditionalGeneration(config)
-    model.generation_config.eos_token_id = [tokens["<|im_end|>"], tokenizer.eos_token_id]
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    model.generation_config.eos_token_id = [end, tokenizer.eos_token_id]
     images = Qwen2VLImageProcessorPil(
         patch_size=patch, merge_size=2, size={"shortest_edge": 16 * 16, "longest_edge": 64 * 64}
     )
@@ -885,9 +805,7 @@ def llava(folder: Path, inner: int = 128) -> Path:
         vision_feature_select_strategy="full",
         chat_template=LLAVA_TEMPLATE,
     )
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
+    return _saved_parts(folder, model, processor)
 
 
 def clip(folder: Path) -> Path:
@@ -920,10 +838,7 @@ def _embedder(**settings: Any) -> dict[str, Any]:
 
 
 def _saved_embedder(folder: Path, model: Any, images: Any) -> Path:
-    tokenizer = byte_tokenizer(model_input_names=["input_ids"])
-    for part in (model, tokenizer, images):
-        part.save_pretrained(folder)
-    return folder
+    return _saved_parts(folder, model, byte_tokenizer(model_input_names=["input_ids"]), images)
 
 
 def owlv2(folder: Path) -> Path:
@@ -935,7 +850,8 @@ def owlv2(folder: Path) -> Path:
         projection_dim=32,
     )
     images = Owlv2ImageProcessorPil(size={"height": 32, "width": 32})
-    return _saved_detector(folder, Owlv2ForObjectDetection(config), images, 48)
+    tokenizer = byte_tokenizer(model_max_length=48)
+    return _saved_parts(folder, Owlv2ForObjectDetection(config), tokenizer, images)
 
 
 def grounding_dino(folder: Path) -> Path:
@@ -955,14 +871,7 @@ def grounding_dino(folder: Path) -> Path:
         window_size=2,
         out_indices=[2, 3, 4],
     )
-    words = BertConfig(
-        vocab_size=300,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        pad_token_id=256,
-    )
+    words = BertConfig(**_sizes(pad_token_id=256))
     config = GroundingDinoConfig(
         backbone_config=backbone,
         text_config=words,
@@ -976,36 +885,19 @@ def grounding_dino(folder: Path) -> Path:
         d_model=32,
     )
     images = GroundingDinoImageProcessorPil(size={"shortest_edge": 128, "longest_edge": 192})
-    return _saved_detector(folder, GroundingDinoForObjectDetection(config), images, 256)
-
-
-def _saved_detector(folder: Path, model: Any, images: Any, longest: int) -> Path:
-    for part in (model, byte_tokenizer(model_max_length=longest), images):
-        part.save_pretrained(folder)
-    return folder
+    tokenizer = byte_tokenizer(model_max_length=256)
+    return _saved_parts(folder, GroundingDinoForObjectDetection(config), tokenizer, images)
 
 
 def text_only(folder: Path) -> Path:
     """A language model that has no eyes."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=300,
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-        )
-    )
-    model.save_pretrained(folder)
-    byte_tokenizer().save_pretrained(folder)
-    return folder
+    return _saved_parts(folder, LlamaForCausalLM(LlamaConfig(**_sizes())), byte_tokenizer())
 
 
-def _critic(folder: Path, model: Any, tokenizer: Any, images: Any, template: str) -> Path:
-    tokenizer.chat_template = template
-    for part in (model, tokenizer, images):
+def _saved_parts(folder: Path, *parts: Any) -> Path:
+    for part in parts:
         part.save_pretrained(folder)
     return folder
 

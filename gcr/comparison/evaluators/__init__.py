@@ -36,13 +36,13 @@ KINDS = plugins.Group(
     "gcr.evaluators",
     "evaluator",
     {
-        "vqascore": f"{__name__}.vqascore:VqaScore",
-        "clipscore": f"{__name__}.clipscore:ClipScore",
-        "ocr": f"{__name__}.ocr:Ocr",
-        "ocr-exact": f"{__name__}.ocr:OcrExact",
+        "vqascore": f"{__name__}.builtin:VqaScore",
+        "clipscore": f"{__name__}.builtin:ClipScore",
+        "ocr": f"{__name__}.builtin:Ocr",
+        "ocr-exact": f"{__name__}.builtin:OcrExact",
         "detect": f"{__name__}.detect:Detect",
-        "command": f"{__name__}.command:Command",
-        TRUTH: f"{__name__}.truth:Truth",
+        "command": f"{__name__}.builtin:Command",
+        TRUTH: f"{__name__}.builtin:Truth",
     },
 )
 

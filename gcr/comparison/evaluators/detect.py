@@ -37,11 +37,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gcr.comparison.evaluators.clipscore import ClipScore, load_whole
+from gcr.comparison.evaluators.builtin import ClipScore, load_whole, picture
 from gcr.core.records import Evaluator, Sample, Task
 from gcr.device.loading import loading, working
 from gcr.errors import ModelError, UsageError
-from gcr.files import imagefile, paths, structured
+from gcr.files import paths, structured
 from gcr.hub.checkpoints import named_errors
 
 if TYPE_CHECKING:
@@ -460,10 +460,7 @@ class Detect(Evaluator):
             yield from self._batch(answerable[start : start + BATCH])
 
     def _batch(self, batch: Sequence[tuple[Sample, Question]]) -> Iterator[tuple[str, float]]:
-        images = []
-        for sample, _ in batch:
-            with imagefile.opened(sample.image) as image:
-                images.append(image.convert("RGB"))
+        images = [picture(sample) for sample, _ in batch]
         pairs = [(i, kind) for i, (_, question) in enumerate(batch) for kind in question.kinds]
         boxes = self._detector.boxes(
             [(images[i], kind) for i, kind in pairs], min(self._thresholds)
