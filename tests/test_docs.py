@@ -23,6 +23,7 @@ from gcr.cli.app import app
 from gcr.device.residency import GIB, Footprint, plan
 from gcr.engine import models
 from gcr.settings import profiles
+from gcr.settings.schema import OPTIONS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -253,7 +254,13 @@ def test_the_rubric_of_the_page_is_asked_and_read(cli, stage):
 def test_the_page_of_options_is_that_of_the_command_line():
     """`make docs` writes it anew."""
     script = ROOT / "docs" / "options.py"
-    assert runpy.run_path(str(script))["page"]() == script.with_suffix(".md").read_text()
+    text = script.with_suffix(".md").read_text()
+    assert runpy.run_path(str(script))["page"]() == text
+    assert [key for key in OPTIONS if f"| `{key}` |" not in text] == []
+    sources = "".join(path.read_text() for path in (ROOT / "gcr").rglob("*.py"))
+    variables = set(re.findall(r'"(GCR_[A-Z_]+)"', sources))
+    assert variables
+    assert [variable for variable in variables if f"`{variable}" not in text] == []
 
 
 def test_the_readme_is_short_and_the_index_names_every_page():
