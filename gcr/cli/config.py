@@ -19,7 +19,7 @@ HEADINGS = ("setting", "value", "from")
 LEFT_TO_PIPELINE = ("width", "height", "steps", "guidance")
 
 
-Action = Annotated[str, typer.Argument(metavar="[list]", help="Show settings, the default.")]
+Action = Annotated[str, typer.Argument(metavar="list", help="Show settings, the default.")]
 
 
 @with_settings

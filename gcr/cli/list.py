@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Words = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[WORD]...", help="Only those with these words in prompt or folder."),
+    typer.Argument(metavar="WORD", help="Only those with these words in prompt or folder."),
 ]
 MinScore = Annotated[
     float | None,

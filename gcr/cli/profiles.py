@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 HEADINGS = ("name", "GPU", "RAM", "download", "size", "models")
 
 Name = Annotated[
-    str | None, typer.Argument(metavar="[NAME]", help="Show all that this profile says.")
+    str | None, typer.Argument(metavar="NAME", help="Show all that this profile says.")
 ]
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[NAME]...", help="A profile, for both of its models; or a hub id."),
+    typer.Argument(metavar="NAME", help="A profile, for both of its models; or a hub id."),
 ]
 
 

@@ -13,7 +13,7 @@ from gcr.errors import UsageError
 Run = Annotated[
     str | None,
     typer.Argument(
-        metavar="[RUN]",
+        metavar="RUN",
         help="Its folder, or a part of the folder's name; the newest run where none is named.",
     ),
 ]
