@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 REQUEST := two red circles, a blue star and a green square
 
-.PHONY: demo test browser test-slow test-ray test-servers lint format wheel-check docs pocket bench headline acuity averaging report-card null help-time batch-figures overlap-time ray-time reliability audit clean
+.PHONY: demo test browser test-slow test-ray test-servers lint format wheel-check docs gallery screenshots pocket bench headline acuity averaging report-card null help-time batch-figures overlap-time ray-time reliability audit clean
 
 demo: .venv/installed  ## run the main job on the embedded pair
 	$(BIN)/gcr refine "$(REQUEST)" --profile pocket
@@ -44,6 +44,12 @@ wheel-check: .venv/installed
 
 docs: .venv/installed  ## docs/options.md anew, from the command line
 	$(BIN)/python docs/options.py
+
+gallery: .venv/installed  ## docs/gallery.md and its images anew
+	$(BIN)/python docs/pictures.py gallery
+
+screenshots: .venv/installed  ## docs/images anew: terminal and pages; needs tmux and Chromium
+	$(BIN)/python docs/pictures.py screenshots
 
 pocket: .venv/installed  ## train the embedded pair anew, all stages; says how long each took and takes
 	$(BIN)/python -m pocket_training all

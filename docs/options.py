@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import typer
 
 from gcr.cli.app import app
+from gcr.settings.schema import OPTIONS
 
 PAGE = Path(__file__).with_suffix(".md")
 INTRO = """\
@@ -27,8 +28,9 @@ This page is made from the command line by `make docs`; `gcr COMMAND --help` sho
 
 ## Where a value comes from
 
-Every setting has one name. `--max-images 8` is also `GCR_MAX_IMAGES=8` in the environment and
-`max_images: 8` in a file. The first of these that has it wins:
+A setting has one name everywhere: `--max-images 8` is `max_images: 8` in a file,
+`GCR_MAX_IMAGES=8` in the environment, and `max_images=8` in [Python](python.md). The tables below
+have the name; options without one, such as `--json`, can only be typed. The first of these wins:
 
 1. the command line
 2. the environment, `GCR_…`
@@ -42,7 +44,7 @@ JSON: `GCR_KEEP='["red", "two circles"]'`.
 A misspelt name is an error that suggests the nearest known one. `gcr config list`
 shows every setting and where its value comes from.
 
-A few variables are not settings, and no file can set them:
+These variables are not settings, and no file can set them:
 
 | variable | |
 |---|---|
@@ -51,6 +53,12 @@ A few variables are not settings, and no file can set them:
 | `GCR_API_KEY` | the key for a [critic on a server](endpoint.md) |
 | `GCR_CACHE` | where [gcr's cache](install.md#where-things-are-kept) is |
 | `GCR_DEBUG=1` | show the traceback of an error |
+| `XDG_CONFIG_HOME` | where `gcr/config.yaml`, `gcr/profiles/` and what was measured are |
+| `HF_HOME`, `HF_TOKEN`, `HF_HUB_OFFLINE` | of the hub: its cache, your token, no connections |
+| `OPENAI_API_KEY` | the key for `https://api.openai.com`, and for no other server |
+| `SSL_CERT_FILE`, `SSL_CERT_DIR` | certificates of a critic's server, instead of the system's |
+| `OMP_NUM_THREADS`, `CUDA_VISIBLE_DEVICES` | of torch: cores on a CPU; which GPUs are seen |
+| `RAY_AUTH_MODE`, `RAY_AUTH_TOKEN`, `RAY_AUTH_TOKEN_PATH` | of a [Ray](batches.md) with a token |
 
 ## What is printed, and exit codes
 
@@ -68,10 +76,13 @@ go to stderr. An error is one line that says what happened and one that says wha
 
 
 class Row(NamedTuple):
-    """An option in a table. spelling: its names and its value, as Markdown."""
+    """An option in a table. spelling: its names and its value, as Markdown. key: of the setting
+    that it sets, which it has in files; empty where it is none.
+    """
 
     panel: str
     spelling: str
+    key: str
     text: str
 
 
@@ -100,19 +111,30 @@ def _row(option: Any) -> Row:
     if option.metavar and not option.is_flag:
         spelling += " `" + option.metavar.replace("|", r"\|") + "`"
     text = _plain((option.help or "").rstrip("."))
+    setting = OPTIONS.get(option.name)  # some options have the name of a setting, and are none
+    key = option.name if setting is not None and setting.help == option.help else ""
     if option.default and not option.is_flag and "default:" not in text:
         text += f" (default: {option.default})"
     if option.required:
         text += " (required)"
-    return Row(option.rich_help_panel or "Other", spelling, text)
+    return Row(option.rich_help_panel or "Other", spelling, key, text)
 
 
 def _tables(rows: Sequence[Row]) -> list[str]:
     """A table for each panel."""
     parts = []
     for panel in dict.fromkeys(row.panel for row in rows):
-        lines = [f"| {row.spelling} | {row.text} |" for row in rows if row.panel == panel]
-        parts.append("\n".join([f"| {panel} | |", "|---|---|", *lines, ""]))
+        there = [row for row in rows if row.panel == panel]
+        if any(row.key for row in there):
+            lines = [f"| {panel} | in a file | |", "|---|---|---|"]
+            lines += [
+                f"| {row.spelling} | {f'`{row.key}`' if row.key else ''} | {row.text} |"
+                for row in there
+            ]
+        else:
+            lines = [f"| {panel} | |", "|---|---|"]
+            lines += [f"| {row.spelling} | {row.text} |" for row in there]
+        parts.append("\n".join([*lines, ""]))
     return parts
 
 

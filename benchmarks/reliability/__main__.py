@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
@@ -231,7 +231,8 @@ def page(records: dict[str, Any]) -> str:
         "# What breaks",
         "",
         *wrapped(
-            "Attempts to make gcr lose work, crash, hang or lie, and what came of each. `make "
+            "For whoever asks how far gcr can be relied on: attempts to make it lose work, crash, "
+            "hang or lie, and what came of each. `make "
             "reliability` makes them all again, each kind within its part of an hour, and writes "
             "this page and `reliability.json`; `python -m benchmarks.reliability --only kills "
             "--scale 0.1` makes a part. All that is random comes from the seed. A piece that runs "
@@ -257,8 +258,7 @@ def page(records: dict[str, Any]) -> str:
     lines += ["", f"Machine: {'; '.join(machines)}."]
     for name, record in records.items():
         lines += ["", f"## {PIECES[name].title}", "", *wrapped(PIECES[name].text), ""]
-        lines += ["| what | what came of it | times |", "|---|---|---:|"]
-        lines += [f"| {kind} | {came} | {count:,} |" for kind, came, count in record["outcomes"]]
+        lines += ["| what | what came of it |", "|---|---|", *_outcomes(record["outcomes"])]
         if record["figures"]:
             lines += ["", *_figures(record["figures"])]
         lines += ["", f"Seed {record['seed']}, {record['seconds']:.0f} seconds{_busy(record)}."]
@@ -271,6 +271,22 @@ def page(records: dict[str, Any]) -> str:
             lines += [failure.strip()[:600] for failure in record["failures"][:20]]
             lines += ["```"]
     return "\n".join(lines) + "\n"
+
+
+def _outcomes(outcomes: Sequence[tuple[str, str, int]]) -> list[str]:
+    """Rows of a table: one for each kind of attempt, or for each outcome, whichever are fewer."""
+    kinds, ends = (dict.fromkeys(outcome[part] for outcome in outcomes) for part in (0, 1))
+    by_end = len(ends) < len(kinds)
+    once = all(count == 1 for *_, count in outcomes)
+
+    def joined(same: str) -> str:
+        parts = [(kind, end, n) for kind, end, n in outcomes if (end if by_end else kind) == same]
+        words = ((kind if by_end else end) + ("" if once else f": {n:,}") for kind, end, n in parts)
+        return "; ".join(words)
+
+    if by_end:
+        return [f"| {joined(end)} | {end} |" for end in ends]
+    return [f"| {kind} | {joined(kind)} |" for kind in kinds]
 
 
 def _busy(record: dict[str, Any]) -> str:

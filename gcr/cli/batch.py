@@ -32,7 +32,7 @@ Into = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
-        help="The batch's own folder; one that holds this batch already is gone on with.",
+        help="The batch's own folder; where it holds this batch already, what is missing is done.",
         rich_help_panel=BATCH,
     ),
 ]
@@ -103,7 +103,7 @@ Ray = Annotated[
         metavar="local|auto|HOST:PORT",
         help="Do the work on Ray: on a cluster started here for this batch (local), on the one "
         "that runs here (auto), or on one elsewhere; all its machines must share the batch's "
-        "folder. Dead workers are replaced, and their prompts gone on with.",
+        "folder. Dead workers are replaced, and their prompts resumed.",
         rich_help_panel=BATCH,
     ),
 ]

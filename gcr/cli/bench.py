@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Prompt = Annotated[
     str | None,
-    typer.Argument(metavar="[PROMPT]", help="What to draw and judge (default: one of ours)."),
+    typer.Argument(metavar="PROMPT", help="What to draw and judge (default: one of ours)."),
 ]
 Most = Annotated[
     int, typer.Option(metavar="N", help="Images at once, at most, here and in later runs.", min=1)

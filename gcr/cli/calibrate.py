@@ -23,7 +23,7 @@ LABELS = "Labels"
 
 Prompts = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[PROMPT]...", help="What to draw and judge (default: a few of ours)."),
+    typer.Argument(metavar="PROMPT", help="What to draw and judge (default: a few of ours)."),
 ]
 Judges = Annotated[
     int | None,

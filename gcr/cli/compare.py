@@ -53,8 +53,8 @@ Equal = Annotated[
     str,
     typer.Option(
         metavar="images|seconds",
-        help="What all arms but raw may use as much of for a prompt: --max-images (default: 8), or "
-        "--max-seconds.",
+        help="What every arm but raw gets equally much of for each prompt: --max-images (8, where "
+        "none is given) or --max-seconds.",
         rich_help_panel=COMPARISON,
     ),
 ]

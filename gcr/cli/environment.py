@@ -30,7 +30,7 @@ HEADINGS = ("setting", "value", "from")
 LEFT_TO_PIPELINE = ("width", "height", "steps", "guidance")
 
 
-Action = Annotated[str, typer.Argument(metavar="[list]", help="Show settings, the default.")]
+Action = Annotated[str, typer.Argument(metavar="list", help="Show settings, the default.")]
 
 
 @with_settings
@@ -142,7 +142,7 @@ def _time(estimate: "Estimate") -> str:
 PROFILE_HEADINGS = ("name", "GPU", "RAM", "download", "size", "models")
 
 Name = Annotated[
-    str | None, typer.Argument(metavar="[NAME]", help="Show all that this profile says.")
+    str | None, typer.Argument(metavar="NAME", help="Show all that this profile says.")
 ]
 
 
@@ -199,7 +199,7 @@ def _profile_row(profile: "Profile") -> tuple[str, ...]:
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[NAME]...", help="A profile, for both of its models; or a hub id."),
+    typer.Argument(metavar="NAME", help="A profile, for both of its models; or a hub id."),
 ]
 
 

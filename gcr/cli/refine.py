@@ -54,7 +54,7 @@ def refine(
         prompt, flags = beginning.prompt, beginning.flags
     asks = prompt is None and not (dry_run or quiet) and _is_terminal()
     if prompt is None and not asks:
-        raise UsageError("Missing argument 'PROMPT'", "gcr refine --help lists the options")
+        raise UsageError("Missing argument 'PROMPT'", 'say what to draw: gcr refine "a red circle"')
     resolved = traced(flags, ThisMachine(), edit=image is not None)
     settings = resolved.settings
 

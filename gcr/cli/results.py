@@ -31,7 +31,7 @@ Run = Annotated[
 
 Words = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[WORD]...", help="Only those with these words in prompt or folder."),
+    typer.Argument(metavar="WORD", help="Only those with these words in prompt or folder."),
 ]
 MinScore = Annotated[
     float | None,
@@ -107,7 +107,7 @@ def _say_how_many(
 OneRun = Annotated[
     str | None,
     typer.Argument(
-        metavar="[RUN]",
+        metavar="RUN",
         help="Its folder, or a part of the folder's name; the newest run where none is named.",
     ),
 ]

@@ -110,7 +110,7 @@ class Settings:
             MODELS,
             "ID|FOLDER|FILE",
             "A diffusers pipeline, by hub id or folder; or a checkpoint in one file, such as "
-            "model.safetensors.",
+            "model.safetensors (default: the profile's).",
             ("-m", "--generator"),
         ),
     ]
@@ -119,13 +119,17 @@ class Settings:
         Option(
             MODELS,
             "ID|FOLDER",
-            "The pipeline that a checkpoint in one file is of: its configuration, tokenizers, and "
-            "the parts that are not in the file (default: as the file's weights say).",
+            "For a checkpoint in one file: the pipeline whose configuration, tokenizers and "
+            "missing parts it is loaded with (default: its family's, told from the weights).",
         ),
     ] = ""
     vae: Annotated[
         str,
-        Option(MODELS, "ID|FOLDER|FILE", "Another VAE than the generator's own, of its kind."),
+        Option(
+            MODELS,
+            "ID|FOLDER|FILE",
+            "Another VAE of the same kind (default: the generator's own).",
+        ),
     ] = ""
     lora: Annotated[
         tuple[Annotated[str, MinLen(1)], ...],
@@ -139,7 +143,7 @@ class Settings:
     lora_dir: Annotated[
         str,
         Option(
-            MODELS, "FOLDER", "Where LoRAs are that have names only, as <lora:fur:0.8> in a prompt."
+            MODELS, "FOLDER", "The folder of LoRAs that are given by name, as <lora:fur:0.8> is."
         ),
     ] = ""
     critic: Annotated[
@@ -149,13 +153,19 @@ class Settings:
             MODELS,
             "ID|FOLDER|URL",
             "An image-text-to-text model of transformers, by hub id or folder; or of an "
-            "OpenAI-compatible server, as http://host:8000/v1#model.",
+            "OpenAI-compatible server, as http://host:8000/v1#model (default: the profile's).",
         ),
     ]
     rubric: Annotated[
         str,
         MinLen(1),
-        Option(MODELS, "NAME|FILE", "What the critic is asked, and how it answers."),
+        Option(
+            MODELS,
+            "NAME|FILE",
+            "What the critic is asked and how its reply is read: a rubric of gcr's, or a YAML file "
+            "(default: the profile's; for a critic named by hand text-to-image; with --image "
+            "editing; for RationalRewards its own).",
+        ),
     ] = "text-to-image"
     seed: Annotated[
         int,
@@ -180,8 +190,13 @@ class Settings:
         Le(8192),
         Option(IMAGE, "PIXELS", "Height of each image.", ("-H", "--height")),
     ] = None
-    steps: Annotated[int | None, Ge(1), Le(1000), Option(IMAGE, "N", "Inference steps.")] = None
-    guidance: Annotated[float | None, Ge(0), Le(100), Option(IMAGE, "X", "Guidance scale.")] = None
+    steps: Annotated[int | None, Ge(1), Le(1000), Option(IMAGE, "N", "Denoising steps.")] = None
+    guidance: Annotated[
+        float | None,
+        Ge(0),
+        Le(100),
+        Option(IMAGE, "X", "Guidance scale: the higher, the closer to the prompt."),
+    ] = None
     negative: Annotated[
         str, Option(IMAGE, "TEXT", "What must not be in the image.", ("-n", "--negative"))
     ] = ""
@@ -242,8 +257,8 @@ class Settings:
         Option(
             LOOP,
             "X",
-            "How much of the best image, or of its noise, gives way to new noise, between 0 and 1 "
-            "(reflect: 0.8, evolve: 0.8, where none is given).",
+            "For --strategy reflect and evolve: how much of the best image, or of its noise, gives "
+            "way to new noise, between 0 and 1 (default: 0.8).",
         ),
     ] = None
     rounds: Annotated[
@@ -253,15 +268,19 @@ class Settings:
         Option(
             LOOP,
             "N",
-            "Rounds at most; round 0 draws the prompt as it is; a budget alone lifts this "
-            "(default: 4).",
+            "Rounds at most; round 0 draws the prompt as it is (default: the profile's, else 4; "
+            "with a budget alone 100).",
         ),
     ] = 4
     images: Annotated[
         int,
         Ge(1),
         Le(64),
-        Option(LOOP, "N", "Images in each round (default: 2; 1 with a budget of 2 or 3)."),
+        Option(
+            LOOP,
+            "N",
+            "Images in each round (default: the profile's, else 2; 1 with a budget of 2 or 3).",
+        ),
     ] = 2
     target: Annotated[
         float,
@@ -277,7 +296,11 @@ class Settings:
     patience: Annotated[
         int,
         Ge(1),
-        Option(LOOP, "N", "Stop after this many rounds without a gain (default: 2)."),
+        Option(
+            LOOP,
+            "N",
+            "Stop after this many rounds without a gain (default: the profile's, else 2).",
+        ),
     ] = 2
     min_gain: Annotated[
         float,
@@ -308,8 +331,9 @@ class Settings:
         Option(
             JUDGING,
             "NAME",
-            "Where scores come from. reply: the numbers the critic writes; soft: those it was "
-            "expected to write; checklist: its answers to yes/no questions (default: reply).",
+            "Where scores come from. reply: the numbers the critic writes; soft: the mean of all "
+            "that it could have written, by their probability; checklist: its answers to yes/no "
+            "questions (default: reply).",
         ),
     ] = "reply"
     judges: Annotated[
@@ -320,7 +344,7 @@ class Settings:
             JUDGING,
             "N",
             "Score each image by the mean of so many sampled judgements; only a gain beyond their "
-            "spread then counts (default: 1, and the spread that gcr calibrate measured).",
+            "spread then counts (default: 1).",
         ),
     ] = 1
     spread: Annotated[float | None, Ge(0), Le(1)] = None
@@ -366,8 +390,8 @@ class Settings:
         Option(
             JUDGING,
             "NAME",
-            "Which image is the best one. score: that of the highest score; pairwise: of the eight "
-            "highest, the winner of comparisons two by two at the end (default: score).",
+            "How the best image is chosen. score: by the highest score; pairwise: by comparing the "
+            "eight highest two by two at the end (default: score).",
         ),
     ] = "score"
     residency: Annotated[
@@ -443,7 +467,7 @@ class Settings:
         Option(
             OUTPUT,
             "FOLDER",
-            "Where the folder of the run is made (default: outputs).",
+            "Where folders of runs are made (default: outputs).",
             ("-o", "--output"),
         ),
     ] = Path("outputs")
@@ -456,7 +480,7 @@ class Settings:
         Option(
             OUTPUT,
             "",
-            "Say in each image how it was made, for gcr info, A1111, InvokeAI and others "
+            "Write into each image how it was made, for gcr info, A1111, InvokeAI and others "
             "(default: metadata).",
             ("--metadata/--no-metadata",),
         ),

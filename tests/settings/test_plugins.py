@@ -2,7 +2,8 @@
 
 import json
 import re
-import tomllib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,18 +27,30 @@ def site(tmp_path, monkeypatch):
         lines = (f"{name} = {where}" for name, where in points.items())
         (about / "entry_points.txt").write_text("\n".join(["[gcr.strategies]", *lines]))
         monkeypatch.syspath_prepend(place)
-        monkeypatch.delitem(__import__("sys").modules, "gcr_climb", raising=False)
+        monkeypatch.delitem(sys.modules, "gcr_climb", raising=False)
 
     return install
 
 
-@pytest.fixture
-def climb(site):
-    """What the page tells to write."""
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    """The package that the page tells to make, installed by pip; from the build backend that is
+    here, since a test has no network.
+    """
+    source, place = tmp_path_factory.mktemp("gcr-climb"), tmp_path_factory.mktemp("site")
     blocks = dict(re.findall(r"^```(python|toml)\n(.+?)^```", PAGE, re.MULTILINE | re.DOTALL))
-    site(
-        blocks["python"], tomllib.loads(blocks["toml"])["project"]["entry-points"]["gcr.strategies"]
-    )
+    (source / "gcr_climb.py").write_text(blocks["python"])
+    (source / "pyproject.toml").write_text(blocks["toml"])
+    offline = ("--no-deps", "--no-index", "--no-build-isolation", "--quiet", "--target", place)
+    subprocess.run([sys.executable, "-m", "pip", "install", *offline, source], check=True)
+    return place
+
+
+@pytest.fixture
+def climb(package, monkeypatch):
+    """The package of the page, for this process to import."""
+    monkeypatch.syspath_prepend(package)
+    monkeypatch.delitem(sys.modules, "gcr_climb", raising=False)
 
 
 def test_the_pages_strategy_draws(cli, climb):
@@ -67,9 +80,9 @@ def test_it_goes_on_as_if_it_had_not_been_stopped(cli, climb):
     assert candidates[0] == candidates[1]
 
 
-def test_a_run_whose_strategy_is_gone_says_so(cli, site, climb):
+def test_a_run_whose_strategy_is_gone_says_so(cli, package, climb):
     told = json.loads(cli(*RUN, "--json", "--rounds", "2").out)
-    site("", {})
+    sys.path.remove(str(package))
     ran = cli("resume", told["folder"], "--rounds", "+1")
     assert ran.code == 2
     assert "no strategy named 'climb'" in ran.err
