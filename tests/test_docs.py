@@ -13,7 +13,6 @@ from types import SimpleNamespace
 
 import pytest
 import typer
-from gcr.device.residency import GIB, Footprint, plan
 from markdown_it import MarkdownIt
 from PIL import Image
 from serving import completion
@@ -21,6 +20,7 @@ from test_layers import ORDER
 
 from benchmarks import headline
 from gcr.cli.app import app
+from gcr.device.memory import GIB, Footprint, plan
 from gcr.engine import models
 from gcr.settings import profiles
 from gcr.settings.schema import OPTIONS

@@ -17,7 +17,6 @@ from folders import (
     make_comparison,
     make_run,
 )
-from gcr.settings.recorded import recorded
 from PIL import Image
 
 import gcr
@@ -38,6 +37,7 @@ from gcr.results.report import charts, page, report
 from gcr.results.report.pictures import Pictures
 from gcr.results.report.run import Again
 from gcr.settings.resolving import resolve
+from gcr.settings.schema import recorded
 from gcr.storage.runfolder import RunFolder
 
 
