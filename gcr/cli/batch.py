@@ -198,8 +198,11 @@ def work(
             say_nothing_is_saved(terminal.end if terminal else None)
         else:
             _print(stopped.outcome, as_json=as_json)
+            folder = stopped.outcome.folder
             if terminal:
-                _say_how(stopped.outcome.folder, layout, terminal)
+                terminal.say(f"gcr resume {folder} goes on from here")
+            if terminal and layout:
+                terminal.say(f"then gcr export {folder} --format {layout}")
         raise
     finally:
         if terminal:
@@ -212,13 +215,6 @@ def work(
         lambda: show(outcome.folder, "all of them", terminal),
         lambda: _lay_out(outcome, layout, quiet=quiet),
     )
-
-
-def _say_how(folder: Path, layout: str | None, terminal: "BatchTerminal") -> None:
-    """How to go on with a batch."""
-    terminal.say(f"gcr resume {folder} goes on from here")
-    if layout:
-        terminal.say(f"then gcr export {folder} --format {layout}")
 
 
 def each_of(*steps: "Callable[[], None]") -> None:

@@ -114,18 +114,15 @@ def _settings(found: "Forecast") -> list[tuple[str, str, str]]:
 
 
 def _plan(found: "Forecast") -> list[tuple[str, str]]:
+    images = found.estimate.images
+    about = "" if images is None else f"about {images:.1f}, "
     return [
         ("prompts", str(found.prompts)),
         *(("files", file) for file in found.files),
         ("memory", found.memory.said),
-        ("images", _images(found.estimate)),
+        ("images", f"{about}{found.estimate.most_images} at most"),
         ("time", _time(found.estimate)),
     ]
-
-
-def _images(estimate: "Estimate") -> str:
-    most = f"{estimate.most_images} at most"
-    return most if estimate.images is None else f"about {estimate.images:.1f}, {most}"
 
 
 def _time(estimate: "Estimate") -> str:

@@ -96,9 +96,10 @@ def prepare(  # noqa: PLR0913 - each for itself
     benchmark: whose own scorer is an evaluator, too, or the only one.
     """
     names = tuple(dict.fromkeys(arms))
+    known = ", ".join((kinds.RAW, *plugins.STRATEGIES.names(), kinds.SCREENED))
     for name in names:
         if name not in (kinds.RAW, kinds.SCREENED):
-            plugins.STRATEGIES.find(name, _arms)
+            plugins.STRATEGIES.find(name, lambda: known)
     if kinds.SCREENED in names and plan.settings.score != "checklist":
         raise UsageError(
             f"--arm {kinds.SCREENED} scores by a checklist, and the other arms would not",
@@ -111,10 +112,6 @@ def prepare(  # noqa: PLR0913 - each for itself
     _check_for(plan, choices, force=force)
     column = category_column([job.extra for job in plan.jobs], by)
     return Contest(plan, names, choices + official, equal, column)
-
-
-def _arms() -> str:
-    return ", ".join((kinds.RAW, *plugins.STRATEGIES.names(), kinds.SCREENED))
 
 
 def _check_for(plan: Plan, choices: Sequence[Choice], *, force: bool = False) -> None:

@@ -136,7 +136,13 @@ def critique(
     critiques = critic.judge(requests, pictures)
     unedited = [None] * len(pictures)
     critiques = guards.check_critiques(
-        critic, requests, pictures, unedited, critiques, _no_limit, tell=True
+        critic,
+        requests,
+        pictures,
+        unedited,
+        critiques,
+        lambda _: "",  # nobody knows what will draw a prompt, and how much of it
+        tell=True,
     )
     names = [
         str(image) if isinstance(image, str | Path) else f"image {number}"
@@ -160,8 +166,3 @@ def _caution_of_pictures(pictures: Sequence[Image], settings: Settings, emit: Co
                 "photos and the like, or a larger --profile",
             )
         )
-
-
-def _no_limit(prompt: str) -> str:  # noqa: ARG001 - as a generator's
-    """Why the end of a prompt would not be drawn: nobody knows by what it will be."""
-    return ""

@@ -453,7 +453,8 @@ def _write(
     left_out = {}
     done: dict[int, Job] = {}
     for place, job in enumerate(jobs):
-        reasons = [_reason(by_id.get(job.id)) for by_id in results]
+        found = [by_id.get(job.id) for by_id in results]
+        reasons = [result.failure if result else "not done yet" for result in found]
         if any(reasons):
             left_out[job.id] = next(filter(None, reasons))
         else:
@@ -513,11 +514,6 @@ def _results(batch: BatchFolder) -> dict[str, Result]:
 def _first(folder: Path, best: str) -> Path:
     """A run's first image, which ends as its best one does."""
     return folder / image_name(0, 0, best.rpartition(".")[2] or "png")
-
-
-def _reason(result: Result | None) -> str:
-    """Why a prompt has no pair of images; empty where it has one."""
-    return "not done yet" if result is None else result.failure
 
 
 def _link(image: Path, target: Path, folder: Path) -> None:
