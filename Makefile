@@ -73,10 +73,10 @@ help-time: .venv/installed  ## gcr --help against importing its two libraries
 	$(BIN)/python -m benchmarks.timing help
 
 batch-figures: .venv/installed  ## kills, memory, time per prompt and throughput of batches
-	$(BIN)/python -m benchmarks.batch_figures
+	PYTHONPATH=tests/support:tests/engine $(BIN)/python -m benchmarks.batch_figures
 
 overlap-time: .venv/installed  ## a batch that draws while a server judges, and one that does not
-	$(BIN)/python -m benchmarks.timing overlap
+	PYTHONPATH=tests/support $(BIN)/python -m benchmarks.timing overlap
 
 ray-time: .venv/with-ray  ## 40 requests on two workers of Ray, and in one process
 	$(BIN)/python -m benchmarks.timing ray

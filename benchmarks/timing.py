@@ -1,8 +1,10 @@
 """How long things take.
 
-python -m benchmarks.timing help      `gcr --help` against importing its two libraries
-python -m benchmarks.timing overlap   a batch that draws while a server judges
-python -m benchmarks.timing ray       a batch on Ray, and in this process
+    python -m benchmarks.timing help      `gcr --help` against importing its two libraries
+    python -m benchmarks.timing overlap   a batch that draws while a server judges
+    python -m benchmarks.timing ray       a batch on Ray, and in this process
+
+`make help-time`, `make overlap-time` and `make ray-time` run them.
 """
 
 import os

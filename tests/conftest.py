@@ -43,6 +43,19 @@ class Ran:
 
 
 @pytest.fixture
+def install(monkeypatch, tmp_path):
+    """Have a `fakes.Pair` be what is loaded, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+    def installed(pair):
+        monkeypatch.setattr(models, "load_models", pair.load)
+        return pair
+
+    return installed
+
+
+@pytest.fixture
 def cli(monkeypatch, tmp_path, capsys):
     """Run the tool in this process, on fakes, in an empty folder."""
     monkeypatch.chdir(tmp_path)

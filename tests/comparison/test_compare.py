@@ -3,11 +3,11 @@
 import csv
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from fakes import SCORES, TRUE, FakeCritic, FakeEvaluator, FakeGenerator, Recorder
+from fakes import TRUE, FakeCritic, FakeEvaluator, FakeGenerator, Pair, Recorder
 from PIL import Image
 
 import gcr
@@ -18,7 +18,7 @@ from gcr.comparison.measuring import Scores
 from gcr.comparison.statistics import FEWEST
 from gcr.core.events import Notice
 from gcr.core.records import Wording
-from gcr.engine import batching, models
+from gcr.engine import batching
 from gcr.engine import plan as plans
 from gcr.errors import GcrError, ModelError, UsageError
 from gcr.inputs import source
@@ -32,15 +32,10 @@ REAL_LOAD = evaluators.load
 
 
 @dataclass
-class Tool:
-    generator: FakeGenerator
-    critic: FakeCritic
-    evaluator: FakeEvaluator
-    loaded: int = 0
+class Tool(Pair):
+    """`gcr.compare` on fakes."""
 
-    def load(self, *_, **__):
-        self.loaded += 1
-        return self.generator, self.critic
+    evaluator: FakeEvaluator = field(default_factory=FakeEvaluator)
 
     def __call__(self, prompts=PROMPTS, into="c", **options):
         given = {"evaluator": "command:x", "max_images": 4, **options}
@@ -48,12 +43,8 @@ class Tool:
 
 
 @pytest.fixture
-def tool(monkeypatch, tmp_path):
-    """`gcr.compare` on fakes, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    made = Tool(FakeGenerator(), FakeCritic(SCORES), FakeEvaluator())
-    monkeypatch.setattr(models, "load_models", made.load)
+def tool(install, monkeypatch):
+    made = install(Tool())
     monkeypatch.setattr(evaluators, "load", lambda *_: made.evaluator)
     return made
 

@@ -4,17 +4,17 @@ import csv
 import errno
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakes import FakeCritic, FakeGenerator, Recorder, in_words, seed_of
+from fakes import FakeCritic, FakeGenerator, Pair, Recorder, images, in_words, seed_of
 
 import gcr
 from gcr.core.events import RoundFinished, RunFinished, RunStarted
 from gcr.core.records import Critique, StopReason
 from gcr.device import card
-from gcr.engine import batching, models, single
+from gcr.engine import batching, single
 from gcr.engine import plan as plans
 from gcr.engine.batching import BatchInterrupted
 from gcr.engine.machine import ThisMachine
@@ -42,28 +42,16 @@ class Seen(Recorder):
         ]
 
 
+class Tool(Pair):
+    """`gcr.batch` on fakes."""
+
+    def __call__(self, prompts=PROMPTS, into="b", **options):
+        return gcr.batch(prompts, into=into, **options)
+
+
 @pytest.fixture
-def tool(monkeypatch, tmp_path):
-    """`gcr.batch` on fakes, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-
-    @dataclass
-    class Tool:
-        generator: FakeGenerator
-        critic: FakeCritic
-        loaded: int = 0
-
-        def load(self, *_, **__):
-            self.loaded += 1
-            return self.generator, self.critic
-
-        def __call__(self, prompts=PROMPTS, into="b", **options):
-            return gcr.batch(prompts, into=into, **options)
-
-    made = Tool(FakeGenerator(), FakeCritic(SCORES))
-    monkeypatch.setattr(models, "load_models", made.load)
-    return made
+def tool(install):
+    return install(Tool())
 
 
 def lines(folder="b"):
@@ -72,12 +60,6 @@ def lines(folder="b"):
 
 def table(folder="b"):
     return list(csv.DictReader((Path(folder) / "summary.csv").read_text().splitlines()))
-
-
-def images(folder):
-    return {
-        str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*.png")
-    }
 
 
 def test_every_prompt_gets_a_run_folder_and_a_line(tool):

@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from fakes import images, summary
 
 from gcr.pocket import world
 
@@ -89,18 +90,6 @@ def drawn(log):
     del counted["draw"]
     log.unlink()
     return counted
-
-
-def images(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.png")}
-
-
-def summary(folder):
-    """The lines of a summary by their ids, without times."""
-    read = [json.loads(line) for line in (folder / "summary.jsonl").read_text().splitlines()]
-    lines = {line["id"]: {**line, "seconds": 0} for line in read}
-    assert len(lines) == len(read)
-    return lines
 
 
 def rounds_begun(folder):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from fakes import SCORES, FakeCritic, FakeGenerator
+from fakes import SCORES, FakeCritic, FakeGenerator, images
 
 import gcr
 from gcr.core.events import Notice, PromptFinished
@@ -118,12 +118,6 @@ def tool(monkeypatch, tmp_path):
     monkeypatch.setattr(models, "load_models", lambda *_, **__: (tool.generator, tool.critic))
     monkeypatch.setattr(cluster, "crew", crew)
     return tool
-
-
-def images(folder):
-    return {
-        str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*.png")
-    }
 
 
 def test_hands_grow_smaller_so_that_all_workers_end_together(tool):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fakes import SCORES, FakeCritic, FakeGenerator
+from fakes import SCORES, FakeCritic, FakeGenerator, images
 from rich.console import Console
 
 import gcr
@@ -254,10 +254,6 @@ def fakes(tmp_path, monkeypatch):
     critic.overlaps = True
     monkeypatch.setattr(models, "load_models", lambda *_, **__: (generator, critic))
     return generator, critic
-
-
-def images(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in Path(folder).rglob("*.png")}
 
 
 def test_a_batch_is_the_same_with_both_at_work(fakes):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from fakes import images, summary
 
 from benchmarks.refinement import requests
 
@@ -63,18 +64,6 @@ def finish(process, code=0):
     out, err = process.communicate()
     assert process.returncode == code, err
     return out, err
-
-
-def images(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.png")}
-
-
-def lines(folder):
-    """The lines of a summary by their ids, without times."""
-    read = [json.loads(line) for line in (folder / "summary.jsonl").read_text().splitlines()]
-    found = {line["id"]: {**line, "seconds": 0} for line in read}
-    assert len(found) == len(read)
-    return found
 
 
 def saved(folder):
@@ -139,7 +128,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_prompts_are_gone_on_with(wh
     assert "died at" in err
     assert "another takes its place, and goes on from saved rounds" in err
     assert images(torn) == images(whole / "whole")
-    assert lines(torn) == lines(whole / "whole")
+    assert summary(torn) == summary(whole / "whole")
     after = saved(torn)
     assert {round_: after[round_] for round_ in before} == before  # none was drawn again
     assert len(after) == len(saved(whole / "whole"))

@@ -6,9 +6,11 @@ the image can be told what to say of it.
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
@@ -298,6 +300,34 @@ class Interrupting(FakeCritic):
             for _ in range(self.times):
                 signal.raise_signal(signal.SIGINT)
         return judged
+
+
+@dataclass
+class Pair:
+    """What is there instead of models. loaded: how often they were loaded."""
+
+    generator: FakeGenerator = field(default_factory=FakeGenerator)
+    critic: FakeCritic = field(default_factory=lambda: FakeCritic(SCORES))
+    loaded: int = 0
+
+    def load(self, *_, **__):
+        self.loaded += 1
+        return self.generator, self.critic
+
+
+def images(folder):
+    """All images in a folder, by their paths in it."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*.png")
+    }
+
+
+def summary(folder):
+    """The lines of a batch's summary by their ids, without times."""
+    read = [json.loads(line) for line in (folder / "summary.jsonl").read_text().splitlines()]
+    found = {line["id"]: {**line, "seconds": 0} for line in read}
+    assert len(found) == len(read)
+    return found
 
 
 TRUE = {0: 0.1, 1: 0.2, 2: 0.5, 3: 0.9}
