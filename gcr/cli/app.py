@@ -45,14 +45,14 @@ COMMANDS: Mapping[str, Command] = {
         "Write images for a benchmark's scorer, or pairs for training.", "results:export"
     ),
     "report": Command("Write the page of a run, a batch or a comparison.", "results:report"),
-    "pull": Command("Fetch models ahead of a run.", "setup:pull"),
-    "doctor": Command("Look at what gcr stands on.", "setup:doctor"),
+    "pull": Command("Fetch models ahead of a run.", "environment:pull"),
+    "doctor": Command("Look at what gcr stands on.", "environment:doctor"),
     "calibrate": Command(
         "Measure how much of the critic's score is chance.", "calibrate:calibrate"
     ),
     "bench": Command("Measure seconds and memory of your models here.", "bench:bench"),
-    "config": Command("Show every setting and where its value comes from.", "setup:config"),
-    "profiles": Command("List pairs of models and what they need.", "setup:profiles"),
+    "config": Command("Show every setting and where its value comes from.", "environment:config"),
+    "profiles": Command("List pairs of models and what they need.", "environment:profiles"),
 }
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcr.cli import options, setup
+from gcr.cli import environment, options
 from gcr.cli.options import with_settings
 from gcr.errors import BatchError, GcrError, UsageError
 
@@ -163,7 +163,7 @@ def batch(
         benchmarks.check(layout, plan.jobs)
     if dry_run:
         prompts = [job.prompt for job in jobs.shard(plan.jobs, *pace.shard)]
-        setup.show_forecast(resolved, prompts, as_json=as_json)
+        environment.show_forecast(resolved, prompts, as_json=as_json)
         return
     work(
         lambda emit, stop: batching.run(plan, into, pace, emit=emit, stop=stop),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from gcr.cli import options, setup
+from gcr.cli import environment, options
 from gcr.cli.options import settings_but
 from gcr.cli.results import tell
 from gcr.errors import GcrError, UsageError
@@ -80,7 +80,7 @@ def refine(
             tell(beginning, settings)
     if dry_run:
         make_request(request, settings, source.read(image) if image else None)
-        setup.show_forecast(resolved, [request], as_json=as_json)
+        environment.show_forecast(resolved, [request], as_json=as_json)
         return
     refined(request)
 

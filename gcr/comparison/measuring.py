@@ -258,7 +258,9 @@ def take(
             if score != scores[0]:
                 contradicted[id_] = None
     for key, scores in given.items():
-        if known.all.get(key) != (score := fmean(scores)):
+        # The mean of equal numbers may differ from them in its last bit, and would be no tie.
+        score = fmean(scores) if len(set(scores)) > 1 else scores[0]
+        if known.all.get(key) != score:
             known.add(key, score)
     if contradicted:
         ids = shortened(", ".join(contradicted), 200)
