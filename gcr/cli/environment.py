@@ -282,7 +282,6 @@ def doctor(*, as_json: Json = False, flags: Mapping[str, object]) -> None:
 
 def _show(findings: "Iterable[Finding]") -> None:
     """The table, on stdout: it is the result."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -297,7 +296,4 @@ def _show(findings: "Iterable[Finding]") -> None:
         if finding.hint:
             said.append(f"\n{plain(finding.hint)}", "dim")
         table.add_row(Text(finding.state, STYLES[finding.state]), finding.name, said)
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 1000  # one line each, for whatever reads it
-    console.print(table)
+    options.console(1000).print(table)  # one line each, for whatever reads it

@@ -17,6 +17,8 @@ from gcr.hub import consent, offline
 from gcr.settings.schema import IMAGE, LISTS, LOOP, MODELS, OPTIONS, OUTPUT, declared
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from gcr.ui.terminal import Terminal
 
 
@@ -150,25 +152,29 @@ PIPED = 240
 """Columns where nobody's terminal says how many there are."""
 
 
+def console(width: int) -> "Console":
+    """Stdout. width: of its lines where nobody's terminal says how long they may be."""
+    from rich.console import Console
+
+    made = Console(highlight=False)
+    return made if made.is_terminal else Console(highlight=False, width=width)
+
+
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print rows of text under their headings: wrapped to a terminal, and with whole lines where a
     pipe or a file reads. A cell may have several lines.
     """
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from gcr.core.plaintext import plain
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=PIPED)
     made = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
         made.add_column(heading, overflow="fold")  # nothing is cut off
     for row in rows:
         made.add_row(*(Text(plain(cell, keep_lines=True)) for cell in row))
-    console.print(made)
+    console(PIPED).print(made)
 
 
 # Those of settings

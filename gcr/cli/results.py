@@ -214,15 +214,12 @@ def info(image: ImageFile, *, as_json: options.Listed = False) -> None:
 
 
 def _show_story(image: Path, carried: "Carried") -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from gcr.core.plaintext import plain
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=1 << 16)  # one line each, for whatever reads it
+    console = options.console(1 << 16)  # one line each, for whatever reads it
     console.print(
         Text.assemble(
             (plain(str(image)), "bold"), f"  {carried.kind}, {carried.width}×{carried.height}"
