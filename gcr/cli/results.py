@@ -70,7 +70,7 @@ def list_runs(
     from gcr.results.report import gallery
     from gcr.settings.resolving import output_folder
     from gcr.ui import logs
-    from gcr.ui.entries import show as show_entries
+    from gcr.ui import terminal
 
     logs.set_up(verbose=False, quiet=True)  # entries say themselves what is damaged
     if page and as_json:
@@ -84,7 +84,7 @@ def list_runs(
     elif as_json:
         typer.echo(json.dumps([entry.as_json() for entry in chosen]))
     else:
-        show_entries(chosen)
+        terminal.entries(chosen)
         _say_how_many(chosen, listing.chosen(entries, words or (), min_score), entries)
 
 

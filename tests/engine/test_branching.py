@@ -59,6 +59,7 @@ def test_a_line_is_what_led_to_the_image_and_what_came_of_it(run):
     assert names(second.line) == ["00-0.png", "01-0.png", "02-0.png", "04-0.png"]
     third = drawn(on_from(second, "03-0.png"), 0.1)
     assert names(third.line) == ["00-0.png", "01-0.png", "03-0.png", "05-0.png"]
+    assert third.line.line == third.line
     assert ranking.best(third).image == "02-0.png"  # all that was drawn competes
     assert names(replace(third, rounds=third.rounds[:2]).line) == ["00-0.png", "01-0.png"]
 
@@ -285,6 +286,17 @@ def test_runs_of_a_batch_are_of_one_kind(cli, tmp_path):
         ran = cli("resume", str(folder), "--from-attempt", "00-0")
         assert (ran.code, ran.out) == (2, "")
         assert "is no single run" in ran.err
+
+
+def test_a_branch_is_gone_with_the_rounds_before_it(cli, over):
+    folder = over()
+    cli("resume", str(folder), "--from-attempt", "00-0", "--rounds", "+1")
+    log = folder / "rounds.jsonl"
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:1]))
+    assert cli("resume", str(folder)).code == 0
+    assert candidates(folder)[1:] == [
+        Candidate(f"the prompt after {seed}", seed + 1) for seed in range(3)
+    ]
 
 
 @pytest.mark.parametrize(

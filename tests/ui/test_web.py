@@ -566,6 +566,13 @@ def test_a_session_by_keyboard(browser, pocket):
     until(browser, "document.querySelectorAll('[data-image=\"00-1.png\"] [data-lit]').length === 2")
     focused = "document.activeElement.closest('[data-image]')?.dataset.image"
     assert browser.run(focused) == "00-1.png"  # where it was, though the part is new
+    browser.run('document.querySelector(\'[data-image="00-1.png"] [data-go="from"]\').focus()')
+    browser.press("Enter", 13)
+    until(browser, "document.querySelectorAll('#run article').length >= 4")
+    until(browser, at_rest(browser))
+    folder = browser.run("decodeURIComponent(location.hash.slice('#run/'.length))")
+    branch = gcr.load_run(Path(pocket.studio.flags["output"]) / folder).branch
+    assert (branch.after, branch.image) == (1, "00-1.png")
     browser.run("document.querySelector('#stage input').focus()")
     before = browser.run("document.querySelector('#stage input').value")
     browser.press("ArrowRight", 39)
@@ -663,6 +670,10 @@ def test_a_picture_of_a_run_is_edited_and_the_edit_gone_on_from(browser, editing
     click(browser, "#ask .primary")
     until(browser, "document.querySelectorAll('#run article').length === 1")
     until(browser, at_rest(browser))
+    click(browser, "[data-tab=gallery]")
+    until(browser, "document.querySelectorAll('#cards .card').length === 1")
+    click(browser, "#cards .card a")
+    until(browser, "document.querySelectorAll('#run article').length === 1")
     click(browser, "[data-image='00-0.png'] [data-act=edit]")
     assert (
         browser.run("document.querySelector('#given-edit').getAttribute('aria-pressed')") == "true"
