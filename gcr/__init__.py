@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from gcr.errors import BatchError, GcrError, ModelError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
-    from gcr.api import batch, compare, critique, rate, refine
+    from gcr.api import batch, compare, critique, rate, refine, resume
     from gcr.comparison.folder import CompareInterrupted
     from gcr.comparison.measuring import Comparison
     from gcr.core import events
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "gcr.api": ("batch", "compare", "critique", "rate", "refine"),
+    "gcr.api": ("batch", "compare", "critique", "rate", "refine", "resume"),
     "gcr.comparison.folder": ("CompareInterrupted",),
     "gcr.comparison.measuring": ("Comparison",),
     "gcr.core": ("events",),
@@ -105,6 +105,7 @@ __all__ = [
     "load_run",
     "rate",
     "refine",
+    "resume",
     "reward",
 ]
 

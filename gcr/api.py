@@ -30,7 +30,12 @@ if TYPE_CHECKING:
     from gcr.engine.judging import Ranking
     from gcr.engine.outcome import BatchOutcome, Outcome
     from gcr.engine.parts import Warm
-    from gcr.settings.schema import ComparisonOptions, CritiqueOptions, RunOptions
+    from gcr.settings.schema import (
+        ComparisonOptions,
+        CritiqueOptions,
+        ResumeOptions,
+        RunOptions,
+    )
     from gcr.storage.ratings import Rating
 
 
@@ -59,6 +64,36 @@ def refine(
     )
 
 
+def resume(  # noqa: PLR0913 - each for itself
+    run: Path | str,
+    *,
+    rounds: int | None = None,
+    max_images: int | None = None,
+    max_seconds: float | None = None,
+    from_attempt: str = "",
+    warm: Warm | None = None,
+    on_event: Consumer = ignore,
+    **flags: Unpack[ResumeOptions],
+) -> Outcome:
+    """Go on with a single run; the Python form of `gcr resume`.
+
+    run: its folder.
+    rounds, max_images, max_seconds: so many more than it has used; nothing: what is left of it.
+    from_attempt: the image to go on from instead of the best, such as `01-0`.
+    warm: as in `refine`.
+    on_event: called with each event of `gcr.core.events` as it happens.
+    flags: residency, overlap, trust_endpoint.
+    Raises as `refine` does.
+    """
+    more = single.More(rounds, max_images, max_seconds)
+    return with_page(
+        lambda emit: single.resume(
+            run, more=more, from_attempt=from_attempt, emit=emit, warm=warm, **flags
+        ),
+        on_event,
+    )
+
+
 def critique(
     images: Path | str | Image | Sequence[Path | str | Image],
     prompt: str,
@@ -81,11 +116,11 @@ def critique(
 def rate(run: Path | str, image: str, value: int | str | None) -> Rating:
     """Rate an image of a run; the Python form of `gcr rate`. The run's page is written anew.
 
-    run: its folder. image: its file's name in there. value: 1 to 5, `keep` or `discard`; None takes
-    an earlier rating back. Raises GcrError.
+    run: its folder. image: its file's name in there, or its path. value: 1 to 5, `keep` or
+    `discard`; None takes an earlier rating back. Raises GcrError.
     """
     folder = Path(run)
-    rating = ratings.rate(folder, Path(image).name, ratings.value_of(str(value)))
+    rating = ratings.rate(folder, image, ratings.value_of(str(value)))
     refresh(folder)
     return rating
 

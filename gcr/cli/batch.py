@@ -23,6 +23,7 @@ Files = Annotated[
     list[Path],
     typer.Argument(
         metavar="FILE",
+        parser=options.named,
         help="Prompt files: .txt, .csv, .tsv, .jsonl, .json, .yaml, .parquet; folders of .txt "
         "files; - for stdin.",
     ),

@@ -23,6 +23,7 @@ Files = Annotated[
     list[Path],
     typer.Argument(
         metavar="FILE",
+        parser=options.named,
         help="Prompt files, as gcr batch reads them; or folders that gcr batch and gcr compare "
         "made, to be compared as they are.",
     ),

@@ -33,6 +33,14 @@ From = Annotated[
     ),
 ]
 
+
+def named(text: str) -> Path:
+    """A path that a user gives. Raises UsageError for "", which to Path is the working folder."""
+    if not text.strip():
+        raise UsageError("a file name is empty", "name a file, or . for the folder you are in")
+    return Path(text)
+
+
 Source = Annotated[
     Path | None,
     typer.Option(
@@ -50,8 +58,8 @@ Approve = Annotated[
     typer.Option(
         "--approve",
         metavar="",
-        help="Ask after every round: go on, edit the next prompt, keep an image and go on from it, "
-        "draw more like one, say what is missing, or stop.",
+        help="Ask after every round: go on, edit the next prompt, go on from an image or keep it, "
+        "draw more like it, say what is missing, or stop.",
         rich_help_panel=LOOP,
     ),
 ]

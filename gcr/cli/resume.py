@@ -1,7 +1,6 @@
-"""`gcr resume FOLDER`: go on with a run, a batch or a comparison."""
+"""`gcr resume RUN`: go on with a run, a batch or a comparison."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,13 +14,17 @@ LOOP = "More of a run that is over, or stopped"
 
 Rounds = Annotated[
     str | None,
-    typer.Option(metavar="+N", help="Draw so many rounds more, such as +3.", rich_help_panel=LOOP),
+    typer.Option(
+        metavar="+N",
+        help="Draw so many rounds more, such as +3; alone it lifts other limits.",
+        rich_help_panel=LOOP,
+    ),
 ]
 MaxImages = Annotated[
     str | None,
     typer.Option(
         metavar="+N",
-        help="Draw so many images more at most; alone it lifts the limit on rounds.",
+        help="Draw so many images more at most; alone it lifts other limits.",
         rich_help_panel=LOOP,
     ),
 ]
@@ -29,23 +32,36 @@ MaxSeconds = Annotated[
     str | None,
     typer.Option(
         metavar="+X",
-        help="Take so many seconds more at most; alone it lifts the limit on rounds.",
+        help="Take so many seconds more at most; alone it lifts other limits.",
         rich_help_panel=LOOP,
     ),
 ]
-Folder = Annotated[
-    Path,
-    typer.Argument(metavar="FOLDER", help="Of a run, a batch or a comparison, as gcr made it."),
+FromAttempt = Annotated[
+    str,
+    typer.Option(
+        metavar="IMAGE",
+        help="Go on from this image of the run instead of the best, such as 01-0, best, or its "
+        "path; of a run that is over, three rounds unless said otherwise.",
+        rich_help_panel=LOOP,
+    ),
+]
+Run = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="The folder of a run, a batch or a comparison, or a part of the folder's name.",
+    ),
 ]
 
 
-@settings_only("residency", "overlap")
+@settings_only("output", "residency", "overlap")
 def resume(
-    folder: Folder,
+    run: Run,
     *,
     rounds: Rounds = None,
     max_images: MaxImages = None,
     max_seconds: MaxSeconds = None,
+    from_attempt: FromAttempt = "",
     wave: batch.Wave = None,
     shard: batch.Shard = None,
     max_failures: batch.MaxFailures = None,
@@ -57,13 +73,14 @@ def resume(
     verbose: options.Verbose = False,
     flags: Mapping[str, Any],
 ) -> None:
-    """Go on with what is in FOLDER, with the prompts and settings it was begun with.
+    """Go on with a run, a batch or a comparison, with the settings it was begun with.
 
     Rounds that are on disk are not drawn again. Prompts of a batch that failed are tried again. An
     evaluator that is a command line has to be given again.
 
-    A single run that is over goes on with --rounds +3, or with a larger budget. That is recorded
-    beside its settings, which stay; target and patience then count from there.
+    A single run that is over goes on with --rounds +3, with a larger budget, or from one of its
+    images. That is recorded beside its settings, which stay; target and patience then count from
+    there. Nothing that was drawn is lost.
 
     Prints what gcr refine, gcr batch or gcr compare prints.
     """
@@ -73,8 +90,12 @@ def resume(
     from gcr.comparison import comparing
     from gcr.comparison import folder as comparefolder
     from gcr.engine import batching, single
-    from gcr.storage import batchfolder
+    from gcr.results import listing
+    from gcr.settings.resolving import output_folder
+    from gcr.storage import batchfolder, runfolder
 
+    here = dict(flags)
+    folder = listing.find(run, output_folder({"output": here.pop("output")}))
     if evaluators and not paths.exists(folder / comparefolder.NAME):
         raise UsageError("--evaluator is for comparisons", f"gcr resume {folder} goes on with this")
     more = single.More(
@@ -82,10 +103,8 @@ def resume(
         _more("--max-images", max_images, int),
         _more("--max-seconds", max_seconds, float),
     )
-    extends = any(value is not None for value in more)
-    if extends:
-        _check_extensible(folder)
-    here = dict(flags)
+    if more != single.More() or from_attempt:
+        single.check_single(folder)
     overlap = here.pop("overlap")
     pace = batching.paced(wave, shard, max_failures, ray, workers)
     if paths.exists(folder / batchfolder.NAME):
@@ -112,10 +131,20 @@ def resume(
             as_json=as_json,
             quiet=quiet,
         )
+    elif not paths.exists(folder / runfolder.NAME):
+        raise UsageError(
+            f"no run and no batch in {folder}",
+            "name a folder that gcr refine, gcr batch or gcr compare made",
+        )
     else:
-        if extends:
-            here["more"] = more
-        _run(folder, here, as_json=as_json, quiet=quiet, verbose=verbose)
+        refine.work(
+            lambda emit, stop, _: single.resume(
+                folder, more=more, from_attempt=from_attempt, emit=emit, stop=stop, **here
+            ),
+            as_json=as_json,
+            quiet=quiet,
+            verbose=verbose,
+        )
 
 
 def _more(flag: str, text: str | None, kind: type[float]) -> Any:
@@ -132,34 +161,3 @@ def _more(flag: str, text: str | None, kind: type[float]) -> Any:
             f"{flag} +3 means three more than there are now",
         )
     return value
-
-
-def _check_extensible(folder: Path) -> None:
-    """Raise UsageError for what is of a batch or a comparison, where all runs have one budget."""
-    from gcr.comparison import folder as comparefolder
-    from gcr.storage import batchfolder
-
-    inside = batchfolder.holds(folder)
-    if inside or any(paths.exists(folder / x.NAME) for x in (batchfolder, comparefolder)):
-        raise UsageError(
-            f"{folder} is no single run, and only those are extended",
-            "the budget of a batch or a comparison is the same for all of its runs; "
-            "gcr refine begins a run of its own",
-        )
-
-
-def _run(folder: Path, here: dict[str, Any], *, as_json: bool, quiet: bool, verbose: bool) -> None:
-    """Go on with a single run. here: what is not in its folder."""
-    from gcr.engine import single
-
-    if not paths.exists(folder / "run.json"):
-        raise UsageError(
-            f"no run and no batch in {folder}",
-            "name a folder that gcr refine, gcr batch or gcr compare made",
-        )
-    refine.work(
-        lambda emit, stop, _: single.resume(folder, emit=emit, stop=stop, **here),
-        as_json=as_json,
-        quiet=quiet,
-        verbose=verbose,
-    )

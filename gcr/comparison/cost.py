@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from gcr.core.events import PromptFinished, RoundFinished
 from gcr.core.ranking import best_scored
-from gcr.core.records import Tokens, total
+from gcr.core.records import Tokens
 from gcr.device.residency import GIB
 from gcr.files import structured
 from gcr.files.jsonlines import JsonLines
@@ -199,13 +199,13 @@ def _course(folder: Path, run: Run) -> Course:
     if picks and (last := best_scored(run)):  # as a person or a blind comparison chose it
         picks[-1] = Pick(folder / last.image, picks[-1].seconds)
     judged = sum(bool(a.critique.raw or a.critique.aspects) for a in run.attempts)
-    tokens = total(round_.tokens for round_ in run.rounds)
+    tokens = run.tokens
     return Course(
         tuple(picks),
         judged * judges,
         tokens if tokens is not None and not tokens.uncounted else None,
-        sum(round_.draw_seconds for round_ in run.rounds),
-        sum(round_.judge_seconds for round_ in run.rounds),
+        run.draw_seconds,
+        run.judge_seconds,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gcr.core.phrases import count, fact
-from gcr.core.ranking import ranked
+from gcr.core.ranking import parents, ranked
 from gcr.core.requirements import failed, passed
 
 if TYPE_CHECKING:
@@ -21,15 +21,18 @@ MOST = 8
 
 def describe(run: Run) -> str:
     """The prompts of a run in the order they were tried, each with its best image's critique; of
-    the best one also what it got right and must stay. Then the user's remarks.
+    the image to go on from also what it got right and must stay. Then the user's remarks.
+
+    After a branch nothing is told of the rounds that it leaves aside.
     """
     by_prompt: dict[str, list[Attempt]] = {}
-    for attempt in run.attempts:
+    for attempt in run.line.attempts:
         by_prompt.setdefault(attempt.candidate.prompt, []).append(attempt)
-    tops = [ranked(attempts)[0] for attempts in by_prompt.values()]
-    shown = ranked(tops)[:MOST]
+    first = parents(run)[0]
+    tops = [first if first in same else ranked(same)[0] for same in by_prompt.values()]
+    shown = sorted(ranked(tops), key=lambda top: top != first)[:MOST]
     entries = [
-        _entry(number, top, len(by_prompt[top.candidate.prompt]), best=top == shown[0])
+        _entry(number, top, len(by_prompt[top.candidate.prompt]), best=top == first)
         for number, top in enumerate((top for top in tops if top in shown), 1)
     ]
     return "\n\n".join([*entries, *map(_remark, run.remarks)])

@@ -166,7 +166,8 @@ def _draw(
     """Draw the next round of all runs in one call.
 
     What is edited is the source each time, round 0 by the user's own words and every later round
-    by a rewrite of them: an edit of an edit would keep the faults of the first.
+    by a rewrite of them: an edit of an edit would keep the faults of the first. Unless a person
+    wants just that, and goes on from an image: then all that follows edits this one.
     """
     proposals = [_propose(strategy, run, rule.room(run)) for run in runs]
     sources = [_image(gallery, run, run.request.source) for run in runs]
@@ -177,8 +178,9 @@ def _draw(
     ]
     candidates = [candidate for _, candidate, _ in wave]
     starts = [_image(gallery, run, candidate.start) for run, candidate, _ in wave]
+    edited = [_image(gallery, run, candidate.edits) or source for run, candidate, source in wave]
     start = time.perf_counter()
-    drawings = generator.draw(candidates, starts, [source for _, _, source in wave])
+    drawings = generator.draw(candidates, starts, edited)
     seconds = (time.perf_counter() - start) / len(wave)
     if len(drawings) != len(wave):
         raise ValueError(f"the generator drew {len(drawings)} images for {len(wave)} candidates")

@@ -6,13 +6,13 @@ import difflib
 from typing import TYPE_CHECKING
 
 from gcr.core.plaintext import shortened
-from gcr.core.ranking import margin, near, ranked, raw
+from gcr.core.ranking import best_scored, margin, near, parents, ranked, raw
 from gcr.core.records import Preference, StopReason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from gcr.core.records import Attempt, Candidate, Critique, Extension, Fact, Run
+    from gcr.core.records import Attempt, Branch, Candidate, Critique, Extension, Fact, Run
 
 STOPPED = {
     StopReason.TARGET: "the target score was reached",
@@ -85,7 +85,8 @@ def duration(seconds: float) -> str:
 def origin(candidate: Candidate) -> str:
     """What an image was drawn from, beside its prompt."""
     seeds = "+".join(map(str, (candidate.seed, *candidate.mutations)))
-    return f"seed {seeds}" + (f" on {candidate.start}" if candidate.start else "")
+    start = f" on {candidate.start}" if candidate.start else ""
+    return f"seed {seeds}{start}" + (f" editing {candidate.edits}" if candidate.edits else "")
 
 
 def finding(critique: Critique, most: int) -> str:
@@ -100,6 +101,23 @@ def finding(critique: Critique, most: int) -> str:
     return shortened(words, most) if end < 0 else f"{words[: end + 1]} …"
 
 
+def branched(run: Run, branch: Branch) -> str:
+    """From which image a run goes on, and when that was decided."""
+    score = next((a.score for a in run.attempts if a.image == branch.image), None)
+    shown = "" if score is None else f" ({score:.2f})"
+    how = f"more like {branch.image}{shown}" if branch.like else f"on from {branch.image}{shown}"
+    return f"from here {how}{_on(branch.when)}"
+
+
+def since_branch(run: Run) -> str:
+    """The best image since a person went on from one, in words; empty if it is the best of all."""
+    branch, best, since = run.branch, best_scored(run), ranked(parents(run))
+    if branch is None or best is None or not since or best in since or run.branches_now:
+        return ""
+    score = "unscored" if since[0].score is None else f"{since[0].score:.2f}"
+    return f"the best since you went on from {branch.image} is {since[0].image} ({score})"
+
+
 def extended(extension: Extension) -> str:
     """By how much a run was extended, and when."""
     limits = [f"to {count(extension.rounds, 'round')}"]
@@ -107,8 +125,11 @@ def extended(extension: Extension) -> str:
         limits.append(count(extension.max_images, "image"))
     if extension.max_seconds is not None:
         limits.append(duration(extension.max_seconds))
-    when = f" on {extension.when[:16].replace('T', ' ')}" if extension.when else ""
-    return f"extended {', '.join(limits)} at most{when}"
+    return f"extended {', '.join(limits)} at most{_on(extension.when)}"
+
+
+def _on(when: str) -> str:
+    return f" on {when[:16].replace('T', ' ')}" if when else ""
 
 
 def described(known: Mapping[str, object]) -> str:

@@ -66,9 +66,31 @@ def highest(attempts: Iterable[Attempt]) -> Attempt | None:
 
 def parents(run: Run) -> list[Attempt]:
     """The attempts in the order in which a strategy goes on from them: the image that a person
-    kept, then the others, best first.
+    kept, then the others, best first. After a branch they are its image and those drawn since.
     """
-    return sorted(ranked(run.attempts), key=lambda attempt: attempt.image != run.kept)
+    attempts, base = run.line.attempts, run.base
+    if base is not None:
+        attempts = attempts[attempts.index(base) :]
+    return sorted(ranked(attempts), key=lambda attempt: attempt.image != run.kept)
+
+
+def parent(run: Run) -> Attempt | None:
+    """The first of the parents, if it has a score or a person chose it."""
+    first = next(iter(parents(run)), None)
+    if first is None or (first.score is None and first.image != run.kept and first != run.base):
+        return None
+    return first
+
+
+def named(run: Run, name: str) -> Attempt | None:
+    """The attempt whose image has a name, such as `01-0` or `01-0.png`; `best` is the best one.
+
+    None where there is none.
+    """
+    if name.partition(".")[0] == "best":
+        return best_scored(run)
+    named = (a for a in run.attempts if name in (a.image, a.image.partition(".")[0]))
+    return next(named, None)
 
 
 def best(run: Run) -> Attempt | None:

@@ -61,7 +61,8 @@ class Request:
     negative: what the user does not want to see, for pipelines that take it.
     keep: spans of the prompt that every rewrite must hold word for word.
     source: the image that the prompt says how to edit, by its name in the run folder; empty where
-        there is nothing to edit. Every candidate edits this one, never the result of another.
+        there is nothing to edit. Every candidate edits this one, and not the result of another,
+        unless a person branches off from that.
     source_sha256: of its pixels, as `gcr.inputs.source.digest` takes it.
     checklist: the same as yes/no questions, as the critic took it apart, once; empty before that,
         and where scores come from elsewhere.
@@ -83,6 +84,7 @@ class Candidate:
     mutations: seeds of further noise that the first is mixed with, one after the other.
     strength: how much of the start image, or by each mutation of the noise, gives way to new
         noise: from 0 (nothing) to 1 (all of it).
+    edits: an image of the same run that is edited instead of the request's source; empty for none.
     """
 
     prompt: str
@@ -91,6 +93,7 @@ class Candidate:
     start: str = ""
     mutations: tuple[int, ...] = ()
     strength: float = 0.0
+    edits: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +320,24 @@ class Extension:
 
 
 @dataclass(frozen=True, slots=True)
+class Branch:
+    """A person's decision to go on from an image of the run instead of the best.
+
+    after: how many rounds there were. image: the name of the one to go on from.
+    like: whether the next round draws variations of it, and not yet what its critique asks for.
+    wording: what the critic would draw next, with that image and what led to it in view; None: it
+        was not asked.
+    when: in ISO 8601.
+    """
+
+    after: int
+    image: str
+    like: bool = False
+    wording: Wording | None = None
+    when: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Remark:
     """What the user said of the images, for whoever words the next prompt; nothing is scored by it.
 
@@ -344,6 +365,7 @@ class Run:
         did not.
     extensions: larger budgets than those of the settings; the last one counts.
     remarks: of the user, in order.
+    branches: images that a person went on from, in order; the last one counts.
     """
 
     id: str
@@ -356,10 +378,64 @@ class Run:
     settled: str = ""
     extensions: tuple[Extension, ...] = ()
     remarks: tuple[Remark, ...] = ()
+    branches: tuple[Branch, ...] = ()
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
         return tuple(attempt for round_ in self.rounds for attempt in round_.attempts)
+
+    @property
+    def branch(self) -> Branch | None:
+        """The decision that holds: the last one; None where the best is gone on from."""
+        made = (branch for branch in reversed(self.branches) if branch.after <= len(self.rounds))
+        return next(made, None)
+
+    @property
+    def base(self) -> Attempt | None:
+        """The image that a person went on from; None where nobody did."""
+        branch = self.branch
+        images = (attempt for attempt in self.attempts if branch and attempt.image == branch.image)
+        return next(images, None)
+
+    @property
+    def branches_now(self) -> bool:
+        """Whether the next round is the first one after a branch."""
+        return self.branch is not None and self.branch.after == len(self.rounds)
+
+    @property
+    def line(self) -> Run:
+        """What the next round follows from. After a branch these are the rounds that led to its
+        image, that image alone of its own round, and the rounds since; else all of them.
+        """
+        branch, base = self.branch, self.base
+        if branch is None or base is None:
+            return self
+        place = next(i for i, round_ in enumerate(self.rounds) if base in round_.attempts)
+        led = replace(self, rounds=self.rounds[:place]).line.rounds
+        turn = replace(self.rounds[place], attempts=(base,), wording=branch.wording)
+        return replace(self, rounds=(*led, turn, *self.rounds[branch.after :]), branches=())
+
+    @property
+    def draw_seconds(self) -> float:
+        """Of the generator."""
+        return sum(round_.draw_seconds for round_ in self.rounds)
+
+    @property
+    def judge_seconds(self) -> float:
+        """Of the critic, with what it took to word the prompts of branches."""
+        asked = sum(branch.wording.seconds for branch in self.branches if branch.wording)
+        return sum(round_.judge_seconds for round_ in self.rounds) + asked
+
+    @property
+    def seconds(self) -> float:
+        """Spent in the models."""
+        return self.draw_seconds + self.judge_seconds
+
+    @property
+    def tokens(self) -> Tokens | None:
+        """Of the critic; None where any of it is not recorded."""
+        asked = (branch.wording.tokens for branch in self.branches if branch.wording)
+        return total([*(round_.tokens for round_ in self.rounds), *asked])
 
     def after(self, rounds: tuple[Round, ...]) -> Run:
         """The run as it was after these rounds, when nobody had chosen an image yet."""
@@ -428,13 +504,15 @@ class GoOn:
     """Draw the next round.
 
     prompt: to draw instead of the proposed ones; empty: draw these.
-    keep: the image to go on from, which is then the best whatever its score; None: as before.
-    like: the image whose noise is varied a little; None: as the strategy has it.
+    base: the image to go on from instead of the best; None: as before.
+    like: whether the next round draws variations of that image.
+    keep: whether that image is the best from now on, whatever its score.
     """
 
     prompt: str = ""
-    keep: Attempt | None = None
-    like: Attempt | None = None
+    base: Attempt | None = None
+    like: bool = False
+    keep: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ class StopRule:
         would not fit, at the pace of those before it, is not begun. Round 0 always is.
     since: rounds that were there when the run was given a larger budget: whoever did that knew how
         they had ended, so target and patience are for the rounds after them.
+
+    What comes after a branch has to gain on the image that is gone on from, not on the best.
     """
 
     rounds: int = 4
@@ -79,7 +81,7 @@ class StopRule:
         latest = highest(a for round_ in run.rounds[self.since :] for a in round_.attempts)
         if latest is not None and _reaches(latest, self.target):
             return StopReason.TARGET
-        over = self._over(run, [_top(round_) for round_ in run.rounds])
+        over = self._over(run)
         scored = highest(run.attempts) is not None
         return over if over is None or scored else StopReason.FAILED
 
@@ -87,16 +89,18 @@ class StopRule:
         """How many images may still be drawn; None: no limit."""
         return None if self.images is None else max(0, self.images - len(run.attempts))
 
-    def _over(self, run: Run, tops: list[float | None]) -> StopReason | None:
-        if len(tops) >= self.rounds:
+    def _over(self, run: Run) -> StopReason | None:
+        drawn = len(run.rounds)
+        if drawn >= self.rounds:
             return StopReason.ROUNDS
         if self.room(run) == 0:
             return StopReason.IMAGES
-        if self.seconds is not None and tops:
-            spent = sum(round_.seconds for round_ in run.rounds)
-            if spent + spent / len(tops) > self.seconds:
-                return StopReason.SECONDS
-        idle = min(_idle(tops, self.min_gain, margin(run.attempts)), len(tops) - self.since)
+        if self.seconds is not None and drawn and run.seconds * (1 + 1 / drawn) > self.seconds:
+            return StopReason.SECONDS
+        tops = [_top(round_) for round_ in run.rounds]
+        if run.branch and run.base and not run.branches_now:
+            tops = [run.base.score, *tops[run.branch.after :]]
+        idle = min(_idle(tops, self.min_gain, margin(run.attempts)), drawn - self.since)
         return StopReason.PLATEAU if idle >= self.patience else None
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import ClassVar
 
+from gcr.core.ranking import parent as parent_of
 from gcr.core.ranking import parents
 from gcr.core.records import Attempt, Candidate, Run, image_name
 from gcr.errors import GcrError
@@ -53,10 +54,11 @@ class BaseStrategy:
 
     def fresh(self, run: Run, prompts: Sequence[str]) -> tuple[Candidate, ...]:
         """A round of these prompts in turn, each image on a seed that the run has not used."""
-        first = self.seed + len(run.attempts)
+        first, edits = self.seed + len(run.attempts), _edits(run)
         these = (prompts[i % len(prompts)] for i in range(self.images))
         return tuple(
-            Candidate(prompt, first + i, _negative(run, prompt)) for i, prompt in enumerate(these)
+            Candidate(prompt, first + i, _negative(run, prompt), edits=edits)
+            for i, prompt in enumerate(these)
         )
 
     def later(self) -> Candidate:
@@ -80,7 +82,12 @@ class Refine(BaseStrategy):
             return self.raw(run)
         rewrites = self._rewrites(run)
         new = [rewrites[i % len(rewrites)] for i in range(self.images - self.again)]
-        return self.fresh(run, new + [parents(run)[0].candidate.prompt] * self.again)
+        first, *others = self.fresh(run, new + [parents(run)[0].candidate.prompt] * self.again)
+        if run.base and run.branches_now:
+            # A picture that a person goes on from is more than its prompt.
+            same = replace(_edited(run, run.base), prompt=first.prompt, negative=first.negative)
+            first = first if same in _drawn(run) else same
+        return (first, *others)
 
     def _rewrites(self, run: Run) -> list[str]:
         """The prompts worth drawing, most promising first; never empty.
@@ -92,21 +99,22 @@ class Refine(BaseStrategy):
         attempts = parents(run)
         written = [_latest(run), *(attempt.critique.refined for attempt in attempts)]
         rewrites = list(dict.fromkeys(prompt for prompt in written if prompt))
-        drawn = {a.candidate.prompt for a in attempts}
+        drawn = {a.candidate.prompt for a in run.line.attempts}
         return [r for r in rewrites if r not in drawn] or rewrites or [attempts[0].candidate.prompt]
 
 
 class BestOfN(BaseStrategy):
     """The request as it is on many seeds: what refinement has to beat.
 
-    Sampling more and choosing with a judge is the simplest way to spend compute at inference
-    (Ma et al., 2025, "Inference-time scaling for diffusion models").
+    After a branch it is the prompt of its image. Sampling more and choosing with a judge is the
+    simplest way to spend compute at inference (Ma et al., 2025, "Inference-time scaling for
+    diffusion models").
     """
 
     uses_history = False
 
     def propose(self, run: Run) -> tuple[Candidate, ...]:
-        return self.fresh(run, [run.request.prompt])
+        return self.fresh(run, [run.base.candidate.prompt if run.base else run.request.prompt])
 
 
 class Rewrite(BaseStrategy):
@@ -121,16 +129,14 @@ class Rewrite(BaseStrategy):
     def propose(self, run: Run) -> tuple[Candidate, ...]:
         if not run.rounds:
             return self.raw(run)
-        prompts = [a.critique.refined or a.candidate.prompt for a in run.rounds[-1].attempts]
-        drawn = {attempt.candidate for attempt in run.attempts}
-        same = (
-            replace(attempt.candidate, prompt=prompt)
-            for attempt, prompt in zip(run.rounds[-1].attempts, prompts, strict=True)
-        )
-        return tuple(
-            fresh if candidate in drawn else candidate
-            for candidate, fresh in zip(same, self.fresh(run, prompts), strict=False)
-        )
+        latest, drawn = run.line.rounds[-1].attempts, _drawn(run)
+        prompts = [a.critique.refined or a.candidate.prompt for a in latest]
+        proposal = list(self.fresh(run, prompts))
+        for place, (attempt, prompt) in enumerate(zip(latest, prompts, strict=True)):
+            same = replace(_edited(run, attempt), prompt=prompt)
+            if place < self.images and same not in drawn:
+                proposal[place] = same
+        return tuple(proposal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +152,7 @@ class Reflect(BaseStrategy):
     strength: float = 0.8
 
     def propose(self, run: Run) -> tuple[Candidate, ...]:
-        parent = _parent(run)
+        parent = parent_of(run)
         if parent is None:
             return self.raw(run)
         return tuple(
@@ -171,7 +177,7 @@ class Evolve(BaseStrategy):
     strength: float = 0.8
 
     def propose(self, run: Run) -> tuple[Candidate, ...]:
-        parent = _parent(run)
+        parent = parent_of(run)
         if parent is None:
             return self.raw(run)
         seed, before = parent.candidate.seed, parent.candidate.mutations
@@ -216,13 +222,6 @@ def _at_fault(strategy: BaseStrategy, problem: str) -> GcrError:
     return GcrError(f"the strategy {name} {problem}", "tell whoever wrote it, or take another")
 
 
-def _parent(run: Run) -> Attempt | None:
-    """The image to go on from: one with a score, or one that a person kept."""
-    first = next(iter(parents(run)), None)
-    good = first is not None and (first.score is not None or first.image == run.kept)
-    return first if good else None
-
-
 def improved(run: Run, attempt: Attempt) -> str:
     """The prompt that the critic would draw instead of an attempt's, or the same where it knows no
     better.
@@ -232,13 +231,29 @@ def improved(run: Run, attempt: Attempt) -> str:
 
 def _latest(run: Run) -> str | None:
     """What the critic wrote after the last round, knowing all that was tried."""
-    wording = run.rounds[-1].wording
+    wording = run.line.rounds[-1].wording
     return wording.prompt if wording else None
+
+
+def _drawn(run: Run) -> set[Candidate]:
+    """All that was drawn, which need not be drawn again."""
+    return {attempt.candidate for attempt in run.attempts}
+
+
+def _edited(run: Run, attempt: Attempt) -> Candidate:
+    """The candidate of an attempt, as one that edits what is edited now."""
+    return replace(attempt.candidate, edits=_edits(run))
+
+
+def _edits(run: Run) -> str:
+    """What is edited instead of the request's source: the image that a person went on from."""
+    return run.base.image if run.request.source and run.base else ""
 
 
 def _negative(run: Run, prompt: str) -> str:
     """The user's negative prompt, and what the critic added for this prompt."""
-    wordings = [round_.wording for round_ in run.rounds if round_.wording]
+    written = [*(r.wording for r in run.rounds), *(b.wording for b in run.branches)]
+    wordings = [wording for wording in written if wording]
     added = next((w.negative for w in wordings if w.prompt == prompt), "")
     return ", ".join(filter(None, (run.request.negative, added)))
 

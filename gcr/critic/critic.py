@@ -326,8 +326,8 @@ class VisionLanguageCritic:
 
     def _history(self, run: Run, gallery: Gallery | None) -> list[Message]:
         """The chat that asks for another refined request."""
-        best = ranking.highest(run.attempts)
-        last = ranking.highest(run.rounds[-1].attempts) if run.rounds else None
+        best = ranking.parent(run)
+        last = ranking.highest(run.line.rounds[-1].attempts) if run.rounds else None
         views = {"{best}": best, "{last}": None if last == best else last}
         if not self.speaker.takes_pairs:
             del views["{last}"]

@@ -66,6 +66,14 @@ class Outcome:
                 {"index": round_.index, "attempts": [self._attempt(a) for a in round_.attempts]}
                 for round_ in run.rounds
             ],
+            "branches": [
+                {
+                    "after": branch.after,
+                    "image": str(self.folder / branch.image),
+                    "like": branch.like,
+                }
+                for branch in run.branches
+            ],
             "stop": run.stop,
             "images": len(run.attempts),
             "seconds": round(self.seconds, 3),

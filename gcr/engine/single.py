@@ -6,19 +6,21 @@ import time
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gcr.core import ranking, stopping
 from gcr.core.events import Notice, RunFinished, WorkFinished, WorkStarted, ignore
-from gcr.core.phrases import STOPPED
-from gcr.core.records import Extension, StopReason
+from gcr.core.phrases import duration
+from gcr.core.records import Extension
 from gcr.engine import cautions, waves
 from gcr.engine.machine import ThisMachine
 from gcr.engine.outcome import Interrupted, Outcome
 from gcr.engine.parts import Warm, load, with_rubric
 from gcr.engine.requests import checked_prompt, make_request
 from gcr.errors import UsageError
+from gcr.files import paths
 from gcr.files.locks import claimed
 from gcr.inputs import source
 from gcr.settings.recorded import as_begun, recorded
@@ -34,16 +36,23 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from gcr.core.events import Consumer
-    from gcr.core.records import Approve, GoOn, Run
+    from gcr.core.records import Approve, Run
     from gcr.settings.schema import ResumeOptions
 
 
 class More(NamedTuple):
-    """What a run is to have beyond what it has used: rounds, images, seconds; None: as it was."""
+    """What a run is to have beyond what it has used: rounds, images, seconds.
+
+    What is None limits the run no more, so that one of them is enough. All None: as it was.
+    """
 
     rounds: int | None = None
     images: int | None = None
     seconds: float | None = None
+
+
+ROUNDS_MORE = 3
+"""Of a run that is over and goes on from an image, where nobody says how many."""
 
 
 def run(  # noqa: PLR0913 - each for itself
@@ -52,19 +61,20 @@ def run(  # noqa: PLR0913 - each for itself
     *,
     image: Path | str | Image | None = None,
     resume: Path | str | None = None,
-    more: More | None = None,
+    more: More = More(),  # noqa: B008 - it is frozen
+    from_attempt: str = "",
+    like: bool = False,
     emit: Consumer = ignore,
     stop: Callable[[], bool] = waves.never,
     approve: Approve | None = None,
-    begin: GoOn | None = None,
     warm: Warm | None = None,
 ) -> Outcome:
     """Refine one prompt.
 
     image: what the prompt says how to edit, as a path or as an image of Pillow.
     resume: the folder of a run to go on with, under the settings it was begun with.
-    more: beyond what that run has drawn so far.
-    stop, approve, begin: as `waves.work` has them.
+    more, from_attempt, like: as `resume` has them.
+    stop, approve: as `waves.work` has them.
     warm: models of earlier runs, which this one uses if they will do, and leaves loaded.
     Raises GcrError; on Ctrl-C Interrupted, a KeyboardInterrupt.
     """
@@ -79,9 +89,8 @@ def run(  # noqa: PLR0913 - each for itself
             folder = _reopened(Path(resume), held)
             settings = as_begun(settings, folder.run.settings)
             folder.check(request, recorded(settings, questions.sha256))
-            before = runfolder.load_run(folder.path) if more else None
-            extension = extended(before, more) if before and more else None
-            if extension is None and _is_over(folder, emit):
+            changed = _changed(folder, more, from_attempt, like=like)
+            if changed is None and _is_over(folder, emit):
                 return _outcome(folder, started, 0.0)
         cautions.of_pocket(request, settings, emit)
         cautions.of_verifier([request.prompt], settings, emit)
@@ -101,15 +110,15 @@ def run(  # noqa: PLR0913 - each for itself
             held.enter_context(claimed(folder.path))
         else:
             cautions.of_changes(folder, parts.revisions, emit)
-            if extension and before:
-                folder.extend(extension, before)
+            if changed is not None:
+                folder.decide(changed)
                 cautions.of_kept(folder.run, emit)
             parts = replace(parts, rule=stopping.rule_of(folder.run))
         loading_seconds = time.perf_counter() - started
         emit(WorkStarted(1))
         try:
             queue = waves.SingleRun(folder)
-            waves.work(queue, parts, emit, stop=stop, approve=approve, begin=begin)
+            waves.work(queue, parts, emit, stop=stop, approve=approve)
         except KeyboardInterrupt as interrupt:
             raise Interrupted(_outcome(folder, started, loading_seconds)) from interrupt
         finally:
@@ -120,18 +129,22 @@ def run(  # noqa: PLR0913 - each for itself
 def resume(  # noqa: PLR0913 - each for itself
     path: Path | str,
     *,
-    more: More | None = None,
+    more: More = More(),  # noqa: B008 - it is frozen
+    from_attempt: str = "",
+    like: bool = False,
     emit: Consumer = ignore,
     stop: Callable[[], bool] = waves.never,
     approve: Approve | None = None,
-    begin: GoOn | None = None,
     warm: Warm | None = None,
     **here: Unpack[ResumeOptions],
 ) -> Outcome:
     """Go on with the run of a folder, under the settings it was begun with; `gcr resume FOLDER`.
 
-    more: beyond what it has drawn so far; None: what is left of it.
-    approve, begin, warm: as `run` has them.
+    more: beyond what it has drawn so far; nothing: what is left of it.
+    from_attempt: the image to go on from instead of the best, as `runfolder.attempt` takes it;
+        empty: none. Of a run that is over `ROUNDS_MORE` are drawn then, where `more` says nothing.
+    like: whether the next round draws variations of that image.
+    approve, warm: as `run` has them.
     here: what `recalled` takes besides. Raises as `run` does.
     """
     begun, _ = runfolder.read_beginning(Path(path))
@@ -143,10 +156,11 @@ def resume(  # noqa: PLR0913 - each for itself
         image=image,
         resume=path,
         more=more,
+        from_attempt=from_attempt,
+        like=like,
         emit=emit,
         stop=stop,
         approve=approve,
-        begin=begin,
         warm=warm,
     )
 
@@ -154,24 +168,22 @@ def resume(  # noqa: PLR0913 - each for itself
 def keep(path: Path | str, image: str) -> Run:
     """Take an image as the best one of a run that nobody is at work in, whatever its score.
 
-    image: its name. Raises UsageError where there is none, where somebody is at work there, and as
-    `check_single` does.
+    Later rounds go on from it. image: as `runfolder.attempt` takes it. Raises UsageError as that
+    does, where somebody is at work there, and as `check_single` does.
     """
     check_single(Path(path))
     with ExitStack() as held:
         folder = _reopened(Path(path), held)
         before = runfolder.load_run(folder.path)
-        attempt = next((a for a in before.attempts if a.image == image), None)
-        if attempt is None:
-            raise UsageError(f"{path} has no image {image!r}", f"gcr show {path} lists them")
-        folder.run = replace(before, kept=image)
+        attempt = runfolder.attempt(folder.path, before, image)
+        folder.run = waves.branched(before, attempt, keep=True)
         folder.finish(before.stop, attempt, before.comparison)
         return folder.run
 
 
 def check_single(path: Path) -> None:
-    """Raise UsageError for a run of a batch, all of whose runs are of one kind."""
-    if batchfolder.holds(path):
+    """Raise UsageError for a batch, a comparison, and a run of either: those are of one kind."""
+    if batchfolder.holds(path) or not paths.exists(path / runfolder.NAME):
         raise UsageError(
             f"{path} is no single run, and only those are changed",
             "the budget of a batch or a comparison is the same for all of its runs; "
@@ -179,28 +191,47 @@ def check_single(path: Path) -> None:
         )
 
 
+def _changed(folder: RunFolder, more: More, from_attempt: str, *, like: bool) -> Run | None:
+    """The run of a folder with a larger budget and a branch, if either is wanted; else None.
+
+    On disk its results stay until it ends anew, and a person's choice of the best even then.
+    """
+    if more == More() and not from_attempt:
+        return None
+    check_single(folder.path)
+    before = runfolder.load_run(folder.path)
+    run = replace(
+        folder.run, comparison=before.comparison, kept=before.kept, settled=before.settled
+    )
+    if from_attempt:
+        run = waves.branched(run, runfolder.attempt(folder.path, run, from_attempt), like=like)
+    if more == More() and stopping.rule_of(run).reason(run) is not None:
+        more = More(ROUNDS_MORE)
+    if more != More():
+        run = replace(run, extensions=(*run.extensions, extended(before, more)))
+    return run
+
+
 def extended(run: Run, more: More) -> Extension:
     """The larger budget of a run, by what it has drawn so far.
 
     Raises UsageError where it could not draw another round.
     """
-    begun = stopping.rule_of(run)
-    drawn, spent = len(run.attempts), sum(round_.seconds for round_ in run.rounds)
+    drawn, spent = len(run.attempts), run.seconds
     extension = Extension(
         after=len(run.rounds),
         # As for a run that is begun with a budget, which alone lifts the limit on rounds.
         rounds=len(run.rounds) + (MOST_ROUNDS if more.rounds is None else more.rounds),
-        max_images=begun.images if more.images is None else drawn + more.images,
-        max_seconds=begun.seconds if more.seconds is None else spent + more.seconds,
+        max_images=None if more.images is None else drawn + more.images,
+        max_seconds=None if more.seconds is None else spent + more.seconds,
         stop=str(run.stop or ""),
         when=datetime.now().astimezone().isoformat(timespec="seconds"),
     )
-    reason = stopping.rule(run.settings, (extension,)).reason(run)
-    if reason is not None:
-        budget = {StopReason.IMAGES: "--max-images +4", StopReason.SECONDS: "--max-seconds +60"}
+    if stopping.rule(run.settings, (extension,)).reason(run) is not None:
+        each = spent / len(run.rounds)
         raise UsageError(
-            f"the run could not go on: {STOPPED[reason]}",
-            f"give more of that, such as {budget[reason]}",
+            f"a round takes about {duration(each)}, so none fits into {more.seconds:g} s",
+            f"--max-seconds +{ceil(2 * each)} is enough for one or two; --rounds +1 for one",
         )
     return extension
 

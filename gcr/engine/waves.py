@@ -11,8 +11,10 @@ A single run is a wave of one from a queue of one.
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import closing
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 from gcr.core import guards, loop, ranking
 from gcr.core.events import Notice, RoundFinished, RunFinished, RunStarted, after_an_error
 from gcr.core.records import (
+    Branch,
     Candidate,
     Objection,
     Rejected,
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from gcr.core.events import Consumer
-    from gcr.core.records import Approve, Attempt, Drawing, GoOn, Preference, Run, Strategy
+    from gcr.core.records import Approve, Attempt, Drawing, Preference, Run, Strategy
     from gcr.core.records import Generator as ImageGenerator
     from gcr.core.stopping import StopRule
     from gcr.engine.parts import Parts
@@ -99,20 +102,18 @@ class SingleRun:
         raise error
 
 
-def work(  # noqa: PLR0913 - each for itself
+def work(
     queue: Queue,
     parts: Parts,
     emit: Consumer,
     *,
     stop: Callable[[], bool] = never,
     approve: Approve | None = None,
-    begin: GoOn | None = None,
 ) -> None:
     """Carry out all runs of a queue.
 
     stop: asked before each wave and each drawing whether to end there, where all rounds are saved.
     approve: asked after each round what to do next; for runs that are alone in their wave.
-    begin: what a person decided before, of a run that is gone on with.
 
     Raises KeyboardInterrupt when stopping, UnavailableError where the critic is gone, and what the
     queue raises.
@@ -121,7 +122,7 @@ def work(  # noqa: PLR0913 - each for itself
         for folders in waves:
             if stop():
                 raise KeyboardInterrupt
-            _Wave(folders, queue, parts, emit, stop, approve, begin).advance()
+            _Wave(folders, queue, parts, emit, stop, approve).advance()
 
 
 class _Wave:
@@ -135,7 +136,6 @@ class _Wave:
         emit: Consumer,
         stop: Callable[[], bool],
         approve: Approve | None,
-        begin: GoOn | None,
     ) -> None:
         self.left = {folder.run.id: folder for folder in folders}
         self._queue = queue
@@ -143,7 +143,6 @@ class _Wave:
         self._emit = emit
         self._stop = stop
         self._approve = approve
-        self._begin = begin
         self._failure: Exception | None = None  # of queue or consumer: no run is to blame for it
 
     def advance(self) -> None:
@@ -185,12 +184,7 @@ class _Wave:
         parts = self._parts
         over = [(f, reason) for f in folders if (reason := parts.rule.reason(f.run))]
         self._finish(over)
-        strategy = _Revised(BySeed(parts.strategy))
-        if self._begin is not None:
-            for folder in folders:
-                if self._begin.keep is not None:
-                    folder.keep(self._begin.keep)
-                strategy.revise(folder.run, self._begin, self._obstacle(self._begin.like))
+        strategy = _Revised(BySeed(parts.strategy), self._varies)
         # Images are encoded while they are judged.
         ahead = metadata.Ahead(parts.settings.format)
         isolated = Isolated(strategy, parts.generator, parts.rule, ahead.begin)
@@ -235,24 +229,52 @@ class _Wave:
         """Ask a person what to do next; returns whether to go on, as they decided."""
         decision = approve(folder.run, proposed(folder.run))
         while isinstance(decision, Reword):
-            strategy.prompt = self._reworded(folder, decision.remark) or strategy.prompt
+            strategy.reword(folder.run, self._reworded(folder, decision.remark))
             decision = approve(folder.run, proposed(folder.run))
-        if decision.keep is not None:
-            folder.keep(decision.keep)
         if isinstance(decision, Stop):
+            if decision.keep is not None:
+                folder.decide(branched(folder.run, decision.keep, keep=True))
             return False
-        strategy.revise(folder.run, decision, self._obstacle(decision.like))
+        if decision.base is not None:
+            like, keep = decision.like, decision.keep
+            folder.decide(branched(folder.run, decision.base, like=like, keep=keep))
+        strategy.reword(folder.run, decision.prompt)
         return True
 
     def _amended(self, run: Run) -> Run:
-        """A run with what a person decided about it."""
-        decided = self.left[run.id].run
-        return replace(run, kept=decided.kept, remarks=decided.remarks)
+        """A run with what a person decided about it, and what the critic makes of that."""
+        folder = self.left[run.id]
+        self._word_branch(folder)
+        decided = folder.run
+        return replace(run, kept=decided.kept, remarks=decided.remarks, branches=decided.branches)
 
-    def _obstacle(self, like: Attempt | None) -> str:
-        """Why no more images like one can be drawn, which is told; empty if they can."""
-        if like is None:
-            return ""
+    def _word_branch(self, folder: RunFolder) -> None:
+        """Have the critic word what follows from the image that a person goes on from."""
+        run = folder.run
+        branch, base, critic = run.branch, run.base, self._parts.critic
+        if not (branch and base and run.branches_now) or branch.like or branch.wording:
+            return
+        wording = None
+        if self._parts.settings.history:
+            start, before = time.perf_counter(), critic.tokens()
+            first = critic.reword([run], gallery=folder.gallery)
+            (wording,) = guards.check_wordings(
+                critic, [run], first, self._parts.generator.excess, folder.gallery
+            )
+            seconds, tokens = time.perf_counter() - start, critic.tokens() - before
+        if wording is not None:
+            branch = replace(branch, wording=replace(wording, seconds=seconds, tokens=tokens))
+            folder.decide(replace(run, branches=(*run.branches[:-1], branch)))
+        if not ((wording and wording.prompt) or base.critique.refined):
+            self._emit(
+                Notice(
+                    f"the critic wrote no other prompt for {base.image}, so its own is drawn again",
+                    "--approve lets you edit it",
+                )
+            )
+
+    def _varies(self, like: Attempt) -> bool:
+        """Whether an image's noise can be varied; where it cannot, that is told."""
         try:
             obstacle = self._parts.generator.obstacle(_variation(like, 0))
         except UsageError as error:
@@ -264,7 +286,7 @@ class _Wave:
                     f"its noise cannot be varied, as {obstacle}"
                 )
             )
-        return obstacle
+        return not obstacle
 
     def _reworded(self, folder: RunFolder, text: str) -> str:
         """What the critic would draw next, with a remark of the user's in view; empty where it has
@@ -295,7 +317,8 @@ class _Wave:
             if prompt and (why := guards.complaint(run.request, prompt, excess)):
                 rejected = (Rejected(prompt, why),)
                 prompt = None
-        folder.remark(replace(remark, prompt=prompt, rejected=rejected))
+        remark = replace(remark, prompt=prompt, rejected=rejected)
+        folder.decide(replace(folder.run, remarks=(*folder.run.remarks, remark)))
         if prompt is None:
             why = f": {rejected[-1].complaint}" if rejected else ""
             self._emit(
@@ -417,46 +440,58 @@ class Isolated:
         return self._generator.excess(prompt)
 
 
+def branched(run: Run, base: Attempt, *, like: bool = False, keep: bool = False) -> Run:
+    """The run as it goes on from an image, from here on.
+
+    like: whether the next round draws variations of it. keep: whether it is the best, whatever its
+        score.
+    """
+    now = datetime.now().astimezone().isoformat(timespec="seconds")
+    branch = Branch(len(run.rounds), base.image, like, when=now)
+    kept = base.image if keep else run.kept
+    return replace(run, branches=(*run.branches, branch), kept=kept)
+
+
 class _Revised:
     """A strategy whose next proposal a person may revise.
 
-    prompt: to draw next, in place of the proposed ones; empty for none. It is drawn with the user's
-        own negative prompt: what the critic added to that belongs to the critic's prompt.
+    varies: whether images like one can be drawn by varying its noise; asked before they are.
     """
 
-    def __init__(self, strategy: Strategy) -> None:
+    def __init__(self, strategy: Strategy, varies: Callable[[Attempt], bool]) -> None:
         self._strategy = strategy
-        self._after = 0  # rounds of the run that is revised
-        self._like: Attempt | None = None
-        self._varies = False
-        self.prompt = ""
+        self._varies = varies
+        self._prompt = ""
+        self._after = 0  # rounds of the run whose next prompt that is
 
-    def revise(self, run: Run, decision: GoOn, obstacle: str) -> None:
-        """Take over what a person decided. obstacle: why noise cannot be varied."""
-        self._after = len(run.rounds)
-        self._like, self._varies = decision.like, not obstacle
-        self.prompt = decision.prompt or ("" if decision.like else self.prompt)
+    def reword(self, run: Run, prompt: str) -> None:
+        """Have the next round draw this prompt instead of those proposed; empty: as before.
+
+        It is drawn with the user's own negative prompt: what the critic added to that belongs to
+        the critic's prompt.
+        """
+        if prompt:
+            self._prompt, self._after = prompt, len(run.rounds)
 
     def propose(self, run: Run) -> tuple[Candidate, ...]:
         proposal = self._strategy.propose(run)
-        if self._after and len(run.rounds) > self._after:
-            self._after, self._like, self.prompt = 0, None, ""
-        if like := self._like:
-            prompt, negative = like.candidate.prompt, like.candidate.negative
-            if self._varies:
-                proposal = tuple(_variation(like, _newest(c)) for c in proposal)
-            else:
-                proposal = tuple(Candidate(prompt, _newest(c), negative) for c in proposal)
-        if not self.prompt:
+        if run.base and run.branches_now and run.branch and run.branch.like:
+            return self._like(run, run.base, len(proposal))
+        if not self._prompt or len(run.rounds) != self._after:
             return proposal
         return tuple(
-            replace(c, prompt=self.prompt, negative=run.request.negative) for c in proposal
+            replace(c, prompt=self._prompt, negative=run.request.negative) for c in proposal
         )
 
-
-def _newest(candidate: Candidate) -> int:
-    """The seed that no image before has."""
-    return (candidate.seed, *candidate.mutations)[-1]
+    def _like(self, run: Run, image: Attempt, count: int) -> tuple[Candidate, ...]:
+        """So many images like one, each by a seed that the run has not used."""
+        before, first = image.candidate, int(str(run.settings["seed"])) + len(run.attempts)
+        seeds = range(first, first + count)
+        if self._varies(image):
+            return tuple(_variation(image, seed) for seed in seeds)
+        return tuple(
+            Candidate(before.prompt, seed, before.negative, edits=before.edits) for seed in seeds
+        )
 
 
 def _variation(attempt: Attempt, seed: int) -> Candidate:

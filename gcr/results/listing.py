@@ -159,6 +159,8 @@ def find(name: str, output: Path) -> Path:
 
     Raises UsageError where there is none, or more than one.
     """
+    if not name.strip():
+        raise UsageError("the name of the run is empty", "gcr list shows what there is")
     path = paths.expanded(name)
     if paths.is_folder(path):
         return path

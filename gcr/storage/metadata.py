@@ -362,8 +362,8 @@ def _without_folder(value: object) -> object:
 
 
 def _shown(candidate: Candidate) -> dict[str, object]:
-    """A candidate; a start image and mutations only where it has them."""
-    optional = ("start", "mutations", "strength")
+    """A candidate; what it starts from or edits only where there is that."""
+    optional = ("start", "mutations", "strength", "edits")
     values = asdict(candidate)
     return {key: value for key, value in values.items() if value or key not in optional}
 

@@ -12,9 +12,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, get_args
 
-from gcr.core.phrases import count
-from gcr.core.ranking import best_scored
-from gcr.core.records import Attempt, Run
 from gcr.errors import UsageError
 from gcr.files.jsonlines import JsonLines
 from gcr.files.locks import turn
@@ -68,27 +65,12 @@ def rate(folder: Path, image: str, value: Value | None) -> Rating:
     image: its file's name; `best.png` means the image that it is a copy of.
     Raises UsageError where the run has no such image, GcrError where nothing can be written.
     """
-    attempt = _attempt(runfolder.load_run(folder), image, folder)
+    attempt = runfolder.attempt(folder, runfolder.load_run(folder), image)
     now = datetime.now().astimezone().isoformat(timespec="seconds")
     rating = Rating(attempt.image, value, attempt.sha256, now)
     with turn(folder):
         _log(folder).append(json.dumps(asdict(rating)).encode())
     return rating
-
-
-def _attempt(run: Run, image: str, folder: Path) -> Attempt:
-    best = best_scored(run)
-    if image.partition(".")[0] == "best" and best is not None:
-        return best
-    named = next((a for a in run.attempts if image in (a.image, a.image.partition(".")[0])), None)
-    if named is None:
-        shown = ", ".join(attempt.image for attempt in run.attempts[:4])
-        more = f" and {len(run.attempts) - 4} more" if len(run.attempts) > 4 else ""
-        raise UsageError(
-            f"{folder} has no image {image!r}",
-            f"it has {count(len(run.attempts), 'image')}: {shown}{more}",
-        )
-    return named
 
 
 def read(folder: Path) -> Mapping[str, Rating]:

@@ -22,6 +22,7 @@ import json
 import logging
 import re
 import tempfile
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, astuple, fields, replace
 from datetime import datetime
@@ -31,9 +32,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from gcr.core import ranking, stopping
+from gcr.core.phrases import count
 from gcr.core.plaintext import slug
 from gcr.core.records import (
     Attempt,
+    Branch,
     Critique,
     Extension,
     Preference,
@@ -46,7 +49,7 @@ from gcr.core.records import (
     image_name,
 )
 from gcr.errors import GcrError, UsageError
-from gcr.files import imagefile, structured
+from gcr.files import imagefile, paths, structured
 from gcr.files.atomic import read, sweep, sync_folder, write, write_json, writing
 from gcr.files.jsonlines import DamagedLineError, JsonLines
 from gcr.files.validation import first_problem
@@ -56,7 +59,7 @@ from gcr.settings.schema import Format
 from gcr.storage import metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from PIL.Image import Image
     from pydantic import TypeAdapter
@@ -69,7 +72,13 @@ ENDINGS: tuple[str, ...] = get_args(Format)
 """How the names of images may end."""
 WRITTEN_ALONE = rf"run\.json|source\.png|(best|\d+-\d+)\.({'|'.join(ENDINGS)})"
 """Names of what only the process that is at work in the folder writes."""
-BEGINNING = ("id", "request", "settings", "extensions", "remarks")
+LISTS: Mapping[str, Any] = {
+    "extensions": tuple[Extension, ...],
+    "branches": tuple[Branch, ...],
+    "remarks": tuple[Remark, ...],
+}
+"""What run.json holds of what a person decided while a run went on, or after it."""
+BEGINNING = ("id", "request", "settings", *LISTS)
 """What run.json holds of the run itself."""
 RESULTS = ("stop", "best", "comparison", "kept", "settled", "untrusted")
 """What run.json holds of how the run ended, which is dropped when it goes on."""
@@ -155,6 +164,7 @@ class RunFolder:
         lasting_story = {key: value for key, value in story.items() if key not in RESULTS}
         folder = cls(path, run, lasting_story)
         folder.run = replace(run, rounds=folder._read_rounds()).listed()
+        folder._check_branches()
         folder._check_images()
         if line := folder._log.mend():
             logger.warning("%s, line %d, has no end: its round is drawn again", path / ROUNDS, line)
@@ -204,36 +214,19 @@ class RunFolder:
         self.run = replace(run, rounds=rounds, settled="", comparison=None)
         return self.run
 
-    def extend(self, extension: Extension, before: Run) -> None:
-        """Record a larger budget for the rounds from here on; the settings stay as they were begun
-        with, so that who knows of no extensions reads a run that is over.
-
-        before: the run as it had ended. On disk its results stay until it ends anew. A person's
-        choice stays the best image even then.
-        """
-        self.run = replace(
-            self.run,
-            extensions=(*self.run.extensions, extension),
-            comparison=before.comparison,
-            kept=before.kept,
-            settled=before.settled,
-        )
-        self._write_run(ranking.best_scored(self.run))
-
     def gallery(self, _run: Run, name: str) -> Image:
         """An image of this folder's run, by its name in the records; in RGB."""
         with imagefile.opened(self.path / name) as image:
             return image.convert("RGB")
 
-    def keep(self, attempt: Attempt | None) -> None:
-        """Take a person's choice as the best image from now on; None: they made none."""
-        self.run = replace(self.run, kept=attempt.image if attempt else "")
-        self._write_run(ranking.best_scored(self.run))
+    def decide(self, run: Run) -> None:
+        """Record what a person decided: the run with another budget, branch, remark or choice.
 
-    def remark(self, remark: Remark) -> None:
-        """Record what the user said of the images."""
-        self.run = replace(self.run, remarks=(*self.run.remarks, remark))
-        self._write_run(ranking.best_scored(self.run))
+        The settings stay as they were begun with, so that who knows nothing of extensions reads a
+        run that is over.
+        """
+        self.run = run
+        self._write_run(ranking.best_scored(run))
 
     def finish(
         self, stop: StopReason | None, best: Attempt | None, comparison: Preference | None = None
@@ -262,13 +255,12 @@ class RunFolder:
         return replace(attempt, sha256=hashlib.sha256(content).hexdigest())
 
     def _write_run(self, best: Attempt | None) -> None:
-        extensions = [asdict(extension) for extension in self.run.extensions]
+        lists = {name: [asdict(each) for each in getattr(self.run, name)] for name in LISTS}
         record = {
             "id": self.run.id,
             "request": asdict(self.run.request),
             "settings": self.run.settings,
-            **({"extensions": extensions} if extensions else {}),
-            **({"remarks": list(map(asdict, self.run.remarks))} if self.run.remarks else {}),
+            **{name: listed for name, listed in lists.items() if listed},
             **self.story,
             "stop": self.run.stop,
             "comparison": self.run.comparison,
@@ -290,6 +282,14 @@ class RunFolder:
                 error.hint += f"; with its first {lines} alone this run goes on from there"
             raise
         return tuple(rounds)
+
+    def _check_branches(self) -> None:
+        """Raise GcrError for a branch from an image that had not been drawn then."""
+        for branch in self.run.branches:
+            drawn = replace(self.run, rounds=self.run.rounds[: branch.after]).attempts
+            if branch.image not in [attempt.image for attempt in drawn]:
+                problem = ValueError(f"it goes on from {branch.image!r}, which is no image of it")
+                raise damaged(self.path / NAME, problem)
 
     def _check_images(self) -> None:
         if self.run.request.source:
@@ -332,6 +332,25 @@ def load_run(folder: Path | str) -> Run:
     where nothing can be read.
     """
     return load_with_story(Path(folder))[0]
+
+
+def attempt(folder: Path, run: Run, image: str) -> Attempt:
+    """The attempt of a run that a person means by `01-0`, `01-0.png`, `best`, or an image's path.
+
+    Raises UsageError where the run has no such image.
+    """
+    path = paths.expanded(image)
+    elsewhere = path.parent != Path() and path.parent.resolve() != folder.resolve()
+    named = None if elsewhere else ranking.named(run, path.name)
+    if named is None:
+        shown = ", ".join(each.image for each in run.attempts[:4])
+        more = f" and {len(run.attempts) - 4} more" if len(run.attempts) > 4 else ""
+        listed = f": {shown}{more}" if shown else ""
+        raise UsageError(
+            f"{folder} has no image {image!r}",
+            f"it has {count(len(run.attempts), 'image')}{listed}",
+        )
+    return named
 
 
 def load_with_story(path: Path) -> tuple[Run, dict[str, Any]]:
@@ -393,15 +412,14 @@ def _run(record: Any) -> Run:
     if request.source not in ("", source.NAME):
         raise ValueError(f"the image to edit is called {request.source!r}")
     check_objects(record)
-    extensions = _adapter(tuple[Extension, ...]).validate_python(record.get("extensions", ()))
-    remarks = _adapter(tuple[Remark, ...]).validate_python(record.get("remarks", ()))
+    lists: dict[str, Any] = {
+        name: _adapter(kind).validate_python(record.get(name, ())) for name, kind in LISTS.items()
+    }
     # Each raises TypeError or ValueError for what is no budget.
     stopping.rule(record["settings"])
-    for extension in extensions:
+    for extension in lists["extensions"]:
         stopping.rule({}, [extension])
-    return Run(
-        str(record["id"]), request, record["settings"], extensions=extensions, remarks=remarks
-    )
+    return Run(str(record["id"]), request, record["settings"], **lists)
 
 
 def with_end(run: Run, story: Mapping[str, Any], path: Path) -> Run:
@@ -505,8 +523,9 @@ def _problems(finished: Round, before: list[Round]) -> Iterator[str]:
             yield f"it names the image {attempt.image!r}, which has to be {name}"
         if not re.fullmatch("[0-9a-f]{64}", attempt.sha256):
             yield f"it has no sha256 of {name}"
-        if attempt.candidate.start and attempt.candidate.start not in images:
-            yield f"{name} starts from {attempt.candidate.start!r}, which is no earlier image"
+        for used in filter(None, (attempt.candidate.start, attempt.candidate.edits)):
+            if used not in images:
+                yield f"{name} starts from {used!r}, which is no earlier image"
         yield from (f"{name} has {problem}" for problem in _out_of_range(attempt, attempt.critique))
 
 
@@ -563,8 +582,8 @@ def versions() -> dict[str, str]:
 def new_folder(output: Path, prompt: str, now: datetime) -> Path:
     """Make the folder `output`/date/time-prompt-hash, which was not there before."""
     day = output / f"{now:%Y-%m-%d}"
-    for count in range(1 << 16):
-        digest = hashlib.sha256(f"{prompt}\0{count}".encode()).hexdigest()[:4]
+    for place in range(1 << 16):
+        digest = hashlib.sha256(f"{prompt}\0{place}".encode()).hexdigest()[:4]
         path = day / "-".join(filter(None, (f"{now:%H%M%S}", slug(prompt), digest)))
         with writing(path):
             try:

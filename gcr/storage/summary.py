@@ -58,7 +58,7 @@ def result_of(job: Job, path: str, run: Run | None, failure: str) -> Result:
         best_image=f"{path}/{best_name(best)}" if best else "",
         rounds=len(run.rounds) if run else 0,
         images=len(attempts),
-        seconds=round(sum(round_.seconds for round_ in run.rounds) if run else 0.0, 3),
+        seconds=round(run.seconds if run else 0.0, 3),
         failure=failure,
         noise=round(margin(attempts), 6),
         untrusted=quoted(run.untrusted) if run else "",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
+from gcr.core.ranking import named
 from gcr.core.records import GoOn, Reword, Stop
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from gcr.core.records import Attempt, Candidate, Decision, Run
     from gcr.ui.terminal import Terminal
 
-CHOICES = "[y] go · [e]dit · [k]eep an image · [m]ore like one · [r]emark · [s]top"
+CHOICES = "[y] go · [e]dit · [f]rom an image · [k]eep one · [m]ore like one · [r]emark · [s]top"
 Ask = Callable[[str, str], str]
 """Shows a question and a text to begin with, and gives back the line that was answered. Raises
 EOFError at the end of the input.
@@ -112,8 +113,9 @@ class Approval:
                     return GoOn()
                 case "s":
                     return Stop()
-                case "m":
-                    return GoOn(like=self._which(run, "more like"))
+                case "f" | "m":
+                    what = "more like" if answer == "m" else "go on from"
+                    return GoOn(base=self._which(run, what), like=answer == "m")
                 case "k":
                     return self._keep(self._which(run, "keep"))
                 case "e":
@@ -124,19 +126,17 @@ class Approval:
 
     def _keep(self, image: Attempt) -> Decision:
         answer = self._ask("[g]o on from it, or [s]top with it? ", "").strip().lower()[:1]
-        return Stop(image) if answer == "s" else GoOn(keep=image)
+        return Stop(image) if answer == "s" else GoOn(base=image, keep=True)
 
     def _which(self, run: Run, what: str) -> Attempt:
         """The image that is meant: one of the last round by its number, or any by its name."""
         latest = run.rounds[-1].attempts
         if len(run.attempts) == 1:
             return latest[0]
-        by_name = {attempt.image.partition(".")[0]: attempt for attempt in run.attempts}
-        by_name |= {attempt.image: attempt for attempt in run.attempts}
-        by_name |= {f"{number}": attempt for number, attempt in enumerate(latest, 1)}
+        by_number = {f"{number}": attempt for number, attempt in enumerate(latest, 1)}
         listed = ", ".join(f"{number}: {a.image}" for number, a in enumerate(latest, 1))
         earlier = "" if len(run.rounds) == 1 else ", or an earlier one by its name"
         while True:
             answer = self._ask(f"{what} which ({listed}{earlier})? ", "").strip()
-            if answer in by_name:
-                return by_name[answer]
+            if image := by_number.get(answer) or named(run, answer):
+                return image

@@ -30,6 +30,7 @@ from gcr.core.events import (
 from gcr.core.phrases import (
     COMPARED,
     STOPPED,
+    branched,
     chance,
     closeness,
     count,
@@ -40,6 +41,7 @@ from gcr.core.phrases import (
     finding,
     origin,
     settlement,
+    since_branch,
 )
 from gcr.core.plaintext import plain
 from gcr.core.promptdiff import left_out, pieces
@@ -126,10 +128,12 @@ class Terminal:
         """Show the run's last round."""
         self.close()
         finished = run.rounds[-1]
-        for extension in run.extensions:
-            if extension.after == finished.index:
+        changes = [(e.after, extended(e)) for e in run.extensions]
+        changes += [(branch.after, branched(run, branch)) for branch in run.branches]
+        for after, words in changes:
+            if after == finished.index:
                 self._print(Text())
-                self._print(Text(plain(extended(extension)), "dim"))
+                self._print(Text(plain(words), "dim"))
         self._print(Text())
         self._print(_heading(finished).append(_left(run), "dim"))
         shown = ""
@@ -156,7 +160,7 @@ class Terminal:
         )
         if best is not None:
             self._print(_result(run, best))
-            for words in filter(None, (settlement(run), closeness(run, best))):
+            for words in filter(None, (settlement(run), closeness(run, best), since_branch(run))):
                 self._indented(Text(words, "yellow"), 6)
             for each in best.critique.refuted:
                 self._indented(Text(plain(fact(each)), "red"), 6)
@@ -358,8 +362,7 @@ def _left(run: Run) -> str:
     seconds, images = rule.seconds, rule.images
     left = []
     if seconds is not None:
-        spent = sum(round_.seconds for round_ in run.rounds)
-        left.append(f"{max(0.0, seconds - spent):.0f} s left")
+        left.append(f"{max(0.0, seconds - run.seconds):.0f} s left")
     if images is not None:
         left.append(f"{count(max(0, images - len(run.attempts)), 'image')} left")
     return "".join(f" · {words}" for words in left)

@@ -123,7 +123,7 @@ def test_rewrite_keeps_the_prompt_and_moves_the_seed_where_there_is_no_rewrite()
     first = Rewrite(2, 7).propose(run(*rounds[:1]))
     assert [(c.prompt, c.seed) for c in first] == [("one", 0), ("a cat", 10)]
     second = Rewrite(2, 7).propose(run(*rounds))
-    assert [(c.prompt, c.seed) for c in second] == [("one", 10)]
+    assert [(c.prompt, c.seed) for c in second] == [("one", 10), ("one", 11)]
 
 
 def drawn(strategy: Strategy, critic: FakeCritic, rounds: int) -> list[list[Candidate]]:

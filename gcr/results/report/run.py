@@ -12,6 +12,7 @@ from gcr.core import ranking
 from gcr.core.phrases import (
     COMPARED,
     STOPPED,
+    branched,
     chance,
     closeness,
     count,
@@ -20,10 +21,11 @@ from gcr.core.phrases import (
     extended,
     origin,
     settlement,
+    since_branch,
 )
 from gcr.core.promptdiff import Piece, pieces
 from gcr.core.ranking import best_scored, margin
-from gcr.core.records import Attempt, Round, Run, StopReason, Wording, total
+from gcr.core.records import Attempt, Round, Run, StopReason, Wording
 from gcr.core.requirements import MET, never_met
 from gcr.results.report import charts
 from gcr.results.report.page import number, render
@@ -138,12 +140,13 @@ def shown(folder: Path, pictures: Pictures, *, ui: bool = False) -> dict[str, An
         "chart_name": "Score by round; best so far: " + ", ".join(map(number, bests)),
         "tokens": _tokens(run),
         "seconds": {
-            "drawing": sum(finished.draw_seconds for finished in run.rounds),
-            "judging": sum(finished.judge_seconds for finished in run.rounds),
+            "drawing": run.draw_seconds,
+            "judging": run.judge_seconds,
         },
         "groups": {
             "Settings": run.settings,
             "Budget": {f"after round {e.after - 1}": extended(e) for e in run.extensions},
+            "Branches": {f"after round {b.after - 1}": branched(run, b) for b in run.branches},
             "Versions": story.get("versions"),
             "Revisions of models": story.get("revisions"),
         },
@@ -183,7 +186,7 @@ def _round(  # noqa: PLR0913, PLR0917 - what is known of it
 
 def _tokens(run: Run) -> str:
     """What the critic's model read and wrote; empty where that was not counted."""
-    whole = total(round_.tokens for round_ in run.rounds)
+    whole = run.tokens
     if whole is None or whole.uncounted or not whole.read:
         return ""
     return f"{whole.read:,} read, {whole.written:,} written"
@@ -232,6 +235,7 @@ def _reservations(run: Run, best: Attempt | None) -> dict[str, str]:
     return {
         "close": closeness(run, best) if best else "",
         "settled": settlement(run),
+        "since": since_branch(run),
         "distrust": distrust(run.untrusted) if run.untrusted else "",
         "chance": chance(margin(run.attempts)),
     }
