@@ -117,14 +117,14 @@ def _rows(story: "Provenance") -> list[tuple[str, str]]:
 
 def tell(beginning: "Beginning", settings: "Settings") -> None:
     """Say on stderr what a run that goes on from an image takes over, and what it does not."""
-    from gcr.engine.requests import NAMES
+    from gcr.settings.schema import label
     from gcr.storage.provenance import SETTINGS
     from gcr.ui.terminal import Terminal
 
     terminal, story = Terminal(), beginning.story
     terminal.say(f"from {beginning.image} ({story.form}): {beginning.summary}")
     usual = (name for name in SETTINGS if name != "clip_skip")
-    absent = [NAMES.get(name, name) for name in usual if name not in story.settings]
+    absent = [label(name) for name in usual if name not in story.settings]
     if absent:
         terminal.say(f"it does not say: {', '.join(absent)}")
     for notice in beginning.warnings(settings):

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -57,14 +58,14 @@ def ui(
     # Where work is kept stays, also where gcr.yaml is changed meanwhile.
     studio, terminal = Studio({**flags, "output": settings.output}), Terminal()
 
-    def tell(address: str) -> None:
+    def tell(address: str, door: Path) -> None:
         typer.echo(address)
         if not quiet:
             terminal.say(f"work is kept in {settings.output}; Ctrl-C ends this")
         if open_page and _has_browser():
             import webbrowser
 
-            webbrowser.open(address)
+            webbrowser.open(door.absolute().as_uri())
 
     try:
         web.serve(studio, settings.output, port, tell)

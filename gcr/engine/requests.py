@@ -15,15 +15,13 @@ from gcr.critic import limits
 from gcr.errors import UsageError
 from gcr.files import paths
 from gcr.inputs import source
+from gcr.settings.schema import label
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from gcr.settings.schema import Settings
     from gcr.storage.provenance import Provenance
-
-NAMES = {"negative": "negative prompt", "clip_skip": "CLIP skip"}
-"""Settings by what people call them, where that is another word."""
 
 
 def checked_prompt(prompt: str) -> str:
@@ -72,7 +70,10 @@ class Beginning(NamedTuple):
         """What is taken over, in words."""
         values = {name: self.flags[name] for name in self.taken if self.flags[name] != ""}
         words = ["prompt"] if self.prompt == self.story.prompt else []
-        words += [NAMES.get(name, f"{name} {shown(value)}") for name, value in values.items()]
+        words += [
+            label(name) if name == "negative" else f"{label(name)} {shown(value)}"
+            for name, value in values.items()
+        ]
         return ", ".join(words) or "nothing"
 
     def warnings(self, settings: Settings) -> list[Notice]:
@@ -124,7 +125,7 @@ def begin_from(
     }
     problems = {name: problem_of(name, value) for name, value in values.items()}
     unusable = [
-        f"its {NAMES.get(name, name)} of {shown(values.pop(name))} is not taken: it {problem}"
+        f"its {label(name)} of {shown(values.pop(name))} is not taken: it {problem}"
         for name, problem in problems.items()
         if problem
     ]
@@ -137,7 +138,7 @@ def begin_from(
 
         for name in ("scheduler", "clip_skip"):
             if name in values and (reason := unfit(settled(), name, values[name])):
-                unusable.append(f"its {NAMES.get(name, name)} is not taken: {reason}")
+                unusable.append(f"its {label(name)} is not taken: {reason}")
                 del values[name]
     width, height = values.get("width"), values.get("height")
     if width or height:

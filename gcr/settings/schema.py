@@ -530,6 +530,20 @@ LISTS = tuple(name for name in OPTIONS if get_origin(get_args(TYPES[name])[0]) i
 """Settings of several values. A text alone stands for one; in the environment a JSON list may."""
 
 
+LABELS = {
+    "negative": "negative prompt",
+    "clip_skip": "CLIP skip",
+    "vae": "VAE",
+    "lora": "LoRA",
+    "lora_dir": "LoRA folder",
+}
+
+
+def label(name: str) -> str:
+    """A setting as people call it."""
+    return LABELS.get(name, name.replace("_", " "))
+
+
 def declared(name: str) -> Any:
     """The type of a setting, without None."""
     whole = get_args(TYPES[name])[0]

@@ -34,15 +34,18 @@ from gcr.engine.machine import ThisMachine
 from gcr.engine.outcome import Interrupted
 from gcr.engine.parts import Warm
 from gcr.engine.requests import checked_prompt, make_request
-from gcr.errors import GcrError
+from gcr.errors import GcrError, UsageError
 from gcr.inputs import source
-from gcr.results.report import with_page
+from gcr.results.report import refresh, with_page
 from gcr.settings.resolving import traced
 from gcr.settings.schema import ResumeOptions
+from gcr.storage import runfolder
 
 logger = logging.getLogger(__name__)
 
 Status = Literal["waiting", "loading", "running", "asking", "done", "failed", "stopped"]
+How = Literal["from", "like", "keep"]
+"""What is done with an image: go on from it, have more like it, or keep it as the best."""
 OVER = ("done", "failed", "stopped")
 DEFECT = "this is a defect of gcr; the terminal shows where it happened"
 REMEMBERED = 20
@@ -66,6 +69,7 @@ class Work:
         end: how it ended, in words.
         proposal: what is asked about: the prompts that would be drawn next.
         approve: whether to ask after each round.
+        flags: settings that it has for itself.
         ranking: what came of a critique.
     """
 
@@ -74,6 +78,7 @@ class Work:
     title: str
     act: Callable[[Work], None]
     approve: bool = False
+    flags: Mapping[str, object] = field(default_factory=dict)
     status: Status = "waiting"
     folder: Path | None = None
     rounds: int = 0
@@ -86,7 +91,7 @@ class Work:
     proposal: list[str] = field(default_factory=list)
     ranking: Ranking | None = None
     stopping: bool = False
-    decision: Decision | None = None
+    decision: Decision | None = None  # that is not carried out yet
 
     def as_json(self) -> dict[str, object]:
         """JSON values of what a page shows."""
@@ -95,6 +100,7 @@ class Work:
             **{name: getattr(self, name) for name in (*names, "notices", "error", "proposal")},
             "folder": str(self.folder) if self.folder else None,
             "stopping": self.stopping,
+            "then": _then(self.decision),
         }
 
 
@@ -146,42 +152,97 @@ class Studio:
                 ),
             )
 
-        return self._add(Work(next(self._numbers), "run", prompt, act, approve))
+        return self._add(Work(next(self._numbers), "run", prompt, act, approve, flags))
+
+    def go_on(
+        self,
+        folder: Path,
+        image: str,
+        how: How,
+        flags: Mapping[str, object] | None = None,
+        *,
+        approve: bool = False,
+    ) -> None:
+        """Go on from an image of a run instead of the best, have more like it, or keep it.
+
+        While the run goes on that happens after the round in hand, or where it asks, at once; of a
+        run that is over, more rounds are drawn, unless the image is only to be kept.
+        flags, approve: as `resume` has them. Raises GcrError where the run has no such image.
+        """
+        base = runfolder.attempt(folder, runfolder.load_run(folder), image)
+        decision = GoOn(base=base, like=how == "like", keep=how == "keep")
+        work = self.at(folder)
+        if work is None:
+            self._follow(folder, decision, flags, approve=approve)
+        elif work.status == "waiting":
+            raise UsageError("that run has not gone on yet", "wait for it, or take it back")
+        else:
+            with self._changed:
+                work.decision = decision
+                self._changed.notify_all()
+        self._tell()
+
+    def _follow(
+        self,
+        folder: Path,
+        decision: GoOn,
+        flags: Mapping[str, object] | None,
+        *,
+        approve: bool,
+    ) -> None:
+        """Carry out what was decided of a run that is over."""
+        if decision.base is None:
+            return
+        if decision.keep:
+            single.keep(folder, decision.base.image)
+            refresh(folder)
+        else:
+            # One round of images like another is as many as a person looks at.
+            rounds, image = int(decision.like), decision.base.image
+            self.resume(folder, rounds, flags, image=image, like=decision.like, approve=approve)
 
     def resume(  # noqa: PLR0913 - each for itself
         self,
         folder: Path,
-        title: str,
         rounds: int,
-        begin: GoOn | None = None,
         flags: Mapping[str, object] | None = None,
         *,
-        approve: bool,
+        image: str = "",
+        like: bool = False,
+        approve: bool = False,
     ) -> Work:
-        """Have more rounds drawn of a run. rounds: beyond what it has; 0: what is left of it.
+        """Have more rounds drawn of a run.
+
+        rounds: beyond what it has; 0: what is left of it.
         flags: of which those count that the run's folder does not keep.
+        image, like: as `single.resume` has them. Raises GcrError where the run cannot go on.
         """
+        single.check_single(folder)
+        if self.at(folder) is not None:
+            raise UsageError("that run is still going on", "wait for it, or stop it")
+        title = runfolder.load_run(folder).request.prompt
         given = self._with(flags or {})
         unkept = {name: given[name] for name in ResumeOptions.__annotations__ if name in given}
         here = cast("ResumeOptions", unkept)
 
         def act(work: Work) -> None:
-            more = single.More(rounds=rounds) if rounds else None
+            more = single.More(rounds=rounds) if rounds else single.More()
             self._run(
                 work,
                 lambda emit: single.resume(
                     folder,
                     more=more,
+                    from_attempt=image,
+                    like=like,
                     emit=emit,
                     stop=lambda: work.stopping,
                     approve=self._asker(work),
-                    begin=begin,
                     warm=self.warm,
                     **here,
                 ),
             )
 
-        work = Work(next(self._numbers), "run", title, act, approve, folder=folder)
+        work = Work(next(self._numbers), "run", title, act, approve, flags or {}, folder=folder)
         return self._add(work)
 
     def critique(self, images: Sequence[Path], prompt: str, flags: Mapping[str, object]) -> Work:
@@ -294,6 +355,9 @@ class Studio:
         try:
             work.act(work)
             work.status = "done"
+            if work.folder and isinstance(work.decision, GoOn):  # which came in its last round
+                decision, work.decision = work.decision, None
+                self._follow(work.folder, decision, work.flags, approve=work.approve)
         except KeyboardInterrupt:
             work.status, work.end = "stopped", work.end or "stopped before anything was drawn"
         except GcrError as error:
@@ -340,11 +404,12 @@ class Studio:
         """Asks after each round, if that is wanted, and waits for the answer."""
 
         def ask(_: Run, proposal: Sequence[Candidate]) -> Decision:
-            if not work.approve or work.stopping:
+            if work.stopping or not (work.approve or work.decision):
                 return GoOn()
-            work.proposal = list(dict.fromkeys(candidate.prompt for candidate in proposal))
-            work.status = "asking"
-            self._tell()
+            if work.decision is None:
+                work.proposal = list(dict.fromkeys(candidate.prompt for candidate in proposal))
+                work.status = "asking"
+                self._tell()
             with self._changed:
                 self._changed.wait_for(lambda: work.decision is not None or work.stopping)
                 decision, work.decision = work.decision or Stop(), None
@@ -359,3 +424,11 @@ class Studio:
             self._changed.notify_all()
         for tell in list(self._watchers):
             tell()
+
+
+def _then(decision: Decision | None) -> str:
+    """What is done after the round in hand, in words; empty where that is not decided."""
+    if not isinstance(decision, GoOn) or decision.base is None:
+        return ""
+    image = decision.base.image
+    return f"then more like {image}" if decision.like else f"then on from {image}"

@@ -191,21 +191,35 @@ def test_only_more_is_taken(cli, over, text):
     assert f"error: --rounds {text!r} is not of the form +3" in ran.err
 
 
-@pytest.mark.parametrize(
-    ("begun", "more", "says"),
-    [
-        (("--max-images", "2"), "--rounds", "the budget of images is used up"),
-        (("--max-seconds", "0.00001"), "--rounds", "the time is up"),
-        (("--max-seconds", "0.00001"), "--max-images", "the time is up"),
-    ],
-)
-def test_a_budget_that_is_used_up_has_to_grow_too(cli, over, begun, more, says):
-    folder = over(*begun)
+@pytest.mark.parametrize("begun", [("--max-images", "2"), ("--max-seconds", "0.00001")])
+@pytest.mark.parametrize("more", ["--rounds", "--max-images"])
+def test_one_larger_budget_is_enough_and_is_the_only_one_from_there(cli, over, begun, more):
+    folder = over("--patience", "9", *begun)
+    before = gcr.load_run(folder)
+    assert cli("resume", str(folder), more, "+2").code == 0
+    after = gcr.load_run(folder)
+    if more == "--rounds":
+        assert (len(after.rounds), after.stop) == (len(before.rounds) + 2, "rounds")
+    else:
+        assert (len(after.attempts), after.stop) == (len(before.attempts) + 2, "images")
+
+
+def test_seconds_in_which_no_round_fits_are_refused(cli, over):
+    folder = over("--rounds", "2")
     before = story(folder)
-    ran = cli("resume", str(folder), more, "+2")
+    ran = cli("resume", str(folder), "--max-seconds", "+0.000001")
     assert (ran.code, ran.out) == (2, "")
-    assert f"error: the run could not go on: {says}" in ran.err
+    assert "so none fits into 1e-06 s" in ran.err
     assert story(folder) == before
+
+
+def test_a_run_is_named_by_a_part_of_its_folder(cli, over):
+    folder = over("--rounds", "1")
+    assert cli("resume", "a-red-circle", "--rounds", "+1").out == f"{folder}/best.png\n"
+    for name, says in (("a-blue-star", "no run 'a-blue-star' below"), (" ", "is empty")):
+        ran = cli("resume", name)
+        assert (ran.code, ran.out) == (2, "")
+        assert says in ran.err
 
 
 def test_runs_of_a_batch_have_the_batchs_budget(cli, tmp_path):

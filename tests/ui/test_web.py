@@ -20,6 +20,7 @@ from gcr.errors import ModelError, UsageError
 from gcr.settings.resolving import traced
 from gcr.storage import ratings
 from gcr.ui import web
+from gcr.ui.site import Site, _flags
 from gcr.ui.studio import Studio
 
 needed()
@@ -223,7 +224,10 @@ def test_a_run_of_a_batch_stays_as_its_batch_has_it(site, drawn):
     run = next(drawn.glob("*/*/run.json")).parent
     inside = drawn / "batch" / "runs" / "1"
     shutil.copytree(run, inside)
-    for path, body in (("/resume", {"rounds": 1}), ("/keep", {"image": "00-0.png"})):
+    image = {"image": "00-0.png"}
+    asked = [("/resume", {"rounds": 1})]
+    asked += [("/go-on", {**image, "how": how}) for how in ("from", "like", "keep")]
+    for path, body in asked:
         status, told = site.ask("POST", path, {"folder": "batch/runs/1", **body})
         assert status == 400
         assert "no single run" in json.loads(told)["message"]
@@ -231,7 +235,7 @@ def test_a_run_of_a_batch_stays_as_its_batch_has_it(site, drawn):
 
 def test_a_form_cannot_move_the_output_or_trust_a_server(site):
     flags = {"output": "elsewhere", "trust_endpoint": "yes", "rounds": "2"}
-    assert web._flags({"flags": flags}) == {"rounds": "2"}
+    assert _flags({"flags": flags}) == {"rounds": "2"}
 
 
 def test_a_port_that_is_taken_is_an_error_with_a_hint(site):
@@ -314,7 +318,7 @@ def test_more_rounds_are_drawn_as_the_studio_was_started(tmp_path, monkeypatch):
     first = studio.refine("a red circle", {"rounds": 1})
     reached(first, "done")
     for flags in ({}, {"residency": "both"}):
-        more = studio.resume(first.folder, "a red circle", 1, None, flags, approve=False)
+        more = studio.resume(first.folder, 1, flags)
         reached(more, "done", "failed")
     studio.close()
     assert loads == ["swap", "both"]
@@ -328,23 +332,58 @@ def test_a_prompt_that_is_left_as_it_is_proposed_is_no_edit(studio):
     reached(work, "asking")
     decided = []
     studio.decide, decide = lambda _, decision: decided.append(decision), studio.decide
-    site = web.Site(studio, Path("outputs"))
+    site = Site(studio, Path("outputs"))
     site.decide({"number": work.number, "action": "go", "prompt": "a red circle at the top"})
     site.close()
     assert decided == [GoOn()]
     decide(work.number, decided[0])
 
 
-def test_more_like_an_image_goes_on_with_a_run_that_is_over(studio):
+def test_a_run_that_is_over_goes_on_from_any_image(studio):
     first = studio.refine("a red circle", {"rounds": 1})
     reached(first, "done")
-    like = gcr.load_run(first.folder).attempts[1]
-    more = studio.resume(first.folder, "a red circle", 1, GoOn(like=like), approve=False)
-    reached(more, "done")
+    studio.go_on(first.folder, "00-1.png", "like")
+    reached(studio.work(2), "done")
     run = gcr.load_run(first.folder)
     assert len(run.rounds) == 2
-    assert {a.candidate.seed for a in run.rounds[1].attempts} == {like.candidate.seed}
+    assert {a.candidate.seed for a in run.rounds[1].attempts} == {1}
     assert all(a.candidate.mutations for a in run.rounds[1].attempts)
+    studio.go_on(first.folder, "00-0.png", "from")
+    reached(studio.work(3), "done")
+    run = gcr.load_run(first.folder)
+    assert (len(run.rounds), run.rounds[2].attempts[0].candidate.seed) == (5, 0)
+    studio.go_on(first.folder, "00-0.png", "keep")
+    assert gcr.load_run(first.folder).kept == "00-0.png"
+    assert len(studio.state()["works"]) == 3
+    with pytest.raises(UsageError, match=r"no image '09-0\.png'"):
+        studio.go_on(first.folder, "09-0.png", "from")
+
+
+@pytest.mark.parametrize(("rounds", "works"), [(3, 1), (2, 2)])
+def test_a_run_that_goes_on_takes_an_image_up_after_the_round_in_hand(studio, rounds, works):
+    """And where that was its last round, a piece of work of its own does."""
+    drawing, chosen = threading.Event(), threading.Event()
+    load = models.load_models
+
+    class Slow(FakeGenerator):
+        def draw(self, *wave):
+            if len(self.calls) == 1:
+                drawing.set()
+                assert chosen.wait(60)
+            return super().draw(*wave)
+
+    models.load_models = lambda *_, **__: (Slow(), load()[1])
+    work = studio.refine("a red circle", {"rounds": rounds})
+    assert drawing.wait(60)
+    studio.go_on(work.folder, "00-0.png", "from")
+    assert work.as_json()["then"] == "then on from 00-0.png"
+    chosen.set()
+    reached(work, "done")
+    reached(studio.work(works), "done")
+    run = gcr.load_run(work.folder)
+    assert [(b.after, b.image) for b in run.branches] == [(2, "00-0.png")]
+    assert run.rounds[2].attempts[0].candidate.seed == 0
+    assert (work.as_json()["then"], len(studio.state()["works"])) == ("", works)
 
 
 # Sessions
@@ -432,7 +471,7 @@ def test_a_session_by_mouse(browser, pocket, tmp_path):
     click(browser, "#asking .primary")
     until(browser, "document.querySelectorAll('#run article').length === 4")
     until(browser, "!document.querySelector('#asking').hidden")
-    click(browser, "[data-image='00-0.png'] [data-act=like]")
+    click(browser, "[data-image='00-0.png'] [data-go=like]")
     until(browser, "document.querySelectorAll('#run article').length === 6")
     until(browser, "!document.querySelector('#asking').hidden")
     click(browser, "#enough")
@@ -446,7 +485,7 @@ def test_a_session_by_mouse(browser, pocket, tmp_path):
     click(browser, "[data-image='01-1.png'] [value='4']")
     until(browser, "document.querySelectorAll('[data-image=\"01-1.png\"] [data-lit]').length === 4")
     assert ratings.read(folder)["01-1.png"].value == 4
-    click(browser, "[data-image='01-0.png'] [data-act=keep]")
+    click(browser, "[data-image='01-0.png'] [data-go=keep]")
     until(
         browser,
         "document.querySelector('[data-image=\"01-0.png\"] .badge')?.textContent === 'kept'",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from gcr.results.report import charts
 from gcr.results.report.page import number, render
 from gcr.results.report.pictures import Picture, Pictures
 from gcr.storage import ratings, runfolder
+from gcr.storage.batchfolder import holds
 from gcr.storage.ratings import Rating
 
 
@@ -120,6 +122,8 @@ def shown(folder: Path, pictures: Pictures, *, ui: bool = False) -> dict[str, An
             "run": run,
             "met": MET,
             "ui": ui,
+            "single": not holds(folder),
+            "branched": partial(branched, run),
             "folder": shlex.quote(folder.absolute().name),
         },
         "run": run,

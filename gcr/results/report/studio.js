@@ -164,7 +164,6 @@
   };
   const show = (pictures) => {
     given = pictures;
-    editing = "";
     $("given").hidden = false;
     $("given-image").src = pictures[0].src;
     $("given-image").alt = pictures[0].name;
@@ -173,7 +172,7 @@
     $("given-says").textContent = says;
     $("given-begin").disabled = pictures.length > 1 || !pictures[0].prompt;
     $("given-edit").disabled = pictures.length > 1;
-    $("given-edit").setAttribute("aria-pressed", "false");
+    edit(false);
     $("given").scrollIntoView({ block: "nearest" });
   };
   $("file").addEventListener("change", (event) => {
@@ -181,8 +180,8 @@
     event.target.value = "";
   });
   $("given-away").addEventListener("click", () => {
+    edit(false);
     given = null;
-    editing = "";
     $("given").hidden = true;
     form.elements.prompt.focus();
   });
@@ -204,10 +203,12 @@
     form.elements.prompt.focus();
   };
   $("given-begin").addEventListener("click", () => begin(given[0].path));
-  $("given-edit").addEventListener("click", (event) => {
-    editing = editing ? "" : given[0].path;
-    event.target.setAttribute("aria-pressed", String(Boolean(editing)));
-  });
+  const edit = (on) => {
+    editing = on ? given[0].path : "";
+    $("given-edit").setAttribute("aria-pressed", String(on));
+    form.elements.prompt.placeholder = on ? "say what is to change about it" : form.dataset.example;
+  };
+  $("given-edit").addEventListener("click", () => edit(!editing));
   let depth = 0;
   const drag = (by) => (event) => {
     event.preventDefault();
@@ -274,7 +275,7 @@
     stop.setAttribute("aria-label", `${stop.textContent}: ${work.title}`);
     const notices = work.notices.map(([message]) => message);
     const failure = work.error ? work.error.filter(Boolean) : [];
-    words.textContent = [status(work), ...failure, ...notices].join(" · ");
+    words.textContent = [status(work), work.then, ...failure, ...notices].filter(Boolean).join(" · ");
     words.classList.toggle("failed", failed);
     bar.classList.toggle("still", !["loading", "running"].includes(work.status));
     bar.setAttribute("aria-label", "How far it is");
@@ -439,8 +440,7 @@
     const article = button.closest("[data-image]");
     const image = article?.dataset.image;
     const folder = here.folder;
-    const asks = current()?.status === "asking" ? current() : null;
-    const { act: what, more, try: words } = button.dataset;
+    const { act: what, go: how, more, try: words } = button.dataset;
     if (star) {
       const value = star.getAttribute("aria-pressed") === "true" ? "none" : star.value;
       if (await act("/rate", { folder, image, value })) await reload();
@@ -449,14 +449,16 @@
       const src = shown.getAttribute("src");
       pins.set(src, { src, tiny: shown.classList.contains("tiny"), words: `${image} of ${folder.split("/").pop()}` });
       compare(src);
-    } else if (what === "keep") {
-      if (asks) await act("/decide", { number: asks.number, action: "keep", image });
-      else if (await act("/keep", { folder, image })) await reload();
-    } else if (what === "like") {
-      if (asks) await act("/decide", { number: asks.number, action: "like", image });
-      else await act("/resume", { folder, rounds: 1, like: image, flags: flags(), approve: form.elements.approve.checked });
+    } else if (how) {
+      if (await act("/go-on", { folder, image, how, flags: flags(), approve: form.elements.approve.checked })) await reload();
     } else if (what === "begin") {
       await begin(article.querySelector(".frame img").getAttribute("src"));
+    } else if (what === "edit") {
+      const src = article.querySelector(".frame img").getAttribute("src");
+      show([{ path: src.slice(1), src, name: image }]);
+      edit(true);
+      form.elements.prompt.value = "";
+      form.elements.prompt.focus();
     } else if (more !== undefined) {
       await act("/resume", { folder, rounds: Number(more), flags: flags(), approve: form.elements.approve.checked });
     } else if ("again" in button.dataset) {

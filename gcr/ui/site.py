@@ -1,0 +1,476 @@
+"""What the page of `gcr ui` shows and does: an answer to each of its requests.
+
+What is shown of a run is what its page shows, and the work is done by `gcr.ui.studio`. Who may ask
+at all is up to `gcr.ui.web`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+import secrets
+import shutil
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin
+from urllib.parse import quote, unquote
+
+from annotated_types import Ge, Gt, Le, Lt
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import (
+    FileResponse,
+    HTMLResponse,
+    JSONResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.routing import Route
+
+from gcr.core.records import GoOn, Reword, Stop
+from gcr.engine.machine import ThisMachine
+from gcr.engine.requests import begin_from
+from gcr.errors import GcrError, UsageError
+from gcr.files import imagefile
+from gcr.inputs.source import readable
+from gcr.results import listing
+from gcr.results.report import gallery, refresh, run
+from gcr.results.report.page import NAME, fragment, render
+from gcr.results.report.pictures import Picture, Pictures
+from gcr.settings import plugins, profiles
+from gcr.settings.resolving import traced
+from gcr.settings.schema import LISTS, LOOP, MODELS, OPTIONS, TYPES, declared, label
+from gcr.storage import provenance, ratings
+from gcr.ui.studio import DEFECT, How
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from starlette.requests import Request
+
+    from gcr.core.records import Decision
+    from gcr.results.listing import Entry
+    from gcr.ui.studio import Studio
+
+logger = logging.getLogger(__name__)
+
+LARGEST = 64 << 20  # bytes of a picture that is brought in
+SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
+KINDS = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
+"""Files that are served, by their endings."""
+BEAT = 15.0  # seconds after which a stream without news says that it is still there
+CALM = 0.05  # seconds between two states, at least
+FIRST = ("profile", "images", "rounds", "seed", "strategy")
+"""Settings that are seen at once; others are a click away."""
+ELSEWHERE = ("output",)
+"""Settings that are fixed for a session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A setting as a form has it.
+
+    Attributes:
+        name: of the setting.
+        label: as people read it.
+        help: what it does.
+        kind: `choice`, `number`, `text` or `lines`.
+        choices: values and their words, of a choice.
+        least, most, step: of a number; empty where there is none.
+        value: what holds where nothing is given.
+    """
+
+    name: str
+    label: str
+    help: str
+    kind: Literal["choice", "number", "text", "lines"]
+    choices: tuple[tuple[str, str], ...] = ()
+    least: str = ""
+    most: str = ""
+    step: str = ""
+    value: str = ""
+
+
+class Served(Pictures):
+    """The pictures of a page that is served. output: the folder that is."""
+
+    def __init__(self, output: Path) -> None:
+        super().__init__(output / NAME, embed=False)
+
+    def link(self, path: Path) -> str:
+        return f"/files/{super().link(path)}"
+
+
+class Site:
+    """What is answered to each request."""
+
+    def __init__(self, studio: Studio, output: Path) -> None:
+        self.studio = studio
+        self.output = output
+        self._brought = Path(tempfile.mkdtemp(prefix="gcr-ui-"))
+        self._ends: set[Callable[[], None]] = set()  # what wakes each stream
+        self._closed = False
+
+    def close(self) -> None:
+        """End all streams, and throw away what was brought in."""
+        self._closed = True
+        for end in self._ends:
+            end()
+        shutil.rmtree(self._brought, ignore_errors=True)
+
+    def routes(self) -> list[Route]:
+        """Each address, and what answers it."""
+        read = {
+            "/": self.page,
+            "/events": self.events,
+            "/run": self.run,
+            "/gallery": self.gallery,
+            "/ranking": self.ranking,
+            "/files/{path:path}": self.file,
+            "/brought/{name}": self.brought,
+        }
+        act = {
+            "/refine": self.refine,
+            "/resume": self.resume,
+            "/go-on": self.go_on,
+            "/critique": self.critique,
+            "/begin": self.begin,
+            "/settings": self.settings,
+            "/decide": self.decide,
+            "/stop": self.stop,
+            "/rate": self.rate,
+            "/release": self.release,
+        }
+        return [
+            *(Route(path, _telling(answer)) for path, answer in read.items()),
+            Route("/upload", _telling(self.upload), methods=["POST"]),
+            *(Route(path, _acting(answer), methods=["POST"]) for path, answer in act.items()),
+        ]
+
+    # What is shown
+
+    async def page(self, _: Request) -> Response:
+        resolved = traced(self.studio.flags, ThisMachine())
+        fields = {name: _field(name, getattr(resolved.settings, name)) for name in OPTIONS}
+        panels: dict[str, list[Field]] = {}
+        for name, option in OPTIONS.items():
+            if name not in (*FIRST, *ELSEWHERE):
+                panels.setdefault(option.panel.partition(" (")[0], []).append(fields[name])
+        order = sorted(panels, key=lambda panel: (panel != MODELS, panel == LOOP))
+        values = {
+            "first": [fields[name] for name in FIRST],
+            "panels": {panel: panels[panel] for panel in order},
+            "output": str(self.output),
+        }
+        return HTMLResponse(render("studio.html", ["gallery.js", "studio.js"], values, served=True))
+
+    async def events(self, request: Request) -> Response:
+        """The state, and again whenever it has changed."""
+        loop, changed = asyncio.get_running_loop(), asyncio.Event()
+
+        async def stream() -> AsyncIterator[str]:
+            unwatch = self.studio.watch(lambda: _call_soon(loop, changed.set))
+            self._ends.add(changed.set)
+            try:
+                while not (self._closed or await request.is_disconnected()):
+                    changed.clear()
+                    yield f"data: {json.dumps(self._state())}\n\n"
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(changed.wait(), BEAT)
+                    await asyncio.sleep(CALM)
+            finally:
+                unwatch()
+                self._ends.discard(changed.set)
+
+        return StreamingResponse(stream(), media_type="text/event-stream")
+
+    def _state(self) -> dict[str, Any]:
+        state: Any = self.studio.state()
+        for work in state["works"]:
+            if work["folder"]:
+                work["folder"] = self._name(Path(work["folder"]))
+        return {**state, "busy": self.studio.busy()}
+
+    async def run(self, request: Request) -> Response:
+        folder = self._folder(request.query_params.get("folder", ""))
+        return HTMLResponse(await run_in_threadpool(self._run, folder))
+
+    def _run(self, folder: Path) -> str:
+        values = run.shown(folder, Served(self.output), ui=True)
+        going = self.studio.at(folder)
+        return fragment("studio_run.html", {**values, "going": going, "path": self._name(folder)})
+
+    async def gallery(self, request: Request) -> Response:
+        within = request.query_params.get("within", "")
+        return HTMLResponse(await run_in_threadpool(self._gallery, within))
+
+    def _gallery(self, within: str) -> str:
+        place = self._folder(within) if within else self.output
+        entries = listing.entries(place) if place.is_dir() else []
+        made = gallery.cards(entries, Served(self.output), self._link)
+        return fragment("gallery_cards.html", made)
+
+    def _link(self, entry: Entry, _: Pictures) -> str:
+        view = "run" if entry.kind == "run" else "gallery"
+        return f"#{view}/{quote(self._name(entry.folder))}"
+
+    async def ranking(self, request: Request) -> Response:
+        work = self.studio.work(int(request.query_params.get("number", "0")))
+        ranking = work.ranking
+        if ranking is None:
+            raise UsageError("there is no judgement yet", "wait until it is done")
+        near = {judged.image for judged in ranking.near}
+        shown = [
+            (judged, self._picture(Path(judged.image)), judged.image in near)
+            for judged in ranking.judgements
+        ]
+        return HTMLResponse(fragment("studio_ranking.html", {"ranking": ranking, "shown": shown}))
+
+    def _picture(self, path: Path) -> Picture:
+        if path.parent == self._brought:
+            with imagefile.opened(path) as image:
+                return Picture(f"/brought/{path.name}", f"/brought/{path.name}", *image.size)
+        return Served(self.output).whole(path)
+
+    async def file(self, request: Request) -> Response:
+        return self._served(self.output, request.path_params["path"])
+
+    async def brought(self, request: Request) -> Response:
+        return self._served(self._brought, request.path_params["name"])
+
+    def _served(self, folder: Path, name: str) -> Response:
+        path = _inside(folder, name)
+        if path is None or not path.is_file() or path.suffix.lower() not in KINDS:
+            return Response("no such picture", 404)
+        return FileResponse(path, media_type=KINDS[path.suffix.lower()])
+
+    # What is done
+
+    def refine(self, given: Mapping[str, Any]) -> object:
+        image = given.get("edit")
+        work = self.studio.refine(
+            str(given.get("prompt", "")),
+            _flags(given),
+            image=self._image(image) if image else None,
+            approve=bool(given.get("approve")),
+        )
+        return {"number": work.number}
+
+    def resume(self, given: Mapping[str, Any]) -> object:
+        rounds, approve = int(given.get("rounds") or 0), bool(given.get("approve"))
+        folder = self._folder(given["folder"])
+        work = self.studio.resume(folder, rounds, _flags(given), approve=approve)
+        return {"number": work.number}
+
+    def go_on(self, given: Mapping[str, Any]) -> object:
+        """Go on from an image of a run, have more like it, or keep it."""
+        folder, how = self._folder(given["folder"]), str(given["how"])
+        if how not in get_args(How):
+            raise ValueError(how)
+        image, approve = str(given["image"]), bool(given.get("approve"))
+        self.studio.go_on(folder, image, cast("How", how), _flags(given), approve=approve)
+        return {}
+
+    def critique(self, given: Mapping[str, Any]) -> object:
+        images = [self._image(name) for name in given["images"]]
+        work = self.studio.critique(images, str(given.get("prompt", "")), _flags(given))
+        return {"number": work.number}
+
+    def begin(self, given: Mapping[str, Any]) -> object:
+        """What a form begins with that goes on from an image."""
+        flags = self.studio.flags
+        begun = begin_from(self._image(given["image"]), None, {}, edit=False)
+        settings = traced({**flags, **begun.flags}, ThisMachine()).settings
+        taken = {name: begun.flags[name] for name in begun.taken}
+        notices = [(notice.message, notice.hint) for notice in begun.warnings(settings)]
+        return {"prompt": begun.prompt, "flags": taken, "said": begun.summary, "notices": notices}
+
+    def settings(self, given: Mapping[str, Any]) -> object:
+        """All settings as they would be, and where each comes from."""
+        flags = _flags(given)
+        resolved = traced({**self.studio.flags, **flags}, ThisMachine())
+        values = resolved.settings.as_json()
+        origins = {
+            **resolved.origins,
+            **dict.fromkeys(flags, "this page"),
+            "output": "this session",
+        }
+        rows = [(name, values[name], origins[name]) for name in OPTIONS if name in values]
+        return {"html": fragment("studio_settings.html", {"rows": rows})}
+
+    def decide(self, given: Mapping[str, Any]) -> object:
+        work = self.studio.work(int(given["number"]))
+        prompt = " ".join(str(given.get("prompt", "")).split())
+        decision: Decision = Stop()
+        if given.get("action") == "go":
+            as_proposed = prompt.split() in map(str.split, work.proposal)
+            decision = GoOn("" if as_proposed else prompt)
+        elif given.get("action") == "reword":
+            if not (remark := str(given.get("remark") or "").strip()):
+                raise UsageError("nothing was said", "write a remark first")
+            decision = Reword(remark)
+        self.studio.decide(work.number, decision)
+        return {}
+
+    def stop(self, given: Mapping[str, Any]) -> object:
+        self.studio.stop(int(given["number"]))
+        return {}
+
+    def rate(self, given: Mapping[str, Any]) -> object:
+        folder = self._folder(given["folder"])
+        ratings.rate(folder, str(given["image"]), ratings.value_of(str(given["value"])))
+        refresh(folder)
+        return {}
+
+    def release(self, _: Mapping[str, Any]) -> object:
+        self.studio.release()
+        return {}
+
+    async def upload(self, request: Request) -> Response:
+        """Take a picture in; what it says of how it was made."""
+        content = bytearray()
+        async for chunk in request.stream():
+            content += chunk
+            if len(content) > LARGEST:
+                raise UsageError("the file is too large", f"at most {LARGEST >> 20} MiB")
+        name = Path(unquote(request.headers.get("x-name", "the picture"))).name
+        return JSONResponse(await run_in_threadpool(self._take_in, bytes(content), name))
+
+    def _take_in(self, content: bytes, name: str) -> dict[str, object]:
+        with readable(name), imagefile.decoded(io.BytesIO(content)) as image:
+            image.load()
+            size, suffix = image.size, SUFFIXES.get(image.format or "")
+            if suffix is None:  # what browsers do not show
+                shown = io.BytesIO()
+                image.convert("RGB").save(shown, "PNG")
+                content, suffix = shown.getvalue(), ".png"
+        path = self._brought / f"{secrets.token_hex(8)}{suffix}"
+        path.write_bytes(content)
+        carried = provenance.read(path)
+        prompt = carried.usable.prompt if carried.usable else None
+        return {
+            "id": path.name,
+            "name": name,
+            "src": f"/brought/{path.name}",
+            "size": f"{size[0]}×{size[1]}",
+            "prompt": prompt,
+        }
+
+    # Names
+
+    def _folder(self, name: str) -> Path:
+        """A folder below the output folder. Raises UsageError for anything else."""
+        path = _inside(self.output, name)
+        if path is None or not path.is_dir():
+            raise UsageError(f"there is no {name!r} in {self.output}", "look at the gallery again")
+        return path
+
+    def _image(self, name: str) -> Path:
+        """A picture that was brought in, or one of a run. Raises UsageError for anything else."""
+        kind, _, rest = str(name).lstrip("/").partition("/")
+        place = {"brought": self._brought, "files": self.output}.get(kind)
+        path = _inside(place, unquote(rest)) if place else None
+        if path is None or not path.is_file():
+            raise UsageError("that picture is gone", "bring it in again")
+        return path
+
+    def _name(self, folder: Path) -> str:
+        """How a folder is named in addresses."""
+        return folder.resolve().relative_to(self.output.resolve()).as_posix()
+
+
+def _telling(answer: Callable[[Request], Any]) -> Callable[[Request], Any]:
+    """An answer whose errors are told, defects of ours among them."""
+
+    async def tell(request: Request) -> Response:
+        try:
+            response: Response = await answer(request)
+        except GcrError as error:
+            return JSONResponse({"message": error.message, "hint": error.hint}, 400)
+        except Exception as error:
+            logger.exception("%s failed", request.url.path)
+            message = f"{type(error).__name__}: {error}"
+            return JSONResponse({"message": message, "hint": DEFECT}, 500)
+        return response
+
+    return tell
+
+
+def _acting(act: Callable[[Mapping[str, Any]], object]) -> Callable[[Request], Any]:
+    """What is done with the JSON of a request, in a thread: it may read files, and wait."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            given = dict(json.loads(await request.body() or b"{}"))
+            return JSONResponse(await run_in_threadpool(act, given))
+        except (KeyError, TypeError, ValueError) as error:
+            message = f"the page asked for what is not there: {error}"
+            raise UsageError(message, "load it again") from error
+
+    return _telling(answer)
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:
+    with suppress(RuntimeError):  # the server has ended
+        loop.call_soon_threadsafe(act)
+
+
+def _inside(folder: Path, name: str) -> Path | None:
+    """A file of a folder; None where it is not in there, links and all."""
+    try:
+        path = (folder / name).resolve()
+        return path if path.is_relative_to(folder.resolve()) else None
+    except (OSError, ValueError, RuntimeError):
+        return None
+
+
+def _flags(given: Mapping[str, Any]) -> dict[str, object]:
+    """Settings of a form by their names, as they were typed; what is empty is not given."""
+    flags = {}
+    for name, value in dict(given.get("flags") or {}).items():
+        if name in OPTIONS and name not in ELSEWHERE and str(value).strip():
+            typed = name in LISTS and isinstance(value, str)
+            flags[name] = [line for line in value.splitlines() if line.strip()] if typed else value
+    return flags
+
+
+def _field(name: str, value: object) -> Field:
+    """A setting as a form has it. value: what holds where nothing is given."""
+    option, kind = OPTIONS[name], declared(name)
+    words = label(name)
+    shown = "" if value in (None, "", ()) else str(value)
+    if isinstance(value, float):
+        shown = f"{value:g}"
+    common = (name, words[0].upper() + words[1:], option.help)
+    if name in ("profile", "strategy"):
+        names = plugins.STRATEGIES.names()
+        if name == "profile":
+            names = sorted((*profiles.known(), "auto"), key=lambda each: (len(each), each))
+        names += [shown] if shown not in names else []
+        return Field(*common, "choice", tuple((each, each) for each in names), value=shown)
+    if get_origin(kind) is Literal:
+        return Field(*common, "choice", tuple((c, c) for c in get_args(kind)), value=shown)
+    if kind is bool:
+        held = {"True": "yes", "False": "no"}.get(shown, "")
+        return Field(*common, "choice", (("true", "yes"), ("false", "no")), value=held)
+    if name in LISTS:
+        return Field(*common, "lines")
+    if kind in (int, float):
+        least, most = _bound(name, (Ge, "ge"), (Gt, "gt")), _bound(name, (Le, "le"), (Lt, "lt"))
+        step = "1" if kind is int else "any"
+        return Field(*common, "number", (), least, most, step, shown)
+    return Field(*common, "text", value=shown)
+
+
+def _bound(name: str, *kinds: tuple[type, str]) -> str:
+    """The bound of a number, if it has one of these kinds."""
+    found = (
+        getattr(bound, key)
+        for bound in TYPES[name].__metadata__  # type: ignore[attr-defined]
+        for kind, key in kinds
+        if isinstance(bound, kind)
+    )
+    return str(next(found, ""))
