@@ -13,7 +13,7 @@ from PIL import Image
 import gcr
 from gcr.core import history, ranking, stopping
 from gcr.core.records import Attempt, Branch, Candidate, Critique, Request, Round, Run, Wording
-from gcr.core.strategies import BestOfN, Evolve, Reflect, Refine, Rewrite
+from gcr.core.strategies import BestOfN, Evolve, Refine, Reflect, Rewrite
 
 
 def attempt(name, prompt, seed, score, refined=None, **candidate):
