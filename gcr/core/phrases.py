@@ -105,8 +105,8 @@ def branched(run: Run, branch: Branch) -> str:
     """From which image a run goes on, and when that was decided."""
     score = next((a.score for a in run.attempts if a.image == branch.image), None)
     shown = "" if score is None else f" ({score:.2f})"
-    how = f"more like {branch.image}{shown}" if branch.like else f"on from {branch.image}{shown}"
-    return f"from here {how}{_on(branch.when)}"
+    did = "asked for more like" if branch.like else "went on from"
+    return f"you {did} {branch.image}{shown}{_on(branch.when)}"
 
 
 def since_branch(run: Run) -> str:

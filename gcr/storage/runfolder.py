@@ -316,6 +316,9 @@ def read_beginning(path: Path) -> tuple[Run, dict[str, Any]]:
     try:
         record = structured.record(file)
         run = _run(record)
+    except FileNotFoundError as error:
+        hint = "gcr list shows what there is; of a batch, name one of its runs"
+        raise UsageError(f"there is no run in {path}", hint) from error
     except OSError as error:
         message = f"no run in {path}: {error.strerror or error}"
         raise UsageError(message, "name a folder that `gcr refine` made") from error

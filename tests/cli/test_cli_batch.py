@@ -277,6 +277,13 @@ def test_wrong_usage_is_refused_before_models_are_loaded(cli, monkeypatch, argum
     ran.assert_refused(2, message)
 
 
+@pytest.mark.parametrize("command", ["batch", "compare"])
+def test_an_empty_name_is_not_the_folder_one_is_in(cli, command):
+    Path("prompts.txt").write_text("a red circle\n")
+    cli(command, "").assert_refused(2, "a file name is empty")
+    assert not Path("outputs").exists()
+
+
 def test_bad_rows_can_be_skipped_with_a_warning(cli):
     Path("bad.jsonl").write_text('{"prompt": "a red circle"}\n{"prompt": 3}\n')
     ran = cli("batch", "bad.jsonl", "--skip-bad", "--rounds", "1")

@@ -155,9 +155,10 @@ def test_it_goes_on_from_the_image_and_nothing_is_lost(cli, over):
     assert (told["branches"][0]["after"], told["branches"][0]["image"]) == (3, "01-0.png")
     assert told["extensions"][0]["rounds"] == 6  # three more, as it was over
     assert told["best"]["image"] == "02-0.png"
-    words = ("from here on from 01-0.png (0.40) on 20", "the best since you went on from 01-0.png")
+    words = ("you went on from 01-0.png (0.40) on 20", "the best since you went on from 01-0.png")
     for shown in (ran.err, cli("show", str(folder)).out, (folder / "index.html").read_text()):
         assert all(each in " ".join(shown.split()) for each in words)
+    assert 'went on from <a href="#01-0.png">' in (folder / "index.html").read_text()
     known = json.loads(cli("show", str(folder), "--json").out)
     branch = {"after": 3, "image": f"{folder}/01-0.png", "like": False}
     assert known["branches"] == [branch]

@@ -74,6 +74,11 @@ def test_a_damaged_line_is_named(folder, line):
     assert "line 1" in entry.problem
 
 
+def test_where_there_is_no_run_that_is_said(cli, tmp_path):
+    (tmp_path / "empty").mkdir()
+    cli("rate", "empty", "00-0", "4").assert_refused(2, "there is no run in empty")
+
+
 def test_pages_and_lists_show_them(folder, cli):
     before = (folder / "run.json").read_bytes()
     ran = cli("rate", str(folder), "00-1.png", "2")

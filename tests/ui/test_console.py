@@ -1,4 +1,13 @@
+import base64
+import contextlib
+import fcntl
 import io
+import os
+import re
+import struct
+import subprocess
+import sys
+import termios
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -6,6 +15,7 @@ from threading import Event
 
 import pytest
 from folders import SETTINGS, fill
+from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
@@ -350,6 +360,130 @@ def test_pictures_are_shown_where_the_terminal_can_and_nowhere_else(tmp_path, mo
     assert "00-0.png" not in shown(tell)
     monkeypatch.setattr(terminal, "_draws_pictures", lambda: False)
     assert "00-0.png" not in shown(tell, terminal=True)
+
+
+PICTURES = """
+import sys
+from pathlib import Path
+from gcr.storage.runfolder import load_run
+from gcr.ui.terminal import Terminal
+terminal, folder = Terminal(), Path(sys.argv[1])
+terminal.begin(load_run(folder), folder)
+terminal.pictures(["00-0.png", "00-1.png"])
+"""
+CELL = (10, 20)  # pixels, wide and high
+ANSWERS = {
+    "kitty": (b"\x1b[?62c", b"OK"),
+    "sixel": (b"\x1b[?62;4c", b""),
+    "neither": (b"\x1b[?62c", b""),
+}
+"""What a terminal of each kind says it is, and says of a picture that it is asked about."""
+
+
+def on_a_terminal(folder, kind):
+    """All that a terminal gets that knows a kind of pictures."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 40, 120, 120 * CELL[0], 40 * CELL[1]))
+    command = [sys.executable, "-c", PICTURES, str(folder)]
+    environ = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
+    ends = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
+    process = subprocess.Popen(command, env=environ, **ends)
+    os.close(theirs)
+    seen, answers = b"", 0
+    is_, of_picture = ANSWERS[kind]
+    with contextlib.suppress(OSError):  # which is how a terminal ends
+        while more := os.read(ours, 1 << 16):
+            seen += more
+            asked = re.findall(rb"(\x1b\[c)|\x1b_Gi=(\d+),[^;]*a=q", seen)
+            for device, number in asked[answers:]:
+                answers += 1
+                if device:
+                    os.write(ours, is_)
+                elif of_picture:
+                    os.write(ours, b"\x1b_Gi=%b;%b\x1b\\" % (number, of_picture))
+    os.close(ours)
+    assert process.wait(60) == 0
+    return seen
+
+
+def of_kitty(seen):
+    """The pictures in a stream, by their numbers, and how many cells each is placed over."""
+    content, placed = {}, {}
+    for keys, payload in re.findall(rb"\x1b_G([^;\x1b]*);?([^\x1b]*)\x1b\\", seen):
+        values = dict(pair.split("=") for pair in keys.decode().split(","))
+        if values.get("f") == "100":
+            content[values["i"]] = content.get(values["i"], b"") + payload
+        elif values.get("a") == "p":
+            placed[values["i"]] = int(values["c"]), int(values["r"])
+    images = [Image.open(io.BytesIO(base64.b64decode(each))) for each in content.values()]
+    return images, list(placed.values())
+
+
+def of_sixel(stream):
+    """The picture of a stream of Sixels."""
+    width, height = map(int, re.match(rb'"1;1;(\d+);(\d+)', stream).groups())
+    image, palette = Image.new("RGB", (width, height)), {}
+    x = y = 0
+    token = rb"#(\d+)(?:;2;(\d+);(\d+);(\d+))?|(?:!(\d+))?([?-~])|(\$)|(-)"
+    for match in re.finditer(token, stream[stream.index(b"#") :]):
+        register, *rgb, repeat, bits, back, down = match.groups()
+        if register:
+            if rgb[0]:
+                palette[register] = tuple(round(int(part) * 2.55) for part in rgb)
+            colour = palette[register]
+        elif bits:
+            for _ in range(int(repeat or 1)):
+                for bit in range(6):
+                    if (bits[0] - 63) >> bit & 1 and y + bit < height:
+                        image.putpixel((x, y + bit), colour)
+                x += 1
+        elif back or down:
+            x, y = 0, y + (6 if down else 0)
+    return image
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+def test_what_a_terminal_gets_is_the_pictures(tmp_path, kind):
+    """As Kitty and a terminal of Sixels, such as iTerm2, would read it; else blocks of colours."""
+    pytest.importorskip("textual_image")
+    folder = folder_of(tmp_path).path
+    colours = [(200, 30, 40), (20, 90, 220)]
+    for position, colour in enumerate(colours):
+        picture = Image.new("RGB", (64, 64), colour)
+        picture.paste((255, 255, 255), (0, 0, 32, 64))
+        picture.save(folder / f"00-{position}.png")
+    seen = on_a_terminal(folder, kind)
+    kitty, cells = of_kitty(seen)
+    sixels = [of_sixel(each) for each in re.findall(rb"\x1bP0;0;0q(.*?)\x1b\\", seen, re.DOTALL)]
+    pictures = {"kitty": kitty, "sixel": sixels, "neither": []}[kind]
+    assert len(kitty) + len(sixels) == len(pictures) == (0 if kind == "neither" else 2)
+    for picture, colour in zip(pictures, colours, strict=False):
+        width, height = picture.size
+        assert width == height == terminal.PICTURE * CELL[0]
+        for x, wanted in ((width // 4, (255, 255, 255)), (3 * width // 4, colour)):
+            seen_there = picture.convert("RGB").getpixel((x, height // 2))
+            assert max(abs(a - b) for a, b in zip(seen_there, wanted, strict=True)) <= 3
+    if kind == "kitty":
+        side = terminal.PICTURE
+        assert cells == [(side, side * CELL[0] // CELL[1])] * 2
+        assert seen.decode().count("\U0010eeee") == 2 * cells[0][0] * cells[0][1]
+    if kind == "neither":
+        assert b"38;2;200;30;40" in seen
+        assert "▄" in seen.decode() or "▀" in seen.decode()
+
+
+def test_nothing_of_a_picture_is_written_where_it_is_piped(tmp_path):
+    folder = folder_of(tmp_path).path
+    command = [sys.executable, "-c", PICTURES, str(folder)]
+    ours, theirs = os.openpty()
+    for ends in ({"stderr": subprocess.PIPE}, {"stderr": theirs}):  # 2>file, and | less
+        ran = subprocess.run(command, stdin=theirs, stdout=subprocess.PIPE, check=True, **ends)
+        assert ran.stdout == b""
+        assert b"00-0.png" not in (ran.stderr or b"")
+        assert b"\x1b" not in (ran.stderr or b"")
+    os.close(theirs)
+    assert b"00-0.png" not in os.read(ours, 1 << 16)
+    os.close(ours)
 
 
 def folder_of(path):

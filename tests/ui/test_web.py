@@ -2,18 +2,28 @@
 
 import http.client
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import closing, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+import tiny
 from chromium import needed
 from fakes import SCORES, FakeCritic, FakeGenerator
+from PIL import Image
 
 import gcr
 from gcr.core.records import GoOn
+from gcr.device.memory import SharedDevice
+from gcr.drawing import generator
+from gcr.drawing.generator import Sampling
 from gcr.engine import models
 from gcr.engine.machine import ThisMachine
 from gcr.errors import ModelError, UsageError
@@ -145,6 +155,17 @@ def test_the_first_address_hands_the_token_to_a_cookie_that_scripts_and_other_si
     assert status == 200
     assert "httponly" in cookie
     assert "samesite=strict" in cookie
+
+
+def test_two_of_them_do_not_log_each_other_out(site, drawn, browser):
+    """Browsers keep cookies by host, whatever the port."""
+    with serving(drawn) as other:
+        for each in (site, other, site):
+            browser.open(each.page)
+            until(browser, "document.querySelector('#loaded')?.textContent", 20)
+        for each in (site, other):
+            browser.open(f"http://127.0.0.1:{each.port}/")
+            until(browser, "document.querySelector('#loaded')?.textContent", 20)
 
 
 def test_a_link_on_another_page_opens_it(site, browser, tmp_path):
@@ -610,6 +631,77 @@ def test_a_picture_is_brought_in_to_be_judged_and_to_begin_from(browser, pocket)
     check(browser)
 
 
+@pytest.fixture
+def editing(tmp_path, monkeypatch):
+    """A studio whose generator is a real editing pipeline of random weights."""
+    drawer = generator.load(
+        tiny.instruct_pix2pix(tmp_path / "editor"),
+        Sampling(steps=1),
+        SharedDevice("cpu"),
+        edit=True,
+    )
+    draw = generator.load(
+        tiny.stable_diffusion(tmp_path / "drawer"), Sampling(64, 64, steps=1), SharedDevice("cpu")
+    )
+    critic = FakeCritic({}, otherwise=0.5)
+
+    def load(settings, *_, edit=False, **__):
+        return (drawer if edit else draw), critic
+
+    monkeypatch.setattr(models, "load_models", load)
+    monkeypatch.setattr(models, "adapt", lambda drawer, critic, *_: (drawer, critic))
+    models_ = {"generator": "owner/model", "critic": "owner/critic"}
+    with serving(tmp_path / "outputs", images=1, rounds=1, patience=9, **models_) as address:
+        address.critic = critic
+        yield address
+
+
+@pytest.mark.parametrize("screen", [{}, {"width": 390, "height": 844, "phone": True, "dark": True}])
+def test_a_picture_of_a_run_is_edited_and_the_edit_gone_on_from(browser, editing, screen):
+    opened(browser, editing, **screen)
+    type_into(browser, "#prompt", "a house by the sea")
+    click(browser, "#ask .primary")
+    until(browser, "document.querySelectorAll('#run article').length === 1")
+    until(browser, at_rest(browser))
+    click(browser, "[data-image='00-0.png'] [data-act=edit]")
+    assert (
+        browser.run("document.querySelector('#given-edit').getAttribute('aria-pressed')") == "true"
+    )
+    assert browser.run("document.activeElement.id") == "prompt"
+    check(browser)
+    browser.send("Input.insertText", text="make the roof red")
+    click(browser, "#ask .primary")
+    until(browser, "document.querySelector('.run-title h2')?.textContent === 'make the roof red'")
+    until(browser, "document.querySelectorAll('#run article').length === 1")
+    until(browser, at_rest(browser))
+    drawn, edited = editing.studio.work(1).folder, editing.studio.work(2).folder
+    run = gcr.load_run(edited)
+    assert (run.request.prompt, run.request.source) == ("make the roof red", "source.png")
+    with Image.open(drawn / "00-0.png") as before, Image.open(edited / "source.png") as source:
+        assert before.convert("RGB").tobytes() == source.convert("RGB").tobytes()
+    click(browser, "[data-image='00-0.png'] [data-go=from]")
+    until(browser, "document.querySelectorAll('#run article').length === 4")
+    until(browser, at_rest(browser))
+    run = gcr.load_run(edited)
+    assert [a.candidate.edits for a in run.attempts] == ["", *["00-0.png"] * 3]
+    assert run.rounds[1].attempts[0].candidate.seed == run.rounds[0].attempts[0].candidate.seed
+    assert {source.tobytes() for source in editing.critic.sources if source} == {
+        source_of(edited).tobytes()
+    }
+    click(browser, "[href='#00-0.png']")  # in the words that say what was gone on from
+    assert browser.run("location.hash").startswith("#run/")
+    until(browser, "document.querySelector('[data-more=\"1\"]') !== null")
+    click(browser, "[data-more='1']")
+    until(browser, "document.querySelectorAll('#run article').length === 5")
+    until(browser, at_rest(browser))
+    check(browser)
+
+
+def source_of(folder):
+    with Image.open(folder / "source.png") as image:
+        return image.convert("RGB")
+
+
 def test_words_of_users_and_models_are_text(browser, site, drawn):
     hostile = "<img src=x onerror=alert(1)><b>bold</b>"
     status, told = site.ask("POST", "/refine", {"prompt": hostile})
@@ -633,6 +725,36 @@ def test_where_work_is_kept_stays_though_gcr_yaml_is_changed(cli, monkeypatch):
     monkeypatch.setattr(web, "serve", serve)
     cli("ui", "--no-open")
     assert kept == [(Path("outputs"), Path("outputs"))]
+
+
+def test_no_command_line_shows_the_key_and_the_browser_gets_in(tmp_path, browser):
+    """Other users of the machine may read what processes were started with."""
+    shown, seen = tmp_path / "arguments", tmp_path / "outputs"
+    stand_in = tmp_path / "browser"
+    stand_in.write_text(f'#!/bin/sh\necho "$@" > {shown}.part && mv {shown}.part {shown}\n')
+    stand_in.chmod(0o755)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gcr", "ui", "--output", str(seen)],
+        env={**os.environ, "BROWSER": str(stand_in), "DISPLAY": ":0"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process as started:
+        address = started.stdout.readline().strip()
+        token = address.partition("token=")[2]
+        end = time.monotonic() + 60
+        while not shown.exists():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        file = Path(urlsplit(shown.read_text().strip()).path)
+        assert len(token) > 20
+        assert token not in shown.read_text()
+        assert (token in file.read_text(), file.stat().st_mode & 0o777) == (True, 0o600)
+        browser.open(file)
+        until(browser, "document.querySelector('#loaded')?.textContent", 20)
+        assert "token" not in browser.run("location.href")
+        started.send_signal(signal.SIGINT)
+    assert not file.exists()
 
 
 def test_without_its_libraries_gcr_ui_says_what_to_install(cli, monkeypatch):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +122,6 @@ def shown(folder: Path, pictures: Pictures, *, ui: bool = False) -> dict[str, An
             "met": MET,
             "ui": ui,
             "single": not holds(folder),
-            "branched": partial(branched, run),
             "folder": shlex.quote(folder.absolute().name),
         },
         "run": run,

@@ -431,8 +431,15 @@
     range.focus({ preventScroll: true });
   };
 
-  // Buttons of a run.
+  // Links and buttons of a run. The address says which run it is, so a link to an image leaves it.
 
+  pane.addEventListener("click", (event) => {
+    const image = document.getElementById(event.target.closest("a[href^='#']")?.getAttribute("href").slice(1));
+    if (!image) return;
+    event.preventDefault();
+    image.scrollIntoView({ block: "center" });
+    image.querySelector("a, button").focus({ preventScroll: true });
+  });
   document.addEventListener("click", async (event) => {
     const star = event.target.closest("#run .star");
     const button = event.target.closest("#run button");
@@ -450,7 +457,9 @@
       pins.set(src, { src, tiny: shown.classList.contains("tiny"), words: `${image} of ${folder.split("/").pop()}` });
       compare(src);
     } else if (how) {
-      if (await act("/go-on", { folder, image, how, flags: flags(), approve: form.elements.approve.checked })) await reload();
+      if (!await act("/go-on", { folder, image, how, flags: flags(), approve: form.elements.approve.checked })) return;
+      if (how === "keep") await reload();
+      else $("works").scrollIntoView({ block: "nearest" });
     } else if (what === "begin") {
       await begin(article.querySelector(".frame img").getAttribute("src"));
     } else if (what === "edit") {
