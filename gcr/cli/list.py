@@ -58,7 +58,7 @@ def list(  # noqa: A001 - the command's name
     from gcr.results import listing
     from gcr.results.report import gallery
     from gcr.settings.resolving import output_folder
-    from gcr.ui.entries import show
+    from gcr.ui import terminal
 
     if page and as_json:
         raise UsageError("--page and --json are two forms of the result", "leave one out")
@@ -71,7 +71,7 @@ def list(  # noqa: A001 - the command's name
     elif as_json:
         typer.echo(json.dumps([entry.as_json() for entry in shown]))
     else:
-        show(shown)
+        terminal.entries(shown)
         _say_how_many(shown, listing.chosen(entries, words or (), min_score), entries)
 
 

@@ -58,17 +58,19 @@ def ui(
     # Where work is kept stays, also where gcr.yaml is changed meanwhile.
     studio, terminal = Studio({**flags, "output": settings.output}), Terminal()
 
-    def tell(address: str, door: Path) -> None:
+    def tell(address: str) -> None:
         typer.echo(address)
         if not quiet:
             terminal.say(f"work is kept in {settings.output}; Ctrl-C ends this")
-        if open_page and _has_browser():
-            import webbrowser
 
-            webbrowser.open(door.absolute().as_uri())
+    def show(page: Path) -> None:
+        import webbrowser
 
+        webbrowser.open(page.absolute().as_uri())
+
+    opens = open_page and _has_browser()
     try:
-        web.serve(studio, settings.output, port, tell)
+        web.serve(studio, settings.output, port, tell, show if opens else None)
     except KeyboardInterrupt:
         if studio.busy() and not quiet:
             terminal.say("stopping after this round; Ctrl-C again stops at once")

@@ -269,7 +269,7 @@ class _Wave:
             self._emit(
                 Notice(
                     f"the critic wrote no other prompt for {base.image}, so its own is drawn again",
-                    "--approve lets you edit it",
+                    "gcr ui, asking after each round, lets you edit it",
                 )
             )
 

@@ -284,8 +284,13 @@ class RunFolder:
         return tuple(rounds)
 
     def _check_branches(self) -> None:
-        """Raise GcrError for a branch from an image that had not been drawn then."""
-        for branch in self.run.branches:
+        """Raise GcrError for a branch from an image that had not been drawn then.
+
+        A branch after rounds that somebody took out of the log is gone with them.
+        """
+        left = tuple(b for b in self.run.branches if b.after <= len(self.run.rounds))
+        self.run = replace(self.run, branches=left)
+        for branch in left:
             drawn = replace(self.run, rounds=self.run.rounds[: branch.after]).attempts
             if branch.image not in [attempt.image for attempt in drawn]:
                 problem = ValueError(f"it goes on from {branch.image!r}, which is no image of it")

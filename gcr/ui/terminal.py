@@ -43,11 +43,12 @@ from gcr.core.phrases import (
     settlement,
     since_branch,
 )
-from gcr.core.plaintext import plain
+from gcr.core.plaintext import plain, shortened
 from gcr.core.promptdiff import left_out, pieces
 from gcr.core.ranking import best_scored, margin
 from gcr.core.requirements import failed, never_met
 from gcr.files import imagefile
+from gcr.results.report.page import NAME, moment
 from gcr.storage import ratings
 from gcr.ui.livelines import LiveLines
 
@@ -58,11 +59,12 @@ if TYPE_CHECKING:
     from gcr.core.ranking import Judged
     from gcr.core.records import AspectScore, Attempt, Critique, Rejected, Request, Round, Run
     from gcr.engine.judging import Ranking
+    from gcr.results.listing import Entry
     from gcr.storage.ratings import Rating
 
 BAR_LENGTH = 12
 PICTURE = 28  # columns of a picture
-LONGEST = 300  # characters of what a critic found
+LONGEST = 300  # characters of a title, a problem, or what a critic found; --json has all
 CHANGES = {"ins": "cyan", "moved": "cyan underline"}
 """How words of a prompt are shown that the request has not, or has elsewhere."""
 PHASES = {"draw": "drawing", "judge": "judging", "evaluate": "evaluating"}
@@ -114,7 +116,7 @@ class Terminal:
         self._print(Text())
         self._request(run.request)
         self._print(Text(plain(described(run.settings)), "dim"))
-        if folder and self.console.is_terminal and (page := folder / "index.html").exists():
+        if folder and self.console.is_terminal and (page := folder / NAME).exists():
             shown = Text(plain(str(page)), linked(page))
             line = Text("follow along: ", "dim").append_text(shown)
             self.console.print(line, soft_wrap=True)  # whole, however narrow: it is to be copied
@@ -177,10 +179,10 @@ class Terminal:
                 )
             )
         if run.rounds:
-            page = folder / "index.html"
+            page = folder / NAME
             saved = Text.assemble(("saved in ", "dim"), (plain(str(folder)), linked(folder)))
             if page.exists():
-                saved.append(", where ", "dim").append("index.html", linked(page))
+                saved.append(", where ", "dim").append(NAME, linked(page))
                 saved.append(" shows it", "dim")
             self._print(saved)
 
@@ -326,6 +328,51 @@ def _draws_pictures() -> bool:
     """
     is_there = importlib.util.find_spec("textual_image") is not None
     return is_there and sys.__stdout__ is not None and sys.__stdout__.isatty()
+
+
+def entries(listed: Sequence[Entry], console: Console | None = None) -> None:
+    """Print what there is below the output folder, in its order, on stdout: blocks on a terminal,
+    whose folders are links to their pages, and elsewhere lines with tabs.
+    """
+    console = console or Console(highlight=False)
+    for entry in listed:
+        if console.is_terminal:
+            _entry_block(entry, console)
+        else:
+            console.file.write(f"{_entry_line(entry)}\n")  # Rich would make spaces of tabs
+
+
+def _entry_line(entry: Entry) -> str:
+    score = "" if entry.score is None else f"{entry.score:.2f}"
+    cells = (entry.began, entry.kind, score, str(entry.images))
+    words = (_short(entry.problem or entry.end), plain(str(entry.folder)), _short(entry.title))
+    return "\t".join((*map(plain, cells), *words))
+
+
+def _short(text: str) -> str:
+    return shortened(plain(text), LONGEST)
+
+
+def _entry_block(entry: Entry, console: Console) -> None:
+    score = Text("   –")
+    if entry.score is not None:
+        score = Text(f"{entry.score:.2f}", f"bold {colour(entry.score)}")
+    head = Text(f"{plain(moment(entry.began)):<16}  ", "dim").append_text(score)
+    if entry.untrusted:
+        head.append(" untrusted", "yellow")
+    if entry.stars:
+        head.append(f" {'★' * entry.stars}", "cyan")
+    kind = "" if entry.kind == "run" else f"{entry.kind}, "
+    head.append(f"  {kind}{count(entry.images, 'image')}, {entry.end}", "dim")
+    console.print(head)
+    console.print(Padding(Text(_short(entry.title)), (0, 0, 0, 2)))
+    if entry.problem:
+        console.print(Padding(Text(_short(entry.problem), "red"), (0, 0, 0, 2)))
+    # Whole, however narrow the terminal: it is to be copied.
+    page = entry.folder / NAME
+    link = Style(dim=True) + linked(page if page.exists() else entry.folder)
+    folder = Text("  ").append(plain(str(entry.folder)), link)
+    console.print(folder, soft_wrap=True)
 
 
 def failure(message: str, hint: str) -> None:

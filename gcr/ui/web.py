@@ -16,7 +16,7 @@ import os
 import secrets
 import socket
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,20 +138,25 @@ def server(studio: Studio, output: Path, token: str, listening: socket.socket) -
 
 
 def serve(
-    studio: Studio, output: Path, port: int | None, tell: Callable[[str, Path], None]
+    studio: Studio,
+    output: Path,
+    port: int | None,
+    tell: Callable[[str], None],
+    show: Callable[[Path], object] | None = None,
 ) -> None:
     """Serve a studio until the process is interrupted, which is raised.
 
-    port: None: the first free one from PORT on.
-    tell: is given the address to open, and a file that leads there.
+    port: None: the first free one from PORT on. tell: is given the address to open.
+    show: opens a file in a browser, which leads there; None: nothing does.
     Raises UsageError where the port is taken.
     """
     token = secrets.token_urlsafe(24)
-    with listen(port) as listening:
+    with listen(port) as listening, ExitStack() as held:
         address = f"http://127.0.0.1:{listening.getsockname()[1]}/?token={token}"
-        with door(address, output) as file:
-            tell(address, file)
-            server(studio, output, token, listening).run(sockets=[listening])
+        tell(address)
+        if show is not None:
+            show(held.enter_context(door(address, output)))
+        server(studio, output, token, listening).run(sockets=[listening])
 
 
 @contextmanager

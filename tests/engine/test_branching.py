@@ -287,6 +287,17 @@ def test_runs_of_a_batch_are_of_one_kind(cli, tmp_path):
         assert "is no single run" in ran.err
 
 
+def test_a_branch_is_gone_with_the_rounds_before_it(cli, over):
+    folder = over()
+    cli("resume", str(folder), "--from-attempt", "00-0", "--rounds", "+1")
+    log = folder / "rounds.jsonl"
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:1]))
+    assert cli("resume", str(folder)).code == 0
+    assert candidates(folder)[1:] == [
+        Candidate(f"the prompt after {seed}", seed + 1) for seed in range(3)
+    ]
+
+
 @pytest.mark.parametrize(
     "branches",
     [3, [{"after": 1}], [{"after": 3, "image": "09-0.png"}], [{"after": 1, "image": "02-0.png"}]],

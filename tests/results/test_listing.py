@@ -11,7 +11,7 @@ from rich.console import Console
 
 from gcr.results import listing
 from gcr.results.listing import Entry
-from gcr.ui import entries as shown
+from gcr.ui import terminal
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_a_pipe_gets_a_line_for_each(cli, place):
 def test_a_long_prompt_is_cut_short(tmp_path, terminal):
     entry = Entry("run", tmp_path / "run", prompt="a red circle " * 4000)
     console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
-    shown.show([entry], console)
+    terminal.entries([entry], console)
     assert "a red circle a red" in console.file.getvalue()
     assert "…" in console.file.getvalue()
     assert len(console.file.getvalue()) < 1500
@@ -159,7 +159,7 @@ def test_a_terminal_gets_blocks_with_links_and_nothing_that_acts(tmp_path):
     entry = Entry("run", tmp_path / "run", "2026-11-20T10:11:12", hostile, score=0.5)
     console = Console(force_terminal=True, width=40, legacy_windows=False)
     with console.capture() as capture:
-        shown.show([entry], console)
+        terminal.entries([entry], console)
     text = capture.get()
     assert f"file://{tmp_path}/run" in text  # OSC 8
     assert "a  red circle" in text
@@ -306,8 +306,8 @@ def test_no_record_of_one_folder_keeps_the_others_from_being_listed(place, name,
         entries = listing.entries(place)
         assert len(entries) == 3
         fit = listing.chosen(entries, ["shapes"], 0.1)
-        for terminal in (True, False):
-            console = Console(force_terminal=terminal, file=io.StringIO())
-            shown.show(fit, console)
+        for is_terminal in (True, False):
+            console = Console(force_terminal=is_terminal, file=io.StringIO())
+            terminal.entries(fit, console)
             assert "\x1b[31mX" not in console.file.getvalue()
         json.dumps([entry.as_json() for entry in fit])

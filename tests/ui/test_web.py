@@ -566,6 +566,13 @@ def test_a_session_by_keyboard(browser, pocket):
     until(browser, "document.querySelectorAll('[data-image=\"00-1.png\"] [data-lit]').length === 2")
     focused = "document.activeElement.closest('[data-image]')?.dataset.image"
     assert browser.run(focused) == "00-1.png"  # where it was, though the part is new
+    browser.run('document.querySelector(\'[data-image="00-1.png"] [data-go="from"]\').focus()')
+    browser.press("Enter", 13)
+    until(browser, "document.querySelectorAll('#run article').length >= 4")
+    until(browser, at_rest(browser))
+    (folder,) = Path(pocket.studio.flags["output"]).glob("*/*a-blue-star*/")
+    branch = gcr.load_run(folder).branch
+    assert (branch.after, branch.image) == (1, "00-1.png")
     browser.run("document.querySelector('#stage input').focus()")
     before = browser.run("document.querySelector('#stage input').value")
     browser.press("ArrowRight", 39)

@@ -372,7 +372,8 @@
   const where = (node) => {
     const image = node?.closest?.("#run [data-image]")?.dataset.image;
     if (!image) return "";
-    const mark = node.dataset.act ? `[data-act="${node.dataset.act}"]` : node.value ? `[value="${node.value}"]` : "";
+    const { act: what, go: how } = node.dataset;
+    const mark = what ? `[data-act="${what}"]` : how ? `[data-go="${how}"]` : node.value ? `[value="${node.value}"]` : "";
     return mark && `[data-image="${CSS.escape(image)}"] ${mark}`;
   };
 
