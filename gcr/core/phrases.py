@@ -111,8 +111,9 @@ def branched(run: Run, branch: Branch) -> str:
 
 def since_branch(run: Run) -> str:
     """The best image since a person went on from one, in words; empty if it is the best of all."""
-    branch, best, since = run.branch, best_scored(run), ranked(parents(run))
-    if branch is None or best is None or not since or best in since or run.branches_now:
+    branch, best = run.branch, best_scored(run)
+    since = [attempt for attempt in ranked(parents(run)) if attempt != run.base]
+    if branch is None or not since or best is None or best in since:
         return ""
     score = "unscored" if since[0].score is None else f"{since[0].score:.2f}"
     return f"the best since you went on from {branch.image} is {since[0].image} ({score})"

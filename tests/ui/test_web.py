@@ -570,8 +570,8 @@ def test_a_session_by_keyboard(browser, pocket):
     browser.press("Enter", 13)
     until(browser, "document.querySelectorAll('#run article').length >= 4")
     until(browser, at_rest(browser))
-    (folder,) = Path(pocket.studio.flags["output"]).glob("*/*a-blue-star*/")
-    branch = gcr.load_run(folder).branch
+    folder = browser.run("decodeURIComponent(location.hash.slice('#run/'.length))")
+    branch = gcr.load_run(Path(pocket.studio.flags["output"]) / folder).branch
     assert (branch.after, branch.image) == (1, "00-1.png")
     browser.run("document.querySelector('#stage input').focus()")
     before = browser.run("document.querySelector('#stage input').value")
@@ -670,6 +670,10 @@ def test_a_picture_of_a_run_is_edited_and_the_edit_gone_on_from(browser, editing
     click(browser, "#ask .primary")
     until(browser, "document.querySelectorAll('#run article').length === 1")
     until(browser, at_rest(browser))
+    click(browser, "[data-tab=gallery]")
+    until(browser, "document.querySelectorAll('#cards .card').length === 1")
+    click(browser, "#cards .card a")
+    until(browser, "document.querySelectorAll('#run article').length === 1")
     click(browser, "[data-image='00-0.png'] [data-act=edit]")
     assert (
         browser.run("document.querySelector('#given-edit').getAttribute('aria-pressed')") == "true"
