@@ -303,15 +303,20 @@ class Site:
 
     def decide(self, given: Mapping[str, Any]) -> object:
         work = self.studio.work(int(given["number"]))
-        prompt = " ".join(str(given.get("prompt", "")).split())
-        decision: Decision = Stop()
-        if given.get("action") == "go":
-            as_proposed = prompt.split() in map(str.split, work.proposal)
-            decision = GoOn("" if as_proposed else prompt)
-        elif given.get("action") == "reword":
-            if not (remark := str(given.get("remark") or "").strip()):
-                raise UsageError("nothing was said", "write a remark first")
-            decision = Reword(remark)
+        decision: Decision
+        match given["action"]:
+            case "go":
+                prompt = " ".join(str(given.get("prompt", "")).split())
+                as_proposed = prompt.split() in map(str.split, work.proposal)
+                decision = GoOn("" if as_proposed else prompt)
+            case "reword":
+                if not (remark := str(given.get("remark") or "").strip()):
+                    raise UsageError("nothing was said", "write a remark first")
+                decision = Reword(remark)
+            case "stop":
+                decision = Stop()
+            case other:
+                raise ValueError(other)
         self.studio.decide(work.number, decision)
         return {}
 
