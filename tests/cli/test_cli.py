@@ -396,7 +396,7 @@ def test_a_closed_pipe_is_no_traceback(tmp_path):
     [
         (("show",), "no run '"),
         (("list", "-o"), "there is no folder "),
-        (("resume",), "no run and no batch in "),
+        (("resume",), "no run "),
         (("report",), "no run, batch or comparison in "),
         (("info",), "cannot read "),
         (("refine", "a red circle", "--from"), "cannot read "),

@@ -265,7 +265,7 @@ def test_a_resumed_edit_takes_the_source_from_its_folder(cli, tmp_path):
         (["batch", "p.txt", "--steps", "0"], "--steps should be greater than or equal to 1"),
         (["batch"], "Missing argument"),
         (["resume", "a", "b"], "unexpected extra argument"),
-        (["resume", "nowhere"], "no run and no batch in nowhere"),
+        (["resume", "nowhere"], "no run 'nowhere' below outputs"),
     ],
 )
 def test_wrong_usage_is_refused_before_models_are_loaded(cli, monkeypatch, arguments, message):

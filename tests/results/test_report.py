@@ -27,6 +27,7 @@ from gcr.core.records import (
     Run,
     StopReason,
 )
+from gcr.engine.waves import branched
 from gcr.errors import GcrError, UsageError
 from gcr.results.report import charts, page, report
 from gcr.storage.runfolder import RunFolder
@@ -240,7 +241,7 @@ def test_an_edit_shows_its_source(tmp_path):
 
 def test_an_image_that_a_person_kept_is_the_one_that_is_shown(tmp_path):
     folder = make_run(tmp_path / "run")
-    folder.keep(folder.run.attempts[1])
+    folder.decide(branched(folder.run, folder.run.attempts[1], keep=True))
     folder.finish(StopReason.CHOSEN, folder.run.attempts[1])
     shown = Page(report(folder.path))
     assert "kept: round 0, 0.50" in shown.text
@@ -291,7 +292,7 @@ def test_a_run_in_progress_is_read_and_not_touched(tmp_path):
 
 def test_a_run_is_loaded_as_it_was_left(tmp_path):
     folder = make_run(tmp_path / "run", keep=("red",))
-    folder.keep(folder.run.attempts[1])
+    folder.decide(branched(folder.run, folder.run.attempts[1], keep=True))
     folder.finish(StopReason.CHOSEN, folder.run.attempts[1], Preference.TIE)
     loaded = gcr.load_run(str(folder.path))
     assert loaded == folder.run
