@@ -59,6 +59,7 @@ def test_a_line_is_what_led_to_the_image_and_what_came_of_it(run):
     assert names(second.line) == ["00-0.png", "01-0.png", "02-0.png", "04-0.png"]
     third = drawn(on_from(second, "03-0.png"), 0.1)
     assert names(third.line) == ["00-0.png", "01-0.png", "03-0.png", "05-0.png"]
+    assert third.line.line == third.line
     assert ranking.best(third).image == "02-0.png"  # all that was drawn competes
     assert names(replace(third, rounds=third.rounds[:2]).line) == ["00-0.png", "01-0.png"]
 
