@@ -66,10 +66,11 @@ ROW = (
 
 def gallery() -> None:
     """Draw the gallery and write its page."""
-    shutil.rmtree(GALLERY, ignore_errors=True)
-    GALLERY.mkdir()
     with tempfile.TemporaryDirectory() as folder:
+        os.environ["XDG_CONFIG_HOME"] = folder  # no settings of whoever makes the pictures
         outcome = gcr.batch([ROOT / name for name in FILES], into=Path(folder) / "batch")
+        shutil.rmtree(GALLERY, ignore_errors=True)
+        GALLERY.mkdir()
         entries = [
             _entry(f"{number:02}", result, outcome.folder / result.folder)
             for number, result in enumerate(outcome.results, 1)
@@ -143,6 +144,7 @@ def screenshots() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
+        os.environ["XDG_CONFIG_HOME"] = folder  # as in gallery
         browser = chromium.Browser(chromium.binary(), place / "browser")
         try:
             _terminal(browser, place)
@@ -189,7 +191,10 @@ def in_terminal(command: list[str], folder: Path) -> str:
         env=environ,
     )
     try:
+        end = time.monotonic() + 300
         while not done.exists():
+            if time.monotonic() > end:
+                raise TimeoutError(line)
             time.sleep(0.2)
         time.sleep(0.5)  # for tmux to have read the last line
         capture = subprocess.run(  # noqa: S603 - as above
@@ -219,8 +224,12 @@ def _studio(browser: Any, folder: Path) -> None:
         browser.run("document.querySelector('#asking .primary').click()")
         _until(browser, "document.querySelector('[data-more]')")
         browser.screenshot(IMAGES / "ui.png")
-        browser.open(address.partition("?")[0], width=390, height=844, phone=True)
-        _until(browser, "document.querySelector('#loaded')?.textContent")
+        shown = browser.run("location.href")
+        browser.open("about:blank")  # else only the part behind # would be new, and nothing loaded
+        browser.open(shown, width=390, height=844, phone=True)
+        _until(browser, "document.querySelector('[data-more]')")
+        _until(browser, "[...document.querySelectorAll('#stage img')].every((i) => i.naturalWidth)")
+        browser.run("document.querySelector('#run').scrollIntoView()")
         browser.screenshot(IMAGES / "ui-phone.png")
 
 
@@ -240,8 +249,11 @@ def _served(folder: Path) -> Iterator[str]:
 
 
 def _until(browser: Any, script: str) -> None:
-    """Wait until a script's value is true."""
+    """Wait until a script's value is true, two minutes at most."""
+    end = time.monotonic() + 120
     while not browser.run(f"!!({script})"):
+        if time.monotonic() > end:
+            raise TimeoutError(script)
         time.sleep(0.2)
 
 

@@ -69,8 +69,7 @@ def list_runs(
     from gcr.results import listing
     from gcr.results.report import gallery
     from gcr.settings.resolving import output_folder
-    from gcr.ui import logs
-    from gcr.ui import terminal
+    from gcr.ui import logs, terminal
 
     logs.set_up(verbose=False, quiet=True)  # entries say themselves what is damaged
     if page and as_json:
