@@ -66,10 +66,11 @@ ROW = (
 
 def gallery() -> None:
     """Draw the gallery and write its page."""
-    shutil.rmtree(GALLERY, ignore_errors=True)
-    GALLERY.mkdir()
     with tempfile.TemporaryDirectory() as folder:
+        os.environ["XDG_CONFIG_HOME"] = folder  # no settings of whoever makes the pictures
         outcome = gcr.batch([ROOT / name for name in FILES], into=Path(folder) / "batch")
+        shutil.rmtree(GALLERY, ignore_errors=True)
+        GALLERY.mkdir()
         entries = [
             _entry(f"{number:02}", result, outcome.folder / result.folder)
             for number, result in enumerate(outcome.results, 1)
@@ -143,6 +144,7 @@ def screenshots() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
+        os.environ["XDG_CONFIG_HOME"] = folder  # as in gallery
         browser = chromium.Browser(chromium.binary(), place / "browser")
         try:
             _terminal(browser, place)
@@ -219,8 +221,9 @@ def _studio(browser: Any, folder: Path) -> None:
         browser.run("document.querySelector('#asking .primary').click()")
         _until(browser, "document.querySelector('[data-more]')")
         browser.screenshot(IMAGES / "ui.png")
-        browser.open(address.partition("?")[0], width=390, height=844, phone=True)
-        _until(browser, "document.querySelector('#loaded')?.textContent")
+        browser.open(browser.run("location.href"), width=390, height=844, phone=True)
+        _until(browser, "document.querySelector('[data-more]')")
+        browser.run("document.querySelector('#run').scrollIntoView()")
         browser.screenshot(IMAGES / "ui-phone.png")
 
 

@@ -95,9 +95,10 @@ class Choice(NamedTuple):
 
 
 def known() -> list[str]:
-    """The names of the profiles that come with gcr."""
+    """The names of the profiles that come with gcr, in the order of the cards that they are for."""
     files = resources.files(__package__).iterdir()
-    return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+    names = [file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml")]
+    return sorted(names, key=lambda name: int("".join(filter(str.isdigit, name)) or 0))
 
 
 def load_all(
