@@ -191,7 +191,10 @@ def in_terminal(command: list[str], folder: Path) -> str:
         env=environ,
     )
     try:
+        end = time.monotonic() + 300
         while not done.exists():
+            if time.monotonic() > end:
+                raise TimeoutError(line)
             time.sleep(0.2)
         time.sleep(0.5)  # for tmux to have read the last line
         capture = subprocess.run(  # noqa: S603 - as above
@@ -221,7 +224,9 @@ def _studio(browser: Any, folder: Path) -> None:
         browser.run("document.querySelector('#asking .primary').click()")
         _until(browser, "document.querySelector('[data-more]')")
         browser.screenshot(IMAGES / "ui.png")
-        browser.open(browser.run("location.href"), width=390, height=844, phone=True)
+        shown = browser.run("location.href")
+        browser.open("about:blank")  # else only the part behind # would be new, and nothing loaded
+        browser.open(shown, width=390, height=844, phone=True)
         _until(browser, "document.querySelector('[data-more]')")
         browser.run("document.querySelector('#run').scrollIntoView()")
         browser.screenshot(IMAGES / "ui-phone.png")
@@ -243,8 +248,11 @@ def _served(folder: Path) -> Iterator[str]:
 
 
 def _until(browser: Any, script: str) -> None:
-    """Wait until a script's value is true."""
+    """Wait until a script's value is true, two minutes at most."""
+    end = time.monotonic() + 120
     while not browser.run(f"!!({script})"):
+        if time.monotonic() > end:
+            raise TimeoutError(script)
         time.sleep(0.2)
 
 

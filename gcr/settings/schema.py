@@ -188,7 +188,12 @@ class Settings:
         Le(8192),
         Option(IMAGE, "PIXELS", "Height of each image.", ("-H", "--height")),
     ] = None
-    steps: Annotated[int | None, Ge(1), Le(1000), Option(IMAGE, "N", "Denoising steps.")] = None
+    steps: Annotated[
+        int | None,
+        Ge(1),
+        Le(1000),
+        Option(IMAGE, "N", "Inference steps: the more, the longer it takes."),
+    ] = None
     guidance: Annotated[
         float | None,
         Ge(0),
