@@ -53,7 +53,7 @@ These variables are not settings, and no file can set them:
 | `GCR_API_KEY` | the key for a [critic on a server](endpoint.md) |
 | `GCR_CACHE` | where [gcr's cache](install.md#where-things-are-kept) is |
 | `GCR_DEBUG=1` | show the traceback of an error |
-| `XDG_CONFIG_HOME` | where `gcr/config.yaml`, `gcr/profiles/` and what was measured are |
+| `XDG_CONFIG_HOME` | instead of `~/.config`, where your settings, profiles and measurements are |
 | `HF_HOME`, `HF_TOKEN`, `HF_HUB_OFFLINE` | of the hub: its cache, your token, no connections |
 | `OPENAI_API_KEY` | the key for `https://api.openai.com`, and for no other server |
 | `SSL_CERT_FILE`, `SSL_CERT_DIR` | certificates of a critic's server, instead of the system's |

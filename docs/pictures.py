@@ -228,6 +228,7 @@ def _studio(browser: Any, folder: Path) -> None:
         browser.open("about:blank")  # else only the part behind # would be new, and nothing loaded
         browser.open(shown, width=390, height=844, phone=True)
         _until(browser, "document.querySelector('[data-more]')")
+        _until(browser, "[...document.querySelectorAll('#stage img')].every((i) => i.naturalWidth)")
         browser.run("document.querySelector('#run').scrollIntoView()")
         browser.screenshot(IMAGES / "ui-phone.png")
 
