@@ -171,8 +171,9 @@ def desk(request, cli, monkeypatch, tmp_path):
     for name in ("prompts.txt", "three.txt"):
         Path(name).write_text("a red circle\na blue star\n")
     shutil.copy("examples/prompts/shapes.jsonl", "prompts.jsonl")
-    asked = {"tag": "single_object", "include": [{"class": "circle", "count": 1}]}
-    Path("evaluation_metadata.jsonl").write_text(json.dumps({**asked, "prompt": "a red circle"}))
+    row = {"tag": "counting", "include": [{"class": "circle", "count": 2}]}
+    row["prompt"] = "two red circles, a blue star and a green square"  # refining has to gain
+    Path("evaluation_metadata.jsonl").write_text(json.dumps(row))
     shutil.copy("docs/gallery/01-raw.png", "old.png")
     for name in ("a.png", "b.png", "one.png", "two.jpg", "three.webp"):
         Image.open("old.png").convert("RGB").save(name)
