@@ -74,14 +74,17 @@ def provide(
     consent.obey()
     checkpoints.quiet_libraries()
     missing = [model for model, is_pipeline in models.items() if _is_missing(model, is_pipeline)]
-    if around is not None and _lacks_around(around):
-        missing.append(around.config)
+    if around is not None:
+        place = checkpoints.locate(around.config)
+        with checkpoints.named_errors(around.config):
+            if checkpoints.cached_around(place, around.keys) is None:
+                missing.append(around.config)
     if not missing:
         return
     chosen = _of_profile(profile, missing)
     names = [str(around.path) if around and m == around.config else m for m in missing]
     pull = f"gcr pull {chosen.name if chosen else ' '.join(names)}"
-    if consent.hub_forbidden():
+    if consent.is_hub_offline():
         raise ModelError(
             f"{missing[0]} is not in the cache, or not all of it, and offline nothing is fetched",
             f"fetch it while there is a connection: {pull}",
@@ -90,7 +93,9 @@ def provide(
         _check_gpu(chosen, pull)
     try:
         shipments = [
-            shipment_around(around) if around and model == around.config else shipment_of(model)
+            shipment_of(around.config, around.keys)
+            if around and model == around.config
+            else shipment_of(model)
             for model in missing
         ]
     except ModelError as error:
@@ -122,12 +127,6 @@ def _is_missing(model: str, is_pipeline: bool) -> bool:
         return False
     with checkpoints.named_errors(model):
         return checkpoints.cached(model, is_pipeline=is_pipeline) is None
-
-
-def _lacks_around(file: SingleFile) -> bool:
-    place = checkpoints.locate(file.config)
-    with checkpoints.named_errors(file.config):
-        return checkpoints.cached_around(place, file.keys) is None
 
 
 def _check_kind(shipment: Shipment, is_pipeline: bool) -> None:
@@ -217,18 +216,13 @@ def needs_no_fetching(model: str) -> bool:
     return is_address(model) or checkpoints.is_local(checkpoints.locate(model))
 
 
-def shipment_around(file: SingleFile) -> Shipment:
-    """What there is to fetch beside a checkpoint in one file. Raises as `shipment_of` does."""
-    return shipment_of(file.config, file.keys)
-
-
 def shipment_of(model: str, keys: Collection[str] | None = None) -> Shipment:
     """What there is to fetch of a model on the hub. keys: as in Shipment.
 
     Raises UsageError offline, and ModelError for a model that the hub lacks, or for whose licence
     this machine has no access.
     """
-    if consent.hub_forbidden():
+    if consent.is_hub_offline():
         raise UsageError(
             "nothing can be fetched offline", "leave --offline, GCR_OFFLINE and HF_HUB_OFFLINE out"
         )
@@ -381,7 +375,7 @@ def _cached_lora(model: str, file: str) -> Path | None:
 def _fetched_lora(model: str, file: str) -> Path:
     from huggingface_hub import HfApi, hf_hub_download
 
-    if consent.hub_forbidden():
+    if consent.is_hub_offline():
         raise ModelError(
             f"the LoRA {model} is not in the cache, and offline nothing is fetched",
             "fetch it while there is a connection, or give its file",

@@ -1,24 +1,23 @@
-"""The language of the world: captions and requests, written from a `Spec` and read back into one.
+"""The language of the world: captions and requests, read into a `Spec` of what they mean.
 
     [a picture of] SIDE [RELATION SIDE] [on a CANVAS canvas]
     SIDE     = GROUP {, GROUP} [and GROUP]
     GROUP    = COUNT [SIZE] COLOUR SHAPE [at the PLACE | : one at the PLACE, one at the PLACE …]
     RELATION = above | below | left of | right of: holds for all groups before and after it
 
-A short caption names groups; a detailed one has a phrase and a place for every thing.
+A short caption names groups; a detailed one has a phrase and a place for every thing. A request is
+complete: things that it does not name must not be in the picture.
 """
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NoReturn
 
 from gcr.pocket import world
-from gcr.pocket.spec import Group, Relation, Spec, Wanted
 
 COUNTS = ("a", "two", "three", "four", "five")
 PLURALS = {s: ("crosses" if s == "cross" else s + "s") for s in world.SHAPES}
@@ -52,6 +51,85 @@ WORDS = frozenset(
 """Every word and mark of the language."""
 
 
+# The meaning of a caption or request, without its words
+
+RELATIONS = ("above", "below", "left of", "right of")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Things that are alike.
+
+    Attributes:
+        count: how many.
+        colour: of each.
+        shape: of each.
+        size: of each; empty: any.
+        places: one for each thing, or none.
+    """
+
+    count: int
+    colour: str
+    shape: str
+    size: str = ""
+    places: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """How every thing of some groups is placed to every thing of others.
+
+    Attributes:
+        name: one of RELATIONS.
+        first: indices of the groups that are above, below, left of or right of the others.
+        second: indices of those others.
+    """
+
+    name: str
+    first: tuple[int, ...]
+    second: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One thing that a request asks for.
+
+    Attributes:
+        colour: of it.
+        shape: of it.
+        size: of it; empty: any.
+        place: of it; empty: any.
+        group: index of its group.
+    """
+
+    colour: str
+    shape: str
+    size: str
+    place: str
+    group: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What a caption or request says.
+
+    Attributes:
+        groups: the things.
+        relation: between groups; None: none is named.
+        canvas: its colour; empty: any.
+    """
+
+    groups: tuple[Group, ...]
+    relation: Relation | None = None
+    canvas: str = ""
+
+    def wanted(self) -> Iterator[Wanted]:
+        """Every single thing that is asked for."""
+        for index, g in enumerate(self.groups):
+            for place in g.places or ("",) * g.count:
+                yield Wanted(g.colour, g.shape, g.size, place, index)
+
+
 class OutsideLanguageError(ValueError):
     """A text that is not of the language."""
 
@@ -72,6 +150,15 @@ def unknown_words(text: str) -> list[str]:
 def parse(text: str) -> Spec:
     """Read a caption or request. Raises OutsideLanguageError for any other text."""
     return _Reader(split(text)).spec()
+
+
+def not_understood(text: str) -> str:
+    """What cannot be read of a request; empty where all of it is read."""
+    try:
+        parse(text)
+    except OutsideLanguageError as error:
+        return str(error)
+    return ""
 
 
 class _Reader:
@@ -235,11 +322,7 @@ def _longest(words: list[str], at: int) -> tuple[int, str]:
 
 
 def _reads(text: str) -> bool:
-    try:
-        parse(text)
-    except OutsideLanguageError:
-        return False
-    return True
+    return not not_understood(text)
 
 
 def _trimmed(phrase: str) -> str:
@@ -251,96 +334,6 @@ def _trimmed(phrase: str) -> str:
     return "" if _JOINING.issuperset(words.split()) else words
 
 
-# Writing
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """A word of a caption.
-
-    Attributes:
-        text: the word or mark.
-        names: the thing that it names: shape words do, and "one" in a list of places.
-    """
-
-    text: str
-    names: Wanted | None = None
-
-
-def join(words: list[str] | list[Word]) -> str:
+def join(words: list[str]) -> str:
     """Words and marks as text."""
-    text = " ".join(word.text if isinstance(word, Word) else word for word in words)
-    return re.sub(r" ([,:.])", r"\1", text)
-
-
-def say(spec: Spec, rng: random.Random | None = None) -> str:
-    """A caption for a spec. rng: varies the words; None: the plainest ones."""
-    return join(phrase(spec, rng))
-
-
-def phrase(spec: Spec, rng: random.Random | None = None) -> list[Word]:
-    """The words of a caption, each shape word marked with what it names."""
-    words = _plain(rng.choice(PREFIXES)) if rng and rng.random() < 0.15 else []
-    second = spec.relation.second[0] if spec.relation else len(spec.groups)
-    for index, group in enumerate(spec.groups):
-        if spec.relation and index == second:
-            words += _plain(_say_relation(spec.relation.name, rng))
-        elif index:
-            last = index + 1 in (second, len(spec.groups))
-            words += _plain(_say_and(rng) if last else ",")
-        words += _say_group(index, group, rng)
-    if spec.canvas:
-        words += _say_canvas(spec.canvas, rng)
-    return words
-
-
-def _plain(text: str) -> list[Word]:
-    return [Word(word) for word in text.split()]
-
-
-def _say_and(rng: random.Random | None) -> str:
-    """The words before the last group of a side."""
-    return rng.choices(("and", ", and", ","), (0.75, 0.15, 0.1))[0] if rng else "and"
-
-
-def _say_relation(name: str, rng: random.Random | None) -> str:
-    if rng is None or rng.random() < 0.6:
-        return name
-    return {"above": "over", "below": "under"}.get(name, f"to the {name}")
-
-
-def _say_canvas(canvas: str, rng: random.Random | None) -> list[Word]:
-    if rng is None:
-        return _plain(f"on a {canvas} canvas")
-    word = "gray" if canvas == "grey" and rng.random() < 0.3 else canvas
-    return _plain(rng.choice((f"on a {word} canvas", f"on a {word} background", f"on {word}")))
-
-
-def _say_group(index: int, group: Group, rng: random.Random | None) -> list[Word]:
-    count = COUNTS[group.count - 1]
-    size = group.size
-    if rng and rng.random() < 0.2:
-        count = "one" if group.count == 1 else str(group.count)
-    if rng and rng.random() < 0.2:
-        size = {"large": "big", "small": "little"}.get(size, size)
-    if count == "a" and (size or group.colour)[0] in "aeiou":
-        count = "an"
-    noun = group.shape if group.count == 1 else PLURALS[group.shape]
-    place = group.places[0] if group.count == 1 and group.places else ""
-    thing = Wanted(group.colour, group.shape, group.size, place, index)
-    words = [*_plain(f"{count} {size} {group.colour}"), Word(noun, thing)]
-    if place:
-        return words + _plain(_say_place(place, rng))
-    if group.places:
-        words.append(Word(":"))
-        for i, where in enumerate(group.places):
-            words += _plain("" if not i else ", and" if i == group.count - 1 else ",")
-            words += [Word("one", replace(thing, place=where)), *_plain(_say_place(where, rng))]
-    return words
-
-
-def _say_place(place: str, rng: random.Random | None) -> str:
-    if rng is None:
-        return f"at the {place}"
-    word = rng.choice(("center", "center", "centre", "middle")) if place == "center" else place
-    return f"{rng.choice(('at', 'at', 'in'))} the {word}"
+    return re.sub(r" ([,:.])", r"\1", " ".join(words))

@@ -7,30 +7,22 @@ from dataclasses import replace
 
 import pytest
 
-from gcr import pocket
 from gcr.pocket import world
 from gcr.pocket.language import (
     PLURALS,
-    WORDS,
-    OutsideLanguageError,
-    join,
-    parse,
-    phrase,
-    say,
-    split,
-    unknown_words,
-)
-from gcr.pocket.spec import (
     RELATIONS,
+    WORDS,
     Group,
+    OutsideLanguageError,
     Relation,
     Spec,
     Wanted,
-    describe,
-    detail,
-    gather,
-    relate,
+    join,
+    parse,
+    split,
+    unknown_words,
 )
+from pocket_training.captions import describe, detail, gather, phrase, relate, say
 
 
 def some_group(rng: random.Random, most: int) -> Group:
@@ -84,7 +76,8 @@ def test_words_of_a_caption_know_what_they_name() -> None:
     for _ in range(300):
         spec = some_spec(rng)
         words = phrase(spec, rng)
-        assert split(join(words)) == [word.text for word in words]
+        texts = [word.text for word in words]
+        assert split(join(texts)) == texts
         named = [word for word in words if word.names]
         for word in named:
             group = spec.groups[word.names.group]
@@ -192,13 +185,13 @@ def test_the_refusal_says_where() -> None:
 
 
 def test_unknown_words_come_in_order_and_once() -> None:
-    assert pocket.unknown_words("A red Cat on a mat, a CAT on a grey canvas!") == [
+    assert unknown_words("A red Cat on a mat, a CAT on a grey canvas!") == [
         "cat",
         "mat",
         "!",
     ]
-    assert pocket.unknown_words("Two big red circles over a little gray") == []
-    assert pocket.unknown_words("") == []
+    assert unknown_words("Two big red circles over a little gray") == []
+    assert unknown_words("") == []
 
 
 # Specs of scenes

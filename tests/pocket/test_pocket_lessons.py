@@ -19,9 +19,8 @@ from gcr.critic.speaker import with_images
 from gcr.device.memory import SharedDevice
 from gcr.pocket import truth, world
 from gcr.pocket.language import parse
-from gcr.pocket.spec import describe
 from pocket_training import critic, eyes, lessons, replies
-from pocket_training.captions import fewer
+from pocket_training.captions import describe, fewer
 from pocket_training.critic import Reader
 from pocket_training.lessons import IGNORED, Album, Batcher, Example
 from pocket_training.pool import render
