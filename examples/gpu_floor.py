@@ -53,8 +53,8 @@ from gcr.core.stopping import StopRule
 from gcr.critic import graphs, loading, rubric
 from gcr.critic.local import LocalSpeaker
 from gcr.critic.speaker import Decoding
-from gcr.device import memory, residency
-from gcr.device.residency import GIB
+from gcr.device import memory
+from gcr.device.memory import GIB
 from gcr.device.weights import Weights
 from gcr.diagnose import bench
 from gcr.drawing import generator as generators
@@ -319,7 +319,7 @@ class Assembled:
         at_once = seconds(partial(work, overlap=True), 0)
         return {
             "fits": fits,
-            "needs_gib": residency.needs_at_once(models) / GIB if shared.limited else None,
+            "needs_gib": memory.needs_at_once(models) / GIB if shared.limited else None,
             "peak_gib": shared.peak_bytes / GIB if shared.limited else None,
             "in_turn_seconds": in_turn,
             "at_once_seconds": at_once,

@@ -15,9 +15,9 @@ looking eight times through all that torch, transformers and diffusers make."""
 def entry() -> NoReturn:
     """What the command `gcr` calls: run the command line, then end the process."""
     from gcr.core.background import is_busy
-    from gcr.device import libraries
+    from gcr.device import loading
 
-    libraries.spare()
+    loading.spare()
     gc.set_threshold(*SEARCHES)
     code = main()
     if is_busy():

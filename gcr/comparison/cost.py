@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from gcr.core.events import PromptFinished, RoundFinished
 from gcr.core.ranking import best_scored
 from gcr.core.records import Tokens, total
-from gcr.device.residency import GIB
+from gcr.device.memory import GIB
 from gcr.files import structured
 from gcr.files.jsonlines import JsonLines
 from gcr.files.locks import turn

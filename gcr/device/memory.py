@@ -1,9 +1,15 @@
 """Two models on one device: both stay there when they fit, else they take turns.
 
 On a GPU a model at work needs its weights there and room to work. Which weights stay is planned
-by `residency` before each piece of work, from what was measured: the weights, the most that work
-needed so far, and what is free. On any other device there is nothing to gain by moving, and
-nothing moves.
+before each piece of work, from what was measured: the weights, the most that work needed so far,
+and what is free.
+
+    both      the weights of both models stay there
+    swap      the model at work is there, the other waits in the machine's memory
+    offload   as swap, and of a pipeline only the part at work is there
+
+Each mode needs less memory and more time than the one before. On any other device there is nothing
+to gain by moving, and nothing moves.
 
 Models may be put to work from several threads. They work one at a time, unless all of them are on
 the device, the work of each was measured, and there is room for all of it.
@@ -15,17 +21,16 @@ import logging
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Condition
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
-from gcr.device import residency
-from gcr.device.card import Card, TorchCard
 from gcr.device.loading import imported, working
 from gcr.device.out_of_memory import is_out_of_memory
-from gcr.device.residency import GIB, MODES, WORKING_BYTES, Footprint, Mode, Plan, Residency
 from gcr.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from gcr.device.weights import Weights
 
 Result = TypeVar("Result")
 
@@ -36,21 +41,135 @@ TURNS = {
     "offload": "the parts of the generator take turns on the GPU",
 }
 
+Mode = Literal["both", "swap", "offload"]
+Residency = Literal["auto", "both", "swap", "offload"]
+MODES: tuple[Mode, ...] = ("both", "swap", "offload")
 
-class Movable(Protocol):
-    """Weights that can wait in the machine's memory: `gcr.device.weights.Weights`."""
+GIB = 1024**3
+WORKING_BYTES = 3 * GIB
+"""What work needs besides the weights, until that is measured (estimated): decoding a 1024 px
+image, or the KV cache of a batch of critiques."""
+
+
+class Footprint(NamedTuple):
+    """What one model needs, in bytes.
+
+    Attributes:
+        weights: of the whole model.
+        part: weights of the largest part that can be on the device without the others.
+        working: what work needs besides the weights, at most.
+    """
+
+    weights: int
+    part: int
+    working: int = WORKING_BYTES
+
+
+class Plan(NamedTuple):
+    """How the models use the device.
+
+    Attributes:
+        mode: which weights stay there.
+        needs: bytes, at most.
+        free: bytes that there are.
+        fits: whether there is room.
+    """
+
+    mode: Mode
+    needs: int
+    free: int
 
     @property
-    def weight_bytes(self) -> int: ...
-    @property
-    def part_bytes(self) -> int: ...
-    @property
-    def several(self) -> bool: ...
-    @property
-    def kept_bytes(self) -> int: ...
-    def bring(self, device: str) -> None: ...
-    def release(self) -> None: ...
-    def by_parts(self, device: str) -> None: ...
+    def fits(self) -> bool:
+        return self.needs <= self.free
+
+    def __str__(self) -> str:
+        room = f"needs {self.needs / GIB:.1f} GiB of {self.free / GIB:.1f}"
+        return f"{self.mode}: {room}" + ("" if self.fits else ", which is too much")
+
+
+def needs(mode: Mode, models: Sequence[Footprint]) -> int:
+    """Bytes on the device in a mode, at most, where models work one at a time."""
+    if mode == "both":
+        return sum(m.weights for m in models) + max((m.working for m in models), default=0)
+    if mode == "swap":
+        return max((m.weights + m.working for m in models), default=0)
+    return max((m.part + m.working for m in models), default=0)
+
+
+def needs_at_once(models: Sequence[Footprint]) -> int:
+    """Bytes on the device, at most, where all models are there and at work."""
+    return sum(m.weights + m.working for m in models)
+
+
+def plan(modes: Sequence[Mode], models: Sequence[Footprint], free: int) -> Plan:
+    """The first of the modes that fits, else the last.
+
+    free: bytes on the device when none of the models is there.
+    """
+    plans = [Plan(mode, needs(mode, models), free) for mode in modes]
+    return next((candidate for candidate in plans if candidate.fits), plans[-1])
+
+
+CONTEXT_BYTES = 512 * 1024**2
+"""What a process takes of a GPU besides what torch allocates (estimated)."""
+
+
+class Card:
+    """A GPU, through torch: its memory, in bytes, and its queues of work."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._streams: dict[int, Any] = {}
+
+    def room(self) -> int:
+        """What this process can have in all, including what it has already."""
+        import torch
+
+        free, total = torch.cuda.mem_get_info(self._name)
+        share = torch.cuda.get_per_process_memory_fraction(self._name)
+        return min(free + torch.cuda.memory_reserved(self._name), int(share * total))
+
+    def begin(self) -> None:
+        """Measure the peak from here on."""
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(self._name)
+
+    def peak(self) -> int:
+        """The most that this process had since `begin`."""
+        import torch
+
+        return torch.cuda.max_memory_allocated(self._name)
+
+    def has_bfloat16(self) -> bool:
+        """Whether it computes in bfloat16 itself: before Ampere it is emulated, and slow."""
+        import torch
+
+        with torch.cuda.device(self._name):
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+    @contextmanager
+    def queue(self, number: int) -> Iterator[None]:
+        """A context whose work runs at the same time as that of other numbers.
+
+        Queue 0 is torch's default stream, on which weights are moved, too.
+        """
+        if number == 0:
+            yield
+            return
+        import torch
+
+        if number not in self._streams:
+            self._streams[number] = torch.cuda.Stream(self._name)  # type: ignore[no-untyped-call]
+        stream = self._streams[number]
+        stream.wait_stream(torch.cuda.default_stream(self._name))
+        with torch.cuda.stream(stream):
+            try:
+                yield
+            finally:
+                # Also where work raised: its kernels would run on into what comes next.
+                stream.synchronize()
 
 
 class SharedDevice:
@@ -79,8 +198,8 @@ class SharedDevice:
         self._smaller = smaller
         self._modes: Sequence[Mode] = MODES if mode == "auto" else (mode,)
         self.limited = name.partition(":")[0] == "cuda"
-        self._card = card or TorchCard(name)
-        self._models: list[Movable] = []
+        self._card = card or Card(name)
+        self._models: list[Weights] = []
         self._resident: dict[int, str] = {}  # by id of a model: "whole" or "parts"
         self._working: dict[int, int] = {}  # by id of a model: measured bytes
         self.peak_bytes = 0
@@ -89,14 +208,14 @@ class SharedDevice:
         self._warned = False  # that the device has no bfloat16
         self._crowded = False  # two models at work once ran out of memory
 
-    def join(self, model: Movable, *, resident: bool = False) -> None:
+    def join(self, model: Weights, *, resident: bool = False) -> None:
         """Register a model. resident: whether its weights are on the device already."""
         if self.limited and not any(joined is model for joined in self._models):
             self._models.append(model)
             if resident:
                 self._resident[id(model)] = "whole"
 
-    def run(self, model: Movable, work: Callable[[], Result]) -> Result:
+    def run(self, model: Weights, work: Callable[[], Result]) -> Result:
         """Call `work` with the model's weights on the device; it is over when this returns.
 
         Raises ModelError when there is no room for the weights, and where there is none for the
@@ -144,11 +263,11 @@ class SharedDevice:
         all_there = all(self._resident.get(id(model)) == "whole" for model in self._models)
         all_measured = all(id(model) in self._working for model in self._models)
         models = [self.footprint(model) for model in self._models]
-        needs = residency.needs_at_once(models)
+        needs = needs_at_once(models)
         return all_there and all_measured and needs <= self._card.room()
 
     @contextmanager
-    def _turn(self, model: Movable) -> Iterator[_Turn]:
+    def _turn(self, model: Weights) -> Iterator[_Turn]:
         """A model's time at work, beside others where there is room for that."""
         with self._changed:
             self._changed.wait_for(lambda: self._may_work(model))
@@ -167,7 +286,7 @@ class SharedDevice:
                 self._at_work.remove(turn)
                 self._changed.notify_all()
 
-    def _may_work(self, model: Movable) -> bool:
+    def _may_work(self, model: Weights) -> bool:
         """Whether a model may work now: alone, or beside models other than itself."""
         if not self._at_work:
             return True
@@ -193,7 +312,7 @@ class SharedDevice:
             for model, how in self._on_device()
         )
 
-    def _number(self, model: Movable) -> int:
+    def _number(self, model: Weights) -> int:
         return next(i for i, joined in enumerate(self._models) if joined is model)
 
     def clear(self) -> None:
@@ -203,9 +322,9 @@ class SharedDevice:
     def plan(self) -> Plan:
         """What stays on the device, for the models that joined."""
         models = [self.footprint(model) for model in self._models]
-        return residency.plan(self._modes, models, self._card.room())
+        return plan(self._modes, models, self._card.room())
 
-    def footprint(self, model: Movable) -> Footprint:
+    def footprint(self, model: Weights) -> Footprint:
         """What a model needs, as far as it was measured."""
         working = self._working.get(id(model), WORKING_BYTES)
         return Footprint(model.weight_bytes, model.part_bytes, working)
@@ -218,11 +337,11 @@ class SharedDevice:
         working = max((self.footprint(model).working for model in there), default=0)
         return max(0, self._card.room() - self._weights_there() - working)
 
-    def measure_anew(self, model: Movable) -> None:
+    def measure_anew(self, model: Weights) -> None:
         """Forget what this model's work needed so far."""
         self._working.pop(id(model), None)
 
-    def tighten(self, model: Movable) -> str:
+    def tighten(self, model: Weights) -> str:
         """Keep less on the device, so that this model has more room to work.
 
         Returns what changes, for a message; empty where nothing can, or the user set the mode.
@@ -245,7 +364,7 @@ class SharedDevice:
         hint = "draw smaller images (-W, -H), or take smaller models"
         return f"{hint}; {smaller}" if smaller else hint
 
-    def _bring(self, model: Movable) -> None:
+    def _bring(self, model: Weights) -> None:
         while True:
             try:
                 return self._settle(model)
@@ -259,7 +378,7 @@ class SharedDevice:
             else:
                 raise ModelError(f"the GPU's memory is too small: {reason}", self.hint())
 
-    def _settle(self, model: Movable) -> None:
+    def _settle(self, model: Weights) -> None:
         """Put the weights where the plan has them."""
         mode = self.plan().mode
         if mode != "both":
@@ -273,7 +392,7 @@ class SharedDevice:
             else:
                 model.bring(self.name)
 
-    def _clear(self, besides: Movable | None) -> None:
+    def _clear(self, besides: Weights | None) -> None:
         leaving = [model for model, _ in self._on_device() if model is not besides]
         for model in leaving:
             model.release()
@@ -283,7 +402,7 @@ class SharedDevice:
 
             torch.cuda.empty_cache()
 
-    def _on_device(self) -> list[tuple[Movable, str]]:
+    def _on_device(self) -> list[tuple[Weights, str]]:
         """The models that are on the device, and how."""
         return [(m, self._resident[id(m)]) for m in self._models if id(m) in self._resident]
 
@@ -298,7 +417,7 @@ class _Turn:
         queue: number of the device's queue that it uses.
     """
 
-    model: Movable
+    model: Weights
     shared: bool
     queue: int = 0
 
@@ -309,3 +428,37 @@ def default_device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def take_share(share: float) -> None:
+    """Have this process take no more than a share of each GPU's memory.
+
+    share: 0-1. Plans keep to it, and torch raises torch.OutOfMemoryError beyond it.
+    """
+    import torch
+
+    if share < 1 and torch.cuda.is_available():
+        for number in range(torch.cuda.device_count()):
+            _, total = torch.cuda.mem_get_info(number)
+            torch.cuda.set_per_process_memory_fraction(
+                max(0.0, share - CONTEXT_BYTES / total), number
+            )
+
+
+def device_name() -> str:
+    """The name that the GPU gives itself, or `cpu`."""
+    imported("torch")
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
+def gpu_gib() -> tuple[float, float]:
+    """Free and total memory of the GPU in GiB; nothing of either where there is no GPU."""
+    imported("torch")
+    import torch
+
+    if not torch.cuda.is_available():
+        return 0.0, 0.0
+    free, total = torch.cuda.mem_get_info()
+    return free / GIB, total / GIB

@@ -18,8 +18,8 @@ from gcr.core import guards, loop, strategies
 from gcr.core.background import in_background
 from gcr.core.records import Candidate, Request
 from gcr.core.stopping import StopRule
-from gcr.device import card
-from gcr.device.residency import GIB
+from gcr.device import memory
+from gcr.device.memory import GIB
 from gcr.settings import measurements
 from gcr.settings.measurements import Speed
 from gcr.storage import runfolder
@@ -129,7 +129,7 @@ def measure(
     both = (lambda: drawer.draw(candidates)), (lambda: judge(len(images)))
     overlap = measure_overlap(*both) if critic.can_overlap() else None
     return Bench(
-        device=card.device_name(),
+        device=memory.device_name(),
         generator=settings.generator,
         critic=settings.critic,
         size=images[0].size,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from gcr.critic import probe, rubric
 from gcr.critic.critic import load
-from gcr.device import card
+from gcr.device import memory
 from gcr.device.memory import SharedDevice
 from gcr.engine.machine import ThisMachine
 from gcr.errors import GcrError, UsageError
@@ -134,9 +134,9 @@ def _device() -> Iterator[Finding]:
     """GPU, the profiles that fit it, and 4-bit weights on it."""
     import torch
 
-    free, total = card.memory_gib()
+    free, total = memory.gpu_gib()
     if total:
-        text = f"{card.device_name()}, {free:.1f} of {total:.1f} GiB free"
+        text = f"{memory.device_name()}, {free:.1f} of {total:.1f} GiB free"
         yield Finding("GPU", "ok", f"{text}, CUDA {torch.version.cuda}{_driver(', driver ')}")
     else:
         yield _no_gpu(f"torch {torch.__version__}", torch.version.cuda)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from gcr.device import card, residency
-from gcr.device.residency import GIB, MODES
+from gcr.device import memory
+from gcr.device.memory import GIB, MODES
 from gcr.engine import models
 from gcr.errors import UsageError
 from gcr.settings.address import is_address
@@ -113,7 +113,7 @@ def _memory(resolved: Resolved) -> Memory:
     import torch
 
     settings, profile = resolved.settings, resolved.profile
-    device = card.device_name()
+    device = memory.device_name()
     alone = is_address(settings.critic)  # a server takes nothing here
     if not torch.cuda.is_available():
         stay = "the generator stays" if alone else "both models stay"
@@ -126,13 +126,13 @@ def _memory(resolved: Resolved) -> Memory:
     free = torch.cuda.mem_get_info()[0]
     size = (settings.width, settings.height)
     speeds = SPEEDS.read(os.environ)
-    found = [on_device(speeds, "draw", settings.generator_measured, size, card.device_name)]
+    found = [on_device(speeds, "draw", settings.generator_measured, size, memory.device_name)]
     if not alone:
-        found.append(on_device(speeds, "judge", settings.critic_timed, size, card.device_name))
+        found.append(on_device(speeds, "judge", settings.critic_timed, size, memory.device_name))
     footprints = [print_ for one in found if one and (print_ := one.footprint())]
     if len(footprints) == len(found):
         modes = MODES if settings.residency == "auto" else (settings.residency,)
-        plan = residency.plan(modes, footprints, free)
+        plan = memory.plan(modes, footprints, free)
         return Memory(device, free / GIB, plan.needs / GIB, plan.mode, f"{plan} (by gcr bench)")
     said = f"{device}: {free / GIB:.1f} GiB free; "
     if profile.is_for(settings):

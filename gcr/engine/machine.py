@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gcr.device import card
+from gcr.device import memory
 
 if TYPE_CHECKING:
     from gcr.settings.address import Address
@@ -14,11 +14,11 @@ class ThisMachine:
     """A `gcr.settings.resolving.Machine` that asks torch, and servers."""
 
     def free_gib(self) -> float:
-        free, _ = card.memory_gib()
+        free, _ = memory.gpu_gib()
         return free
 
     def device_name(self) -> str:
-        return card.device_name()
+        return memory.device_name()
 
     def distilled(self, generator: str) -> str:
         from gcr.hub import checkpoints

@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gcr.device.libraries import MODELS
-from gcr.device.loading import imported, loading
+from gcr.device.loading import MODELS, imported, loading
 from gcr.device.out_of_memory import is_out_of_memory
 from gcr.device.threads import unless_chosen
 from gcr.errors import GcrError, ModelError, UsageError

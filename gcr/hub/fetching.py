@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gcr.device import card
+from gcr.device import memory
 from gcr.errors import GcrError, ModelError, UsageError
 from gcr.files import paths
 from gcr.hub import checkpoints, consent, offline, weightfiles
@@ -156,7 +156,7 @@ def _of_profile(name: str, models: Iterable[str]) -> profiles.Profile | None:
 
 def _check_gpu(profile: profiles.Profile, pull: str) -> None:
     """Raise UsageError where a profile needs a GPU, and none here is large enough."""
-    _, total = card.memory_gib()
+    _, total = memory.gpu_gib()
     if profile.vram_gb > total:
         size = f"the one here has {total:.1f}" if total else "there is none here"
         raise UsageError(
@@ -172,14 +172,14 @@ def check_memory(shipments: Iterable[Shipment], quantize: Quantize = "none") -> 
     """
     if not hasattr(os, "sysconf"):  # Windows
         return
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for shipment in shipments:
         size = round(shipment.size * SHARE_IN_MEMORY[quantize])
-        if size > memory:
+        if size > total:
             kept = "has" if quantize == "none" else f"in {quantize} takes about"
             raise UsageError(
                 f"{shipment.model} {kept} {gigabytes(size)}, and this machine "
-                f"{gigabytes(memory)} of memory",
+                f"{gigabytes(total)} of memory",
                 "take a smaller profile: gcr profiles lists them",
             )
 
@@ -196,7 +196,7 @@ def models_of(names: Iterable[str]) -> list[str]:
             continue
         auto = name.casefold() == profiles.AUTO
         if auto or ("/" not in name and ":" not in name):
-            profile = profiles.largest(card.memory_gib()[0]).profile if auto else _profile(name)
+            profile = profiles.largest(memory.gpu_gib()[0]).profile if auto else _profile(name)
             models += [profile.generator, profile.critic]
         else:
             models.append(name)

@@ -24,7 +24,7 @@ from gcr.files.structured import MalformedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from gcr.device.residency import Footprint
+    from gcr.device.memory import Footprint
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Speed:
     working: int | None = None
 
     def footprint(self) -> Footprint | None:
-        from gcr.device.residency import Footprint
+        from gcr.device.memory import Footprint
 
         return None if self.working is None else Footprint(self.weights, self.part, self.working)
 

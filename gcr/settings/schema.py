@@ -24,7 +24,7 @@ from typing import (
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from gcr.core.strategies import STRATEGIES
-from gcr.device.residency import Residency
+from gcr.device.memory import Residency
 
 MODELS = "Models"
 IMAGE = "Image (the profile's values, where none are given)"

@@ -28,7 +28,7 @@ from gcr.critic import endpoint, rubric, server
 from gcr.critic.critic import JUDGES_TEMPERATURE, VisionLanguageCritic
 from gcr.critic.critic import load as load_critic
 from gcr.critic.speaker import Decoding
-from gcr.device import card
+from gcr.device import memory
 from gcr.device.memory import SharedDevice
 from gcr.engine.machine import ThisMachine
 from gcr.errors import GcrError, ModelError, UsageError
@@ -119,7 +119,7 @@ def test_bench_finds_whether_to_draw_while_a_server_judges(served, tmp_path, mon
     found = resolve(given, ThisMachine())
     size = found.width, found.height
     models = pair(found.generator, found.critic)
-    kept = OVERLAPS.read(os.environ)[device_key("overlap", models, card.device_name(), size)]
+    kept = OVERLAPS.read(os.environ)[device_key("overlap", models, memory.device_name(), size)]
     assert found.overlap is kept
 
 

@@ -1,17 +1,22 @@
 """Two models on one device, with a device that only counts bytes."""
 
+import logging
 from contextlib import nullcontext
 
 import pytest
 import torch
 
-from gcr.device.memory import SharedDevice
-from gcr.device.residency import GIB, MODES, WORKING_BYTES, Footprint, plan
+from gcr.device import memory
+from gcr.device.memory import GIB, MODES, WORKING_BYTES, Card, Footprint, SharedDevice, plan
+from gcr.engine import cluster
 from gcr.errors import ModelError
 
 
-class Card:
-    """A GPU of so many bytes, of which models take theirs. working: what any work takes beside."""
+class CountingCard:
+    """A GPU of so many bytes, without bfloat16, of which models take theirs.
+
+    working: what any work takes beside.
+    """
 
     def __init__(self, size, *models):
         self.size = size
@@ -28,6 +33,9 @@ class Card:
 
     def queue(self, number):
         return nullcontext()
+
+    def has_bfloat16(self):
+        return False
 
 
 class Model:
@@ -62,7 +70,7 @@ class Model:
 
 def shared(size, *models, wanted="auto"):
     device = SharedDevice(
-        "cuda", wanted, Card(size, *models), smaller=lambda gib: f"{gib:g} GiB fit"
+        "cuda", wanted, CountingCard(size, *models), smaller=lambda gib: f"{gib:g} GiB fit"
     )
     for model in models:
         device.join(model)
@@ -110,7 +118,7 @@ def test_a_residency_that_is_asked_for_is_what_happens(wanted, places):
 def test_a_model_that_was_loaded_onto_the_device_makes_room_too():
     generator, critic = Model(8), Model(4)
     critic.place = "cuda"
-    device = SharedDevice("cuda", card=Card(12 * GIB, generator, critic))
+    device = SharedDevice("cuda", card=CountingCard(12 * GIB, generator, critic))
     device.join(critic, resident=True)
     device.join(generator)
     assert device.run(generator, lambda: critic.place) == "cpu"
@@ -212,3 +220,71 @@ def test_a_plan_is_the_first_mode_that_fits(free, mode):
     planned = plan(MODES, models, free * GIB)
     assert (planned.mode, planned.fits) == (mode, free >= 12)
     assert ("too much" in str(planned)) == (free < 12)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("another process took it"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+    ids=str,
+)
+def test_weights_that_find_no_memory_come_by_parts(monkeypatch, error):
+    """Though they would fit, were they alone."""
+
+    def bring(device):
+        raise error
+
+    model = Model(1, 1)
+    monkeypatch.setattr(model, "bring", bring)
+    assert shared(40 * GIB, model).run(model, lambda: model.place) == "parts"
+
+
+def test_a_gpu_without_bfloat16_computes_in_float16_and_says_so_once(caplog):
+    device = SharedDevice("cuda", card=CountingCard(40 * GIB))
+    with caplog.at_level(logging.WARNING):
+        assert device.dtype() is device.dtype("bfloat16") is torch.float16
+        assert device.dtype("float32") is torch.float32
+    assert [record.getMessage() for record in caplog.records] == [
+        "this GPU has no bfloat16: models compute in float16, not all well"
+    ]
+    assert SharedDevice("cpu", card=CountingCard(40 * GIB)).dtype() is torch.float32
+
+
+class Stream:
+    def __init__(self):
+        self.done = []
+
+    def wait_stream(self, other): ...
+
+    def synchronize(self):
+        self.done.append("waited")
+
+
+def test_a_queue_is_waited_for_also_where_work_raised(monkeypatch):
+    stream, queues = Stream(), Card("cuda")
+    queues._streams[1] = stream
+    monkeypatch.setattr(torch.cuda, "default_stream", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext())
+    with pytest.raises(RuntimeError, match="shapes"), queues.queue(1):
+        raise RuntimeError("shapes")
+    assert stream.done == ["waited"]
+
+
+def test_workers_that_share_a_gpu_plan_with_their_part_of_it(monkeypatch):
+    shares = {}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (60 * GIB, 80 * GIB))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 0)
+    monkeypatch.setattr(
+        torch.cuda, "set_per_process_memory_fraction", lambda part, number: shares.update({0: part})
+    )
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda _: shares.get(0, 1.0))
+    whole = Card("cuda")
+    assert whole.room() == 60 * GIB
+    size, needs = cluster.portions([{"GPU": 1, "CPU": 8}], 4, 4)
+    assert size == 4
+    memory.take_share(needs["num_gpus"])
+    assert whole.room() == pytest.approx(80 / 4 * GIB - memory.CONTEXT_BYTES)

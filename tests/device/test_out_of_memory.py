@@ -11,10 +11,11 @@ import torch
 from gcr.core.records import Candidate
 from gcr.critic import loading, local
 from gcr.device.memory import SharedDevice
-from gcr.device.out_of_memory import Ladder
+from gcr.device.out_of_memory import Ladder, is_out_of_memory
 from gcr.drawing import generator
 from gcr.drawing.generator import Sampling
 from gcr.errors import ModelError
+from gcr.hub.checkpoints import named_errors
 
 CPU = SharedDevice("cpu")
 
@@ -150,3 +151,57 @@ def test_a_critic_answers_every_chat_though_memory_runs_out(tmp_path, monkeypatc
     assert speaker.replies(chats, local.Decoding(3)) == whole[0]
     assert speaker.ladder.size == 2
     assert speaker.yes(chats) == pytest.approx(whole[1], abs=1e-4)
+
+
+# The errors of all libraries
+
+SHORTAGES = [
+    torch.OutOfMemoryError("another process took it"),
+    RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of"),
+    RuntimeError("HIP out of memory. Tried to allocate 2.00 GiB."),
+    RuntimeError("MPS backend out of memory (MPS allocated: 9.00 GB, other allocations: 1 GB"),
+    torch.AcceleratorError("CUDA error: out of memory\nSearch for `cudaErrorMemoryAllocation' in"),
+    RuntimeError("HIP error: out of memory"),
+    RuntimeError("CUDA driver error: out of memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"),
+    RuntimeError("CUDA error: HIPBLAS_STATUS_ALLOC_FAILED when calling `hipblasCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_NOT_INITIALIZED"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+    RuntimeError("miopenStatusAllocFailed"),
+]
+OTHERS = [
+    RuntimeError("mat1 and mat2 shapes cannot be multiplied (8x4 and 2x3)"),
+    RuntimeError("CUDA error: an illegal memory access was encountered"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_BAD_PARAM"),
+    ValueError("CUDA out of memory"),
+]
+
+
+@pytest.mark.parametrize("error", SHORTAGES, ids=str)
+def test_a_lack_of_memory_has_many_names(error):
+    assert is_out_of_memory(error)
+
+    def work(batch):
+        if len(batch) > 1:
+            raise error
+        return batch
+
+    assert list(Ladder(2, "images").each([1, 2], work)) == [[1], [2]]
+    with pytest.raises(ModelError, match="x does not fit on the GPU"), named_errors("x"):
+        raise error
+
+
+@pytest.mark.parametrize("error", OTHERS, ids=str)
+def test_what_is_no_lack_of_memory_is_not_tried_again(error):
+    tries = []
+
+    def work(batch):
+        tries.append(batch)
+        raise error
+
+    with pytest.raises(type(error)):
+        list(Ladder(2, "images").each([1, 2], work))
+    assert len(tries) == 1

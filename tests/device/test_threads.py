@@ -1,225 +1,80 @@
-"""Several runs at once in one process, and in several that start together."""
+"""How many of torch's threads a model computes with."""
 
-import multiprocessing
 import threading
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
-import tiny
 import torch
-from fakes import SCORES, FakeCritic, FakeGenerator
 
-import gcr
-from gcr.critic import loading, local, quantized
-from gcr.critic.speaker import Decoding
-from gcr.device.loading import Gate
-from gcr.device.memory import SharedDevice
-from gcr.drawing import generator
-from gcr.drawing.generator import Sampling
-from gcr.engine import models, single
-from gcr.errors import ModelError
-
-CPU = SharedDevice("cpu")
-LONG = 60  # seconds that nothing takes here
-PROMPT = "two red circles and a blue star"
-
-
-def at_once(*calls):
-    """The results of calls that threads make at the same moment."""
-    start = threading.Barrier(len(calls))
-
-    def act(call):
-        start.wait(LONG)
-        return call()
-
-    with ThreadPoolExecutor(len(calls)) as pool:
-        return list(pool.map(act, calls))
+from gcr.core.events import ignore
+from gcr.core.records import Candidate
+from gcr.critic import rubric
+from gcr.device import threads
+from gcr.engine import models
+from gcr.engine.machine import ThisMachine
+from gcr.hub import checkpoints
+from gcr.settings.resolving import resolve
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
-    """An empty folder, and nothing that earlier runs kept."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("GCR_CACHE", str(tmp_path / "cache"))
-    return tmp_path
+def four(monkeypatch):
+    """Four threads, and nobody who says how many."""
+    for name in threads.CHOSEN_BY:
+        monkeypatch.delenv(name, raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
 
 
-def shown(outcome):
-    """All that a run drew and thought of it."""
-    return [(a.sha256, a.score, a.critique.raw, a.candidate) for a in outcome.run.attempts]
+def test_there_are_as_many_afterwards_as_before(four):
+    with threads.at_most(1):
+        assert torch.get_num_threads() == 1
+        with threads.at_most(2):
+            assert torch.get_num_threads() == 2
+    assert torch.get_num_threads() == 4
+    with threads.at_most(None):
+        assert torch.get_num_threads() == 4
 
 
-def refined(folder="outputs"):
-    return gcr.refine(PROMPT, profile="pocket", output=folder, rounds=2, images=1, seed=5)
+def test_limits_in_two_threads_leave_none_behind(four):
+    entered, left = threading.Event(), threading.Event()
+
+    def other():
+        with threads.at_most(1):
+            entered.set()
+            assert left.wait(20)
+        assert torch.get_num_threads() == 4
+
+    thread = threading.Thread(target=other)
+    with threads.at_most(1):
+        thread.start()
+        assert entered.wait(20)
+    assert torch.get_num_threads() == 4
+    left.set()
+    thread.join()
+    assert torch.get_num_threads() == 4
 
 
-def test_eight_runs_of_one_prompt_have_a_folder_each(place, monkeypatch):
-    monkeypatch.setattr(
-        models, "load_models", lambda *_, **__: (FakeGenerator(), FakeCritic(SCORES))
+def test_the_embedded_pair_has_one_and_other_models_have_all(four, monkeypatch):
+    assert checkpoints.threads("pocket:generator") == checkpoints.threads("pocket:critic") == 1
+    assert checkpoints.threads("owner/name") is None
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert checkpoints.threads("pocket:critic") is None
+
+
+def test_the_embedded_pair_draws_and_judges_with_one(four, tmp_path, monkeypatch):
+    monkeypatch.setenv("GCR_CACHE", str(tmp_path))
+    settings = resolve(
+        {"steps": 2}, ThisMachine(), environ={"XDG_CONFIG_HOME": str(tmp_path)}, folder=tmp_path
     )
-    outcomes = at_once(*[lambda: gcr.refine("a red circle", rounds=2, images=2)] * 8)
-    assert len({outcome.folder for outcome in outcomes}) == 8
-    assert len({str(shown(outcome)) for outcome in outcomes}) == 1
-    assert len(list((place / "outputs").iterdir())) <= 2  # a day, or two at midnight
-
-
-def test_an_output_folder_is_tried_by_many_at_once(place, monkeypatch):
-    """Each has removed its own trial file, and no other's."""
-    for _ in range(20):
-        at_once(*[lambda: single.runfolder.check_writable(place / "new" / "outputs")] * 8)
-    assert list((place / "new" / "outputs").iterdir()) == []
-
-
-def test_two_threads_refine_with_the_embedded_pair_as_one_would(place, one_core, caplog):
-    both = at_once(refined, refined)
-    alone = refined()
-    assert shown(both[0]) == shown(both[1]) == shown(alone)
-    assert len(list((place / "cache" / "critics").iterdir())) == 1
-    assert caplog.text == ""  # the second took the first one's copy
-
-
-def test_two_new_processes_refine_with_the_embedded_pair(place, one_core):
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(2, spawn) as pool:
-        both = list(pool.map(refined, ["outputs", "outputs"], timeout=10 * LONG))
-    assert shown(both[0]) == shown(both[1])
-    assert both[0].folder != both[1].folder
-    assert len(list((place / "cache" / "critics").iterdir())) == 1
-
-
-def test_a_critic_is_quantized_once_for_all_who_need_it(place, monkeypatch):
-    torch.manual_seed(0)
-    model = str(tiny.llava(place / "model"))
-    monkeypatch.setattr(quantized, "WORTH_KEEPING", 0)
-    times = []
-
-    def nf4(*arguments, before=quantized.nf4):
-        times.append(arguments)
-        return before(*arguments)
-
-    monkeypatch.setattr(quantized, "nf4", nf4)
-    critics = at_once(*[lambda: loading.load(model, CPU)[0]] * 4)
-    assert len(times) == 1
-    with torch.inference_mode():
-        logits = [critic(input_ids=torch.arange(8)[None]).logits for critic in critics]
-    assert all(torch.equal(logits[0], other) for other in logits)
-
-
-@pytest.mark.parametrize("first", ["loading", "working"])
-def test_loading_has_the_process_to_itself(first):
-    gate = Gate()
-    second = {"loading": "working", "working": "loading"}[first]
-    inside, go_on, passed = threading.Event(), threading.Event(), threading.Event()
-
-    def hold():
-        with getattr(gate, first)():
-            inside.set()
-            assert go_on.wait(LONG)
-            assert not passed.is_set()
-
-    def follow():
-        assert inside.wait(LONG)
-        with getattr(gate, second)():
-            passed.set()
-
-    with ThreadPoolExecutor(2) as pool:
-        results = [pool.submit(hold), pool.submit(follow)]
-        assert inside.wait(LONG)
-        assert not passed.wait(0.1)
-        go_on.set()
-        assert [result.result(LONG) for result in results] == [None, None]
-    assert passed.is_set()
-
-
-def test_work_goes_on_beside_work_and_inside_itself():
-    gate = Gate()
-    meet = threading.Barrier(3)
-
-    def work():
-        with gate.working(), gate.working():
-            return meet.wait(LONG)
-
-    assert sorted(at_once(work, work, work)) == [0, 1, 2]  # all three were inside together
-    with gate.loading(), gate.loading(), gate.working():
-        pass
-    at_once(work, work, work)
-
-
-def test_who_waits_to_load_goes_before_new_work():
-    gate = Gate()
-    order = []
-
-    def load():
-        with gate.loading():
-            order.append("load")
-
-    def work():
-        with gate.working():
-            order.append("work")
-
-    with gate.working():
-        loader = threading.Thread(target=load)
-        loader.start()
-        while not gate._waiting:
-            assert loader.is_alive()
-        worker = threading.Thread(target=work)
-        worker.start()
-        with gate.working():  # what is at work already may finish
-            assert order == []
-    loader.join(LONG)
-    worker.join(LONG)
-    assert order == ["load", "work"]
-
-
-def test_a_model_works_under_the_usual_dtype_while_another_is_loaded(place, monkeypatch):
-    """On a GPU libraries build models under bfloat16, for all threads of the process."""
-    inside, seen = threading.Event(), []
-
-    def build(*_, **__):
-        torch.set_default_dtype(torch.bfloat16)
-        inside.set()
-        seen.append(working.wait(0.2))
-        torch.set_default_dtype(torch.float32)
-        raise OSError("no such weights")
-
-    working = threading.Event()
-
-    def work():
-        assert inside.wait(LONG)
-        return CPU.run(None, lambda: (working.set(), torch.zeros(1).dtype)[1])
-
-    def load():
-        with pytest.raises(ModelError, match="no such weights"):
-            generator.load("pocket:generator", Sampling(), CPU)
-
-    monkeypatch.setattr("diffusers.DiffusionPipeline.from_pretrained", build)
-    assert at_once(load, work) == [None, torch.float32]
-    assert seen == [False]
-
-
-def test_a_pipeline_that_cannot_be_built_leaves_no_dtype_behind(place):
-    folder = tiny.stable_diffusion(place / "model")
-    config = folder / "unet" / "config.json"
-    config.write_text(config.read_text().replace("DownBlock2D", "NoSuchBlock"))
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        with pytest.raises(ModelError):
-            generator.load(str(folder), Sampling(), CPU)
-        assert torch.get_default_dtype() == torch.float64
-    finally:
-        torch.set_default_dtype(before)
-
-
-def test_replies_that_are_sampled_in_two_threads_are_those_of_one(place):
-    torch.manual_seed(0)
-    speaker = local.LocalSpeaker(*loading.load(str(tiny.llava(place / "model")), CPU), CPU)
-    chats = [[{"role": "user", "content": [{"type": "text", "text": "what is there ?"}]}]]
-    decodings = [Decoding(24, temperature=2.0, seed=seed) for seed in range(4)]
-    state = torch.random.get_rng_state()
-    alone = [speaker.replies(chats, decoding) for decoding in decodings]
-    together = at_once(*[lambda m=decoding: speaker.replies(chats, m) for decoding in decodings])
-    assert together == alone
-    assert len({str(replies) for replies in alone}) == 4
-    assert torch.equal(torch.random.get_rng_state(), state)
+    pair = models.load_models(settings, rubric.load(settings.rubric), ignore)
+    drawer, critic = pair
+    counted = []
+    for model in (drawer._pipeline.transformer, critic.speaker.model):
+        model.register_forward_pre_hook(lambda *_: counted.append(torch.get_num_threads()))
+    drawn = drawer.draw([Candidate("a red circle", 1)])
+    assert counted == [1, 1]
+    critic.answer([drawn[0].image], ["is there a circle?"])
+    assert set(counted) == {1}
+    assert len(counted) > 2
+    assert torch.get_num_threads() == 4

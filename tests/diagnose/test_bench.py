@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from gcr.cli.app import run
-from gcr.device import card
+from gcr.device import memory
 from gcr.device.out_of_memory import Ladder
 from gcr.diagnose import bench
 from gcr.diagnose.bench import (
@@ -122,7 +122,7 @@ def test_a_pair_is_measured_and_later_runs_know_it(tiny_pair, capsys):
     if not torch.cuda.is_available():
         assert record["swap"] == {}
 
-    key = device_key("draw", tiny_pair["generator"], card.device_name(), (128, 128))
+    key = device_key("draw", tiny_pair["generator"], memory.device_name(), (128, 128))
     kept = SPEEDS.read(os.environ)[key]
     assert kept.batch == record["draw"]["best"]
     assert kept.weights > kept.part > 100_000
@@ -233,7 +233,7 @@ def test_runs_overlap_as_bench_found(place):
     flags = {"generator": "a/b", "width": 64, "height": 64}
     chosen = resolving.resolve(flags, ThisMachine())
     assert chosen.overlap is None
-    size, device = (chosen.width, chosen.height), card.device_name()
+    size, device = (chosen.width, chosen.height), memory.device_name()
     key = device_key("overlap", pair(chosen.generator, chosen.critic), device, size)
     for pays in (True, False):
         OVERLAPS.keep(os.environ, {key: pays})

@@ -13,7 +13,7 @@ from fakes import FakeCritic, FakeGenerator, Recorder, in_words, seed_of
 import gcr
 from gcr.core.events import RoundFinished, RunFinished, RunStarted
 from gcr.core.records import Critique, StopReason
-from gcr.device import card
+from gcr.device import memory
 from gcr.engine import batching, models, single
 from gcr.engine import plan as plans
 from gcr.engine.batching import BatchInterrupted
@@ -551,7 +551,7 @@ def test_what_was_measured_since_keeps_no_batch_from_being_gone_on_with(tool):
     record = json.loads(Path("b/batch.json").read_text())["settings"]
     key = spread_key(record["critic"], record["rubric"], record["score"])
     SPREADS.keep(os.environ, {key: 0.25})
-    draw = device_key("draw", record["generator"], card.device_name(), (64, 64))
+    draw = device_key("draw", record["generator"], memory.device_name(), (64, 64))
     SPEEDS.keep(os.environ, {draw: Speed(7, 0.5, 1, 1)})
     assert resolve({}, ThisMachine()).spread == 0.25
     assert len(tool(PROMPTS, rounds=1).results) == 3

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from gcr.core.records import Wording
-from gcr.device import card
-from gcr.device.residency import GIB
+from gcr.device import memory
+from gcr.device.memory import GIB
 from gcr.engine import single
 from gcr.engine.forecast import forecast
 from gcr.engine.machine import ThisMachine
@@ -87,7 +87,7 @@ def test_auto_says_why(dry):
 
 def test_what_is_measured_says_so(tmp_path):
     environ = {"XDG_CONFIG_HOME": str(tmp_path)}
-    key = device_key("draw", "a/b", card.device_name(), (64, 64))
+    key = device_key("draw", "a/b", memory.device_name(), (64, 64))
     SPEEDS.keep(environ, {key: Speed(4, 0.5, 1, 1)})
     flags = {"generator": "a/b", "width": 64, "height": 64}
     found = traced(flags, ThisMachine(), folder=tmp_path, environ=environ)

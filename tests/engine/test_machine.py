@@ -6,7 +6,7 @@ import pytest
 import serving
 import torch
 
-from gcr.device.residency import GIB
+from gcr.device.memory import GIB
 from gcr.engine.machine import ThisMachine
 from gcr.errors import UsageError
 from gcr.settings import address

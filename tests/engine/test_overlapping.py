@@ -26,8 +26,7 @@ from gcr.core.records import Candidate, Request, Run
 from gcr.core.stopping import StopRule
 from gcr.core.strategies import Refine
 from gcr.critic import rubric
-from gcr.device.memory import SharedDevice
-from gcr.device.residency import GIB
+from gcr.device.memory import GIB, SharedDevice
 from gcr.engine import batching, models
 from gcr.engine.machine import ThisMachine
 from gcr.engine.models import load_models

@@ -10,7 +10,7 @@ import pytest
 from fakes import FakeGenerator
 
 import gcr
-from gcr.device import card
+from gcr.device import memory
 from gcr.errors import GcrError, UsageError
 from gcr.settings.measurements import SPEEDS, SPREADS, Speed, device_key, spread_key
 from gcr.storage import runfolder
@@ -51,7 +51,7 @@ def measure(settings):
     SPREADS.keep(os.environ, {key: 0.05})
     size = (settings["width"], settings["height"])
     for phase, model in (("draw", settings["generator"]), ("judge", settings["critic"])):
-        of = device_key(phase, model, card.device_name(), size)
+        of = device_key(phase, model, memory.device_name(), size)
         SPEEDS.keep(os.environ, {of: Speed(7, 0.5, 1, 1)})
 
 

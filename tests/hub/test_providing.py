@@ -16,7 +16,7 @@ import gcr
 from gcr import pocket
 from gcr.__main__ import main
 from gcr.core.records import Candidate
-from gcr.device import card
+from gcr.device import memory
 from gcr.device.memory import SharedDevice
 from gcr.drawing import generator
 from gcr.drawing.generator import Sampling
@@ -147,13 +147,13 @@ def test_a_profile_for_a_larger_gpu_is_refused_before_the_hub_is_asked(hub, monk
     monkeypatch.setenv(consent.VARIABLE, "1")
     give_profile(tmp_path, 22)
     hub.answer = None
-    monkeypatch.setattr(card, "memory_gib", lambda: (0.0, 0.0))
+    monkeypatch.setattr(memory, "gpu_gib", lambda: (0.0, 0.0))
     with pytest.raises(
         UsageError, match="mine needs a GPU with 22 GiB, and there is none here"
     ) as no:
         fetching.provide(BOTH, "mine")
     assert "gcr pull mine" in no.value.hint
-    monkeypatch.setattr(card, "memory_gib", lambda: (12.0, 12.0))
+    monkeypatch.setattr(memory, "gpu_gib", lambda: (12.0, 12.0))
     with pytest.raises(UsageError, match=r"and the one here has 12\.0"):
         fetching.provide(BOTH, "mine")
 
