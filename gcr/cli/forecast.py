@@ -18,7 +18,7 @@ def show(resolved: "Resolved", prompts: "Sequence[str]", *, as_json: bool) -> No
     """Print what runs of these prompts under these settings would do."""
     from gcr.engine.forecast import forecast
     from gcr.engine.parts import with_rubric
-    from gcr.settings.recorded import recorded
+    from gcr.settings.schema import recorded
 
     settings, questions = with_rubric(resolved.settings)
     found = forecast(

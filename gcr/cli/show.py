@@ -42,7 +42,7 @@ def show(
     from gcr.engine.outcome import Outcome
     from gcr.results import listing
     from gcr.settings.resolving import output_folder
-    from gcr.storage import batchfolder, runfolder, summary
+    from gcr.storage import batchfolder, runfolder
     from gcr.ui.batch_terminal import BatchTerminal
     from gcr.ui.terminal import Terminal
 
@@ -53,7 +53,7 @@ def show(
         raise UsageError(f"{folder} is a comparison", f"gcr report {folder} shows it")
     if (folder / batchfolder.NAME).exists():
         batch = batchfolder.BatchFolder.open(folder)
-        results = summary.of_batch(batch)
+        results = batch.results()
         if as_json:
             typer.echo(json.dumps([asdict(result) for result in results]))
         else:

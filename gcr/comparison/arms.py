@@ -24,9 +24,8 @@ from gcr.errors import BatchError, UsageError
 from gcr.files.atomic import check_inside
 from gcr.files.locks import take
 from gcr.settings import plugins
-from gcr.storage.batchfolder import NAME, BatchFolder
+from gcr.storage.batchfolder import NAME, BatchFolder, Summary
 from gcr.storage.runfolder import RunFolder
-from gcr.storage.summary import Summary
 
 if TYPE_CHECKING:
     from gcr.core.events import Consumer

@@ -22,7 +22,7 @@ from gcr.errors import UsageError
 from gcr.files import paths, structured
 from gcr.files.structured import MalformedError
 from gcr.files.validation import first_problem
-from gcr.settings.recorded import is_rubric_path
+from gcr.settings.schema import is_rubric_path
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

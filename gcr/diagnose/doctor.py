@@ -27,8 +27,8 @@ from gcr.hub.checkpoints import first_line, quiet_libraries
 from gcr.hub.fetching import gigabytes
 from gcr.settings import address, profiles
 from gcr.settings import resolving as configuration
+from gcr.settings.resolving import from_file
 from gcr.settings.schema import OPTIONS
-from gcr.settings.sources import from_file
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement

@@ -25,8 +25,7 @@ from gcr.errors import UnavailableError, UsageError
 from gcr.inputs import jobs
 from gcr.settings.resolving import recalled
 from gcr.storage import runfolder
-from gcr.storage.batchfolder import NAME, BatchFolder
-from gcr.storage.summary import Summary
+from gcr.storage.batchfolder import NAME, BatchFolder, Summary
 
 if TYPE_CHECKING:
     from typing import Unpack

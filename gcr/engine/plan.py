@@ -14,9 +14,8 @@ from gcr.engine import parts
 from gcr.errors import UsageError
 from gcr.inputs import jobs
 from gcr.inputs.wildcards import Wildcards
-from gcr.settings.recorded import as_begun
-from gcr.settings.recorded import recorded as record
-from gcr.settings.schema import Settings
+from gcr.settings.schema import Settings, as_begun
+from gcr.settings.schema import recorded as record
 from gcr.storage import runfolder
 
 if TYPE_CHECKING:

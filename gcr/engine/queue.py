@@ -15,8 +15,8 @@ from gcr.critic import limits
 from gcr.engine import waves
 from gcr.errors import GcrError
 from gcr.files.locks import take
+from gcr.storage.batchfolder import result_of
 from gcr.storage.runfolder import RunFolder
-from gcr.storage.summary import result_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from gcr.engine.parts import Parts
     from gcr.inputs.jobs import Job
     from gcr.settings.schema import Settings
-    from gcr.storage.batchfolder import BatchFolder
-    from gcr.storage.summary import Summary
+    from gcr.storage.batchfolder import BatchFolder, Summary
 
 logger = logging.getLogger(__name__)
 

@@ -167,7 +167,7 @@ def _loras(
     """
     from gcr.core import syntax
     from gcr.hub import weightfiles
-    from gcr.settings.recorded import split_scale
+    from gcr.settings.schema import split_scale
 
     text = (story.prompt or "") if prompt is None else prompt
     if not story.loras:

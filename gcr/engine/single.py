@@ -21,9 +21,8 @@ from gcr.engine.requests import checked_prompt, make_request
 from gcr.errors import UsageError
 from gcr.files.locks import claimed
 from gcr.inputs import source
-from gcr.settings.recorded import as_begun, recorded
 from gcr.settings.resolving import recalled
-from gcr.settings.schema import MOST_ROUNDS, Settings
+from gcr.settings.schema import MOST_ROUNDS, Settings, as_begun, recorded
 from gcr.storage import batchfolder, runfolder
 from gcr.storage.runfolder import RunFolder
 

@@ -19,8 +19,7 @@ from gcr.hub import checkpoints, consent, offline, weightfiles
 from gcr.hub.vetting import MODULAR, PIPELINE, modular, read_config
 from gcr.settings import profiles
 from gcr.settings.address import is_address
-from gcr.settings.recorded import split_scale
-from gcr.settings.schema import Quantize
+from gcr.settings.schema import Quantize, split_scale
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

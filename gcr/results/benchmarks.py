@@ -29,8 +29,7 @@ from gcr.files.atomic import check_inside, duplicate, read, replacing, write, wr
 from gcr.files.locks import turn
 from gcr.inputs.jobs import Job
 from gcr.storage import metadata
-from gcr.storage.batchfolder import BatchFolder
-from gcr.storage.summary import Summary
+from gcr.storage.batchfolder import BatchFolder, Summary
 
 RAW, REFINED = "raw", "refined"
 NAME = "layout.json"

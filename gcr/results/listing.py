@@ -21,7 +21,7 @@ from gcr.core.records import StopReason
 from gcr.errors import GcrError, UsageError
 from gcr.files import paths, structured
 from gcr.storage import batchfolder, ratings, runfolder
-from gcr.storage.summary import Summary, of_batch
+from gcr.storage.batchfolder import Summary
 
 DEEPEST = 4
 """Folders between the output folder and a run: gcr makes two, and --into can name more."""
@@ -257,7 +257,7 @@ def _batch(folder: Path) -> Entry:
         Summary(folder).refresh()
     except GcrError as error:
         entry = replace(entry, problem=error.message)
-    results = of_batch(batch)
+    results = batch.results()
     scored = [(r.best, r.best_image) for r in results if r.best is not None]
     top = max(scored, default=(None, ""))[1]
     return replace(

@@ -52,9 +52,8 @@ from gcr.errors import GcrError, UsageError
 from gcr.files.atomic import read, replacing, write, writing
 from gcr.files.locks import claimed
 from gcr.storage import batchfolder, ratings, runfolder
-from gcr.storage.batchfolder import BatchFolder
+from gcr.storage.batchfolder import BatchFolder, Summary
 from gcr.storage.runfolder import RunFolder
-from gcr.storage.summary import Summary
 
 ROUNDING = 1e-9  # 0.6 - 0.4 is less than 0.2
 SUFFIXES: Mapping[str, tuple[str, ...]] = {

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gcr.settings.address import Address
-    from gcr.settings.sources import Given
+    from gcr.settings.resolving import Given
 
 OURS, OPENAI = "GCR_API_KEY", "OPENAI_API_KEY"
 TRUST = "trust_endpoint"

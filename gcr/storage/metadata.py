@@ -23,7 +23,7 @@ from gcr.core import syntax
 from gcr.core.background import in_background
 from gcr.files import imagefile
 from gcr.settings import samplers
-from gcr.settings.recorded import PATHS, split_scale
+from gcr.settings.schema import PATHS, split_scale
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,11 +49,6 @@ HEADER = 33  # bytes: the signature, and the chunk that every PNG begins with
 COMPRESSION = 1  # zlib level: 6 makes a 1024 px file a tenth smaller and takes four times as long
 
 
-def png(image: Image, texts: Mapping[str, str]) -> bytes:
-    """The image as PNG with the texts in it. Text outside Latin-1 is stored as iTXt."""
-    return with_texts(pixels(image), texts)
-
-
 def pixels(image: Image) -> bytes:
     """The image as PNG, without texts."""
     file = io.BytesIO()
@@ -62,7 +57,7 @@ def pixels(image: Image) -> bytes:
 
 
 def with_texts(png: bytes, texts: Mapping[str, str]) -> bytes:
-    """A PNG with texts behind its header, where Pillow puts them."""
+    """A PNG with texts behind its header, where Pillow puts them; as iTXt beyond Latin-1."""
     from PIL.PngImagePlugin import PngInfo, putchunk
 
     info = PngInfo()
@@ -82,7 +77,7 @@ def encoded(image: Image, texts: Mapping[str, str], kind: str) -> bytes:
     A JPEG has room for 64 KB of them: those that come first.
     """
     if kind == "png":
-        return png(image, texts)
+        return with_texts(pixels(image), texts)
     file = io.BytesIO()
     exif = _exif(texts, MOST_EXIF_BYTES if kind == "jpg" else 1 << 24)
     rgb = image.convert("RGB")

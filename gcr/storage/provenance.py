@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gcr.core import syntax
 from gcr.files import imagefile, structured
-from gcr.files.structured import MalformedError
 from gcr.inputs.source import readable
 from gcr.settings import samplers
 from gcr.storage.metadata import texts_of
@@ -112,15 +111,22 @@ def read(path: Path) -> Carried:
     with readable(str(path)), imagefile.opened(path) as image:
         image.load()  # a text chunk may stand behind the pixels
         kind, (width, height), texts = str(image.format), image.size, texts_of(image)
-    readers = {
-        "gcr": _gcr,
-        "parameters": _parameters,
-        "invokeai_metadata": _invokeai,
-        "sd-metadata": _old_invokeai,
-        "prompt": _comfyui,
-    }
-    stories = (reader(texts[key]) for key, reader in readers.items() if key in texts)
+    stories = (_story(key, texts[key]) for key in FORMS if key in texts)
     return Carried(kind, width, height, tuple(filter(None, stories)), texts)
+
+
+def _story(key: str, text: str) -> Provenance | None:
+    """What the text of a chunk says; None where no program that is known here wrote it."""
+    if key == "parameters" and not text.lstrip().startswith("{"):
+        return _a1111(text)  # all others write JSON, as Fooocus does under the same name
+    form, reader = FORMS[key]
+    try:
+        story = structured.parse_json(text)
+    except ValueError:
+        story = None
+    if not isinstance(story, dict):
+        return Provenance(form, remarks=("what it says is damaged",))
+    return reader(story)
 
 
 # What each program writes
@@ -131,10 +137,7 @@ def _tagged(prompt: str) -> tuple[str, ...]:
     return tuple(f"{lora.name}:{lora.scale:g}" for lora in syntax.loras(prompt))
 
 
-def _gcr(text: str) -> Provenance:
-    story = _object(text)
-    if story is None:
-        return _unreadable("gcr")
+def _gcr(story: Mapping[str, Any]) -> Provenance:
     candidate, settings = _part(story, "candidate"), _part(story, "settings")
     request, listed = _part(story, "request"), settings.get("lora")
     remarks = []
@@ -170,11 +173,6 @@ def _gcr(text: str) -> Provenance:
         _others(more, ()),
         remarks=tuple(remarks),
     )
-
-
-def _parameters(text: str) -> Provenance | None:
-    """The form of A1111, Forge and Civitai; or Fooocus' own under the same name."""
-    return _fooocus(text) if text.lstrip().startswith("{") else _a1111(text)
 
 
 def _a1111(text: str) -> Provenance | None:
@@ -223,10 +221,7 @@ def _a1111(text: str) -> Provenance | None:
     )
 
 
-def _fooocus(text: str) -> Provenance:
-    story = _object(text)
-    if story is None:
-        return _unreadable("Fooocus")
+def _fooocus(story: Mapping[str, Any]) -> Provenance:
     width, height = _size(story.get("resolution"))
     sampler = " ".join(filter(None, (_text(story.get("sampler")), _text(story.get("scheduler")))))
     loras = story.get("loras")
@@ -251,11 +246,8 @@ def _fooocus(text: str) -> Provenance:
     )
 
 
-def _invokeai(text: str) -> Provenance:
+def _invokeai(story: Mapping[str, Any]) -> Provenance:
     """From InvokeAI 3 on."""
-    story = _object(text)
-    if story is None:
-        return _unreadable("InvokeAI")
     cfg, guidance = _number(story.get("cfg_scale")), _number(story.get("guidance"))
     listed = story.get("loras")
     loras = []
@@ -284,11 +276,8 @@ def _invokeai(text: str) -> Provenance:
     )
 
 
-def _old_invokeai(text: str) -> Provenance:
+def _old_invokeai(story: Mapping[str, Any]) -> Provenance:
     """InvokeAI 2: what must not be seen stands in brackets inside of the prompt."""
-    story = _object(text)
-    if story is None:
-        return _unreadable("InvokeAI")
     made = _part(story, "image")
     written = made.get("prompt")
     parts = written if isinstance(written, list) else [{"prompt": written}]
@@ -312,10 +301,7 @@ def _old_invokeai(text: str) -> Provenance:
     )
 
 
-def _comfyui(text: str) -> Provenance | None:
-    graph = _object(text)
-    if graph is None:
-        return _unreadable("ComfyUI")
+def _comfyui(graph: Mapping[str, Any]) -> Provenance | None:
     nodes = {key: node for key, node in graph.items() if isinstance(node, dict)}
     if not any("class_type" in node for node in nodes.values()):
         return None
@@ -427,20 +413,19 @@ class _Graph:
         return None, tuple(reversed(loras))
 
 
+Reader = Callable[[Mapping[str, Any]], Provenance | None]
+FORMS: Mapping[str, tuple[str, Reader]] = {
+    "gcr": ("gcr", _gcr),
+    "parameters": ("Fooocus", _fooocus),
+    "invokeai_metadata": ("InvokeAI", _invokeai),
+    "sd-metadata": ("InvokeAI", _old_invokeai),
+    "prompt": ("ComfyUI", _comfyui),
+}
+"""The programs that write JSON, and what reads it, by the names of their texts, that which says
+most first."""
+
+
 # Values
-
-
-def _unreadable(form: str) -> Provenance:
-    return Provenance(form, remarks=("what it says is damaged",))
-
-
-def _object(text: str) -> dict[str, Any] | None:
-    """A JSON object; None for what is none."""
-    try:
-        value = structured.parse_json(text)
-    except (MalformedError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _others(story: Mapping[str, object], used: tuple[str, ...]) -> dict[str, object]:

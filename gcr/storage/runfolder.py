@@ -51,8 +51,7 @@ from gcr.files.atomic import read, sweep, sync_folder, write, write_json, writin
 from gcr.files.jsonlines import DamagedLineError, JsonLines
 from gcr.files.validation import first_problem
 from gcr.inputs import source
-from gcr.settings.recorded import UNRECORDED, lasting
-from gcr.settings.schema import Format
+from gcr.settings.schema import UNRECORDED, Format, lasting
 from gcr.storage import metadata
 
 if TYPE_CHECKING:
@@ -137,7 +136,7 @@ class RunFolder:
         }
         folder = cls(path, run, story)
         if edited is not None:
-            write(path / run.request.source, metadata.png(edited, {}))
+            write(path / run.request.source, metadata.pixels(edited))
         folder._write_run(None)
         return folder
 

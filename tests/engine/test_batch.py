@@ -25,7 +25,7 @@ from gcr.results.report import report
 from gcr.settings.measurements import SPEEDS, SPREADS, Speed, device_key, spread_key
 from gcr.settings.resolving import resolve
 from gcr.storage import runfolder
-from gcr.storage.summary import Summary
+from gcr.storage.batchfolder import Summary
 
 SCORES = {0: 0.2, 1: 0.4, 2: 0.6, 3: 0.8, 4: 0.7, 5: 0.9}
 PROMPTS = ["a red circle", "two blue stars", "a green square"]

@@ -14,7 +14,7 @@ from gcr.errors import GcrError, UsageError
 from gcr.files import structured
 from gcr.files.structured import MalformedError
 from gcr.inputs import promptfile, rows
-from gcr.settings import profiles, sources
+from gcr.settings import profiles, resolving
 from gcr.settings.measurements import SPREADS
 from gcr.storage.batchfolder import BatchFolder
 from gcr.storage.runfolder import load_run
@@ -120,7 +120,7 @@ def test_what_batches_record_may_be_deeper_than_what_they_read() -> None:
 def readers(folder: Path) -> dict[str, object]:
     """What reads a YAML file, by a name."""
     return {
-        "settings": lambda path: sources.from_file(path, ["seed"]),
+        "settings": lambda path: resolving.from_file(path, ["seed"]),
         "profile": lambda path: profiles.load(str(path)),
         "rubric": rubric.load,
         "prompts": lambda path: promptfile.read([path]),

@@ -23,13 +23,13 @@ from gcr.errors import GcrError, UsageError
 from gcr.files import paths
 from gcr.settings import keys, profiles
 from gcr.settings.measurements import SPEEDS, Speed, device_key
-from gcr.settings.recorded import PATHS, as_begun
 from gcr.settings.resolving import config_files, recalled, resolve, traced
 from gcr.settings.schema import (
     FIELDS,
     MOST_ROUNDS,
     OF_THE_MACHINE,
     OPTIONS,
+    PATHS,
     TYPES,
     ComparisonOptions,
     CriticOptions,
@@ -38,6 +38,7 @@ from gcr.settings.schema import (
     ResumeOptions,
     RunOptions,
     Settings,
+    as_begun,
 )
 
 ROOT = Path(__file__).parents[2]

@@ -24,7 +24,7 @@ def run_of(prompt="a red circle", negative="", raw="the reply"):
 def written(tmp_path, run, attempt):
     image = Image.new("RGB", (64, 32), "red")
     path = tmp_path / "image.png"
-    path.write_bytes(metadata.png(image, metadata.texts(run, 1, attempt, image.size)))
+    path.write_bytes(metadata.encoded(image, metadata.texts(run, 1, attempt, image.size), "png"))
     return metadata.read(path)
 
 
@@ -36,7 +36,7 @@ def test_texts_stand_where_pillow_puts_them():
         info.add_text(key, text)
     file = io.BytesIO()
     image.save(file, "PNG", pnginfo=info, compress_level=metadata.COMPRESSION)
-    assert metadata.png(image, texts) == file.getvalue()
+    assert metadata.encoded(image, texts, "png") == file.getvalue()
 
 
 def test_images_encoded_ahead_are_the_same():

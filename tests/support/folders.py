@@ -22,9 +22,8 @@ from gcr.core.records import (
     image_name,
 )
 from gcr.inputs.jobs import Job
-from gcr.storage.batchfolder import BatchFolder
+from gcr.storage.batchfolder import BatchFolder, Summary
 from gcr.storage.runfolder import RunFolder
-from gcr.storage.summary import Summary
 
 SETTINGS = {
     "generator": "pocket:generator",

@@ -13,7 +13,6 @@ from gcr.results.report.page import NAME, names, render
 from gcr.results.report.pictures import Picture, Pictures
 from gcr.storage import runfolder
 from gcr.storage.batchfolder import BatchFolder
-from gcr.storage.summary import of_batch
 
 GAIN = 0.005
 """A smaller difference of scores is shown as none."""
@@ -68,7 +67,7 @@ class Figures:
 def page(folder: Path, pictures: Pictures) -> bytes:
     """The page of the batch in a folder, which may be in progress."""
     batch = BatchFolder.open(folder)
-    results = of_batch(batch)
+    results = batch.results()
     cards = _cards(folder, results, pictures)
     stops = {result.stop: None for result in results}
     values = {
