@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import typer
 
 from gcr.cli import options
-from gcr.hub import consent, offline
+from gcr.hub import consent
 from gcr.settings.schema import LISTS, OPTIONS, declared
 
 SWITCHES: Mapping[str, Any] = {
@@ -65,7 +65,7 @@ def _with_options(
     def call(*arguments: Any, **values: Any) -> None:
         flags = {name: values.pop(name, None) for name in (*names, *switches)}
         if "offline" in flags:
-            offline.set_up(forbid=flags.pop("offline"))
+            consent.go_offline(forbid=flags.pop("offline"))
         if "yes" in flags:
             consent.set_up(agreed=flags.pop("yes"), quiet=values["quiet"])
         for name in (*LISTS, "trust_endpoint"):  # which Typer gives, though empty

@@ -40,13 +40,13 @@ def pull(
     from gcr.ui import logs  # it takes a while, which --help need not wait for
 
     logs.set_up(verbose=False, quiet=quiet)
-    from gcr.hub import fetching, offline
+    from gcr.hub import consent, fetching
     from gcr.ui.terminal import Terminal
 
     models = [*(names or ()), *filter(None, flags.values())]
     if not models:
         raise UsageError("nothing to fetch", "name a profile, such as: gcr pull 24gb")
-    offline.obey()
+    consent.obey()
     shipments = list(_looked_at(fetching.models_of(models), None if quiet else Terminal()))
     fetching.check_room(shipments)
     folders = {shipment.model: str(fetching.fetch(shipment)) for shipment in shipments}

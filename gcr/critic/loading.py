@@ -11,7 +11,7 @@ from gcr.device.loading import loading, working
 from gcr.device.out_of_memory import is_out_of_memory
 from gcr.device.weights import part_from_layers
 from gcr.errors import ModelError
-from gcr.hub import checkpoints, templates
+from gcr.hub import checkpoints, processors
 from gcr.hub.checkpoints import named_errors
 from gcr.hub.processors import torchvision_imports, videoless
 
@@ -171,7 +171,7 @@ def image_processor(folder: Path) -> Any:
             f"{folder} has no chat template, so nobody can talk to it",
             "take an instruction-tuned vision-language model",
         )
-    templates.check(processor.chat_template, str(folder))
+    processors.check_template(processor.chat_template, str(folder))
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token

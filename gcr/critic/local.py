@@ -24,7 +24,7 @@ from gcr.device.threads import Stopwatch, at_most
 from gcr.device.weights import Weights
 from gcr.errors import ModelError
 from gcr.hub.checkpoints import reworded
-from gcr.hub.templates import bounded
+from gcr.hub.processors import bounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

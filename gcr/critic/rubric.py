@@ -20,8 +20,7 @@ from gcr.critic.speaker import Decoding
 from gcr.critic.taste import Taste
 from gcr.errors import UsageError
 from gcr.files import paths, structured
-from gcr.files.structured import MalformedError
-from gcr.files.validation import first_problem
+from gcr.files.structured import MalformedError, first_problem
 from gcr.settings.schema import is_rubric_path
 
 if TYPE_CHECKING:

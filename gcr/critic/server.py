@@ -25,7 +25,7 @@ from pydantic import BaseModel, ValidationError
 from gcr.critic import server_errors
 from gcr.critic.server_errors import Trouble
 from gcr.errors import UnavailableError, UsageError
-from gcr.hub import offline
+from gcr.hub import consent
 from gcr.settings.keys import key_for
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Server:
         return_seconds: float = RETURN_SECONDS,
     ) -> None:
         """Raises UsageError for a key that cannot be one, and where no connection may be made."""
-        if offline.forbidden() and not address.is_loopback:
+        if consent.forbidden() and not address.is_loopback:
             raise UsageError(
                 f"the critic is at {address.url}, and --offline makes no connection",
                 "name a model that is on this machine, or leave --offline out",

@@ -22,7 +22,7 @@ from gcr.device.memory import SharedDevice
 from gcr.engine.machine import ThisMachine
 from gcr.errors import GcrError, UsageError
 from gcr.files import paths
-from gcr.hub import fetching, offline, processors
+from gcr.hub import consent, fetching, processors
 from gcr.hub.checkpoints import first_line, quiet_libraries
 from gcr.hub.fetching import gigabytes
 from gcr.settings import address, profiles
@@ -224,9 +224,9 @@ def _size(folder: Path) -> int:
 
 
 def _connections() -> Iterator[Finding]:
-    if offline.forbidden():
+    if consent.forbidden():
         yield Finding("connections", "note", "none are made: GCR_OFFLINE or --offline")
-    elif offline.hub_forbidden():
+    elif consent.hub_forbidden():
         yield Finding("connections", "note", "none to the hub: HF_HUB_OFFLINE is set")
     else:
         yield Finding("connections", "ok", "are made where a model is not in the cache")

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gcr.hub.templates import bounded
+from gcr.hub.processors import bounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -26,7 +26,7 @@ from gcr.drawing.pipelines import Sampling
 from gcr.drawing.pixels import drawing
 from gcr.drawing.reading import Reader
 from gcr.errors import ModelError, UsageError
-from gcr.hub import checkpoints, processors, templates, vetting, weightfiles
+from gcr.hub import checkpoints, processors, vetting, weightfiles
 from gcr.hub.vetting import PIPELINE
 
 if TYPE_CHECKING:
@@ -253,8 +253,8 @@ def _processors(folder: Path, model: str) -> dict[str, Any]:
         else:
             processor = processor_class.from_pretrained(folder / part, trust_remote_code=False)
         if processor.chat_template:
-            templates.check(processor.chat_template, model)
-        processor.apply_chat_template = templates.bounded()(processor.apply_chat_template)
+            processors.check_template(processor.chat_template, model)
+        processor.apply_chat_template = processors.bounded()(processor.apply_chat_template)
         parts[part] = processor
     return parts
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from gcr.core.phrases import nearest
 from gcr.drawing import editing
 from gcr.errors import ModelError, UsageError
-from gcr.hub import templates
+from gcr.hub import processors
 from gcr.hub.vetting import modular, needs_code
 from gcr.settings import samplers
 
@@ -261,7 +261,7 @@ def reading_limits(pipeline: Any, call: Mapping[str, object]) -> list[tuple[str,
             continue
         for template in (getattr(part, "chat_template", None), tokenizer.chat_template):
             if template:
-                templates.check(template, pipeline_name)
+                processors.check_template(template, pipeline_name)
         if (pipeline_name, name) in OTHER_TEXTS:
             continue
         limit = tokenizer.model_max_length

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -23,24 +23,17 @@ def expanded(path: Path | str) -> Path:
 
 def is_file(path: Path | str) -> bool:
     """Whether there is such a file."""
-    return _is(Path.is_file, path)
+    return os.path.isfile(path)  # noqa: PTH113 - Path's raises for what cannot be a path
 
 
 def is_folder(path: Path | str) -> bool:
     """Whether there is such a folder."""
-    return _is(Path.is_dir, path)
+    return os.path.isdir(path)  # noqa: PTH112 - as above
 
 
 def exists(path: Path | str) -> bool:
     """Whether there is such a file or folder."""
-    return _is(Path.exists, path)
-
-
-def _is(check: Callable[[Path], bool], path: Path | str) -> bool:
-    try:
-        return check(Path(path))
-    except (OSError, ValueError, RuntimeError):
-        return False
+    return os.path.exists(path)  # noqa: PTH110 - as above
 
 
 def config_folder(environ: Mapping[str, str]) -> Path:

@@ -1,4 +1,4 @@
-"""Text, JSON and YAML that others wrote, read within bounds.
+"""Text, JSON and YAML that others wrote, read within bounds, and what is wrong with their values.
 
 A file that is larger or deeper than any real one of its kind is refused before it takes the
 machine's memory or the interpreter's stack. A name that stands twice in one object is an error,
@@ -18,13 +18,16 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
 from gcr.core.background import no_collection
 from gcr.files.atomic import reading
 
 if TYPE_CHECKING:
     import yaml
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
+
 
 MOST_BYTES = 64 << 20
 """Of a file of prompts; a hundred thousand of them have some ten million."""
@@ -304,9 +307,9 @@ def _loader() -> Any:
                 self.anchors.pop(anchor, None)
                 self.sizes.pop(anchor, None)
             is_open = isinstance(event, yaml.CollectionStartEvent)
-            is_text = isinstance(event, yaml.ScalarEvent)
+            is_scalar = isinstance(event, yaml.ScalarEvent)
             self.depth += is_open
-            self.count += 1 + (len(event.value) // LENGTH_OF_VALUE if is_text else 0)
+            self.count += 1 + (len(event.value) // LENGTH_OF_VALUE if is_scalar else 0)
             if self.depth > MOST_DEPTH:
                 raise MalformedError(too_deep(), line)
             if self.count > MOST_VALUES:
@@ -336,3 +339,50 @@ def _checked(node: Any) -> Any:
                     raise MalformedError(stands_twice(key.value), key.start_mark.line + 1)
                 names.add(key.value)
     return node
+
+
+# Values that are not as they should be
+
+PREFIXES = ("Input ", "String ", "Value error, ")
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong.
+
+    kind: `unknown` for a key that there is not, `missing` for one that is needed, else `value`.
+    path: the keys that lead to it; empty where it is wrong with all together.
+    reason: what is wrong, to be read after the key: `should be a valid integer`.
+    value: what was given.
+    """
+
+    kind: Literal["unknown", "missing", "value"]
+    path: tuple[str, ...]
+    reason: str
+    value: object
+
+    @property
+    def key(self) -> str:
+        return ".".join(self.path)
+
+    def __str__(self) -> str:
+        return f"{self.key} {self.reason}" if self.path else self.reason
+
+
+def first_problem(error: ValidationError) -> Problem:
+    """The first problem. An unknown key goes before all others: a misspelt one is missing, too."""
+    problems = [_problem(details) for details in error.errors(include_url=False)]
+    return min(problems, key=lambda problem: problem.kind != "unknown")
+
+
+def _problem(details: ErrorDetails) -> Problem:
+    path = tuple(map(str, details["loc"]))
+    if details["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
+        return Problem("unknown", path, "is not known", details["input"])
+    if details["type"] == "missing":
+        return Problem("missing", path, "is missing", details["input"])
+    reason = details["msg"]
+    for prefix in PREFIXES:
+        reason = reason.removeprefix(prefix)
+    if details["type"] == "tuple_type":  # which files call a list
+        reason = "should be a list"
+    return Problem("value", path, reason, details["input"])

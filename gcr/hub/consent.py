@@ -1,6 +1,8 @@
-"""Whether something large may be fetched: agreed to ahead, or asked at the terminal.
+"""What the user lets gcr do: make connections, and fetch something large.
 
-Only commands ask. Python callers and workers agree ahead with GCR_YES=1, or are refused.
+`--offline` and `GCR_OFFLINE=1` forbid connections. What is large is agreed to ahead, or asked at
+the terminal; only commands ask. Python callers and workers agree ahead with GCR_YES=1, or are
+refused.
 """
 
 from __future__ import annotations
@@ -12,12 +14,14 @@ from typing import TYPE_CHECKING
 
 from gcr.core.plaintext import plain
 from gcr.errors import UsageError
-from gcr.hub.offline import is_set
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-VARIABLE = "GCR_YES"
+OFFLINE = "GCR_OFFLINE"
+HUB_OFFLINE = "HF_HUB_OFFLINE"
+"""The same switch of huggingface_hub, for it and for all libraries that use it."""
+YES = "GCR_YES"
 
 _may_speak: ContextVar[bool] = ContextVar("may_speak", default=False)
 """Whether this is a command without --quiet, which may print and ask."""
@@ -31,8 +35,18 @@ def set_up(*, agreed: bool, quiet: bool) -> None:
         quiet: print and ask nothing.
     """
     if agreed:
-        os.environ[VARIABLE] = "1"
+        os.environ[YES] = "1"
     _may_speak.set(not quiet)
+
+
+def go_offline(*, forbid: bool) -> None:
+    """Make no connection from now on, if `forbid` or the environment says so.
+
+    That holds for this process and for those that it starts.
+    """
+    if forbid:
+        os.environ[OFFLINE] = "1"
+    obey()
 
 
 def obtain(lines: Iterable[str], question: str, refusal: UsageError) -> None:
@@ -49,7 +63,7 @@ def obtain(lines: Iterable[str], question: str, refusal: UsageError) -> None:
     if may_speak:
         for line in lines:
             sys.stderr.write(f"{plain(line)}\n")
-    if is_set(VARIABLE):
+    if is_set(YES):
         return
     if not (may_speak and _is_terminal(sys.stdin) and _is_terminal(sys.stderr)):
         raise refusal
@@ -61,3 +75,28 @@ def obtain(lines: Iterable[str], question: str, refusal: UsageError) -> None:
 
 def _is_terminal(stream: object) -> bool:
     return stream is not None and bool(getattr(stream, "isatty", bool)())
+
+
+def forbidden() -> bool:
+    """Whether no connection may be made at all."""
+    return is_set(OFFLINE)
+
+
+def hub_forbidden() -> bool:
+    """Whether models may not be fetched."""
+    return is_set(OFFLINE) or is_set(HUB_OFFLINE)
+
+
+def obey() -> None:
+    """Pass the environment's switch on to huggingface_hub; call before models are looked for."""
+    if not forbidden():
+        return
+    os.environ[HUB_OFFLINE] = "1"
+    # The library reads the variable when it is imported, which may have been before.
+    if constants := sys.modules.get("huggingface_hub.constants"):
+        constants.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
+
+
+def is_set(name: str) -> bool:
+    """Whether a variable of the environment is switched on."""
+    return os.environ.get(name, "").casefold() not in ("", "0", "false", "no", "off")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gcr.device import memory
 from gcr.errors import GcrError, ModelError, UsageError
 from gcr.files import paths
-from gcr.hub import checkpoints, consent, offline, weightfiles
+from gcr.hub import checkpoints, consent, weightfiles
 from gcr.hub.vetting import MODULAR, PIPELINE, modular, read_config
 from gcr.settings import profiles
 from gcr.settings.address import is_address
@@ -71,7 +71,7 @@ def provide(
     Raises ModelError for a model that cannot be had, GcrError where the disk is too small, and
     UsageError where the machine is, or where the user does not agree.
     """
-    offline.obey()
+    consent.obey()
     checkpoints.quiet_libraries()
     missing = [model for model, is_pipeline in models.items() if _is_missing(model, is_pipeline)]
     if around is not None and _lacks_around(around):
@@ -81,7 +81,7 @@ def provide(
     chosen = _of_profile(profile, missing)
     names = [str(around.path) if around and m == around.config else m for m in missing]
     pull = f"gcr pull {chosen.name if chosen else ' '.join(names)}"
-    if offline.hub_forbidden():
+    if consent.hub_forbidden():
         raise ModelError(
             f"{missing[0]} is not in the cache, or not all of it, and offline nothing is fetched",
             f"fetch it while there is a connection: {pull}",
@@ -112,7 +112,7 @@ def _obtain_consent(shipments: Sequence[Shipment], pull: str) -> None:
         f"fetch {size} into {cache()}?",
         UsageError(
             f"{names} would have to be fetched first: {size}",
-            f"{pull} fetches ahead; --yes, or {consent.VARIABLE}=1, fetches now",
+            f"{pull} fetches ahead; --yes, or {consent.YES}=1, fetches now",
         ),
     )
 
@@ -228,7 +228,7 @@ def shipment_of(model: str, keys: Collection[str] | None = None) -> Shipment:
     Raises UsageError offline, and ModelError for a model that the hub lacks, or for whose licence
     this machine has no access.
     """
-    if offline.hub_forbidden():
+    if consent.hub_forbidden():
         raise UsageError(
             "nothing can be fetched offline", "leave --offline, GCR_OFFLINE and HF_HUB_OFFLINE out"
         )
@@ -381,7 +381,7 @@ def _cached_lora(model: str, file: str) -> Path | None:
 def _fetched_lora(model: str, file: str) -> Path:
     from huggingface_hub import HfApi, hf_hub_download
 
-    if offline.hub_forbidden():
+    if consent.hub_forbidden():
         raise ModelError(
             f"the LoRA {model} is not in the cache, and offline nothing is fetched",
             "fetch it while there is a connection, or give its file",
@@ -402,7 +402,7 @@ def _fetched_lora(model: str, file: str) -> Path:
         f"fetch {size} into {cache()}?",
         UsageError(
             f"the LoRA {model} would have to be fetched first: {size}",
-            f"--yes, or {consent.VARIABLE}=1, fetches it now",
+            f"--yes, or {consent.YES}=1, fetches it now",
         ),
     )
     return Path(hf_hub_download(model, chosen))

@@ -18,8 +18,7 @@ from gcr import pocket
 from gcr.core.phrases import nearest
 from gcr.errors import GcrError, UsageError
 from gcr.files import paths, structured
-from gcr.files.structured import MalformedError
-from gcr.files.validation import first_problem
+from gcr.files.structured import MalformedError, first_problem
 from gcr.settings import address, keys, measurements, plugins, profiles, samplers
 from gcr.settings.schema import (
     FIELDS,

@@ -49,7 +49,7 @@ from gcr.errors import GcrError, UsageError
 from gcr.files import imagefile, structured
 from gcr.files.atomic import read, sweep, sync_folder, write, write_json, writing
 from gcr.files.jsonlines import DamagedLineError, JsonLines
-from gcr.files.validation import first_problem
+from gcr.files.structured import first_problem
 from gcr.inputs import source
 from gcr.settings.schema import UNRECORDED, Format, lasting
 from gcr.storage import metadata

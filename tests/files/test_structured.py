@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from gcr.critic import rubric
 from gcr.errors import GcrError, UsageError
 from gcr.files import structured
-from gcr.files.structured import MalformedError
+from gcr.files.structured import MalformedError, Problem, first_problem
 from gcr.inputs import promptfile, rows
 from gcr.settings import profiles, resolving
 from gcr.settings.measurements import SPREADS
@@ -284,3 +286,42 @@ def test_parquet_is_not_unpacked_beyond_a_bound(tmp_path, monkeypatch) -> None:
     assert refusal("c.parquet") == "c.parquet: 1501 columns, and 1000 are the most"
     os.mkfifo("d.parquet")
     assert refusal("d.parquet") == "cannot read d.parquet: it is not a regular file"
+
+
+class Inner(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(min_length=2)] = "ok"
+
+
+class Outer(BaseModel):
+    count: int
+    inner: Inner = Inner()
+
+    @field_validator("count")
+    @classmethod
+    def _even(cls, count):
+        if count % 2:
+            raise ValueError("is odd")
+        return count
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"count": "x"}, Problem("value", ("count",), "should be a valid integer, ", "x")),
+        ({"count": 3}, Problem("value", ("count",), "is odd", 3)),
+        ({}, Problem("missing", ("count",), "is missing", {})),
+        ({"inner": {"nmae": "x"}}, Problem("unknown", ("inner", "nmae"), "is not known", "x")),
+        (
+            {"count": 2, "inner": {"name": "x"}},
+            Problem("value", ("inner", "name"), "should have at least 2 characters", "x"),
+        ),
+    ],
+)
+def test_the_first_problem_and_an_unknown_key_before_all_others(values, problem):
+    with pytest.raises(ValidationError) as caught:
+        Outer.model_validate(values)
+    actual = first_problem(caught.value)
+    assert actual._replace(reason="") == problem._replace(reason="")
+    assert actual.reason.startswith(problem.reason)

@@ -14,7 +14,7 @@ from hub import COMMIT, served
 from gcr import pocket
 from gcr.__main__ import main
 from gcr.errors import GcrError, ModelError, UsageError
-from gcr.hub import checkpoints, fetching, offline
+from gcr.hub import checkpoints, consent, fetching
 
 UNUSED = ("unet/diffusion_pytorch_model.fp16.safetensors", "unet/old.bin", "whole.safetensors")
 
@@ -117,10 +117,10 @@ def test_offline_is_passed_on_to_the_library_that_fetches(monkeypatch):
     monkeypatch.setenv("GCR_OFFLINE", "0")
     monkeypatch.setenv("HF_HUB_OFFLINE", "")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    offline.obey()
-    assert not offline.hub_forbidden()
+    consent.obey()
+    assert not consent.hub_forbidden()
     assert not huggingface_hub.constants.HF_HUB_OFFLINE
-    offline.set_up(forbid=True)
+    consent.go_offline(forbid=True)
     assert os.environ["HF_HUB_OFFLINE"] == "1"
     assert huggingface_hub.constants.HF_HUB_OFFLINE
 

@@ -12,7 +12,7 @@ import hostile
 import pytest
 
 from gcr.errors import ModelError
-from gcr.hub import templates, vetting
+from gcr.hub import processors, vetting
 
 CODE = "needs code of its own, and gcr runs none"
 SAFE = "only safetensors are read"
@@ -151,9 +151,11 @@ def test_what_real_configs_say_is_not_refused(config):
 
 
 def test_templates_may_pass_arguments_on_and_be_several():
-    templates.check({"default": "{{ f(**x) }}{{ f(1, **x) }}", "tools": "** {# ** #}"}, "theirs")
+    processors.check_template(
+        {"default": "{{ f(**x) }}{{ f(1, **x) }}", "tools": "** {# ** #}"}, "theirs"
+    )
     with pytest.raises(ModelError, match="computes powers"):
-        templates.check("{{ 9 ** 9 ** 9 }}", "theirs")
+        processors.check_template("{{ 9 ** 9 ** 9 }}", "theirs")
 
 
 def ran(folder, *names):

@@ -24,7 +24,7 @@ from gcr.engine import plan as plans
 from gcr.engine.crew import Worker, environment
 from gcr.engine.machine import ThisMachine
 from gcr.errors import GcrError, ModelError, UsageError
-from gcr.hub import checkpoints, consent, fetching, offline, weightfiles
+from gcr.hub import checkpoints, consent, fetching, weightfiles
 from gcr.settings.resolving import resolve
 
 BOTH = {"us/pipeline": True, "us/critic": False}
@@ -52,7 +52,7 @@ def hub(pipeline, tmp_path, monkeypatch):
     monkeypatch.setenv("GCR_CACHE", str(tmp_path / "gcr"))
     monkeypatch.chdir(tmp_path)
     give_profile(tmp_path, 0)
-    monkeypatch.delenv(consent.VARIABLE, raising=False)
+    monkeypatch.delenv(consent.YES, raising=False)
     consent.set_up(agreed=False, quiet=True)  # whatever commands were run before
     repos = {"us/pipeline": pipeline, "us/critic": pocket.CRITIC}
     with served(repos, tmp_path / "hub", monkeypatch) as hub:
@@ -88,10 +88,10 @@ def test_nothing_is_fetched_that_nobody_agreed_to(hub, capsys):
 
 
 def test_what_was_agreed_to_is_fetched_once_and_used_without_a_hub(hub, monkeypatch):
-    monkeypatch.setenv(consent.VARIABLE, "1")
+    monkeypatch.setenv(consent.YES, "1")
     fetching.provide(BOTH, "mine")
     assert {path.split("/")[1] for path in fetched(hub)} == {"pipeline", "critic"}
-    monkeypatch.delenv(consent.VARIABLE)
+    monkeypatch.delenv(consent.YES)
     hub.answer = None  # any request from here on is an error
     fetching.provide(BOTH, "mine")
     for model, is_pipeline in BOTH.items():
@@ -101,9 +101,9 @@ def test_what_was_agreed_to_is_fetched_once_and_used_without_a_hub(hub, monkeypa
 
 
 def test_what_is_half_here_has_to_be_fetched(hub, monkeypatch, tmp_path):
-    monkeypatch.setenv(consent.VARIABLE, "1")
+    monkeypatch.setenv(consent.YES, "1")
     fetching.provide(BOTH)
-    monkeypatch.delenv(consent.VARIABLE)
+    monkeypatch.delenv(consent.YES)
     for gone in ("model.safetensors", "diffusion_pytorch_model.safetensors"):
         for path in (tmp_path / "hub").glob(f"*/snapshots/**/{gone}"):
             path.unlink()
@@ -144,7 +144,7 @@ def test_nobody_is_asked_where_nobody_would_see_or_answer(hub, monkeypatch, sile
 
 
 def test_a_profile_for_a_larger_gpu_is_refused_before_the_hub_is_asked(hub, monkeypatch, tmp_path):
-    monkeypatch.setenv(consent.VARIABLE, "1")
+    monkeypatch.setenv(consent.YES, "1")
     give_profile(tmp_path, 22)
     hub.answer = None
     monkeypatch.setattr(memory, "gpu_gib", lambda: (0.0, 0.0))
@@ -159,7 +159,7 @@ def test_a_profile_for_a_larger_gpu_is_refused_before_the_hub_is_asked(hub, monk
 
 
 def test_disk_and_memory_are_looked_at_before_anybody_is_asked(hub, monkeypatch):
-    monkeypatch.setenv(consent.VARIABLE, "1")
+    monkeypatch.setenv(consent.YES, "1")
     monkeypatch.setattr(fetching, "free_bytes", lambda folder: 1000)
     with pytest.raises(GcrError, match=r"are to be fetched, and .* has 1\.0 kB free"):
         fetching.provide(BOTH)
@@ -181,7 +181,7 @@ def test_a_pipeline_in_4_bits_needs_a_third_of_the_memory(monkeypatch):
 
 
 def test_a_profile_in_another_precision_says_nothing_of_the_gpu(hub, monkeypatch, tmp_path):
-    monkeypatch.setenv(consent.VARIABLE, "1")
+    monkeypatch.setenv(consent.YES, "1")
     give_profile(tmp_path, 1000)
     with pytest.raises(UsageError, match="profile mine needs a GPU with 1000 GiB"):
         fetching.provide(BOTH, "mine")
@@ -199,7 +199,7 @@ def test_a_modular_pipeline_is_refused_before_it_is_fetched(tmp_path, monkeypatc
 
 
 def test_a_model_of_the_other_kind_is_not_fetched_in_vain(hub, monkeypatch):
-    monkeypatch.setenv(consent.VARIABLE, "1")
+    monkeypatch.setenv(consent.YES, "1")
     with pytest.raises(ModelError, match="us/critic is not a diffusers pipeline"):
         fetching.provide({"us/critic": True})
     with pytest.raises(ModelError, match="us/pipeline is a pipeline that draws"):
@@ -208,7 +208,7 @@ def test_a_model_of_the_other_kind_is_not_fetched_in_vain(hub, monkeypatch):
 
 
 def test_offline_is_one_line_that_names_what_to_pull(hub, monkeypatch):
-    monkeypatch.setenv(offline.VARIABLE, "1")
+    monkeypatch.setenv(consent.OFFLINE, "1")
     hub.answer = None
     with pytest.raises(ModelError, match="is not in the cache, or not all of it") as caught:
         fetching.provide(BOTH, "mine")
@@ -280,17 +280,17 @@ def test_a_worker_fetches_only_what_was_agreed_to_where_it_was_hired(hub, tmp_pa
     plan = plans.make(["a red circle"], resolve({"profile": "mine"}, ThisMachine()))
     with pytest.raises(UsageError, match="would have to be fetched first"):
         Worker().load(plan, tmp_path, {})
-    monkeypatch.setenv(consent.VARIABLE, "1")
-    assert environment()[consent.VARIABLE] == "1"
+    monkeypatch.setenv(consent.YES, "1")
+    assert environment()[consent.YES] == "1"
 
 
 def test_yes_agrees_for_this_process_and_those_it_starts(hub, monkeypatch, capsys):
-    monkeypatch.setenv(consent.VARIABLE, "")
+    monkeypatch.setenv(consent.YES, "")
     monkeypatch.setattr(fetching, "free_bytes", lambda folder: 1000)  # the next thing to fail
     monkeypatch.setattr(sys, "argv", ["gcr", "refine", "a", "--profile", "mine", "-y"])
     assert main() == 1
     assert "1.0 kB free" in capsys.readouterr().err
-    assert os.environ[consent.VARIABLE] == "1"
+    assert os.environ[consent.YES] == "1"
 
 
 # Models of one file
@@ -312,11 +312,11 @@ def test_beside_a_checkpoint_in_one_file_only_what_it_lacks_is_fetched(
         with pytest.raises(UsageError, match=f"{repo} would have to be fetched first") as error:
             fetching.provide({}, around=single)
         assert f"gcr pull {path}" in error.value.hint
-        monkeypatch.setenv(consent.VARIABLE, "1")
+        monkeypatch.setenv(consent.YES, "1")
         fetching.provide({}, around=single)
         assert set(fetched(hub)) == {f"{repo}/{name}.safetensors" for name in weights}
         hub.sent.clear()
-        monkeypatch.setenv(offline.VARIABLE, "1")
+        monkeypatch.setenv(consent.OFFLINE, "1")
         fetching.provide({}, around=single)
         call = {"max_sequence_length": 64} if weights else {}
         sampling = Sampling(width=32, height=32, steps=1, call=call)
@@ -324,7 +324,7 @@ def test_beside_a_checkpoint_in_one_file_only_what_it_lacks_is_fetched(
         drawer = generator.load(path, sampling, SharedDevice("cpu"), files=files)
         assert drawer.draw([Candidate("x", 1)])
         assert hub.sent == []
-        for variable in (offline.VARIABLE, offline.HUB_VARIABLE, consent.VARIABLE):
+        for variable in (consent.OFFLINE, consent.HUB_OFFLINE, consent.YES):
             monkeypatch.delenv(variable, raising=False)
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
 
@@ -339,7 +339,7 @@ def test_a_lora_of_the_hub_is_fetched_once_the_user_agrees(hub, tmp_path, monkey
     assert fetching.lora("fur:0.5", str(tmp_path / "fur"), fetch=False).scale == 0.5
     with pytest.raises(UsageError, match="the LoRA us/fur would have to be fetched first"):
         fetching.lora("us/fur", fetch=True)
-    monkeypatch.setenv(consent.VARIABLE, "1")
+    monkeypatch.setenv(consent.YES, "1")
     made = fetching.lora("us/fur:0.5", fetch=True)
     assert (made.name, made.scale) == ("fur", 0.5)
     hub.sent.clear()

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import huggingface_hub
 
-from gcr.hub import consent, offline
+from gcr.hub import consent
 
 COMMIT = "a" * 40
 
@@ -26,7 +26,7 @@ def served(repos, cache, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", hub.url)
-    for name in (offline.VARIABLE, offline.HUB_VARIABLE, consent.VARIABLE):
+    for name in (consent.OFFLINE, consent.HUB_OFFLINE, consent.YES):
         monkeypatch.delenv(name, raising=False)
     try:
         yield hub

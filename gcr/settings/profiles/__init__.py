@@ -17,8 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from gcr.core.phrases import nearest
 from gcr.errors import UsageError
 from gcr.files import paths, structured
-from gcr.files.structured import MalformedError
-from gcr.files.validation import first_problem
+from gcr.files.structured import MalformedError, first_problem
 from gcr.settings.schema import DEFAULT_PROFILE, Quantize, Settings
 
 AUTO = "auto"
