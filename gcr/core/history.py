@@ -1,4 +1,4 @@
-"""What was tried in a run, in words for the critic that rewrites the prompt.
+"""What was tried in a run, in words for the critic that rewrites the prompt; what no image met.
 
 A critique sees one image. Over a run, prompts come back that failed before, and what one rewrite
 mended the next one breaks. So the rewriter is told of the prompts and of what came of each.
@@ -6,14 +6,13 @@ mended the next one breaks. So the rewriter is told of the prompts and of what c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gcr.core.phrases import count, fact
 from gcr.core.ranking import ranked
-from gcr.core.requirements import failed, passed
 
 if TYPE_CHECKING:
-    from gcr.core.records import Attempt, Remark, Run
+    from gcr.core.records import Attempt, Critique, Remark, Requirement, Run
 
 MOST = 8
 """Prompts that are told of: the best ones. More would make the critic slow, and hide these."""
@@ -60,3 +59,73 @@ def _entry(number: int, top: Attempt, images: int, *, best: bool) -> str:
     if top.candidate.negative:
         lines.insert(1, f"   Without: {top.candidate.negative}")
     return "\n".join(lines)
+
+
+# What the answers to a checklist say
+
+MET = 0.5
+"""The chance of "yes" from which a requirement counts as met."""
+
+
+def failed(critique: Critique) -> list[Requirement]:
+    """The requirements that an image does not meet, without those that need a failed one."""
+    return [requirement for requirement, is_met in _sensible(critique) if not is_met]
+
+
+def passed(critique: Critique) -> list[Requirement]:
+    """The requirements that an image meets, without those that need a failed one."""
+    return [requirement for requirement, is_met in _sensible(critique) if is_met]
+
+
+def _sensible(critique: Critique) -> list[tuple[Requirement, bool]]:
+    """The requirements that make sense, as what they need is met, and whether they are met."""
+    every = critique.requirements
+    met = [(r.chance or 0.0) >= MET for r in every]
+    return [
+        (requirement, is_met)
+        for requirement, is_met in zip(every, met, strict=True)
+        if all(met[i] for i in requirement.needs)
+    ]
+
+
+PROMPTS = 2
+IMAGES = 4
+"""How much must have been tried before failing says more than bad luck."""
+
+
+class _Answer(NamedTuple):
+    """A requirement as it was answered for one image. needs: the questions of those it needs."""
+
+    requirement: Requirement
+    needs: tuple[str, ...]
+    prompt: str
+
+    @property
+    def chance(self) -> float:
+        return self.requirement.chance or 0.0
+
+
+def never_met(run: Run) -> list[Requirement]:
+    """The requirements that no image of the run meets, each with the best chance it came to.
+
+    Only where scores come from a checklist, and for what was tried often enough. One that needs
+    another of them is left out: of what is not there, nothing else can be right.
+    """
+    # By their questions: a run of old may hold checklists of several lengths.
+    answers: dict[str, list[_Answer]] = {}
+    for attempt in run.attempts:
+        every = attempt.critique.requirements
+        for requirement in every:
+            needs = tuple(every[i].question for i in requirement.needs)
+            answer = _Answer(requirement, needs, attempt.candidate.prompt)
+            answers.setdefault(requirement.question, []).append(answer)
+    best = {question: max(tried, key=lambda a: a.chance) for question, tried in answers.items()}
+    failed = {question for question, answer in best.items() if answer.chance < MET}
+    return [
+        best[question].requirement
+        for question, tried in answers.items()
+        if question in failed
+        and len(tried) >= IMAGES
+        and len({answer.prompt for answer in tried}) >= PROMPTS
+        and not failed.intersection(best[question].needs)
+    ]

@@ -493,7 +493,7 @@ class Objection:
 Gallery = Callable[[Run, str], "Image"]
 """Gives an image of a run, by its name: one that it has drawn, or the source that it edits."""
 
-Progress = Callable[[str, int, int], None]
+ProgressCallback = Callable[[str, int, int], None]
 """Told `(phase, done, total)` while a model works; phase is `draw` or `judge`."""
 
 

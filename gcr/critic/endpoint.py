@@ -26,7 +26,7 @@ from gcr.settings.address import AT_ONCE
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gcr.core.records import Progress
+    from gcr.core.records import ProgressCallback
     from gcr.critic.rubric import Message
     from gcr.critic.speaker import Decoding
     from gcr.settings.address import Address
@@ -64,7 +64,7 @@ def connect(  # noqa: PLR0913 - each for itself
     sample: probe.Sample | None = None,
     extra: Mapping[str, Any] | None = None,
     trusted: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     warn: Callable[[str, str], None] | None = None,
 ) -> EndpointSpeaker:
     """Connect to a server, and make sure that it does what will be asked of it.
@@ -100,7 +100,7 @@ class EndpointSpeaker:
         self,
         server: Server,
         batch: int = AT_ONCE,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
         *,
         extra: Mapping[str, Any] | None = None,
     ) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from gcr.core.records import Progress
+    from gcr.core.records import ProgressCallback
     from gcr.critic.graphs import Capture
     from gcr.critic.rubric import Message
     from gcr.device.memory import SharedDevice
@@ -74,7 +74,7 @@ class LocalSpeaker:
         batch: int = 2,
         threads: int | None = None,
         template: Mapping[str, Any] | None = None,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
         graphs: bool = False,
         capture: Capture | None = None,
     ) -> None:

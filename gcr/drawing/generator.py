@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
-    from gcr.core.records import Candidate, Drawing, Progress
+    from gcr.core.records import Candidate, Drawing, ProgressCallback
     from gcr.device.memory import SharedDevice
     from gcr.drawing.adapters import Active
     from gcr.hub.weightfiles import LoraFile, SingleFile
@@ -82,7 +82,7 @@ def load(  # noqa: PLR0913 - each for itself
     model: str,
     sampling: Sampling,
     device: SharedDevice,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     *,
     edit: bool = False,
     files: Files | None = None,
@@ -399,7 +399,7 @@ class DiffusersGenerator:
         pipeline: Any,
         sampling: Sampling,
         device: SharedDevice,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
         *,
         edit: bool = False,
         threads: int | None = None,

@@ -23,7 +23,7 @@ from gcr.settings import samplers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from gcr.core.records import Progress
+    from gcr.core.records import ProgressCallback
     from gcr.settings.schema import PromptSyntax, Quantize
 
 Parameters = Mapping[str, inspect.Parameter]
@@ -384,7 +384,7 @@ class Steps:
         now: how many images are drawn, being drawn, and to draw in all.
     """
 
-    def __init__(self, progress: Progress | None) -> None:
+    def __init__(self, progress: ProgressCallback | None) -> None:
         self._progress = progress
         self.now = (0, 1, 1)
 

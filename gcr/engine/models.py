@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from gcr.core.events import Consumer
-    from gcr.core.records import Critic
-    from gcr.core.records import Progress as Told
+    from gcr.core.records import Critic, ProgressCallback
     from gcr.critic import rubric
     from gcr.critic.critic import VisionLanguageCritic
     from gcr.critic.taste import Taste
@@ -307,7 +306,7 @@ def _critic(
     )
 
 
-def _progress(emit: Consumer) -> Told:
+def _progress(emit: Consumer) -> ProgressCallback:
     return lambda phase, done, total: emit(Progress(phase, done, total))
 
 

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
+from gcr.core.history import never_met
 from gcr.core.ranking import best_scored, margin, near, raw
 from gcr.core.records import Attempt, Result, Run, best_name
-from gcr.core.requirements import never_met
 from gcr.errors import BatchError, GcrError, UnavailableError
 
 

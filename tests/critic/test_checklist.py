@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from fakes import POCKET, FakeCritic, FakeSpeaker, images_in, paint, replying, seed_of, text_of
 
+from gcr.core.history import failed as failed_of
 from gcr.core.records import Critique, Request, Requirement
-from gcr.core.requirements import failed as failed_of
 from gcr.critic import checklist
 from gcr.critic.critic import VisionLanguageCritic
 from gcr.critic.scoring import checklist_score as score
