@@ -23,8 +23,7 @@ from gcr.core.records import Candidate, Request
 from gcr.critic import rubric
 from gcr.engine.models import load_models
 from gcr.pocket import truth, world
-from gcr.pocket.language import say
-from gcr.pocket.spec import Group, Spec, describe, detail, relate
+from gcr.pocket.language import Group, Spec, describe, detail, relate, say
 
 if TYPE_CHECKING:
     from PIL.Image import Image

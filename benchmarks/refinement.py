@@ -29,8 +29,7 @@ from gcr.engine.machine import ThisMachine
 from gcr.engine.models import load_models
 from gcr.files.atomic import write
 from gcr.pocket import WEIGHTS, truth, world
-from gcr.pocket.language import parse, say
-from gcr.pocket.spec import describe, detail, relate
+from gcr.pocket.language import describe, detail, parse, relate, say
 from gcr.settings import profiles, resolving
 from gcr.settings.schema import Settings
 

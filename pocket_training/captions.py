@@ -6,7 +6,7 @@ import random
 from dataclasses import replace
 
 from gcr.pocket import world
-from gcr.pocket.spec import RELATIONS, Group, Relation, Spec, describe, detail, gather, relate
+from gcr.pocket.language import RELATIONS, Group, Relation, Spec, describe, detail, gather, relate
 
 DETAILED = 0.55  # share of captions that give every thing's place
 RELATED = 0.5  # of the short captions of several kinds: try to state a relation

@@ -22,8 +22,7 @@ import torch
 from PIL import Image
 
 from gcr.pocket import truth, world
-from gcr.pocket.language import parse, say
-from gcr.pocket.spec import Spec, describe, relate
+from gcr.pocket.language import Spec, describe, parse, relate, say
 from gcr.settings.profiles import Profile
 from pocket_training import eyes, vae
 from pocket_training.captions import spec_of

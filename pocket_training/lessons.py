@@ -11,8 +11,7 @@ from typing import Any, NamedTuple, cast
 import torch
 
 from gcr.pocket import world
-from gcr.pocket.language import say
-from gcr.pocket.spec import RELATIONS, Relation, Spec, gather
+from gcr.pocket.language import RELATIONS, Relation, Spec, gather, say
 from gcr.pocket.truth import View
 from pocket_training import eyes, questions, replies
 from pocket_training.captions import near_miss, spec_of

@@ -9,8 +9,7 @@ from __future__ import annotations
 import random
 
 from gcr.pocket import world
-from gcr.pocket.language import PLURALS
-from gcr.pocket.spec import RELATIONS, Spec
+from gcr.pocket.language import PLURALS, RELATIONS, Spec
 from gcr.pocket.truth import Seen, View
 from pocket_training.replies import Rewrite, article, judge
 

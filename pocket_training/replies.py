@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from gcr.core.records import AspectScore, Critique
 from gcr.critic import reply, rubric
 from gcr.pocket import world
-from gcr.pocket.language import say
-from gcr.pocket.spec import Group, Relation, Spec, Wanted, gather
+from gcr.pocket.language import Group, Relation, Spec, Wanted, gather, say
 from gcr.pocket.truth import Finding, Seen, View, compare
 
 RUBRIC = rubric.load("pocket")

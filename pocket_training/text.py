@@ -16,8 +16,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
 from gcr.pocket import world
-from gcr.pocket.language import WORDS, join, phrase
-from gcr.pocket.spec import Spec, Wanted
+from gcr.pocket.language import WORDS, Spec, Wanted, join, phrase
 from pocket_training.captions import spec_of
 from pocket_training.session import Batch, Plan, Session, device
 

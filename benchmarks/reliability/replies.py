@@ -31,7 +31,7 @@ def forms(rng: random.Random, mutator: Mutator) -> dict[str, Form]:
 
     from gcr.critic import rubric
     from gcr.pocket import world
-    from gcr.pocket.spec import describe
+    from gcr.pocket.language import describe
     from gcr.pocket.truth import look
     from pocket_training import replies as pocket
 

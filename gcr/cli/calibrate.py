@@ -14,7 +14,7 @@ from gcr.cli.flags import settings_only
 from gcr.errors import UsageError
 
 if TYPE_CHECKING:
-    from gcr.diagnose.reportcard import Card, Grade
+    from gcr.diagnose.calibration import Card, Grade
     from gcr.settings.schema import Settings
     from gcr.ui.terminal import Terminal
 
@@ -165,7 +165,7 @@ def _calibrate(
     for prompt in asked:
         limits.check(prompt, settings)
     pair = load_models(settings, rubrics.load(settings.rubric), terminal or ignore)
-    found = calibration.measure(asked, images or IMAGES, *pair, settings)
+    found = calibration.measure_noise(asked, images or IMAGES, *pair, settings)
     if terminal:
         terminal.close()
     key = spread_key(settings.critic_measured, settings.rubric, settings.score)
@@ -212,23 +212,23 @@ def _report(
 ) -> None:
     """Measure the critic against labels; show and keep what came of it."""
     from gcr.core.events import ignore
-    from gcr.diagnose import reportcard
+    from gcr.diagnose import calibration
     from gcr.engine.machine import ThisMachine
     from gcr.files import paths
     from gcr.inputs import labels
     from gcr.settings.resolving import resolve
 
     read = labels.read(pairs, label=label, most=most, skip_bad=skip_bad)
-    settings = resolve(flags, ThisMachine(), edit=reportcard.is_edits(read))
-    ways = reportcard.ways_for(settings, chosen=flags.get("score") is not None)
+    settings = resolve(flags, ThisMachine(), edit=calibration.is_edits(read))
+    ways = calibration.ways_for(settings, chosen=flags.get("score") is not None)
     place = f"{paths.expanded(pairs).absolute()}" + (f" ({most} rows)" if most else "")
-    card = reportcard.measure(read, place, settings, ways, terminal or ignore)
-    path, before = reportcard.keep(card, settings)
+    card = calibration.report(read, place, settings, ways, terminal or ignore)
+    path, before = calibration.keep(card, settings)
     if terminal:
         terminal.close()
     if as_json:
         told = {
-            each.key: {way: asdict(found) for way, found in reportcard.against(card, each).items()}
+            each.key: {way: asdict(found) for way, found in calibration.against(card, each).items()}
             for each in before
         }
         typer.echo(json.dumps({**card.as_json(), "against": told}))
@@ -242,7 +242,7 @@ def _report(
 
 def _show(card: "Card", before: list["Card"]) -> None:
     from gcr.core.phrases import count
-    from gcr.diagnose import reportcard
+    from gcr.diagnose import calibration
 
     parts = [count(card.prompts, "prompt"), count(card.images, "image"), count(card.pairs, "pair")]
     parts += [f"{card.label_ties} of them equal by label"] if card.label_ties else []
@@ -258,7 +258,7 @@ def _show(card: "Card", before: list["Card"]) -> None:
         how = f"{each.critic}, rubric {each.rubric}, {each.precision or 'served'}"
         typer.echo(f"against {how}, judges {each.judges}")
         rows = []
-        for way, found in reportcard.against(card, each).items():
+        for way, found in calibration.against(card, each).items():
             low, high = found.interval or (0.0, 0.0)
             points = f"{100 * (found.difference or 0.0):+.1f} points"
             rows.append(

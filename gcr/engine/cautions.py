@@ -49,7 +49,7 @@ def of_choice(settings: Settings, emit: Consumer) -> None:
 
 def of_words(request: Request, settings: Settings, emit: Consumer) -> None:
     """Say what in a request the embedded pair does not understand."""
-    from gcr import pocket
+    from gcr.pocket import language
 
     if not any(map(limits.is_limited, (settings.generator, settings.critic))):
         return
@@ -57,9 +57,9 @@ def of_words(request: Request, settings: Settings, emit: Consumer) -> None:
         emit(Notice(f"{refusal}: it will fail", limits.instead()))
     elif ignored := limits.ignored(request):
         emit(Notice(f"the embedded pair does not understand {quoted(ignored)}", _larger()))
-    elif unknown := pocket.unknown_words(request.negative):
+    elif unknown := language.unknown_words(request.negative):
         emit(Notice(f"the embedded pair does not know: {', '.join(unknown)}", _larger()))
-    elif trouble := pocket.not_understood(words(request.prompt)):
+    elif trouble := language.not_understood(words(request.prompt)):
         emit(Notice(f"the embedded pair may not understand the prompt: {trouble}", _larger()))
 
 

@@ -32,24 +32,3 @@ def check_size(model: str, width: int | None, height: int | None) -> None:
         f"{model} draws {side()}×{side()} pixels only, not {width or side()}×{height or side()}",
         "leave out width and height (-W, -H), or take another generator",
     )
-
-
-def unknown_words(prompt: str) -> list[str]:
-    """The words of a prompt that the embedded pair does not know, in order, each once."""
-    from gcr.pocket import language
-
-    return language.unknown_words(prompt)
-
-
-def not_understood(prompt: str) -> str:
-    """What the embedded pair cannot read of a prompt; empty where it reads all of it."""
-    from gcr.pocket import language
-
-    try:
-        language.parse(prompt)
-    except language.OutsideLanguageError as error:
-        return str(error)
-    return ""
-
-
-__all__ = ["CRITIC", "GENERATOR", "WEIGHTS", "not_understood", "side", "unknown_words"]

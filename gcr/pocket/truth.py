@@ -19,7 +19,7 @@ import numpy as np
 from scipy import ndimage
 
 from gcr.pocket import world
-from gcr.pocket.spec import Spec, Wanted
+from gcr.pocket.language import Spec, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

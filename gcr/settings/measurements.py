@@ -1,7 +1,7 @@
 """What was measured on this machine, kept in the user's config folder for later runs.
 
 Each store is a YAML file of entries by their keys: SPEEDS and OVERLAPS, which `gcr bench` measures,
-and SPREADS and `gcr.diagnose.reportcard.CARDS`, which `gcr calibrate` does. Several processes may
+and SPREADS and `gcr.diagnose.calibration.CARDS`, which `gcr calibrate` does. Several processes may
 write at the same time: they take turns, and each adds to what is there. A file that is damaged is
 put aside, with a warning: what was measured can be measured again.
 """

@@ -30,7 +30,7 @@ from gcr.critic.speaker import Decoding
 from gcr.device.memory import SharedDevice
 from gcr.engine import models
 from gcr.pocket import language, world
-from gcr.pocket.spec import describe
+from gcr.pocket.language import describe
 from gcr.settings.resolving import resolve
 
 pytestmark = pytest.mark.usefixtures("cache")

@@ -27,7 +27,7 @@ from gcr.engine.machine import ThisMachine
 from gcr.engine.models import load_models
 from gcr.errors import UsageError
 from gcr.pocket import language, world
-from gcr.pocket.spec import describe
+from gcr.pocket.language import describe
 from gcr.settings.resolving import resolve
 from gcr.storage.runfolder import load_run
 

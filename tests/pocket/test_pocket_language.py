@@ -7,29 +7,26 @@ from dataclasses import replace
 
 import pytest
 
-from gcr import pocket
 from gcr.pocket import world
 from gcr.pocket.language import (
     PLURALS,
-    WORDS,
-    OutsideLanguageError,
-    join,
-    parse,
-    phrase,
-    say,
-    split,
-    unknown_words,
-)
-from gcr.pocket.spec import (
     RELATIONS,
+    WORDS,
     Group,
+    OutsideLanguageError,
     Relation,
     Spec,
     Wanted,
     describe,
     detail,
     gather,
+    join,
+    parse,
+    phrase,
     relate,
+    say,
+    split,
+    unknown_words,
 )
 
 
@@ -192,13 +189,13 @@ def test_the_refusal_says_where() -> None:
 
 
 def test_unknown_words_come_in_order_and_once() -> None:
-    assert pocket.unknown_words("A red Cat on a mat, a CAT on a grey canvas!") == [
+    assert unknown_words("A red Cat on a mat, a CAT on a grey canvas!") == [
         "cat",
         "mat",
         "!",
     ]
-    assert pocket.unknown_words("Two big red circles over a little gray") == []
-    assert pocket.unknown_words("") == []
+    assert unknown_words("Two big red circles over a little gray") == []
+    assert unknown_words("") == []
 
 
 # Specs of scenes

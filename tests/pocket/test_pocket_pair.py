@@ -24,8 +24,7 @@ from gcr.critic.speaker import Decoding, with_images
 from gcr.engine.machine import ThisMachine
 from gcr.engine.models import load_models
 from gcr.pocket import truth, world
-from gcr.pocket.language import parse, say
-from gcr.pocket.spec import Spec, describe, relate
+from gcr.pocket.language import Spec, describe, parse, relate, say
 from gcr.settings import resolving
 from pocket_training import questions
 

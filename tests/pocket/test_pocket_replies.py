@@ -12,8 +12,7 @@ import pytest
 from gcr.core.records import Preference
 from gcr.critic import checklist, pairwise, reply
 from gcr.pocket import truth, world
-from gcr.pocket.language import parse, say
-from gcr.pocket.spec import Group, Spec, describe, detail, relate
+from gcr.pocket.language import Group, Spec, describe, detail, parse, relate, say
 from gcr.pocket.truth import Seen, View
 from pocket_training import questions, replies
 from pocket_training.captions import fewer, near_miss, spec_of

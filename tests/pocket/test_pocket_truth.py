@@ -12,8 +12,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from gcr.pocket import world
-from gcr.pocket.language import PLURALS, parse
-from gcr.pocket.spec import Spec, Wanted, describe, detail, relate
+from gcr.pocket.language import PLURALS, Spec, Wanted, describe, detail, parse, relate
 from gcr.pocket.truth import Finding, Seen, View, compare, look, shows
 from gcr.pocket.world import PLACES, Scene, Thing
 

@@ -15,7 +15,7 @@ class Truth(Evaluator):
     @classmethod
     def check(cls, argument: str, tasks: Sequence[Task]) -> None:  # noqa: ARG003 - it has none
         """Raise UsageError unless each prompt is in the language of the embedded world."""
-        from gcr.pocket import not_understood
+        from gcr.pocket.language import not_understood
 
         troubles = [(task.prompt, why) for task in tasks if (why := not_understood(task.prompt))]
         if troubles:
