@@ -64,7 +64,8 @@ def _looked_at(models: "Iterable[str]", terminal: "Terminal | None") -> "Iterato
     for model in models:
         shipment: Shipment | None = None
         if weightfiles.is_file(model):
-            shipment = fetching.shipment_around(weightfiles.single_file(model))
+            file = weightfiles.single_file(model)
+            shipment = fetching.shipment_of(file.config, file.keys)
         elif not fetching.needs_no_fetching(model):
             shipment = fetching.shipment_of(model)
         if terminal:

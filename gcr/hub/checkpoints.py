@@ -23,7 +23,7 @@ from gcr.hub import consent, vetting, weightfiles
 from gcr.hub.vetting import PIPELINE, needs_code
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
 EMBEDDED = ("pocket:generator", "pocket:critic")
 LIBRARIES = ("bitsandbytes", "diffusers", "huggingface_hub", "peft", "torch", "transformers")
@@ -317,13 +317,8 @@ def named_errors(model: str) -> Iterator[None]:
 
     For a config that makes no sense that is anything from KeyError to ZeroDivisionError.
     """
-    try:
+    with _as_model_error(lambda error: _described(model, error)):
         yield
-    except GcrError:
-        raise
-    except Exception as error:
-        _raise_interruption(error)
-        raise ModelError(*_described(model, error)) from error
 
 
 @contextmanager
@@ -336,24 +331,34 @@ def reworded(what: str, hint: str) -> Iterator[None]:
         what: failed; the first line of the library's message follows it.
         hint: what a user can do.
     """
+    with _as_model_error(lambda error: (f"{what}: {first_line(error)}", hint)):
+        yield
+
+
+@contextmanager
+def _as_model_error(describe: Callable[[Exception], tuple[str, str]]) -> Iterator[None]:
+    """Raise a ModelError for any other error; or the KeyboardInterrupt that a library turned into
+    an error of its own: those that import on demand call everything a failed import.
+
+    describe: gives message and hint for an error.
+    """
     try:
         yield
     except GcrError:
         raise
     except Exception as error:
-        _raise_interruption(error)
-        raise ModelError(f"{what}: {first_line(error)}", hint) from error
+        for cause in _causes(error):
+            if isinstance(cause, KeyboardInterrupt):
+                raise cause from None
+        raise ModelError(*describe(error)) from error
 
 
-def _raise_interruption(error: BaseException) -> None:
-    """Raise the KeyboardInterrupt that a library turned into an error of its own, if one did: those
-    that import on demand call everything a failed import.
-    """
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, what caused it, what caused that, and so on."""
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
-        if isinstance(cause, KeyboardInterrupt):
-            raise cause
+        yield cause
         seen.add(id(cause))
         cause = cause.__cause__ or cause.__context__
 
@@ -395,15 +400,12 @@ def _described(model: str, error: Exception) -> tuple[str, str]:
     return f"cannot load {model}: {problem}", part if consent.hub_forbidden() else HUB_HINT
 
 
-def _is_absent(error: BaseException | None) -> bool:
+def _is_absent(error: Exception) -> bool:
     """Whether an error comes from a file that is not in the hub's cache."""
     from huggingface_hub import errors
 
-    while error is not None:
-        if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    kinds = errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled
+    return any(isinstance(cause, kinds) for cause in _causes(error))
 
 
 def first_line(error: Exception) -> str:

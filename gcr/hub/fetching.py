@@ -74,8 +74,11 @@ def provide(
     consent.obey()
     checkpoints.quiet_libraries()
     missing = [model for model, is_pipeline in models.items() if _is_missing(model, is_pipeline)]
-    if around is not None and _lacks_around(around):
-        missing.append(around.config)
+    if around is not None:
+        place = checkpoints.locate(around.config)
+        with checkpoints.named_errors(around.config):
+            if checkpoints.cached_around(place, around.keys) is None:
+                missing.append(around.config)
     if not missing:
         return
     chosen = _of_profile(profile, missing)
@@ -90,7 +93,9 @@ def provide(
         _check_gpu(chosen, pull)
     try:
         shipments = [
-            shipment_around(around) if around and model == around.config else shipment_of(model)
+            shipment_of(around.config, around.keys)
+            if around and model == around.config
+            else shipment_of(model)
             for model in missing
         ]
     except ModelError as error:
@@ -122,12 +127,6 @@ def _is_missing(model: str, is_pipeline: bool) -> bool:
         return False
     with checkpoints.named_errors(model):
         return checkpoints.cached(model, is_pipeline=is_pipeline) is None
-
-
-def _lacks_around(file: SingleFile) -> bool:
-    place = checkpoints.locate(file.config)
-    with checkpoints.named_errors(file.config):
-        return checkpoints.cached_around(place, file.keys) is None
 
 
 def _check_kind(shipment: Shipment, is_pipeline: bool) -> None:
@@ -215,11 +214,6 @@ def needs_no_fetching(model: str) -> bool:
     Raises UsageError for a name that cannot be a model.
     """
     return is_address(model) or checkpoints.is_local(checkpoints.locate(model))
-
-
-def shipment_around(file: SingleFile) -> Shipment:
-    """What there is to fetch beside a checkpoint in one file. Raises as `shipment_of` does."""
-    return shipment_of(file.config, file.keys)
 
 
 def shipment_of(model: str, keys: Collection[str] | None = None) -> Shipment:
