@@ -23,13 +23,12 @@ from typing import TYPE_CHECKING, Protocol, Self
 from gcr.core import phrases
 from gcr.core.events import Event, Loading, Notice, Progress, PromptFinished
 from gcr.core.records import Result
-from gcr.device.card import take_share
+from gcr.device.memory import take_share
 from gcr.engine import cautions
 from gcr.engine import plan as plans
 from gcr.engine.queue import BatchQueue
 from gcr.errors import GcrError, UsageError
-from gcr.storage.batchfolder import BatchFolder
-from gcr.storage.summary import Summary
+from gcr.storage.batchfolder import BatchFolder, Summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

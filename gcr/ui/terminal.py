@@ -27,6 +27,7 @@ from gcr.core.events import (
     RunStarted,
     WorkFinished,
 )
+from gcr.core.history import failed, never_met
 from gcr.core.phrases import (
     COMPARED,
     STOPPED,
@@ -44,7 +45,6 @@ from gcr.core.phrases import (
 from gcr.core.plaintext import plain
 from gcr.core.promptdiff import left_out, pieces
 from gcr.core.ranking import best_scored, margin
-from gcr.core.requirements import failed, never_met
 from gcr.files import imagefile
 from gcr.storage import ratings
 from gcr.ui.livelines import LiveLines

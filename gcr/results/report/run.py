@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gcr.core import ranking
+from gcr.core.history import MET, never_met
 from gcr.core.phrases import (
     COMPARED,
     STOPPED,
@@ -24,7 +25,6 @@ from gcr.core.phrases import (
 from gcr.core.promptdiff import Piece, pieces
 from gcr.core.ranking import best_scored, margin
 from gcr.core.records import Attempt, Round, Run, StopReason, Wording, total
-from gcr.core.requirements import MET, never_met
 from gcr.results.report import charts
 from gcr.results.report.page import number, render
 from gcr.results.report.pictures import Picture, Pictures
