@@ -15,12 +15,14 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
 from gcr.core.background import no_collection
+from gcr.errors import UsageError
 from gcr.files.atomic import reading
 
 if TYPE_CHECKING:
@@ -86,6 +88,22 @@ def damage(path: Path, error: Exception, line: int = 0) -> str:
     elif isinstance(error, KeyError):
         problem = f"it has no {error}"
     return f"{path}{f', line {line}' if line else ''}, is damaged: {problem}"
+
+
+@contextmanager
+def readable(name: object, hint: str, malformed: str = "") -> Iterator[None]:
+    """Have what is wrong with a file of somebody's name the file, and the line.
+
+    name: of the file. hint: where it cannot be read. malformed: the hint for what is not of its
+    format, where that is another one.
+    Raises UsageError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"cannot read {name}: {error.strerror}", hint) from error
+    except MalformedError as error:
+        raise UsageError(f"{error.place(name)}: {error.problem}", malformed or hint) from error
 
 
 # Files and their text

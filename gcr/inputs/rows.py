@@ -13,7 +13,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, time
 from pathlib import Path
@@ -275,9 +275,9 @@ def json_lines(name: str, text: str, _names: Sequence[str]) -> Iterator[Row]:
 
 def json_document(name: str, text: str, prompt_names: Sequence[str]) -> Iterator[Row]:
     """Rows of a .json: a list, an object of objects, or one prompt."""
-    with _naming(name, UTF8):
+    with structured.readable(name, UTF8):
         structured.checked(text)
-    with _naming(name, FORM):
+    with structured.readable(name, FORM):
         document = structured.parse_json(text, strict=False)
         if isinstance(document, list):
             for line, item in _items(text):
@@ -297,9 +297,9 @@ def yaml_document(name: str, text: str, prompt_names: Sequence[str]) -> Iterator
     """Rows of a .yaml, as of a .json."""
     import yaml
 
-    with _naming(name, UTF8):
+    with structured.readable(name, UTF8):
         structured.checked(text)
-    with _naming(name, QUOTE):
+    with structured.readable(name, QUOTE):
         root = structured.compose_yaml(text)
         if isinstance(root, yaml.SequenceNode):
             for node in root.value:
@@ -314,15 +314,6 @@ def yaml_document(name: str, text: str, prompt_names: Sequence[str]) -> Iterator
                 yield _keyed(name, key.start_mark.line + 1, str(key.value), value)
         elif root is not None:
             raise UsageError(f"{name}: no list and no object", FORM)
-
-
-@contextmanager
-def _naming(name: str, hint: str) -> Iterator[None]:
-    """Have what is malformed name the file and the line. Raises UsageError with the hint."""
-    try:
-        yield
-    except MalformedError as error:
-        raise UsageError(f"{error.place(name)}: {error.problem}", hint) from error
 
 
 def is_one_prompt(document: Mapping[object, object], prompt_names: Sequence[str]) -> bool:
@@ -652,17 +643,10 @@ def _text(name: str, path: Path) -> str:
         return _of_lines(structured.decoded(structured.content(path)))
 
 
-@contextmanager
-def _opening(name: str) -> Iterator[None]:
+def _opening(name: str) -> AbstractContextManager[None]:
     """Turn what is wrong with a file as such into a message with a hint."""
-    try:
-        yield
-    except OSError as error:
-        hint = "check its permissions, or pipe it to -"
-        raise UsageError(f"cannot read {name}: {error.strerror}", hint) from error
-    except MalformedError as error:
-        hint = f"{UTF8}, and split one that is too large"
-        raise UsageError(f"{name}: {error.problem}", hint) from error
+    hint = "check its permissions, or pipe it to -"
+    return structured.readable(name, hint, f"{UTF8}, and split one that is too large")
 
 
 def _of_lines(text: str) -> str:

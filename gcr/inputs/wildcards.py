@@ -41,7 +41,7 @@ from pathlib import Path
 from gcr.core.phrases import nearest
 from gcr.errors import UsageError
 from gcr.files import structured
-from gcr.files.structured import MalformedError, first_flaw, lines_of
+from gcr.files.structured import first_flaw, lines_of
 from gcr.inputs.rows import MOST_CHARACTERS, MOST_ROWS, UTF8
 
 SEPARATOR = ", "
@@ -215,17 +215,11 @@ class Wildcards:
         folder = path if self.folder is None else self.folder
         if not path.resolve().is_relative_to(folder.resolve()):
             raise UsageError(f"{path} leads out of its folder", f"copy the file into {folder}")
-        try:
+        malformed = f"{UTF8}; of all wildcards, {structured.MOST_BYTES >> 20} MiB are the most"
+        with structured.readable(path, "check its permissions", malformed):
             content = structured.content(path, structured.MOST_BYTES - self._bytes)
             self._bytes += len(content)
             return structured.decoded(content)
-        except OSError as error:
-            hint = "check its permissions"
-            raise UsageError(f"cannot read {path}: {error.strerror}", hint) from error
-        except MalformedError as error:
-            message = f"{path}: {error.problem}"
-            hint = f"{UTF8}; of all wildcards, {structured.MOST_BYTES >> 20} MiB are the most"
-            raise UsageError(message, hint) from error
 
     @cached_property
     def _names(self) -> dict[str, Path]:

@@ -475,16 +475,11 @@ def from_file(path: Path, keys: Collection[str], *, by_user: bool = False) -> di
     by_user: whether the file is in the user's own config folder.
     Raises UsageError for a file that cannot be read, is no mapping, or has an unknown key.
     """
-    try:
-        content = structured.parse_yaml(structured.text(path))
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        message = f"cannot read {path}: {error.strerror}"
-        raise UsageError(message, "mend or remove the file") from error
-    except MalformedError as error:
-        message = f"{error.place(path)}: {error.problem}"
-        raise UsageError(message, "mend or remove the file") from error
+    with structured.readable(path, "mend or remove the file"):
+        try:
+            content = structured.parse_yaml(structured.text(path))
+        except FileNotFoundError:
+            return {}
     if content is None:
         return {}
     if not isinstance(content, dict):

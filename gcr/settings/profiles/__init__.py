@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from gcr.core.phrases import nearest
 from gcr.errors import UsageError
 from gcr.files import paths, structured
-from gcr.files.structured import MalformedError, first_problem
+from gcr.files.structured import first_problem
 from gcr.settings.schema import DEFAULT_PROFILE, Quantize, Settings
 
 AUTO = "auto"
@@ -160,14 +160,9 @@ def _shipped(name: str) -> Profile:
 
 
 def _read(path: Path) -> Profile:
-    try:
-        return parse(path.stem, structured.text(path), str(path))
-    except OSError as error:
-        message = f"cannot read the profile {path}: {error.strerror}"
-        raise UsageError(message, "gcr profiles lists those there are") from error
-    except MalformedError as error:
-        message = f"the profile {error.place(path)}: {error.problem}"
-        raise UsageError(message, "gcr profiles lists those there are") from error
+    with structured.readable(f"the profile {path}", "gcr profiles lists those there are"):
+        text = structured.text(path)
+    return parse(path.stem, text, str(path))
 
 
 def parse(name: str, text: str, place: str = "") -> Profile:
@@ -176,11 +171,10 @@ def parse(name: str, text: str, place: str = "") -> Profile:
     Raises UsageError for what a profile cannot hold.
     """
     where = f"the profile {place or name}"
+    with structured.readable(where, "gcr profiles --json shows some that are whole"):
+        values = structured.parse_yaml(text)
     try:
-        return Profile.model_validate({"name": name, **structured.parse_yaml(text)})
-    except MalformedError as error:
-        hint = "gcr profiles --json shows some that are whole"
-        raise UsageError(f"{error.place(where)}: {error.problem}", hint) from error
+        return Profile.model_validate({"name": name, **values})
     except TypeError as error:
         hint = "gcr profiles --json shows some that are"
         raise UsageError(f"{where} is not a mapping of YAML", hint) from error
