@@ -1,4 +1,4 @@
-"""Files are written whole and through no link, lines appended whole, folders held by one process."""
+"""Files are written whole and through no link, lines are appended whole, folders are held by one."""
 
 import errno
 import json
