@@ -23,7 +23,8 @@ from gcr.core.records import Candidate, Request
 from gcr.critic import rubric
 from gcr.engine.models import load_models
 from gcr.pocket import truth, world
-from gcr.pocket.language import Group, Spec, describe, detail, relate, say
+from gcr.pocket.language import Group, Spec
+from pocket_training.captions import describe, detail, relate, say
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -17,7 +17,7 @@ import typer
 from gcr.core.records import Preference
 from gcr.files.atomic import write
 from gcr.pocket import truth, world
-from gcr.pocket.language import describe, detail, relate, say
+from pocket_training.captions import describe, detail, relate, say
 
 WORDS = {Preference.FIRST: "first", Preference.SECOND: "second", Preference.TIE: "tie"}
 

@@ -29,9 +29,10 @@ from gcr.engine.machine import ThisMachine
 from gcr.engine.models import load_models
 from gcr.files.atomic import write
 from gcr.pocket import WEIGHTS, truth, world
-from gcr.pocket.language import describe, detail, parse, relate, say
+from gcr.pocket.language import parse
 from gcr.settings import profiles, resolving
 from gcr.settings.schema import Settings
+from pocket_training.captions import describe, detail, relate, say
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -18,9 +18,8 @@ from diffusers import (
 from torch.nn import functional as F
 
 from gcr.pocket import world
-from gcr.pocket.language import say
 from pocket_training import text, vae
-from pocket_training.captions import spec_of
+from pocket_training.captions import say, spec_of
 from pocket_training.pool import render, scenes
 from pocket_training.session import Batch, Plan, Session, device
 

@@ -22,10 +22,10 @@ import torch
 from PIL import Image
 
 from gcr.pocket import truth, world
-from gcr.pocket.language import Spec, describe, parse, relate, say
+from gcr.pocket.language import Spec, parse
 from gcr.settings.profiles import Profile
 from pocket_training import eyes, vae
-from pocket_training.captions import spec_of
+from pocket_training.captions import describe, relate, say, spec_of
 from pocket_training.lessons import DETAILED, RELATED, Album
 from pocket_training.pool import CHUNK, render, scenes, spread_out
 from pocket_training.replies import REWRITES, Rewrite

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple, cast
 import torch
 
 from gcr.pocket import world
-from gcr.pocket.language import RELATIONS, Relation, Spec, gather, say
+from gcr.pocket.language import RELATIONS, Relation, Spec
 from gcr.pocket.truth import View
 from pocket_training import eyes, questions, replies
-from pocket_training.captions import near_miss, spec_of
+from pocket_training.captions import gather, near_miss, say, spec_of
 from pocket_training.session import Batch, Plan
 
 KINDS = {"critique": 0.84, "checklist": 0.04, "comparison": 0.12}

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from gcr.core.records import AspectScore, Critique
 from gcr.critic import reply, rubric
 from gcr.pocket import world
-from gcr.pocket.language import Group, Relation, Spec, Wanted, gather, say
+from gcr.pocket.language import Group, Relation, Spec, Wanted
 from gcr.pocket.truth import Finding, Seen, View, compare
+from pocket_training.captions import gather, say
 
 RUBRIC = rubric.load("pocket")
 CLEAN = 0.86  # overlap with its template from which a shape is clean

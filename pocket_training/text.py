@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
 from gcr.pocket import world
-from gcr.pocket.language import WORDS, Spec, Wanted, join, phrase
-from pocket_training.captions import spec_of
+from gcr.pocket.language import WORDS, Spec, Wanted, join
+from pocket_training.captions import phrase, spec_of
 from pocket_training.session import Batch, Plan, Session, device
 
 WIDTH = 192
@@ -101,7 +101,7 @@ def batch_of(rng: random.Random, tokenize: Any, size: int) -> Batch:
     for row in range(size):
         spec = spec_of(world.sample(rng), rng)
         words = phrase(spec, rng)
-        texts.append(join(words))
+        texts.append(join([word.text for word in words]))
         for at, word in enumerate(words):
             if word.names:
                 classes[row, at] = torch.tensor(labels(spec, word.names))

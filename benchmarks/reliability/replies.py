@@ -31,9 +31,9 @@ def forms(rng: random.Random, mutator: Mutator) -> dict[str, Form]:
 
     from gcr.critic import rubric
     from gcr.pocket import world
-    from gcr.pocket.language import describe
     from gcr.pocket.truth import look
     from pocket_training import replies as pocket
+    from pocket_training.captions import describe
 
     def of_pocket() -> str:
         scene = world.sample(rng, world.TRAINING_PAIRS)

@@ -1,4 +1,4 @@
-"""The language of the world: captions and requests, written from a `Spec` and read back into one.
+"""The language of the world: captions and requests, read into a `Spec` of what they mean.
 
     [a picture of] SIDE [RELATION SIDE] [on a CANVAS canvas]
     SIDE     = GROUP {, GROUP} [and GROUP]
@@ -11,11 +11,9 @@ complete: things that it does not name must not be in the picture.
 
 from __future__ import annotations
 
-import random
 import re
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NoReturn
 
@@ -336,148 +334,6 @@ def _trimmed(phrase: str) -> str:
     return "" if _JOINING.issuperset(words.split()) else words
 
 
-# Writing
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """A word of a caption.
-
-    Attributes:
-        text: the word or mark.
-        names: the thing that it names: shape words do, and "one" in a list of places.
-    """
-
-    text: str
-    names: Wanted | None = None
-
-
-def join(words: list[str] | list[Word]) -> str:
+def join(words: list[str]) -> str:
     """Words and marks as text."""
-    text = " ".join(word.text if isinstance(word, Word) else word for word in words)
-    return re.sub(r" ([,:.])", r"\1", text)
-
-
-def say(spec: Spec, rng: random.Random | None = None) -> str:
-    """A caption for a spec. rng: varies the words; None: the plainest ones."""
-    return join(phrase(spec, rng))
-
-
-def phrase(spec: Spec, rng: random.Random | None = None) -> list[Word]:
-    """The words of a caption, each shape word marked with what it names."""
-    words = _plain(rng.choice(PREFIXES)) if rng and rng.random() < 0.15 else []
-    second = spec.relation.second[0] if spec.relation else len(spec.groups)
-    for index, group in enumerate(spec.groups):
-        if spec.relation and index == second:
-            words += _plain(_say_relation(spec.relation.name, rng))
-        elif index:
-            last = index + 1 in (second, len(spec.groups))
-            words += _plain(_say_and(rng) if last else ",")
-        words += _say_group(index, group, rng)
-    if spec.canvas:
-        words += _say_canvas(spec.canvas, rng)
-    return words
-
-
-def _plain(text: str) -> list[Word]:
-    return [Word(word) for word in text.split()]
-
-
-def _say_and(rng: random.Random | None) -> str:
-    """The words before the last group of a side."""
-    return rng.choices(("and", ", and", ","), (0.75, 0.15, 0.1))[0] if rng else "and"
-
-
-def _say_relation(name: str, rng: random.Random | None) -> str:
-    if rng is None or rng.random() < 0.6:
-        return name
-    return {"above": "over", "below": "under"}.get(name, f"to the {name}")
-
-
-def _say_canvas(canvas: str, rng: random.Random | None) -> list[Word]:
-    if rng is None:
-        return _plain(f"on a {canvas} canvas")
-    word = "gray" if canvas == "grey" and rng.random() < 0.3 else canvas
-    return _plain(rng.choice((f"on a {word} canvas", f"on a {word} background", f"on {word}")))
-
-
-def _say_group(index: int, group: Group, rng: random.Random | None) -> list[Word]:
-    count = COUNTS[group.count - 1]
-    size = group.size
-    if rng and rng.random() < 0.2:
-        count = "one" if group.count == 1 else str(group.count)
-    if rng and rng.random() < 0.2:
-        size = {"large": "big", "small": "little"}.get(size, size)
-    if count == "a" and (size or group.colour)[0] in "aeiou":
-        count = "an"
-    noun = group.shape if group.count == 1 else PLURALS[group.shape]
-    place = group.places[0] if group.count == 1 and group.places else ""
-    thing = Wanted(group.colour, group.shape, group.size, place, index)
-    words = [*_plain(f"{count} {size} {group.colour}"), Word(noun, thing)]
-    if place:
-        return words + _plain(_say_place(place, rng))
-    if group.places:
-        words.append(Word(":"))
-        for i, where in enumerate(group.places):
-            words += _plain("" if not i else ", and" if i == group.count - 1 else ",")
-            words += [Word("one", replace(thing, place=where)), *_plain(_say_place(where, rng))]
-    return words
-
-
-def _say_place(place: str, rng: random.Random | None) -> str:
-    if rng is None:
-        return f"at the {place}"
-    word = rng.choice(("center", "center", "centre", "middle")) if place == "center" else place
-    return f"{rng.choice(('at', 'at', 'in'))} the {word}"
-
-
-# What a scene means
-
-
-def describe(scene: world.Scene, *, sizes: bool = False, canvas: bool = False) -> Spec:
-    """The short spec of a scene: things that are alike in groups, in order of appearance."""
-    kinds = Counter((t.colour, t.shape, t.size if sizes else "") for t in scene.things)
-    groups = tuple(Group(n, *kind) for kind, n in kinds.items())
-    return Spec(groups, None, scene.canvas if canvas else "")
-
-
-def detail(scene: world.Scene, *, sizes: bool = False, canvas: bool = False) -> Spec:
-    """The detailed spec of a scene: every thing with its place."""
-    groups = tuple(
-        Group(1, t.colour, t.shape, t.size if sizes else "", (t.place,)) for t in scene.things
-    )
-    return Spec(groups, None, scene.canvas if canvas else "")
-
-
-def gather(spec: Spec) -> Spec:
-    """Things that are alike as one group with places: "two red stars: one at the top, …"."""
-    places: dict[tuple[str, str, str], list[str]] = {}
-    for w in spec.wanted():
-        places.setdefault((w.colour, w.shape, w.size), []).append(w.place)
-    groups = tuple(Group(len(p), *kind, tuple(p)) for kind, p in places.items())
-    return Spec(groups, None, spec.canvas)
-
-
-def relate(spec: Spec, scene: world.Scene, rng: random.Random) -> Spec:
-    """Add a relation that holds in the scene to its short spec, if a few tries find one."""
-    if len(spec.groups) < 2:
-        return spec
-    things = [
-        [
-            t
-            for t in scene.things
-            if (t.colour, t.shape, g.size and t.size) == (g.colour, g.shape, g.size)
-        ]
-        for g in spec.groups
-    ]
-    order = list(range(len(spec.groups)))
-    for _ in range(6):
-        rng.shuffle(order)
-        border, name = rng.randint(1, len(order) - 1), rng.choice(RELATIONS)
-        first = [t for i in order[:border] for t in things[i]]
-        second = [t for i in order[border:] for t in things[i]]
-        if all(world.stands(a, name, b) for a in first for b in second):
-            groups = tuple(spec.groups[i] for i in order)
-            sides = tuple(range(border)), tuple(range(border, len(order)))
-            return Spec(groups, Relation(name, *sides), spec.canvas)
-    return spec
+    return re.sub(r" ([,:.])", r"\1", " ".join(words))

@@ -29,9 +29,9 @@ from gcr.critic.rubric import Rubric
 from gcr.critic.speaker import Decoding
 from gcr.device.memory import SharedDevice
 from gcr.engine import models
-from gcr.pocket import language, world
-from gcr.pocket.language import describe
+from gcr.pocket import world
 from gcr.settings.resolving import resolve
+from pocket_training.captions import describe, say
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -319,7 +319,7 @@ def test_the_embedded_critic_judges_the_same(caplog):
     plain = critics.load("pocket:critic", rubric.load("pocket"), CPU, batch=4)
     scenes = [world.sample(random.Random(seed)) for seed in range(4)]
     images = [world.draw(scene) for scene in scenes]
-    requests = [Request(language.say(describe(scene))) for scene in scenes]
+    requests = [Request(say(describe(scene))) for scene in scenes]
     expected = plain.judge(requests, images)
     model = plain.speaker.model
     recorder = Recorder(model)

@@ -26,10 +26,10 @@ from gcr.device.memory import SharedDevice
 from gcr.engine.machine import ThisMachine
 from gcr.engine.models import load_models
 from gcr.errors import UsageError
-from gcr.pocket import language, world
-from gcr.pocket.language import describe
+from gcr.pocket import world
 from gcr.settings.resolving import resolve
 from gcr.storage.runfolder import load_run
+from pocket_training.captions import describe, say
 
 pytestmark = pytest.mark.slow
 
@@ -80,7 +80,7 @@ def scenes():
     dice = random.Random(5)
     sampled = [world.sample(dice) for _ in asked]
     others = [world.draw(scene) for scene in sampled]
-    right = [Request(language.say(describe(scene))) for scene in sampled]
+    right = [Request(say(describe(scene))) for scene in sampled]
     return [Request(prompt) for prompt in asked], drawn, right, others
 
 

@@ -1,4 +1,4 @@
-"""Files are written whole and through no link, lines are appended whole, folders are held by one."""
+"""Files are written whole and through no link, lines are appended whole, folders held by one."""
 
 import errno
 import json

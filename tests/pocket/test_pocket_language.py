@@ -17,17 +17,12 @@ from gcr.pocket.language import (
     Relation,
     Spec,
     Wanted,
-    describe,
-    detail,
-    gather,
     join,
     parse,
-    phrase,
-    relate,
-    say,
     split,
     unknown_words,
 )
+from pocket_training.captions import describe, detail, gather, phrase, relate, say
 
 
 def some_group(rng: random.Random, most: int) -> Group:
@@ -81,7 +76,8 @@ def test_words_of_a_caption_know_what_they_name() -> None:
     for _ in range(300):
         spec = some_spec(rng)
         words = phrase(spec, rng)
-        assert split(join(words)) == [word.text for word in words]
+        texts = [word.text for word in words]
+        assert split(join(texts)) == texts
         named = [word for word in words if word.names]
         for word in named:
             group = spec.groups[word.names.group]

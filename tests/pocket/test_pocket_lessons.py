@@ -18,9 +18,9 @@ from gcr.critic.rubric import Message
 from gcr.critic.speaker import with_images
 from gcr.device.memory import SharedDevice
 from gcr.pocket import truth, world
-from gcr.pocket.language import describe, parse
+from gcr.pocket.language import parse
 from pocket_training import critic, eyes, lessons, replies
-from pocket_training.captions import fewer
+from pocket_training.captions import describe, fewer
 from pocket_training.critic import Reader
 from pocket_training.lessons import IGNORED, Album, Batcher, Example
 from pocket_training.pool import render

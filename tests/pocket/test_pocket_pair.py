@@ -24,9 +24,10 @@ from gcr.critic.speaker import Decoding, with_images
 from gcr.engine.machine import ThisMachine
 from gcr.engine.models import load_models
 from gcr.pocket import truth, world
-from gcr.pocket.language import Spec, describe, parse, relate, say
+from gcr.pocket.language import Spec, parse
 from gcr.settings import resolving
 from pocket_training import questions
+from pocket_training.captions import describe, relate, say
 
 MEGABYTES = 16
 

@@ -12,10 +12,10 @@ import pytest
 from gcr.core.records import Preference
 from gcr.critic import checklist, pairwise, reply
 from gcr.pocket import truth, world
-from gcr.pocket.language import Group, Spec, describe, detail, parse, relate, say
+from gcr.pocket.language import Group, Spec, parse
 from gcr.pocket.truth import Seen, View
 from pocket_training import questions, replies
-from pocket_training.captions import fewer, near_miss, spec_of
+from pocket_training.captions import describe, detail, fewer, near_miss, relate, say, spec_of
 from pocket_training.replies import REWRITES, RUBRIC, Rewrite
 
 Kind = tuple[str, str, str]

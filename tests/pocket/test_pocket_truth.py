@@ -12,9 +12,10 @@ import pytest
 from PIL import Image, ImageFilter
 
 from gcr.pocket import world
-from gcr.pocket.language import PLURALS, Spec, Wanted, describe, detail, parse, relate
+from gcr.pocket.language import PLURALS, Spec, Wanted, parse
 from gcr.pocket.truth import Finding, Seen, View, compare, look, shows
 from gcr.pocket.world import PLACES, Scene, Thing
+from pocket_training.captions import describe, detail, relate
 
 
 def kinds(things: tuple[Thing, ...]) -> list[tuple[str, str, str, str]]:
