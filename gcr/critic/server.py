@@ -88,7 +88,7 @@ class Server:
         return_seconds: float = RETURN_SECONDS,
     ) -> None:
         """Raises UsageError for a key that cannot be one, and where no connection may be made."""
-        if consent.forbidden() and not address.is_loopback:
+        if consent.is_offline() and not address.is_loopback:
             raise UsageError(
                 f"the critic is at {address.url}, and --offline makes no connection",
                 "name a model that is on this machine, or leave --offline out",

@@ -224,9 +224,9 @@ def _size(folder: Path) -> int:
 
 
 def _connections() -> Iterator[Finding]:
-    if consent.forbidden():
+    if consent.is_offline():
         yield Finding("connections", "note", "none are made: GCR_OFFLINE or --offline")
-    elif consent.hub_forbidden():
+    elif consent.is_hub_offline():
         yield Finding("connections", "note", "none to the hub: HF_HUB_OFFLINE is set")
     else:
         yield Finding("connections", "ok", "are made where a model is not in the cache")

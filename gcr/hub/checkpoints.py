@@ -369,7 +369,7 @@ def _described(model: str, error: Exception) -> tuple[str, str]:
     from huggingface_hub import errors
     from safetensors import SafetensorError
 
-    if not is_local(model) and consent.hub_forbidden() and _is_absent(error):
+    if not is_local(model) and consent.is_hub_offline() and _is_absent(error):
         return (
             f"{model} is not in the cache, or not all of it, and offline nothing is fetched",
             f"fetch it while there is a connection: gcr pull {model}",
@@ -397,7 +397,7 @@ def _described(model: str, error: Exception) -> tuple[str, str]:
     if is_local(model):
         return f"cannot load {model}: {problem}", KIND_HINT
     part = f"if only a part of it is in the cache: gcr pull {model}"
-    return f"cannot load {model}: {problem}", part if consent.hub_forbidden() else HUB_HINT
+    return f"cannot load {model}: {problem}", part if consent.is_hub_offline() else HUB_HINT
 
 
 def _is_absent(error: Exception) -> bool:

@@ -77,19 +77,19 @@ def _is_terminal(stream: object) -> bool:
     return stream is not None and bool(getattr(stream, "isatty", bool)())
 
 
-def forbidden() -> bool:
+def is_offline() -> bool:
     """Whether no connection may be made at all."""
     return is_set(OFFLINE)
 
 
-def hub_forbidden() -> bool:
+def is_hub_offline() -> bool:
     """Whether models may not be fetched."""
     return is_set(OFFLINE) or is_set(HUB_OFFLINE)
 
 
 def obey() -> None:
     """Pass the environment's switch on to huggingface_hub; call before models are looked for."""
-    if not forbidden():
+    if not is_offline():
         return
     os.environ[HUB_OFFLINE] = "1"
     # The library reads the variable when it is imported, which may have been before.

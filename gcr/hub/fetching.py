@@ -84,7 +84,7 @@ def provide(
     chosen = _of_profile(profile, missing)
     names = [str(around.path) if around and m == around.config else m for m in missing]
     pull = f"gcr pull {chosen.name if chosen else ' '.join(names)}"
-    if consent.hub_forbidden():
+    if consent.is_hub_offline():
         raise ModelError(
             f"{missing[0]} is not in the cache, or not all of it, and offline nothing is fetched",
             f"fetch it while there is a connection: {pull}",
@@ -222,7 +222,7 @@ def shipment_of(model: str, keys: Collection[str] | None = None) -> Shipment:
     Raises UsageError offline, and ModelError for a model that the hub lacks, or for whose licence
     this machine has no access.
     """
-    if consent.hub_forbidden():
+    if consent.is_hub_offline():
         raise UsageError(
             "nothing can be fetched offline", "leave --offline, GCR_OFFLINE and HF_HUB_OFFLINE out"
         )
@@ -375,7 +375,7 @@ def _cached_lora(model: str, file: str) -> Path | None:
 def _fetched_lora(model: str, file: str) -> Path:
     from huggingface_hub import HfApi, hf_hub_download
 
-    if consent.hub_forbidden():
+    if consent.is_hub_offline():
         raise ModelError(
             f"the LoRA {model} is not in the cache, and offline nothing is fetched",
             "fetch it while there is a connection, or give its file",

@@ -118,7 +118,7 @@ def test_offline_is_passed_on_to_the_library_that_fetches(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     consent.obey()
-    assert not consent.hub_forbidden()
+    assert not consent.is_hub_offline()
     assert not huggingface_hub.constants.HF_HUB_OFFLINE
     consent.go_offline(forbid=True)
     assert os.environ["HF_HUB_OFFLINE"] == "1"
