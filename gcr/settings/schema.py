@@ -1,5 +1,5 @@
-"""What can be set, and what folders keep of it. Each setting is declared here once: its type, bounds,
-default and option.
+"""What can be set, and what folders keep of it. Each setting is declared here once: its type, its
+bounds, default and option.
 
 The command line, the settings' names in files and in the environment, and what is validated follow
 from `Settings`; a test holds the keyword options of Python to it. Nothing large is imported, as
