@@ -134,6 +134,29 @@ def test_rows_end_where_they_do_without(loaded):
             assert number.chances == pytest.approx(same.chances, abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("family", "spared"), [("qwen3_vl", True), ("qwen3_vl", False), ("llava", True)]
+)
+def test_a_chat_of_several_judges_is_read_once(loaded, family, spared):
+    model, processor = loaded(family)
+    plain = speaker_of(model, processor, spared=spared)
+    chats = [
+        chat
+        for chat, count in zip(chats_of(plain, 3), (3, 1, 2), strict=True)
+        for _ in range(count)
+    ]
+    expected = plain.replies(chats, SAMPLED)
+    recorder = Recorder(model)
+    speaker = speaker_of(model, processor, recorder, spared=spared)
+    assert speaker.replies(chats, SAMPLED) == expected
+    assert (recorder.captured, recorder.replayed) == (1, 23)
+    assert speaker.used == plain.used
+    assert len({reply.text for reply in expected[:3]}) == 3
+    # And again, in the cache that is kept.
+    assert speaker.replies(chats, SAMPLED) == expected
+    assert recorder.captured == 1
+
+
 @pytest.mark.parametrize("spared", [True, False])
 def test_a_cache_grows_with_the_replies(loaded, spared):
     model, processor = loaded("qwen3_vl")
@@ -373,8 +396,10 @@ def cuda(monkeypatch):
     @contextmanager
     def stream(_):
         log.calls.append("side")
-        yield
-        log.calls.append("usual")
+        try:
+            yield
+        finally:
+            log.calls.append("usual")
 
     graph = SimpleNamespace(capture_begin=note("begin"), capture_end=end, replay=note("replay"))
     side = SimpleNamespace(wait_stream=note("wait"), device_index=1)
@@ -389,6 +414,11 @@ def cuda(monkeypatch):
     }
     for name, value in made.items():
         monkeypatch.setattr(torch.cuda, name, value)
+    # Of which one can be given another state; a CPU's cannot.
+    randomness = SimpleNamespace(
+        clone_state=lambda: "as it was", graphsafe_set_state=log.calls.append
+    )
+    monkeypatch.setattr(torch.cuda, "default_generators", (None, randomness))
     given_back = lambda *place: log.calls.append(("given back", *place))  # noqa: E731
     monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", given_back)
     monkeypatch.setattr(graphs, "_FAILED", [])
@@ -420,7 +450,10 @@ def test_a_capture_that_fails_ends_and_says_why(cuda):
     cuda.invalid = True
     with pytest.raises(RuntimeError, match="not permitted"):
         graphs.CudaGraphs("cuda:1")(step, lambda: None)
-    assert cuda.calls[-2:] == ["end", ("given back", 1, (0, 7))]  # so that memory is freed again
+    # So that memory is freed again, and random numbers can be drawn; and what still runs is waited
+    # for before its memory is another's.
+    failed = ["end", ("given back", 1, (0, 7)), "as it was", "usual", "wait"]
+    assert cuda.calls[-5:] == failed
     assert len(graphs._FAILED) == 1
     with pytest.raises(RuntimeError, match="previous error"):
         graphs.CudaGraphs("cuda:1")(lambda: torch.zeros(1), lambda: None)
@@ -438,6 +471,7 @@ def test_a_gpu_goes_on_after_a_capture_that_failed():
     del block
     torch.cuda.empty_cache()
     assert torch.cuda.memory_reserved() <= before
+    torch.multinomial(torch.ones(4, device="cuda"), 1)  # which a capture keeps from all others
     doubled, replay = capture(lambda: number * 2, lambda: None)
     number.fill_(3)
     replay()

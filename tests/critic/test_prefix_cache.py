@@ -1,5 +1,6 @@
 """Replies are the same words whether what they go on from was read already or not."""
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -8,13 +9,16 @@ import torch
 from PIL import Image
 
 from gcr.core.records import Request
-from gcr.critic import loading, local
+from gcr.critic import critic as critics
+from gcr.critic import loading, local, rubric
 from gcr.critic.critic import VisionLanguageCritic
 from gcr.critic.rubric import Rubric
 from gcr.critic.speaker import Decoding
 from gcr.device.memory import SharedDevice
+from gcr.pocket import world
 
 CPU = SharedDevice("cpu")
+QUESTIONS = ["is there a red circle ?", "a blue", "is there a blue square there ?", "circle ?"]
 RUBRIC = Rubric(
     name="test",
     description="",
@@ -132,6 +136,7 @@ def test_other_families_are_read_whole(loaded):
     assert len(tokens_read(speaker, chats_of(speaker, REQUESTS))) == 1
 
 
+LAYERS = {"qwen3_vl": {"layers": 2}}
 SAMPLED = replace(DECODING, temperature=1.0, seed=3)
 ROWS = (0, 0, 0, 1, 2, 2)
 
@@ -142,9 +147,7 @@ ROWS = (0, 0, 0, 1, 2, 2)
 def test_samples_of_one_chat_are_those_of_chats_that_are_read_one_by_one(
     loaded, family, spared, sources
 ):
-    speaker = speaker_of(
-        loaded(family, **({"layers": 2} if family == "qwen3_vl" else {})), spared=spared
-    )
+    speaker = speaker_of(loaded(family, **LAYERS.get(family, {})), spared=spared)
     speaker.ladder.size = len(ROWS)
     chats = chats_of(speaker, REQUESTS, sources)
     apart = [list(chats[i]) for i in ROWS]  # equal, and no two of them one object
@@ -182,3 +185,78 @@ def test_samples_go_in_smaller_batches_where_memory_is_short(loaded):
     replies = speaker.replies([chat for chat in chats for _ in range(3)], SAMPLED)
     assert len(replies) == 9
     assert all(reply.text for reply in replies)
+
+
+def asked_of(speaker, images):
+    """Each question about each image, as a critic asks them."""
+    critic = VisionLanguageCritic(speaker, RUBRIC)
+    pairs = [(image, question) for image in images for question in QUESTIONS]
+    return critic.answer([image for image, _ in pairs], [question for _, question in pairs])
+
+
+def apart(speaker, monkeypatch):
+    """The same speaker, with each question's image read for itself."""
+    monkeypatch.setattr(local, "can_continue", lambda _: False)
+    return local.LocalSpeaker(speaker.model, speaker.processor, CPU, batch=3)
+
+
+@pytest.mark.parametrize("quantize", ["none", "nf4"])
+@pytest.mark.parametrize("family", ["qwen3_vl", "llava"])
+def test_answers_are_the_same_where_an_image_is_read_once_for_its_questions(
+    loaded, family, quantize, monkeypatch
+):
+    speaker = speaker_of(loaded(family, quantize, **LAYERS.get(family, {})))
+    speaker._questions.size = 3  # so that the last of an image go on alone
+    answers, used = asked_of(speaker, IMAGES), speaker.used
+    assert vars(speaker.model).get("forward") is None
+    whole = apart(speaker, monkeypatch)
+    assert answers == pytest.approx(asked_of(whole, IMAGES), abs=1e-5)
+    assert len(set(answers)) == len(answers)
+    assert used.written == whole.used.written
+    assert used.read < whole.used.read
+
+
+def test_the_embedded_critic_answers_the_same(monkeypatch):
+    speaker = critics.load("pocket:critic", rubric.load("pocket"), CPU).speaker
+    images = [world.draw(world.sample(random.Random(seed))) for seed in range(2)]
+    answers = asked_of(speaker, images)
+    assert answers == pytest.approx(asked_of(apart(speaker, monkeypatch), images), abs=1e-4)
+
+
+def test_an_image_is_read_once_for_its_questions(loaded):
+    speaker = speaker_of(loaded("llava"))
+    calls = []
+
+    def count(_model, _arguments, inputs):
+        calls.append((*inputs["input_ids"].shape, inputs.get("pixel_values") is not None))
+
+    with speaker.model.register_forward_pre_hook(count, with_kwargs=True):
+        asked_of(speaker, IMAGES[:1])
+    (whole,) = calls
+    assert whole[0] == len(QUESTIONS)
+    calls.clear()
+    with speaker.model.model.register_forward_pre_hook(count, with_kwargs=True):
+        asked_of(speaker, IMAGES[:1])
+    (rows, opening, _), (all_rows, rest, _) = calls
+    assert (rows, all_rows) == (1, len(QUESTIONS))
+    assert opening + rest == whole[1]
+    assert rest < opening
+
+
+def test_a_family_that_cannot_go_on_from_an_image_is_told_of_once(loaded, monkeypatch, caplog):
+    speaker = speaker_of(loaded("llava"))
+    answers = asked_of(speaker, IMAGES)
+    whole = apart(speaker, monkeypatch)
+    for _ in range(2):
+        assert asked_of(whole, IMAGES) == pytest.approx(answers, abs=1e-5)
+    assert caplog.text.count("reads an image anew for each question about it") == 1
+
+
+def test_questions_that_differ_before_their_image_are_asked_for_themselves(loaded, monkeypatch):
+    speaker = speaker_of(loaded("qwen3_vl", layers=2))
+    mild, harsh = (chats_of(speaker, REQUESTS, rubric=rubric) for rubric in (RUBRIC, OTHER))
+    both = [mild[0], harsh[0]]
+    image = mild[0][-1]["content"][0]
+    both[1][-1]["content"] = [image, *both[1][-1]["content"][1:]]
+    answers = speaker.yes(both)
+    assert answers == pytest.approx(apart(speaker, monkeypatch).yes(both), abs=1e-5)
