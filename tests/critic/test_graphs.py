@@ -14,7 +14,7 @@ import tiny
 import torch
 from capturing import Recorder
 from fakes import FakeMachine
-from PIL import Image
+from replies import FAIR, IMAGES, REQUESTS
 
 from gcr.core.events import ignore
 from gcr.core.loop import refine
@@ -25,7 +25,6 @@ from gcr.critic import critic as critics
 from gcr.critic import graphs, loading, rubric
 from gcr.critic.critic import VisionLanguageCritic
 from gcr.critic.local import LocalSpeaker
-from gcr.critic.rubric import Rubric
 from gcr.critic.speaker import Decoding
 from gcr.device.memory import SharedDevice
 from gcr.engine import models
@@ -36,40 +35,12 @@ from gcr.settings.resolving import resolve
 pytestmark = pytest.mark.usefixtures("cache")
 
 CPU = SharedDevice("cpu")
-RUBRIC = Rubric(
-    name="test",
-    description="",
-    aspects=("Text Faithfulness",),
-    system="be fair to every image that you are shown",
-    template="is there {request} ?",
-    complaint="again please",
-)
-IMAGES = [
-    Image.new("RGB", size, colour)
-    for size, colour in (((64, 64), "red"), ((48, 64), "blue"), ((64, 32), "green"))
-]
-REQUESTS = [Request("a red circle"), Request("blue"), Request("a green square and a blue star")]
 SAMPLED = Decoding(24, temperature=1.5, seed=3)
 
 
 @pytest.fixture(autouse=True)
 def small_buckets(monkeypatch):
     monkeypatch.setattr(graphs, "BUCKET", 16)
-
-
-@pytest.fixture(scope="module")
-def loaded(tmp_path_factory):
-    models = {}
-
-    def load(family, quantize="none"):
-        if (family, quantize) not in models:
-            torch.manual_seed(0)
-            more = {"layers": 2} if family == "qwen3_vl" else {}
-            folder = getattr(tiny, family)(tmp_path_factory.mktemp(family) / "m", **more)
-            models[family, quantize] = loading.load(str(folder), CPU, quantize)
-        return models[family, quantize]
-
-    return load
 
 
 def speaker_of(model, processor, capture=None, *, spared=True):
@@ -84,7 +55,7 @@ def speaker_of(model, processor, capture=None, *, spared=True):
 def chats_of(speaker, rows):
     at = [i % 3 for i in range(rows)]
     requests, images = [REQUESTS[i] for i in at], [IMAGES[i] for i in at]
-    return VisionLanguageCritic(speaker, RUBRIC)._chats(requests, images, [None] * rows)
+    return VisionLanguageCritic(speaker, FAIR)._chats(requests, images, [None] * rows)
 
 
 @pytest.mark.parametrize("decoding", [Decoding(24), SAMPLED], ids=["greedy", "sampled"])

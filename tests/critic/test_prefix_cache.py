@@ -4,52 +4,20 @@ import random
 from dataclasses import replace
 
 import pytest
-import tiny
 import torch
-from PIL import Image
+from replies import FAIR, IMAGES, REQUESTS
 
-from gcr.core.records import Request
 from gcr.critic import critic as critics
-from gcr.critic import loading, local, rubric
+from gcr.critic import local, rubric
 from gcr.critic.critic import VisionLanguageCritic
-from gcr.critic.rubric import Rubric
 from gcr.critic.speaker import Decoding
 from gcr.device.memory import SharedDevice
 from gcr.pocket import world
 
 CPU = SharedDevice("cpu")
 QUESTIONS = ["is there a red circle ?", "a blue", "is there a blue square there ?", "circle ?"]
-RUBRIC = Rubric(
-    name="test",
-    description="",
-    aspects=("Text Faithfulness",),
-    system="be fair to every image that you are shown",
-    template="is there {request} ?",
-    complaint="again please",
-)
-OTHER = RUBRIC.model_copy(update={"system": "be harsh"})
-IMAGES = [
-    Image.new("RGB", size, colour)
-    for size, colour in (((64, 64), "red"), ((48, 64), "blue"), ((64, 32), "green"))
-]
-REQUESTS = [Request("a red circle"), Request("blue"), Request("a green square and a blue star")]
+OTHER = FAIR.model_copy(update={"system": "be harsh"})
 DECODING = Decoding(max_new_tokens=24, numbers=True)
-
-
-@pytest.fixture(scope="module")
-def loaded(tmp_path_factory):
-    """Models by family, with two layers where the family is one whose openings are kept."""
-    models = {}
-
-    def load(family, quantize="none", **settings):
-        key = family, quantize
-        if key not in models:
-            torch.manual_seed(0)
-            folder = getattr(tiny, family)(tmp_path_factory.mktemp(family) / "m", **settings)
-            models[key] = loading.load(str(folder), CPU, quantize)
-        return models[key]
-
-    return load
 
 
 def speaker_of(loaded, *, spared=True):
@@ -58,7 +26,7 @@ def speaker_of(loaded, *, spared=True):
     return speaker
 
 
-def chats_of(speaker, requests, sources=(None,) * 3, rubric=RUBRIC):
+def chats_of(speaker, requests, sources=(None,) * 3, rubric=FAIR):
     requests = [replace(r, source="s" if s else "") for r, s in zip(requests, sources, strict=True)]
     return VisionLanguageCritic(speaker, rubric)._chats(requests, IMAGES, sources)
 
@@ -87,7 +55,7 @@ def assert_same(replies, expected):
 @pytest.mark.parametrize("quantize", ["none", "nf4"])
 @pytest.mark.parametrize("sources", [(None,) * 3, IMAGES[::-1]], ids=["drawn", "edited"])
 def test_replies_are_the_same(loaded, quantize, sources):
-    model = loaded("qwen3_vl", quantize, layers=2)
+    model = loaded("qwen3_vl", quantize)
     spared, whole = speaker_of(model), speaker_of(model, spared=False)
     chats = chats_of(spared, REQUESTS, sources)
     expected = whole.replies(chats, DECODING)
@@ -99,7 +67,7 @@ def test_replies_are_the_same(loaded, quantize, sources):
 
 @pytest.mark.parametrize("quantize", ["none", "nf4"])
 def test_the_next_token_is_as_likely(loaded, quantize):
-    speaker = speaker_of(loaded("qwen3_vl", quantize, layers=2))
+    speaker = speaker_of(loaded("qwen3_vl", quantize))
     inputs = speaker._inputs(chats_of(speaker, REQUESTS))
     how = {"max_new_tokens": 8, "output_logits": True, "return_dict_in_generate": True}
     with torch.inference_mode():
@@ -110,11 +78,11 @@ def test_the_next_token_is_as_likely(loaded, quantize):
 
 
 def test_a_rubric_is_read_once(loaded):
-    speaker = speaker_of(loaded("qwen3_vl", layers=2))
+    speaker = speaker_of(loaded("qwen3_vl"))
     chats = chats_of(speaker, REQUESTS)
     length = speaker._inputs(chats)["input_ids"].shape[1]
     opening, rest = tokens_read(speaker, chats)
-    assert opening > len(RUBRIC.system)
+    assert opening > len(FAIR.system)
     assert opening + rest == length
     assert tokens_read(speaker, chats) == [rest]
     harsh = chats_of(speaker, REQUESTS, rubric=OTHER)
@@ -124,8 +92,8 @@ def test_a_rubric_is_read_once(loaded):
 
 
 def test_chats_that_share_no_opening_are_read_whole(loaded):
-    speaker = speaker_of(loaded("qwen3_vl", layers=2))
-    mild, harsh = (chats_of(speaker, REQUESTS, rubric=rubric) for rubric in (RUBRIC, OTHER))
+    speaker = speaker_of(loaded("qwen3_vl"))
+    mild, harsh = (chats_of(speaker, REQUESTS, rubric=rubric) for rubric in (FAIR, OTHER))
     assert len(tokens_read(speaker, [mild[0], harsh[1]])) == 1
     blind = [{"role": "user", "content": [{"type": "text", "text": "is there a red circle ?"}]}]
     assert len(tokens_read(speaker, [blind])) == 1
@@ -136,7 +104,6 @@ def test_other_families_are_read_whole(loaded):
     assert len(tokens_read(speaker, chats_of(speaker, REQUESTS))) == 1
 
 
-LAYERS = {"qwen3_vl": {"layers": 2}}
 SAMPLED = replace(DECODING, temperature=1.0, seed=3)
 ROWS = (0, 0, 0, 1, 2, 2)
 
@@ -147,7 +114,7 @@ ROWS = (0, 0, 0, 1, 2, 2)
 def test_samples_of_one_chat_are_those_of_chats_that_are_read_one_by_one(
     loaded, family, spared, sources
 ):
-    speaker = speaker_of(loaded(family, **LAYERS.get(family, {})), spared=spared)
+    speaker = speaker_of(loaded(family), spared=spared)
     speaker.ladder.size = len(ROWS)
     chats = chats_of(speaker, REQUESTS, sources)
     apart = [list(chats[i]) for i in ROWS]  # equal, and no two of them one object
@@ -189,7 +156,7 @@ def test_samples_go_in_smaller_batches_where_memory_is_short(loaded):
 
 def asked_of(speaker, images):
     """Each question about each image, as a critic asks them."""
-    critic = VisionLanguageCritic(speaker, RUBRIC)
+    critic = VisionLanguageCritic(speaker, FAIR)
     pairs = [(image, question) for image in images for question in QUESTIONS]
     return critic.answer([image for image, _ in pairs], [question for _, question in pairs])
 
@@ -205,7 +172,7 @@ def apart(speaker, monkeypatch):
 def test_answers_are_the_same_where_an_image_is_read_once_for_its_questions(
     loaded, family, quantize, monkeypatch
 ):
-    speaker = speaker_of(loaded(family, quantize, **LAYERS.get(family, {})))
+    speaker = speaker_of(loaded(family, quantize))
     speaker._questions.size = 3  # so that the last of an image go on alone
     answers, used = asked_of(speaker, IMAGES), speaker.used
     assert vars(speaker.model).get("forward") is None
@@ -253,8 +220,8 @@ def test_a_family_that_cannot_go_on_from_an_image_is_told_of_once(loaded, monkey
 
 
 def test_questions_that_differ_before_their_image_are_asked_for_themselves(loaded, monkeypatch):
-    speaker = speaker_of(loaded("qwen3_vl", layers=2))
-    mild, harsh = (chats_of(speaker, REQUESTS, rubric=rubric) for rubric in (RUBRIC, OTHER))
+    speaker = speaker_of(loaded("qwen3_vl"))
+    mild, harsh = (chats_of(speaker, REQUESTS, rubric=rubric) for rubric in (FAIR, OTHER))
     both = [mild[0], harsh[0]]
     image = mild[0][-1]["content"][0]
     both[1][-1]["content"] = [image, *both[1][-1]["content"][1:]]
