@@ -139,8 +139,8 @@ class CudaGraphs:
             _FAILED.append(graph)
             number = self._stream.device_index
             torch._C._cuda_endAllocateToPool(number, self._pool)  # noqa: SLF001
-            random = torch.cuda.default_generators[number]
-            random.graphsafe_set_state(random.clone_state())  # the same, and in no capture
+            generator = torch.cuda.default_generators[number]
+            generator.graphsafe_set_state(generator.clone_state())  # the same, and in no capture
             if not failed:
                 raise
 

@@ -89,8 +89,7 @@ class LocalSpeaker:
         self._template = template or {}
         self.model = model
         self.processor = processor
-        if not isinstance(processor.image_processor, _OneByOne):
-            processor.image_processor = _OneByOne(processor.image_processor)
+        self._images = _OneByOne(processor.image_processor)
         self.progress = progress
         self._device = device
         self._tokens_done = self._tokens_total = 0
@@ -108,7 +107,7 @@ class LocalSpeaker:
         self.ladder = Ladder(batch, "images judged", relieve, device.hint)
         at_once = max(batch, QUESTIONS)
         self._questions = Ladder(at_once, "questions answered", relieve, device.hint)
-        self._told = False  # that each question has its image read anew
+        self._warned = False  # that each question has its image read anew
         device.join(self.weights, resident=True)
         _forget_sampling(model, processor.tokenizer)
 
@@ -182,12 +181,12 @@ class LocalSpeaker:
 
     def _continues(self) -> bool:
         """Whether questions go on from what is read for all of them, which is told where not."""
-        if not can_continue(self.model) and not self._told:
-            self._told = True
+        if not can_continue(self.model) and not self._warned:
+            self._warned = True
             logger.warning(
                 "%s reads an image anew for each question about it", type(self.model).__name__
             )
-        return not self._told
+        return not self._warned
 
     def _chances(
         self,
@@ -469,9 +468,13 @@ class LocalSpeaker:
         thinks: whether a model may think first that can also answer at once.
         """
         how = {"padding": True, "add_special_tokens": False}
-        inputs = self._templated(
-            self.processor, chats, thinks=thinks, return_tensors="pt", processor_kwargs=how
-        )
+        before, self.processor.image_processor = self.processor.image_processor, self._images
+        try:
+            inputs = self._templated(
+                self.processor, chats, thinks=thinks, return_tensors="pt", processor_kwargs=how
+            )
+        finally:
+            self.processor.image_processor = before
         return inputs.to(self._device.name, dtype=self.model.dtype)
 
     def _templated(

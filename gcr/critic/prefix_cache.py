@@ -2,8 +2,8 @@
 
 That is what every chat begins with, the rubric before the image (`PrefixCache`); a chat that
 several replies are written to (`read_once`); and an image with several questions about it
-(`ReadImage`). Causal attention makes the keys and values of the
-first tokens independent of all that follows.
+(`ReadImage`). Causal attention makes the keys and values of the first tokens independent of all
+that follows.
 """
 
 from __future__ import annotations
@@ -114,11 +114,7 @@ def read_once(
     device = inputs["input_ids"].device
     index = torch.tensor(prompts, device=device)
     firsts = torch.tensor([prompts.index(k) for k in range(max(prompts) + 1)], device=device)
-    images = {
-        name: tensor
-        for name, tensor in distinct.items()
-        if tensor.shape != distinct["input_ids"].shape
-    }
+    images = _of_images(distinct)
 
     def of_prompts(name: str, value: Any) -> Any:
         if not isinstance(value, torch.Tensor) or value.ndim < 2:
@@ -220,20 +216,21 @@ class ReadImage:
         """mask: (rows, tokens), which `generate` leaves out where nothing is padding."""
         from transformers import DynamicCache
 
-        rows |= {"attention_mask": mask}
+        images = _of_images(self._inputs)
+        rows = {k: v for k, v in rows.items() if k not in images} | {"attention_mask": mask}
         count, width = mask.shape
 
         def columns(which: slice, *, most: int) -> dict[str, Any]:
             """The inputs of these tokens, of so many rows at most."""
-            part = dict(rows)
-            for name, value in rows.items():
-                if getattr(value, "ndim", 0) >= 2 and value.shape[-1] == width:
-                    # The positions of some families come in several kinds, before the rows.
-                    part[name] = value[..., :most, which]
-            return part
+            return {
+                # The positions of some families come in several kinds, before the rows.
+                name: value[..., :most, which]
+                if getattr(value, "ndim", 0) >= 2 and value.shape[-1] == width
+                else value
+                for name, value in rows.items()
+            }
 
         if not self._layers:
-            images = {k: v for k, v in self._inputs.items() if k not in rows}
             opening = columns(slice(self.length), most=1)
             read = eager(**{**opening, **images, "past_key_values": DynamicCache()})
             self._layers = [(layer.keys, layer.values) for layer in read.past_key_values.layers]
@@ -241,6 +238,12 @@ class ReadImage:
         following = columns(slice(self.length, None), most=count)
         following |= {"attention_mask": mask}
         return eager(**{**following, "past_key_values": DynamicCache(expanded)})
+
+
+def _of_images(inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What belongs to the images, such as their sizes, and not to each token."""
+    shape = inputs["input_ids"].shape
+    return {name: tensor for name, tensor in inputs.items() if tensor.shape != shape}
 
 
 @contextmanager
