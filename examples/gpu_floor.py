@@ -1,8 +1,7 @@
 """How close gcr comes to what its two models need alone: to be run on a GPU.
 
-    python examples/gpu_floor.py                    # SDXL, within 8 minutes
+    python examples/gpu_floor.py                    # SDXL, planned for 6.5 minutes on an H100
     python examples/gpu_floor.py --pair dit --residency swap
-    python examples/gpu_floor.py --folder DIR       # and starts from disk: about 40 GB of it
     python examples/gpu_floor.py --tiny             # tiny models, on any CPU
 
 Models of full size are built in memory from their configs, with random weights: speed and memory do
@@ -15,16 +14,16 @@ It compares, on one device and with the same batch, in this order:
     decoding   through captured graphs, with eager transformers, and with reading the weights once
     the floor  the pipeline in a bare loop of diffusers + the critic in a bare loop of transformers
                that decodes through captured graphs as well
-    a round    one round of gcr's loop: drawn, judged, written to disk; the peak, with the plan
+    a round    one round as `gcr refine` plays it: drawn, judged, on disk; the peak, with the plan
     outside    what of that round is spent in neither model
     overlap    two runs, one drawn while the other is judged, with one after the other
+    questions  eight about each image, which is read once for all of them, or for each
     a swap     of each model, with copying as many bytes from pinned memory
     batches    seconds for an image by the number at once, drawn and judged
-    a start    of the critic that is kept in 4 bits, with the first, which quantizes it
 
-Each figure goes to stderr as soon as it is there, and all together to stdout as JSON. What is not
-begun within --minutes is left out, and named. The script itself was so far run with --tiny on a CPU
-only, where a step that is replayed is run again.
+Each figure goes to stderr as soon as it is there, in the end with its target, and all together to
+stdout as JSON. What is not begun within --minutes is left out, and named. The script itself was so
+far run with --tiny on a CPU only, where a step that is replayed is run again.
 """
 
 from __future__ import annotations
@@ -32,8 +31,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import os
-import shutil
 import sys
 import tempfile
 import time
@@ -50,21 +47,41 @@ from PIL import Image
 from gcr.core import loop, strategies
 from gcr.core.records import Candidate, Critique, Request, Run, Tokens
 from gcr.core.stopping import StopRule
-from gcr.critic import graphs, loading, rubric
+from gcr.critic import graphs, rubric
+from gcr.critic.critic import VisionLanguageCritic
 from gcr.critic.local import LocalSpeaker
-from gcr.critic.speaker import Decoding
+from gcr.critic.speaker import Decoding, with_images
 from gcr.device import memory
 from gcr.device.memory import GIB
 from gcr.device.weights import Weights
 from gcr.diagnose import bench
 from gcr.drawing import generator as generators
 from gcr.drawing.pipelines import Sampling
-from gcr.storage import runfolder
+from gcr.settings.schema import Settings
 
 PROMPT = "two red apples to the left of a glass jug on a wooden table"
 STARTED = time.perf_counter()
 BATCHES = (1, 4, 8)
 """Replies decoded at once."""
+SHORT = 3
+"""By how much replies are shorter where two rounds of two runs, or a whole curve, take long."""
+TARGETS: tuple[tuple[str, tuple[str, ...], str, float], ...] = (
+    *(
+        (
+            f"tokens a second, gcr / eager, {at} at once",
+            ("decoding", f"at_{at}", "ratio"),
+            "≥",
+            least,
+        )
+        for at, least in zip(BATCHES, (6, 4, 6), strict=True)
+    ),
+    ("a step / reading the weights once", ("decoding", "at_1", "step_over_floor"), "≤", 5),
+    ("a round / both models in bare loops", ("round_over_floor",), "≤", 1.02),
+    ("seconds of it outside both models", ("round", "outside_seconds"), "≤", 0.15),
+    ("two runs, overlapped / in turn", ("overlap", "ratio"), "≤", 0.85),
+)
+"""Figures with a target: what it is, where it stands, and at least or at most how much it should
+be."""
 
 
 class RunAgain:
@@ -103,21 +120,15 @@ class Fixed:
     def tokens(self) -> Tokens:
         return self.speaker.used
 
+    def can_overlap(self) -> bool:
+        return self.speaker.can_overlap()
+
     def reword(self, runs: Sequence[Run], *_: Any, **__: Any) -> list[None]:
         return [None] * len(runs)
 
 
 def chat(questions: rubric.Rubric, request: Request, image: Any) -> list[dict[str, Any]]:
-    return [
-        {
-            **message,
-            "content": [
-                {"type": "image", "image": image} if part["type"] == "image" else part
-                for part in message["content"]
-            ],
-        }
-        for message in questions.messages(request, None)
-    ]
+    return with_images(questions.messages(request, None), [image])
 
 
 def seconds(act: Callable[[], object], times: int) -> float:
@@ -239,7 +250,11 @@ def memory_rate(device: str) -> float:
 
 
 def say(name: str, value: object) -> None:
-    print(f"[{time.perf_counter():9.1f}] {name}: {json.dumps(value)}", file=sys.stderr, flush=True)
+    print(
+        f"[{time.perf_counter() - STARTED:6.1f}] {name}: {json.dumps(value)}",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def copy_rate(device: str) -> float | None:
@@ -248,26 +263,6 @@ def copy_rate(device: str) -> float | None:
         return None
     block = torch.empty(GIB, dtype=torch.uint8, pin_memory=True)
     return 1 / seconds(lambda: block.to(device, non_blocking=True), 3)
-
-
-def starts(device: str, given: argparse.Namespace) -> dict[str, float]:
-    """Seconds to load the critic the first time, when it is quantized, and from then on."""
-    place = given.folder / "critic"
-    if not place.is_dir():
-        critic = partial(gpu_models.critic, place, tiny=given.tiny)
-        gpu_models.on(device, critic).save_pretrained(place)
-    cache = given.folder / "cache"
-    shutil.rmtree(cache, ignore_errors=True)
-    os.environ["GCR_CACHE"] = str(cache)
-    took = []
-    for _ in range(2):
-        started = time.perf_counter()
-        loading.load(str(place), memory.SharedDevice(device))
-        synchronize()
-        took.append(time.perf_counter() - started)
-        freed(device)
-    first, later = took
-    return {"first_seconds": first, "later_seconds": later, "ratio": first / later}
 
 
 class Assembled:
@@ -283,6 +278,8 @@ class Assembled:
         sampling = Sampling(given.size, given.size, given.steps, given.guidance, batch=given.images)
         self.drawer = generators.DiffusersGenerator(pipeline, sampling, self.shared)
         self.judge = Fixed(self.speaker, rubric.load("text-to-image"), given.tokens)
+        self.brief = Fixed(self.speaker, rubric.load("text-to-image"), given.tokens // SHORT)
+        self.settings = Settings(generator=given.pair, critic="critic", images=given.images)
         self.given = given
 
     def round(self) -> dict[str, Any]:
@@ -292,7 +289,7 @@ class Assembled:
 
         def play() -> None:
             before = time.perf_counter() - sum(model.seconds for model in models)
-            one_round(self.drawer, self.judge, self.given)
+            bench.play_round(Request(PROMPT), self.drawer, self.judge, self.settings)
             outside.append(time.perf_counter() - sum(model.seconds for model in models) - before)
 
         took = seconds(play, self.given.times)
@@ -302,12 +299,14 @@ class Assembled:
         return {"seconds": took, "outside_seconds": min(outside[1:]), **(needs or {}), **peak}
 
     def overlap(self) -> dict[str, Any]:
-        """What two runs take, with both models at work at once and with one after the other."""
+        """What two runs with shorter replies take, with both models at work at once and with one
+        after the other.
+        """
         rule = StopRule(rounds=2, patience=9)
         runs = [Run(name, Request(PROMPT)) for name in ("one", "other")]
 
         def work(*, overlap: bool) -> None:
-            parts = self.drawer, self.judge, strategies.BestOfN(self.given.images, 0), rule
+            parts = self.drawer, self.brief, strategies.BestOfN(self.given.images, 0), rule
             for _ in loop.refine(runs, *parts, overlap=lambda: overlap):
                 pass
 
@@ -325,6 +324,18 @@ class Assembled:
             "at_once_seconds": at_once,
             "ratio": at_once / in_turn,
         }
+
+    def questions(self) -> dict[str, Any]:
+        """Seconds for a question, where its image is read for all eight and where for each."""
+        judge = VisionLanguageCritic(self.speaker, rubric.load("text-to-image"))
+        size = self.given.size
+        images = [Image.new("RGB", (size, size), colour) for colour in ("red", "blue")]
+        pairs = [(image, f"Is there a {n}?") for image in images for n in "abcdefgh"]
+        took = {}
+        for name, order in (("shared", pairs), ("each", sorted(pairs, key=lambda pair: pair[1]))):
+            ask = partial(judge.answer, *zip(*order, strict=True))
+            took[f"{name}_seconds"] = seconds(ask, self.given.times) / len(pairs)
+        return {**took, "ratio": took["shared_seconds"] / took["each_seconds"]}
 
     def swap(self) -> dict[str, Any]:
         """Seconds to move each model, beside those of a plain copy."""
@@ -349,7 +360,7 @@ class Assembled:
         image = Image.new("RGB", (self.given.size, self.given.size), "red")
 
         def critique(count: int) -> None:
-            self.judge.judge([Request(PROMPT)] * count, [image] * count)
+            self.brief.judge([Request(PROMPT)] * count, [image] * count)
 
         work = bench.timed(critique, self.speaker.ladder)
         return curve(bench.measure_curve(work, self.given.most))
@@ -396,21 +407,26 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         keep("floor_seconds", lambda: floor)
         keep("round_over_floor", lambda: figures["round"]["seconds"] / floor)
     keep("overlap", tool.overlap)
+    keep("questions", tool.questions)
     keep("swap", tool.swap)
     keep("judge_curve", tool.judge_curve)
     keep("draw_curve", tool.draw_curve)
-    tool.shared.clear()
-    if given.folder:
-        keep("critic_start", lambda: starts(device, given))
     return figures
 
 
-def one_round(drawer: Any, judge: Any, given: argparse.Namespace) -> None:
-    strategy, rule = strategies.BestOfN(given.images, 0), StopRule(rounds=1)
-    with tempfile.TemporaryDirectory() as place:
-        folder = runfolder.RunFolder.create(Path(place), Request(PROMPT), {})
-        for step in loop.refine([folder.run], drawer, judge, strategy, rule):
-            folder.save(step.run, step.images)
+def table(figures: dict[str, Any]) -> str:
+    """The figures that have a target, a line each."""
+    lines = []
+    for what, path, bound, target in TARGETS:
+        value: Any = figures
+        for key in path:
+            value = value.get(key, {})
+        if value == {}:
+            lines.append(f"{what:42} {'–':>8}   {bound} {target:<5} not measured")
+            continue
+        is_hit = value >= target if bound == "≥" else value <= target
+        lines.append(f"{what:42} {value:8.3f}   {bound} {target:<5} {'hit' if is_hit else 'miss'}")
+    return "\n".join(lines)
 
 
 def arguments() -> argparse.Namespace:
@@ -419,14 +435,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--pair", choices=("sdxl", "dit"), default="sdxl")
     parser.add_argument("--tiny", action="store_true", help="tiny models")
     parser.add_argument("--residency", choices=("auto", "both", "swap", "offload"), default="auto")
-    parser.add_argument("--folder", type=Path, help="also start the critic from here")
     parser.add_argument("--images", type=int, default=4, help="in each round, and at once")
     parser.add_argument("--size", type=int, help="of each image, in pixels (1024; tiny: 64)")
     parser.add_argument("--tokens", type=int, help="of each reply (400)")
     parser.add_argument("--steps", type=int, help="of each image (20, 8 for dit)")
     parser.add_argument("--most", type=int, default=16, help="at once, for the batch curves")
     parser.add_argument("--times", type=int, default=1, help="each is measured, after a first time")
-    parser.add_argument("--minutes", type=float, default=6.5, help="after which no more is begun")
+    parser.add_argument("--minutes", type=float, default=5.5, help="after which no more is begun")
     given = parser.parse_args()
     given.size = given.size or (64 if given.tiny else 1024)
     given.tokens = given.tokens or (8 if given.tiny else 400)
@@ -437,7 +452,9 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    print(json.dumps(measure(arguments()), indent=2))
+    figures = measure(arguments())
+    print(table(figures), file=sys.stderr)
+    print(json.dumps(figures, indent=2))
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def byte_tokenizer(limit: int) -> Any:
 def vae(channels: int, *, tiny: bool, **settings: Any) -> Any:
     from diffusers import AutoencoderKL
 
-    widths = (8, 8) if tiny else (128, 256, 512, 512)
+    widths = (8, 8, 8, 8) if tiny else (128, 256, 512, 512)
     return AutoencoderKL(
         block_out_channels=widths,
         down_block_types=("DownEncoderBlock2D",) * len(widths),
@@ -48,7 +48,8 @@ def vae(channels: int, *, tiny: bool, **settings: Any) -> Any:
         latent_channels=channels,
         norm_num_groups=4 if tiny else 32,
         layers_per_block=1 if tiny else 2,
-        sample_size=64 if tiny else 1024,
+        sample_size=1024,
+        mid_block_add_attention=not tiny,
         **settings,
     )
 
@@ -111,7 +112,7 @@ def dit(*, tiny: bool) -> Any:
         text = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
         text |= {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
         drawn = {"dim": 16, "n_layers": 1, "n_refiner_layers": 1, "n_heads": 2}
-        drawn |= {"n_kv_heads": 2, "axes_dims": [2, 2, 4], "axes_lens": [512, 64, 64]}
+        drawn |= {"n_kv_heads": 2, "axes_dims": [2, 2, 4]}
     channels = 4 if tiny else 16
     width = text["hidden_size"]
     return ZImagePipeline(

@@ -93,14 +93,17 @@ class CudaGraphs:
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         with _CAPTURING:
             self._stream.wait_stream(usual)
-            with torch.cuda.stream(self._stream):
-                # Libraries make their workspaces when they first run on a stream: on this one,
-                # before the capture, so that they are not in its memory.
-                for _ in range(2):
-                    step()
-                    restore()
-                logits, graph = self._captured(step)
-            usual.wait_stream(self._stream)
+            try:
+                with torch.cuda.stream(self._stream):
+                    # Libraries make their workspaces when they first run on a stream: on this one,
+                    # before the capture, so that they are not in its memory.
+                    for _ in range(2):
+                        step()
+                        restore()
+                    logits, graph = self._captured(step)
+            finally:
+                # Also where it failed: the cache that is dropped then is still being written to.
+                usual.wait_stream(self._stream)
         restore()
         return logits, graph.replay
 
@@ -108,7 +111,8 @@ class CudaGraphs:
         """The logits of a step that is captured on the current stream, and its graph.
 
         As `torch.cuda.graph` does it, which leaves torch in a capture that failed: its allocator
-        would give no memory back from then on, and the stream would stay the current one.
+        would give no memory back from then on, its random numbers would raise wherever they are
+        drawn, and the stream would stay the current one.
         """
         import torch
 
@@ -133,7 +137,10 @@ class CudaGraphs:
             graph.capture_end()
         except RuntimeError:
             _FAILED.append(graph)
-            torch._C._cuda_endAllocateToPool(self._stream.device_index, self._pool)  # noqa: SLF001
+            number = self._stream.device_index
+            torch._C._cuda_endAllocateToPool(number, self._pool)  # noqa: SLF001
+            generator = torch.cuda.default_generators[number]
+            generator.graphsafe_set_state(generator.clone_state())  # the same, and in no capture
             if not failed:
                 raise
 
@@ -165,8 +172,12 @@ class _Room:
 
     @property
     def bytes(self) -> int:
+        """Of the cache, and of what its steps read and write."""
         layers = [layer for layer in self.cache.layers if layer.is_initialized]
-        return sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
+        kept = [half for layer in layers for half in (layer.keys, layer.values)]
+        for step in self.steps.values():
+            kept += [*step.inputs, step.output.logits]
+        return sum(tensor.nbytes for tensor in kept)
 
 
 class Graphs:
@@ -287,17 +298,15 @@ class _Run:
         self._eager = eager
         self._batch = batch
         self._length = prompt  # tokens in each row, once the prompts are read
-        self._prompts_are_read = False
         self.room = graphs.room(batch, prompt + expected)
 
     def forward(self) -> Callable[..., Any]:
         @functools.wraps(self._eager)  # `generate` looks at its signature
         def forward(*args: Any, **inputs: Any) -> Any:
-            if args or inputs.get("past_key_values") is not self.room.cache:
+            is_step = inputs.get("past_key_values") is self.room.cache and not args
+            # Prompts come first, in one call or several.
+            if not is_step or inputs["input_ids"].shape[1] > 1:
                 return self._eager(*args, **inputs)
-            if not self._prompts_are_read:
-                self._prompts_are_read = True
-                return self._eager(**inputs)
             return self._next(inputs)
 
         return forward

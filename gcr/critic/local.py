@@ -6,17 +6,20 @@ critiques.
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property, partial
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gcr.core.background import in_background
 from gcr.core.records import Tokens
 from gcr.critic import thoughts
 from gcr.critic.graphs import CudaGraphs, Graphs
-from gcr.critic.prefix_cache import PrefixCache, read_once
+from gcr.critic.prefix_cache import PrefixCache, ReadImage, can_continue, read_once
 from gcr.critic.speaker import NUMBER, SPACES, Decoding, Number, Reply, repeated
 from gcr.critic.thoughts import OPENING
 from gcr.device.out_of_memory import Ladder, is_out_of_memory
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+logger = logging.getLogger(__name__)
+
 YES = ("yes", "Yes", "YES", " yes", " Yes", " YES")
 NO = ("no", "No", "NO", " no", " No", " NO")
 _OPENED = re.compile(rf"(?:{OPENING.pattern})\s*\Z", OPENING.flags)
@@ -46,6 +51,8 @@ LINE_BREAKS = ("\n", "\u010a", "<0x0A>")  # how vocabularies spell the end of a 
 TYPICAL_TOKENS = 400
 """Of a reply to a rubric of ours, until there is one: what progress counts to, and what a captured
 cache has room for at first."""
+QUESTIONS = 8
+"""About one image, answered at once: each needs the keys and values of the image for itself."""
 _SAMPLING = threading.Lock()
 """Held while one reply is sampled: all threads share torch's random numbers."""
 
@@ -82,6 +89,7 @@ class LocalSpeaker:
         self._template = template or {}
         self.model = model
         self.processor = processor
+        self._images = _OneByOne(processor.image_processor)
         self.progress = progress
         self._device = device
         self._tokens_done = self._tokens_total = 0
@@ -97,6 +105,9 @@ class LocalSpeaker:
         # Without a reference to the speaker: a cycle would keep its memory until it is collected.
         relieve = partial(_relieve, device, self.weights, self._graphs)
         self.ladder = Ladder(batch, "images judged", relieve, device.hint)
+        at_once = max(batch, QUESTIONS)
+        self._questions = Ladder(at_once, "questions answered", relieve, device.hint)
+        self._warned = False  # that each question has its image read anew
         device.join(self.weights, resident=True)
         _forget_sampling(model, processor.tokenizer)
 
@@ -110,8 +121,7 @@ class LocalSpeaker:
     def replies(self, chats: Sequence[list[Message]], decoding: Decoding) -> list[Reply]:
         """A reply to each chat, in order.
 
-        One that stands several times in a row is read once for all in a batch, unless graphs are
-        captured.
+        One that stands several times in a row is read once for all in a batch.
         """
         expected = min(self._expected, decoding.max_new_tokens)
         self._tokens_total += expected * len(chats)
@@ -130,12 +140,63 @@ class LocalSpeaker:
             return [reply for replies in self.ladder.each(chats, work) for reply in replies]
 
     def yes(self, chats: Sequence[list[Message]]) -> list[float]:
-        """For each chat the probability of "yes" against "no" as the answer's first word."""
-        self._tokens_total += len(chats)
+        """For each chat the probability of "yes" against "no" as the answer's first word.
 
+        What several chats in a row show, if they end in different words, is read once for all.
+        """
+        self._tokens_total += len(chats)
+        groups = [list(group) for _, group in groupby(chats, key=_images_of)]
+        with reworded("the critic cannot answer", "take another critic"):
+            shown = all(map(_images_of, chats))
+            if len(groups) == len(chats) or not (shown and self._continues()):
+                return self._chances(chats, self.ladder, self._first_logits)
+            return [chance for group in groups for chance in self._of_one_image(group)]
+
+    def _of_one_image(self, chats: list[list[Message]]) -> list[float]:
+        """As `yes`, for chats that show the same."""
+        image = ReadImage(self.model, self._run(partial(self._inputs, chats[:1], thinks=False)))
+        rests = self._rests(chats)
+        if rests is None or rests[0] != image.rest:
+            return self._chances(chats, self.ladder, self._first_logits)
+        self.used += Tokens(read=image.length)
+        rest_of = {id(chat): rest for chat, rest in zip(chats, rests, strict=True)}
+
+        def first_logits(batch: list[list[Message]]) -> torch.Tensor:
+            with image.followed([rest_of[id(chat)] for chat in batch]) as inputs:
+                return self._first_logits(batch, inputs, read=image.length)
+
+        return self._chances(chats, self._questions, first_logits)
+
+    def _rests(self, chats: list[list[Message]]) -> list[list[int]] | None:
+        """The tokens of each chat behind its last image; None where they differ before it."""
+        template = {"chat_template": self.processor.chat_template}
+        rows = self._templated(self.processor.tokenizer, chats, thinks=False, **template)
+        marker = self.model.config.image_token_id
+        lengths = [row[::-1].index(marker) if marker in row else 0 for row in rows["input_ids"]]
+        both = list(zip(rows["input_ids"], lengths, strict=True))
+        openings = [row[: len(row) - length] for row, length in both]
+        if not all(lengths) or any(opening != openings[0] for opening in openings):
+            return None
+        return [row[-length:] for row, length in both]
+
+    def _continues(self) -> bool:
+        """Whether questions go on from what is read for all of them, which is told where not."""
+        if not can_continue(self.model) and not self._warned:
+            self._warned = True
+            logger.warning(
+                "%s reads an image anew for each question about it", type(self.model).__name__
+            )
+        return not self._warned
+
+    def _chances(
+        self,
+        chats: Sequence[list[Message]],
+        ladder: Ladder,
+        first_logits: Callable[[list[list[Message]]], torch.Tensor],
+    ) -> list[float]:
         def work(batch: Sequence[list[Message]]) -> list[float]:
             yes, no = _opening_tokens(self.processor.tokenizer)
-            read = partial(self._first_logits, list(batch))
+            read = partial(first_logits, list(batch))
             logits = self._run(partial(self._with_room, read, at_least=1))
             self._tokens_done += len(batch)
             if self.progress is not None:
@@ -143,8 +204,7 @@ class LocalSpeaker:
             odds = logits[:, yes].logsumexp(-1) - logits[:, no].logsumexp(-1)
             return [float(chance) for chance in odds.sigmoid()]
 
-        with reworded("the critic cannot answer", "take another critic"):
-            return [chance for chances in self.ladder.each(chats, work) for chance in chances]
+        return [chance for chances in ladder.each(chats, work) for chance in chances]
 
     def _run(self, work: Callable[[], Result]) -> Result:
         with at_most(self._threads):
@@ -218,7 +278,7 @@ class LocalSpeaker:
             self._seeded(decoding),
             self.inside,
             graphs as cache,
-            self._read(chats, self._prefix.spared(inputs, cache), decoding.prefill, cache) as read,
+            self._read(chats, self._prefix.spared(inputs, cache), decoding.prefill) as read,
         ):
             tokens = self.model.generate(
                 **read,
@@ -229,18 +289,17 @@ class LocalSpeaker:
             )
         new = tokens[:, prompts.shape[1] :]
         self._expected = new.shape[1]
-        once = cache is None  # what stands several times in a row was read once
-        first = [i for i, chat in enumerate(chats) if not (once and i and chat is chats[i - 1])]
+        first = [i for i, chat in enumerate(chats) if not (i and chat is chats[i - 1])]
         self.used += Tokens(read=int(lengths[first].sum()))
         seen = [chances.cpu() for chances in seen]
         return self._decoded(new, decoding.max_new_tokens, seen, opened, ended)
 
     def _read(
-        self, chats: list[list[Message]], inputs: Any, prefill: str, cache: Any
-    ) -> AbstractContextManager[Mapping[str, torch.Tensor]]:
+        self, chats: list[list[Message]], inputs: Any, prefill: str
+    ) -> AbstractContextManager[Mapping[str, Any]]:
         """Gives the inputs, by which a chat is read once that stands several times in a row."""
         groups = repeated(chats)
-        if len(groups) == len(chats) or cache is not None:
+        if len(groups) == len(chats):
             return nullcontext(inputs)
         distinct = self._begun(self._inputs([chat for chat, _ in groups]), prefill)
         prompts = [number for number, (_, count) in enumerate(groups) for _ in range(count)]
@@ -325,15 +384,19 @@ class LocalSpeaker:
         words = {i: word.strip(SPACES) for word, i in self.processor.tokenizer.get_vocab().items()}
         return {i: float(word) for i, word in words.items() if NUMBER.fullmatch(word)}
 
-    def _first_logits(self, chats: list[list[Message]]) -> torch.Tensor:
+    def _first_logits(
+        self, chats: list[list[Message]], inputs: Any = None, *, read: int = 0
+    ) -> torch.Tensor:
         """The logits of each answer's first token: (batch, vocabulary), float32.
+
+        inputs: of the chats; None: they are made. read: tokens of each that are read already.
 
         Where the reply's first token belongs to a thought, which says nothing of yes or no, or the
         template opened one, they are those of the first token after it.
         """
         import torch
 
-        inputs = self._inputs(chats, thinks=False)
+        inputs = inputs or self._inputs(chats, thinks=False)
         with torch.inference_mode(), self.inside:
             output = self.model.generate(
                 **inputs,
@@ -341,7 +404,8 @@ class LocalSpeaker:
                 output_logits=True,
                 return_dict_in_generate=True,
             )
-        self.used += Tokens(int(inputs["attention_mask"].sum()), len(chats))
+        new = int(inputs["attention_mask"].sum()) - read * len(chats)
+        self.used += Tokens(new, len(chats))
         logits: torch.Tensor = output.logits[0].float()
         first = [self.processor.tokenizer.decode(token) for token in logits.argmax(-1)]
         thinking = [
@@ -403,24 +467,36 @@ class LocalSpeaker:
 
         thinks: whether a model may think first that can also answer at once.
         """
+        how = {"padding": True, "add_special_tokens": False}
+        before, self.processor.image_processor = self.processor.image_processor, self._images
+        try:
+            inputs = self._templated(
+                self.processor, chats, thinks=thinks, return_tensors="pt", processor_kwargs=how
+            )
+        finally:
+            self.processor.image_processor = before
+        return inputs.to(self._device.name, dtype=self.model.dtype)
+
+    def _templated(
+        self, renderer: Any, chats: list[list[Message]], *, thinks: bool, **how: Any
+    ) -> Any:
+        """Chats in the words of the chat template, by a processor or its tokenizer."""
         # Other templates know no such word, and it would count as a setting of the images.
         known = str(self.processor.chat_template)
         told = {**self._template, **({} if thinks else {"enable_thinking": False})}
         # The template is a program of the checkpoint, and may fail in any way.
         hint = "take another critic; or, if the prompt has marks such as <image>, take them out"
         with reworded("the critic cannot be asked this", hint), bounded():
-            inputs = self.processor.apply_chat_template(
+            return renderer.apply_chat_template(
                 chats,
                 add_generation_prompt=True,
                 tokenize=True,
                 return_dict=True,
-                return_tensors="pt",
                 # Otherwise a request can open a turn of its own, or stand where an image does.
                 sanitize_control_tokens=True,
                 **{word: value for word, value in told.items() if word in known},
-                processor_kwargs={"padding": True, "add_special_tokens": False},
+                **how,
             )
-        return inputs.to(self._device.name, dtype=self.model.dtype)
 
     def _begun(self, inputs: Any, prefill: str) -> Any:
         """The inputs of a batch with the beginning of each reply after the prompt."""
@@ -436,6 +512,62 @@ class LocalSpeaker:
                 more = tensor.new_zeros(shape[0], len(ids))
                 inputs[name] = torch.cat([tensor, more + rest.get(name, 0)], dim=1)
         return inputs
+
+
+class _OneByOne:
+    """An image processor that prepares the images of a batch at the same time, each in a thread.
+
+    Only where that comes to the same as preparing them together, which is seen at the first batch.
+    """
+
+    def __init__(self, processor: Any) -> None:
+        self._processor = processor
+        self._comes_to_the_same: bool | None = None  # not known yet
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._processor, name)
+
+    def __call__(self, images: Any, **how: Any) -> Any:
+        # A row of several images may be laid out otherwise than as many rows.
+        one_in_each = all(not isinstance(row, list) or len(row) == 1 for row in images)
+        if self._comes_to_the_same is False or len(images) < 2 or not one_in_each:
+            return self._processor(images, **how)
+        jobs = [in_background(partial(self._processor, [row], **how)) for row in images]
+        joined = _joined([job() for job in jobs])
+        if joined is None or self._comes_to_the_same is None:
+            together = self._processor(images, **how)
+            self._comes_to_the_same = joined is not None and _are_equal(joined, together)
+            return together
+        return joined
+
+
+def _joined(batches: Sequence[Any]) -> Any:
+    """Several batches of an image processor as one; None where their images differ in shape."""
+    import torch
+
+    joined = type(batches[0])()
+    for name in batches[0]:
+        parts = [batch.get(name) for batch in batches]
+        alike = all(isinstance(part, torch.Tensor) and part.ndim for part in parts)
+        if not alike or len({part.shape[1:] for part in parts}) > 1:
+            return None
+        joined[name] = torch.cat(parts)
+    return joined
+
+
+def _are_equal(batch: Any, other: Any) -> bool:
+    import torch
+
+    return batch.keys() == other.keys() and all(
+        isinstance(other[name], torch.Tensor) and torch.equal(batch[name], other[name])
+        for name in batch
+    )
+
+
+def _images_of(chat: list[Message]) -> tuple[int, ...]:
+    """Which images a chat shows."""
+    parts = (part for message in chat for part in message["content"])
+    return tuple(id(part["image"]) for part in parts if part["type"] == "image")
 
 
 def _relieve(device: SharedDevice, weights: Weights, graphs: Graphs) -> str:

@@ -9,17 +9,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from gcr.core import guards, loop, strategies
+from gcr.core import guards, strategies
 from gcr.core.background import in_background
+from gcr.core.events import ignore
 from gcr.core.records import Candidate, Request
 from gcr.core.stopping import StopRule
 from gcr.device import memory
 from gcr.device.memory import GIB
+from gcr.engine import waves
+from gcr.engine.parts import Parts
 from gcr.settings import measurements
 from gcr.settings.measurements import Speed
 from gcr.storage import runfolder
@@ -27,7 +30,7 @@ from gcr.storage import runfolder
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from gcr.core.records import Critique
+    from gcr.core.records import Critic, Critique, Generator
     from gcr.critic.critic import VisionLanguageCritic
     from gcr.critic.local import LocalSpeaker
     from gcr.device.memory import SharedDevice
@@ -231,15 +234,21 @@ def _overhead(
 ) -> float:
     """Seconds for each image of a round that is drawn, judged and saved, outside of the models."""
     inside = sum(model.inside.seconds for model in models)
-    strategy = strategies.BestOfN(settings.images, settings.seed)
+    seconds = play_round(request, drawer, critic, settings)
+    inside = sum(model.inside.seconds for model in models) - inside
+    return max(0.0, seconds - inside) / settings.images
+
+
+def play_round(request: Request, drawer: Generator, critic: Critic, settings: Settings) -> float:
+    """Seconds of one round as `gcr refine` plays it, into a folder that is then removed."""
+    settings = replace(settings, compare=False, select="score", history=False, overlap=False)
+    strategy, rule = strategies.BestOfN(settings.images, settings.seed), StopRule(rounds=1)
+    parts = Parts(settings, drawer, critic, strategy, rule, {})
     with tempfile.TemporaryDirectory() as place:
         started = time.perf_counter()
         folder = runfolder.RunFolder.create(Path(place), request, settings.recorded())
-        for step in loop.refine([folder.run], drawer, critic, strategy, StopRule(rounds=1)):
-            folder.save(step.run, step.images)
-        seconds = time.perf_counter() - started
-    inside = sum(model.inside.seconds for model in models) - inside
-    return max(0.0, seconds - inside) / settings.images
+        waves.work(waves.SingleRun(folder), parts, ignore)
+        return time.perf_counter() - started
 
 
 def swaps(device: SharedDevice, weights: dict[str, Weights]) -> dict[str, Swap]:

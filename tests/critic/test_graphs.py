@@ -14,7 +14,7 @@ import tiny
 import torch
 from capturing import Recorder
 from fakes import FakeMachine
-from PIL import Image
+from replies import FAIR, IMAGES, REQUESTS
 
 from gcr.core.events import ignore
 from gcr.core.loop import refine
@@ -25,7 +25,6 @@ from gcr.critic import critic as critics
 from gcr.critic import graphs, loading, rubric
 from gcr.critic.critic import VisionLanguageCritic
 from gcr.critic.local import LocalSpeaker
-from gcr.critic.rubric import Rubric
 from gcr.critic.speaker import Decoding
 from gcr.device.memory import SharedDevice
 from gcr.engine import models
@@ -36,40 +35,12 @@ from pocket_training.captions import describe, say
 pytestmark = pytest.mark.usefixtures("cache")
 
 CPU = SharedDevice("cpu")
-RUBRIC = Rubric(
-    name="test",
-    description="",
-    aspects=("Text Faithfulness",),
-    system="be fair to every image that you are shown",
-    template="is there {request} ?",
-    complaint="again please",
-)
-IMAGES = [
-    Image.new("RGB", size, colour)
-    for size, colour in (((64, 64), "red"), ((48, 64), "blue"), ((64, 32), "green"))
-]
-REQUESTS = [Request("a red circle"), Request("blue"), Request("a green square and a blue star")]
 SAMPLED = Decoding(24, temperature=1.5, seed=3)
 
 
 @pytest.fixture(autouse=True)
 def small_buckets(monkeypatch):
     monkeypatch.setattr(graphs, "BUCKET", 16)
-
-
-@pytest.fixture(scope="module")
-def loaded(tmp_path_factory):
-    models = {}
-
-    def load(family, quantize="none"):
-        if (family, quantize) not in models:
-            torch.manual_seed(0)
-            more = {"layers": 2} if family == "qwen3_vl" else {}
-            folder = getattr(tiny, family)(tmp_path_factory.mktemp(family) / "m", **more)
-            models[family, quantize] = loading.load(str(folder), CPU, quantize)
-        return models[family, quantize]
-
-    return load
 
 
 def speaker_of(model, processor, capture=None, *, spared=True):
@@ -84,7 +55,7 @@ def speaker_of(model, processor, capture=None, *, spared=True):
 def chats_of(speaker, rows):
     at = [i % 3 for i in range(rows)]
     requests, images = [REQUESTS[i] for i in at], [IMAGES[i] for i in at]
-    return VisionLanguageCritic(speaker, RUBRIC)._chats(requests, images, [None] * rows)
+    return VisionLanguageCritic(speaker, FAIR)._chats(requests, images, [None] * rows)
 
 
 @pytest.mark.parametrize("decoding", [Decoding(24), SAMPLED], ids=["greedy", "sampled"])
@@ -132,6 +103,29 @@ def test_rows_end_where_they_do_without(loaded):
         assert [n.at for n in reply.numbers] == [n.at for n in other.numbers]
         for number, same in zip(reply.numbers, other.numbers, strict=True):
             assert number.chances == pytest.approx(same.chances, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("family", "spared"), [("qwen3_vl", True), ("qwen3_vl", False), ("llava", True)]
+)
+def test_a_chat_of_several_judges_is_read_once(loaded, family, spared):
+    model, processor = loaded(family)
+    plain = speaker_of(model, processor, spared=spared)
+    chats = [
+        chat
+        for chat, count in zip(chats_of(plain, 3), (3, 1, 2), strict=True)
+        for _ in range(count)
+    ]
+    expected = plain.replies(chats, SAMPLED)
+    recorder = Recorder(model)
+    speaker = speaker_of(model, processor, recorder, spared=spared)
+    assert speaker.replies(chats, SAMPLED) == expected
+    assert (recorder.captured, recorder.replayed) == (1, 23)
+    assert speaker.used == plain.used
+    assert len({reply.text for reply in expected[:3]}) == 3
+    # And again, in the cache that is kept.
+    assert speaker.replies(chats, SAMPLED) == expected
+    assert recorder.captured == 1
 
 
 @pytest.mark.parametrize("spared", [True, False])
@@ -373,8 +367,10 @@ def cuda(monkeypatch):
     @contextmanager
     def stream(_):
         log.calls.append("side")
-        yield
-        log.calls.append("usual")
+        try:
+            yield
+        finally:
+            log.calls.append("usual")
 
     graph = SimpleNamespace(capture_begin=note("begin"), capture_end=end, replay=note("replay"))
     side = SimpleNamespace(wait_stream=note("wait"), device_index=1)
@@ -389,6 +385,11 @@ def cuda(monkeypatch):
     }
     for name, value in made.items():
         monkeypatch.setattr(torch.cuda, name, value)
+    # Of which one can be given another state; a CPU's cannot.
+    randomness = SimpleNamespace(
+        clone_state=lambda: "as it was", graphsafe_set_state=log.calls.append
+    )
+    monkeypatch.setattr(torch.cuda, "default_generators", (None, randomness))
     given_back = lambda *place: log.calls.append(("given back", *place))  # noqa: E731
     monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", given_back)
     monkeypatch.setattr(graphs, "_FAILED", [])
@@ -420,7 +421,10 @@ def test_a_capture_that_fails_ends_and_says_why(cuda):
     cuda.invalid = True
     with pytest.raises(RuntimeError, match="not permitted"):
         graphs.CudaGraphs("cuda:1")(step, lambda: None)
-    assert cuda.calls[-2:] == ["end", ("given back", 1, (0, 7))]  # so that memory is freed again
+    # So that memory is freed again, and random numbers can be drawn; and what still runs is waited
+    # for before its memory is another's.
+    failed = ["end", ("given back", 1, (0, 7)), "as it was", "usual", "wait"]
+    assert cuda.calls[-5:] == failed
     assert len(graphs._FAILED) == 1
     with pytest.raises(RuntimeError, match="previous error"):
         graphs.CudaGraphs("cuda:1")(lambda: torch.zeros(1), lambda: None)
@@ -438,6 +442,7 @@ def test_a_gpu_goes_on_after_a_capture_that_failed():
     del block
     torch.cuda.empty_cache()
     assert torch.cuda.memory_reserved() <= before
+    torch.multinomial(torch.ones(4, device="cuda"), 1)  # which a capture keeps from all others
     doubled, replay = capture(lambda: number * 2, lambda: None)
     number.fill_(3)
     replay()

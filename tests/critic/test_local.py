@@ -1,6 +1,7 @@
 """Vision-language models of real families with random weights, as a critic talks with them."""
 
 import re
+import threading
 
 import pytest
 import tiny
@@ -55,7 +56,7 @@ def test_an_answer_weighs_yes_against_no(critics, monkeypatch):
     logits = torch.zeros(2, 64)
     logits[0, encode("yes")] = 3.0
     logits[1, encode("no")] = 3.0
-    monkeypatch.setattr(critic.speaker, "_first_logits", lambda chats: logits)
+    monkeypatch.setattr(critic.speaker, "_first_logits", lambda *_, **__: logits)
     sure = 1 / (1 + torch.exp(torch.tensor(-3.0))).item()
     assert critic.answer([RED, RED], ["?", "?"]) == pytest.approx([sure, 1 - sure])
 
@@ -234,7 +235,7 @@ def test_progress_counts_questions_that_are_answered(critics):
     told = []
     speaker = critics("llava").speaker
     speaker.progress = lambda *step: told.append(step)
-    speaker.yes([with_images(SHORT.messages(CIRCLE), [RED])] * 3)
+    speaker.yes([with_images(SHORT.messages(CIRCLE), [image]) for image in (RED, BLUE, RED)])
     assert told == [("judge", 2, 3), ("judge", 3, 3)]
 
 
@@ -327,3 +328,21 @@ def test_a_critic_answers_the_same_after_a_turn_outside_the_gpu(checkpoint):
     before = critic.answer([RED], ["is there a red circle ?"])
     device.clear()
     assert critic.answer([RED], ["is there a red circle ?"]) == before
+
+
+@pytest.mark.parametrize("pads", [False, True])
+def test_images_are_prepared_one_by_one_where_that_comes_to_the_same(pads):
+    threads = set()
+
+    def processor(images):
+        threads.add(threading.get_ident())
+        longest = max(number for (number,) in images) if pads else 3
+        rows = [torch.full((longest,), number) for (number,) in images]
+        return {"pixel_values": torch.stack(rows)}
+
+    prepared = local._OneByOne(processor)
+    for images in ([[1], [2], [3]], [[2], [2]], [[3]]):
+        assert torch.equal(prepared(images)["pixel_values"], processor(images)["pixel_values"])
+    threads.clear()
+    prepared([[1], [3]])
+    assert (threading.get_ident() in threads) == pads

@@ -1,51 +1,23 @@
 """Replies are the same words whether what they go on from was read already or not."""
 
+import random
 from dataclasses import replace
 
 import pytest
-import tiny
 import torch
-from PIL import Image
+from replies import FAIR, IMAGES, REQUESTS
 
-from gcr.core.records import Request
-from gcr.critic import loading, local
+from gcr.critic import critic as critics
+from gcr.critic import local, rubric
 from gcr.critic.critic import VisionLanguageCritic
-from gcr.critic.rubric import Rubric
 from gcr.critic.speaker import Decoding
 from gcr.device.memory import SharedDevice
+from gcr.pocket import world
 
 CPU = SharedDevice("cpu")
-RUBRIC = Rubric(
-    name="test",
-    description="",
-    aspects=("Text Faithfulness",),
-    system="be fair to every image that you are shown",
-    template="is there {request} ?",
-    complaint="again please",
-)
-OTHER = RUBRIC.model_copy(update={"system": "be harsh"})
-IMAGES = [
-    Image.new("RGB", size, colour)
-    for size, colour in (((64, 64), "red"), ((48, 64), "blue"), ((64, 32), "green"))
-]
-REQUESTS = [Request("a red circle"), Request("blue"), Request("a green square and a blue star")]
+QUESTIONS = ["is there a red circle ?", "a blue", "is there a blue square there ?", "circle ?"]
+OTHER = FAIR.model_copy(update={"system": "be harsh"})
 DECODING = Decoding(max_new_tokens=24, numbers=True)
-
-
-@pytest.fixture(scope="module")
-def loaded(tmp_path_factory):
-    """Models by family, with two layers where the family is one whose openings are kept."""
-    models = {}
-
-    def load(family, quantize="none", **settings):
-        key = family, quantize
-        if key not in models:
-            torch.manual_seed(0)
-            folder = getattr(tiny, family)(tmp_path_factory.mktemp(family) / "m", **settings)
-            models[key] = loading.load(str(folder), CPU, quantize)
-        return models[key]
-
-    return load
 
 
 def speaker_of(loaded, *, spared=True):
@@ -54,7 +26,7 @@ def speaker_of(loaded, *, spared=True):
     return speaker
 
 
-def chats_of(speaker, requests, sources=(None,) * 3, rubric=RUBRIC):
+def chats_of(speaker, requests, sources=(None,) * 3, rubric=FAIR):
     requests = [replace(r, source="s" if s else "") for r, s in zip(requests, sources, strict=True)]
     return VisionLanguageCritic(speaker, rubric)._chats(requests, IMAGES, sources)
 
@@ -83,7 +55,7 @@ def assert_same(replies, expected):
 @pytest.mark.parametrize("quantize", ["none", "nf4"])
 @pytest.mark.parametrize("sources", [(None,) * 3, IMAGES[::-1]], ids=["drawn", "edited"])
 def test_replies_are_the_same(loaded, quantize, sources):
-    model = loaded("qwen3_vl", quantize, layers=2)
+    model = loaded("qwen3_vl", quantize)
     spared, whole = speaker_of(model), speaker_of(model, spared=False)
     chats = chats_of(spared, REQUESTS, sources)
     expected = whole.replies(chats, DECODING)
@@ -95,7 +67,7 @@ def test_replies_are_the_same(loaded, quantize, sources):
 
 @pytest.mark.parametrize("quantize", ["none", "nf4"])
 def test_the_next_token_is_as_likely(loaded, quantize):
-    speaker = speaker_of(loaded("qwen3_vl", quantize, layers=2))
+    speaker = speaker_of(loaded("qwen3_vl", quantize))
     inputs = speaker._inputs(chats_of(speaker, REQUESTS))
     how = {"max_new_tokens": 8, "output_logits": True, "return_dict_in_generate": True}
     with torch.inference_mode():
@@ -106,11 +78,11 @@ def test_the_next_token_is_as_likely(loaded, quantize):
 
 
 def test_a_rubric_is_read_once(loaded):
-    speaker = speaker_of(loaded("qwen3_vl", layers=2))
+    speaker = speaker_of(loaded("qwen3_vl"))
     chats = chats_of(speaker, REQUESTS)
     length = speaker._inputs(chats)["input_ids"].shape[1]
     opening, rest = tokens_read(speaker, chats)
-    assert opening > len(RUBRIC.system)
+    assert opening > len(FAIR.system)
     assert opening + rest == length
     assert tokens_read(speaker, chats) == [rest]
     harsh = chats_of(speaker, REQUESTS, rubric=OTHER)
@@ -120,8 +92,8 @@ def test_a_rubric_is_read_once(loaded):
 
 
 def test_chats_that_share_no_opening_are_read_whole(loaded):
-    speaker = speaker_of(loaded("qwen3_vl", layers=2))
-    mild, harsh = (chats_of(speaker, REQUESTS, rubric=rubric) for rubric in (RUBRIC, OTHER))
+    speaker = speaker_of(loaded("qwen3_vl"))
+    mild, harsh = (chats_of(speaker, REQUESTS, rubric=rubric) for rubric in (FAIR, OTHER))
     assert len(tokens_read(speaker, [mild[0], harsh[1]])) == 1
     blind = [{"role": "user", "content": [{"type": "text", "text": "is there a red circle ?"}]}]
     assert len(tokens_read(speaker, [blind])) == 1
@@ -142,9 +114,7 @@ ROWS = (0, 0, 0, 1, 2, 2)
 def test_samples_of_one_chat_are_those_of_chats_that_are_read_one_by_one(
     loaded, family, spared, sources
 ):
-    speaker = speaker_of(
-        loaded(family, **({"layers": 2} if family == "qwen3_vl" else {})), spared=spared
-    )
+    speaker = speaker_of(loaded(family), spared=spared)
     speaker.ladder.size = len(ROWS)
     chats = chats_of(speaker, REQUESTS, sources)
     apart = [list(chats[i]) for i in ROWS]  # equal, and no two of them one object
@@ -182,3 +152,78 @@ def test_samples_go_in_smaller_batches_where_memory_is_short(loaded):
     replies = speaker.replies([chat for chat in chats for _ in range(3)], SAMPLED)
     assert len(replies) == 9
     assert all(reply.text for reply in replies)
+
+
+def asked_of(speaker, images):
+    """Each question about each image, as a critic asks them."""
+    critic = VisionLanguageCritic(speaker, FAIR)
+    pairs = [(image, question) for image in images for question in QUESTIONS]
+    return critic.answer([image for image, _ in pairs], [question for _, question in pairs])
+
+
+def apart(speaker, monkeypatch):
+    """The same speaker, with each question's image read for itself."""
+    monkeypatch.setattr(local, "can_continue", lambda _: False)
+    return local.LocalSpeaker(speaker.model, speaker.processor, CPU, batch=3)
+
+
+@pytest.mark.parametrize("quantize", ["none", "nf4"])
+@pytest.mark.parametrize("family", ["qwen3_vl", "llava"])
+def test_answers_are_the_same_where_an_image_is_read_once_for_its_questions(
+    loaded, family, quantize, monkeypatch
+):
+    speaker = speaker_of(loaded(family, quantize))
+    speaker._questions.size = 3  # so that the last of an image go on alone
+    answers, used = asked_of(speaker, IMAGES), speaker.used
+    assert vars(speaker.model).get("forward") is None
+    whole = apart(speaker, monkeypatch)
+    assert answers == pytest.approx(asked_of(whole, IMAGES), abs=1e-5)
+    assert len(set(answers)) == len(answers)
+    assert used.written == whole.used.written
+    assert used.read < whole.used.read
+
+
+def test_the_embedded_critic_answers_the_same(monkeypatch):
+    speaker = critics.load("pocket:critic", rubric.load("pocket"), CPU).speaker
+    images = [world.draw(world.sample(random.Random(seed))) for seed in range(2)]
+    answers = asked_of(speaker, images)
+    assert answers == pytest.approx(asked_of(apart(speaker, monkeypatch), images), abs=1e-4)
+
+
+def test_an_image_is_read_once_for_its_questions(loaded):
+    speaker = speaker_of(loaded("llava"))
+    calls = []
+
+    def count(_model, _arguments, inputs):
+        calls.append((*inputs["input_ids"].shape, inputs.get("pixel_values") is not None))
+
+    with speaker.model.register_forward_pre_hook(count, with_kwargs=True):
+        asked_of(speaker, IMAGES[:1])
+    (whole,) = calls
+    assert whole[0] == len(QUESTIONS)
+    calls.clear()
+    with speaker.model.model.register_forward_pre_hook(count, with_kwargs=True):
+        asked_of(speaker, IMAGES[:1])
+    (rows, opening, _), (all_rows, rest, _) = calls
+    assert (rows, all_rows) == (1, len(QUESTIONS))
+    assert opening + rest == whole[1]
+    assert rest < opening
+
+
+def test_a_family_that_cannot_go_on_from_an_image_is_told_of_once(loaded, monkeypatch, caplog):
+    speaker = speaker_of(loaded("llava"))
+    answers = asked_of(speaker, IMAGES)
+    whole = apart(speaker, monkeypatch)
+    for _ in range(2):
+        assert asked_of(whole, IMAGES) == pytest.approx(answers, abs=1e-5)
+    assert caplog.text.count("reads an image anew for each question about it") == 1
+
+
+def test_questions_that_differ_before_their_image_are_asked_for_themselves(loaded, monkeypatch):
+    speaker = speaker_of(loaded("qwen3_vl"))
+    mild, harsh = (chats_of(speaker, REQUESTS, rubric=rubric) for rubric in (FAIR, OTHER))
+    both = [mild[0], harsh[0]]
+    image = mild[0][-1]["content"][0]
+    both[1][-1]["content"] = [image, *both[1][-1]["content"][1:]]
+    answers = speaker.yes(both)
+    assert answers == pytest.approx(apart(speaker, monkeypatch).yes(both), abs=1e-5)

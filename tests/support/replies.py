@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from PIL import Image
+
+from gcr.core.records import Request
 from gcr.critic import rubric
 from gcr.critic.reply import read
 
@@ -17,6 +20,20 @@ SHORT = rubric.Rubric(
     max_new_tokens=6,
 )
 """In words that the tokenizers of the tiny models have."""
+FAIR = rubric.Rubric(
+    name="test",
+    description="",
+    aspects=("Text Faithfulness",),
+    system="be fair to every image that you are shown",
+    template="is there {request} ?",
+    complaint="again please",
+)
+"""One whose opening is worth keeping, and what to judge by it."""
+IMAGES = [
+    Image.new("RGB", size, colour)
+    for size, colour in (((64, 64), "red"), ((48, 64), "blue"), ((64, 32), "green"))
+]
+REQUESTS = [Request("a red circle"), Request("blue"), Request("a green square and a blue star")]
 ASPECTS = RUBRIC.aspects
 
 REPLY = """\
