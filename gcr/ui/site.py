@@ -38,7 +38,7 @@ from gcr.files import imagefile
 from gcr.inputs.source import readable
 from gcr.results import listing
 from gcr.results.report import gallery, refresh, run
-from gcr.results.report.page import NAME, fragment, render
+from gcr.results.report.page import NAME, diff, fragment, part, render
 from gcr.results.report.pictures import Picture, Pictures
 from gcr.settings import plugins, profiles
 from gcr.settings.resolving import traced
@@ -192,6 +192,7 @@ class Site:
         for work in state["works"]:
             if work["folder"]:
                 work["folder"] = self._name(Path(work["folder"]))
+            work["changes"] = diff(work["title"], work["proposal"][0]) if work["proposal"] else ""
         return {**state, "busy": self.studio.busy()}
 
     async def run(self, request: Request) -> Response:
@@ -299,7 +300,7 @@ class Site:
             "output": "this session",
         }
         rows = [(name, values[name], origins[name]) for name in OPTIONS if name in values]
-        return {"html": fragment("studio_settings.html", {"rows": rows})}
+        return {"html": part("settings", rows)}
 
     def decide(self, given: Mapping[str, Any]) -> object:
         work = self.studio.work(int(given["number"]))

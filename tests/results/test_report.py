@@ -207,6 +207,11 @@ def test_a_page_elsewhere_finds_its_images(kind, tmp_path):
     assert all((tmp_path / source).is_file() for source in images)
 
 
+def test_a_page_is_titled_by_its_file_or_its_run(kind):
+    title = re.search(r"<title>(.*)</title>", report(kind).read_text())[1]
+    assert title == (kind.name if kind.name in ("run", "edit") else "shapes.txt")
+
+
 def test_odd_names_of_folders_are_quoted(tmp_path):
     folder = make_run(tmp_path / "a b#c?d%20é").path
     shown = Page(report(folder, tmp_path / "page.html"))
@@ -496,7 +501,7 @@ def test_a_comparison_tells_what_was_shown_and_then_what_is_suspected(tmp_path):
     record["suspicions"] = [{**suspicion, "p": 0.03125, "founded": True}]
     (folder / "compare.json").write_text(json.dumps(record))
     shown = Page(report(folder))
-    parts = ("Refine is better than raw", "Differences", "Arms", "Possible reward hacking")
+    parts = ("Refining helped: judged by truth", "Differences", "Arms", "Possible reward hacking")
     order = [shown.text.index(words) for words in parts]
     assert order == sorted(order)
     for text in (
