@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import TYPE_CHECKING
 
 from gcr.core.plaintext import shortened
@@ -88,14 +89,25 @@ def origin(candidate: Candidate) -> str:
     return f"seed {seeds}" + (f" on {candidate.start}" if candidate.start else "")
 
 
-def finding(critique: Critique, most: int) -> str:
-    """What a critic found wrong with an image: its words on the aspect of the lowest score; empty
-    where no aspect has less than the full score, or no words.
+def finding(critique: Critique, most: int = 10_000) -> str:
+    """What a critic found in an image: its words on the aspect of the lowest score, or where none
+    has less than the full score, or no words, its summary.
+
+    Of a list of checks, "Check: a red star: missing; a circle: a circle, right.", only what is not
+    right is told. What a program checked has a line of its own, and is not told again.
 
     most: characters; of a longer text whole sentences, if one is short enough.
     """
     wrong = [a for a in critique.aspects if a.score is not None and a.score < FULL]
     words = min(wrong, key=lambda aspect: aspect.score or 0.0).justification if wrong else ""
+    _, is_list, checks = words.partition("Check: ")
+    failed = [
+        each for each in re.split(r"; |\. ", checks.rstrip(".")) if not each.endswith(", right")
+    ]
+    if is_list and failed:
+        words = f"{'; '.join(failed)}."
+    if not words or words == "; ".join(map(fact, critique.facts)):
+        words = critique.summary
     end = words.rfind(". ", 0, most - 1) if len(words) > most else -1
     return shortened(words, most) if end < 0 else f"{words[: end + 1]} …"
 

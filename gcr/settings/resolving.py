@@ -7,7 +7,7 @@ belong to the profile's generator, the rubric to its critic.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -21,7 +21,9 @@ from gcr.files.validation import first_problem
 from gcr.settings import address, keys, measurements, plugins, profiles, samplers
 from gcr.settings.recorded import UNRECORDED
 from gcr.settings.schema import (
+    DEFAULTS,
     FIELDS,
+    LATER,
     LISTS,
     MOST_ROUNDS,
     OF_THE_MACHINE,
@@ -128,6 +130,28 @@ def traced(
     """As `resolve`, and tell where each setting came from."""
     environ = os.environ if environ is None else environ
     given = _given(flags, folder or Path(), environ)
+    resolved = _settled(given, flags, machine, environ, edit=edit)
+    settings = resolved.settings
+    if given.keys() & {"width", "height"}:
+        pocket.check_size(settings.generator, settings.width, settings.height)
+    measured = _measured(settings, given, machine, environ)
+    changes: dict[str, Any] = {key: source.value for key, source in measured.items()}
+    origins = {key: source.origin for key, source in measured.items()}
+    return resolved._replace(
+        settings=replace(settings, **changes), origins={**resolved.origins, **origins}
+    )
+
+
+def _settled(
+    given: Mapping[str, Given],
+    flags: Mapping[str, object],
+    machine: Machine,
+    environ: Mapping[str, str],
+    *,
+    edit: bool,
+) -> Resolved:
+    """Settings by what is given, the profile, and what follows from these; nothing measured."""
+    given = dict(given)
     name, origin, _ = given.pop("profile", Given(profiles.EMBEDDED, "default"))
     if str(name).casefold() == profiles.AUTO:
         profile, reason = profiles.largest(machine.free_gib())
@@ -147,12 +171,44 @@ def traced(
         sources |= _of_server(sources["critic"], flags, machine, environ)
     values = {key: source.value for key, source in sources.items() if source.origin != "default"}
     settings = _validated({**values, "profile": profile.name}, given)
-    if given.keys() & {"width", "height"}:
-        pocket.check_size(settings.generator, settings.width, settings.height)
-    measured = _measured(settings, given, machine, environ)
-    changes: dict[str, Any] = {key: source.value for key, source in measured.items()}
-    origins = {key: source.origin for key, source in {**sources, **measured}.items()}
-    return Resolved(replace(settings, **changes), origins, profile)
+    return Resolved(settings, {key: source.origin for key, source in sources.items()}, profile)
+
+
+def respelt(
+    recorded: Mapping[str, object],
+    machine: Machine,
+    *,
+    names: Collection[str] = OPTIONS.keys(),
+    edit: bool = False,
+) -> dict[str, object] | None:
+    """The options that give the settings of a folder where nothing else is set: no file and no
+    variable. Only what profile and defaults would not give is among them, and the seed.
+
+    recorded: the settings that the folder keeps.
+    machine: as for `resolve`.
+    names: of the settings that matter.
+    edit: whether an image is edited.
+    Returns None where no options give them, as where the profile is not there any more.
+    """
+    later = {name: list(v) if isinstance(v := DEFAULTS[name], tuple) else v for name in LATER}
+    values = {**later, **UNRECORDED, **recorded}
+    options = {name: values[name] for name in ("profile", "seed") if name in values}
+    while True:
+        try:
+            given = from_flags(options, OPTIONS)
+            settings = _settled(given, options, machine, os.environ, edit=edit).settings.as_json()
+        except GcrError:
+            return None
+        other = [
+            name
+            for name in OPTIONS
+            if name in names and name in values and settings[name] != values[name]
+        ]
+        if not other:
+            return options
+        if options.keys() & other or any(values[name] is None for name in other):
+            return None
+        options |= {name: values[name] for name in other}
 
 
 def output_folder(flags: Mapping[str, object]) -> Path:

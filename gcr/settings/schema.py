@@ -530,6 +530,21 @@ LISTS = tuple(name for name in OPTIONS if get_origin(get_args(TYPES[name])[0]) i
 """Settings of several values. A text alone stands for one; in the environment a JSON list may."""
 
 
+def spelt(options: Mapping[str, object]) -> list[str]:
+    """Options as words of a command line. options: by the names of their settings."""
+    words: list[str] = []
+    for name, value in options.items():
+        flag = (OPTIONS[name].flags or (f"--{name.replace('_', '-')}",))[-1]
+        if isinstance(value, bool):
+            words.append(flag.split("/")[not value])
+            continue
+        for each in value if isinstance(value, list | tuple) else [value]:
+            text = str(each)
+            # What begins with a dash would be read as another option.
+            words += [f"{flag}={text}"] if text.startswith("-") else [flag, text]
+    return words
+
+
 def declared(name: str) -> Any:
     """The type of a setting, without None."""
     whole = get_args(TYPES[name])[0]

@@ -39,7 +39,7 @@ class BatchTerminal:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False)
         self._terminal = Terminal(console=self.console)  # for what is not of the batch alone
-        self._lines = LiveLines(self.console, timed=False)
+        self._lines = LiveLines(self.console)
         self._total = self._done = self._failed = self._new = 0
         self._began = time.monotonic()
 

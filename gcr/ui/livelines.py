@@ -13,24 +13,25 @@ from rich.progress import (
     Task,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
 )
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
 
 
 class LiveLines:
     """A line for each kind of work; nothing where the console is no terminal.
 
-    timed: whether lines tell seconds and how many are left. May be called from several threads at
-    once: two models may be at work.
+    left: says how much time is left of what a line is about, or nothing; without it lines tell no
+        time. May be called from several threads at once: two models may be at work.
     """
 
-    def __init__(self, console: Console, *, timed: bool) -> None:
+    def __init__(self, console: Console, left: Callable[[Task], str] | None = None) -> None:
         self._console = console
-        self._timed = timed
+        self._left = left
         self._lock = RLock()
         self._progress: Progress | None = None
         self._rows: dict[str, TaskID] = {}  # by kind of work
@@ -42,7 +43,7 @@ class LiveLines:
             if self._shut or not self._console.is_terminal:
                 return
             if self._progress is None:
-                self._progress = _progress(self._console, timed=self._timed)
+                self._progress = _progress(self._console, self._left)
                 self._progress.start()
             if kind not in self._rows:
                 self._rows[kind] = self._progress.add_task(words, total=total)
@@ -87,24 +88,30 @@ class LiveLines:
 
 
 class TimeLeft(ProgressColumn):
-    """The time that is left, where it can be told yet."""
+    """The time that is left, or until that can be told, the time that it has taken."""
 
     max_refresh = 0.5
 
+    def __init__(self, left: Callable[[Task], str]) -> None:
+        super().__init__()
+        self._left = left
+
     def render(self, task: Task) -> Text:
-        seconds = None if task.finished else task.time_remaining
-        if seconds is None:
-            return Text()
-        minutes, seconds = divmod(int(seconds), 60)
-        return Text(f"{minutes}:{seconds:02d} left", "dim")
+        return Text(self._left(task) or clock(task.elapsed or 0.0), "dim")
 
 
-def _progress(console: Console, *, timed: bool) -> Progress:
+def clock(seconds: float) -> str:
+    """Seconds as a clock shows them, such as 3:07."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02d}"
+
+
+def _progress(console: Console, left: Callable[[Task], str] | None) -> Progress:
     words = TextColumn("{task.description}", style="dim", markup=False)
-    spinner, bar = SpinnerColumn(style="cyan"), BarColumn(bar_width=24)
-    columns = (
-        (spinner, words, bar, TimeElapsedColumn(), TimeLeft()) if timed else (spinner, bar, words)
-    )
+    spinner = SpinnerColumn(style="cyan")
+    columns: tuple[ProgressColumn, ...] = (spinner, BarColumn(bar_width=24), words)
+    if left is not None:  # with room for all of it on a terminal of 80 columns
+        columns = (spinner, words, BarColumn(bar_width=10), TimeLeft(left))
     return Progress(*columns, console=console, transient=True)
 
 

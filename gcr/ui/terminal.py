@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -46,12 +47,15 @@ from gcr.core.promptdiff import left_out, pieces
 from gcr.core.ranking import best_scored, margin
 from gcr.core.requirements import failed, never_met
 from gcr.files import imagefile
-from gcr.storage import ratings
-from gcr.ui.livelines import LiveLines
+from gcr.settings.schema import MOST_ROUNDS
+from gcr.storage import ratings, timings
+from gcr.ui.livelines import LiveLines, clock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from rich.progress import Task
 
     from gcr.core.ranking import Judged
     from gcr.core.records import AspectScore, Attempt, Critique, Rejected, Request, Round, Run
@@ -66,14 +70,64 @@ CHANGES = {"ins": "cyan", "moved": "cyan underline"}
 PHASES = {"draw": "drawing", "judge": "judging", "evaluate": "evaluating"}
 
 
+class _Work:
+    """A round that is drawn and judged, and what is left of its run.
+
+    Attributes:
+        pace: seconds for an image in earlier runs; None: there were none like this.
+    """
+
+    def __init__(self, run: Run, best: Attempt | None = None, *, pace: float | None) -> None:
+        self._run = run
+        self._best = best
+        self.pace = pace
+        self._rule = stopping.rule_of(run)
+        self._began = time.monotonic()
+
+    def described(self, words: str, part: float) -> str:
+        """What is going on: `round 1 of 3 · drawing 2 of 2 · best 0.83`.
+
+        words: what is done to an image. part: of the round's images that have been through it.
+        """
+        images = min(self._images, self._rule.room(self._run) or self._images)
+        shown = [f"round {len(self._run.rounds)}"]
+        if self._rule.rounds < MOST_ROUNDS:  # else a budget is the limit
+            shown[0] += f" of {self._rule.rounds - 1}"
+        shown.append(f"{words} {min(images, int(part * images) + 1)} of {images}")
+        if self._best is not None and self._best.score is not None:
+            shown.append(f"best {self._best.score:.2f}")
+        return " · ".join(shown)
+
+    def seconds_left(self) -> float | None:
+        """Until the run has used up what it may, at the pace so far; None: unknown."""
+        run, rule = self._run, self._rule
+        spent = sum(round_.seconds for round_ in run.rounds)
+        pace = spent / len(run.attempts) if run.attempts else self.pace
+        if pace is None:
+            return None
+        images = (rule.rounds - len(run.rounds)) * self._images
+        room = rule.room(run)
+        seconds = pace * (images if room is None else min(images, room))
+        if rule.seconds is not None:
+            seconds = min(seconds, rule.seconds - spent)
+        return max(0.0, seconds - (time.monotonic() - self._began))
+
+    @property
+    def _images(self) -> int:
+        """Of each round."""
+        images = self._run.settings.get("images")
+        return images if isinstance(images, int) else 1
+
+
 class Terminal:
     """Shows a run on stderr: rounds as they finish, and a live line while a model works."""
 
     def __init__(self, *, verbose: bool = False, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False)
         self.verbose = verbose
-        self._lines = LiveLines(self.console, timed=True)
+        self._lines = LiveLines(self.console, self._left)
         self._folder: Path | None = None  # of the run that is shown
+        self._work: _Work | None = None  # what is going on in it
         self._ratings: Mapping[str, Rating] = {}
 
     def __call__(self, event: Event) -> None:
@@ -109,6 +163,11 @@ class Terminal:
         """Show a run that begins. folder: where its page follows along; None: it is over."""
         self._folder = folder or self._folder
         self.close()
+        self._work = None
+        if folder and self.console.is_terminal:
+            past = timings.past_runs(folder.parent.parent, run.settings)
+            pace = None if past.draw is None or past.judge is None else past.draw + past.judge
+            self._work = _Work(run, pace=pace)
         self._print(Text())
         self._request(run.request)
         self._print(Text(plain(described(run.settings)), "dim"))
@@ -120,11 +179,16 @@ class Terminal:
     def progress(self, phase: str, done: int, total: int) -> None:
         self._lines.hide("loading")
         self._lines.sweep()
-        self._lines.show(phase, PHASES.get(phase, phase), done, total)
+        words = PHASES.get(phase, phase)
+        if self._work is not None and phase in PHASES:
+            words = self._work.described(words, done / total if total else 0.0)
+        self._lines.show(phase, words, done, total)
 
     def round(self, run: Run, best: Attempt | None) -> None:
         """Show the run's last round."""
         self.close()
+        if self._work is not None:
+            self._work = _Work(run, best, pace=self._work.pace)
         finished = run.rounds[-1]
         for extension in run.extensions:
             if extension.after == finished.index:
@@ -146,6 +210,7 @@ class Terminal:
 
     def end(self, run: Run, best: Attempt | None, folder: Path) -> None:
         self.close()
+        self._work = None
         self._print(Text())
         why = STOPPED[run.stop] if run.stop else "not finished"
         images = len(run.attempts)
@@ -246,6 +311,14 @@ class Terminal:
         """Take the live lines away."""
         self._lines.clear()
 
+    def _left(self, task: Task) -> str:
+        """How much time is left: of the run that goes on, or else of what one line is about."""
+        run = self._work.seconds_left() if self._work else None
+        if run is not None:
+            return f"at most {clock(run)} left"
+        own = None if self._work or task.finished else task.time_remaining
+        return "" if own is None else f"{clock(own)} left"
+
     def _untrusted(self, phrases: Sequence[str]) -> None:
         words = plain(distrust(phrases))
         self._print(Text.assemble(("untrusted: ", "bold yellow"), words))
@@ -268,24 +341,24 @@ class Terminal:
         self._critique(attempt.critique, 15)
 
     def _critique(self, critique: Critique, left: int, *, at_length: bool = False) -> None:
-        """What was said of an image, beside its score.
+        """What was said of an image, beside its score: in one line, what each aspect came to and
+        what was found.
 
-        left: columns before it. at_length: with the reason for the score of each aspect.
+        left: columns before it. at_length: the reason for the score of each aspect, and advice.
         """
         checked = "; ".join(map(fact, critique.facts))  # which has a line of its own below
         if critique.is_score_alone:
             self._indented(Text("scored, no critique written", "dim"), left)
         elif critique.overall is not None:
-            for aspects in [[a] for a in critique.aspects] if at_length else [critique.aspects]:
-                line = _aspects(aspects)
-                reason = aspects[0].justification if at_length else ""
-                if reason and reason != checked:
-                    line.append(f"  {plain(reason)}")
-                self._indented(line, left)
-            wrong = "" if at_length else finding(critique, LONGEST)
-            for words, style in ((wrong or critique.summary, ""), (critique.advice, "italic")):
+            lines = [(_aspects(critique.aspects), finding(critique, LONGEST))]
+            if at_length:
+                lines = [(_aspects([one]), one.justification) for one in critique.aspects]
+                lines += [(Text(), words) for words in (critique.summary, critique.advice)]
+            for line, words in lines:
                 if words and words != checked:
-                    self._indented(Text(plain(words), style), left)
+                    line.append("  " if line else "").append(plain(words))
+                if line:
+                    self._indented(line, left)
         for requirement in failed(critique):
             words = f"not met: {plain(requirement.question)} (yes: {requirement.chance or 0:.0%})"
             self._indented(Text(words, "red"), left)
@@ -386,8 +459,9 @@ def _number(score: float | None) -> Text:
 
 
 def _aspects(aspects: Sequence[AspectScore]) -> Text:
+    """Aspects and their scores, without those that do not apply, unless there is no other."""
     text = Text()
-    for aspect in aspects:
+    for aspect in [a for a in aspects if a.score is not None] or aspects:
         text.append(" · " if text else "", "dim").append(plain(aspect.aspect).lower() + " ", "dim")
         if aspect.score is None:
             text.append("n/a", "dim")

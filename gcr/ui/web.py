@@ -235,7 +235,7 @@ class Site:
             "panels": {panel: panels[panel] for panel in order},
             "output": str(self.output),
         }
-        return HTMLResponse(render("studio.html", ["gallery.js", "studio.js"], values, served=True))
+        return HTMLResponse(render("studio.html", values, ["gallery.js", "studio.js"], served=True))
 
     async def events(self, request: Request) -> Response:
         """The state, and again whenever it has changed."""

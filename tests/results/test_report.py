@@ -3,6 +3,9 @@
 import json
 import os
 import re
+import subprocess
+import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from folders import (
     make_comparison,
     make_run,
 )
+from PIL import Image
 
 import gcr
 from gcr.core.plaintext import visible
@@ -27,8 +31,13 @@ from gcr.core.records import (
     Run,
     StopReason,
 )
+from gcr.engine.machine import ThisMachine
 from gcr.errors import GcrError, UsageError
 from gcr.results.report import charts, page, report
+from gcr.results.report.pictures import Pictures
+from gcr.results.report.run import Again
+from gcr.settings.recorded import recorded
+from gcr.settings.resolving import resolve
 from gcr.storage.runfolder import RunFolder
 
 
@@ -302,6 +311,88 @@ def test_a_run_is_loaded_as_it_was_left(tmp_path):
     (folder.path / "run.json").write_text(json.dumps({**story, "stop": "bored"}))
     with pytest.raises(GcrError, match="bored"):
         gcr.load_run(folder.path)
+
+
+# Commands that do it again
+
+
+@pytest.fixture
+def shell(tmp_path):
+    """Runs a command line in a POSIX shell, where `gcr` is this one; returns stdout's last line."""
+    (tmp_path / "bin").mkdir()
+    script = f'#!/bin/sh\nexec "{sys.executable}" -m gcr "$@"\n'
+    (tmp_path / "bin" / "gcr").write_text(script)
+    (tmp_path / "bin" / "gcr").chmod(0o755)
+    (tmp_path / "elsewhere").mkdir()
+    home = {"XDG_CONFIG_HOME": str(tmp_path), "PYTHONPATH": str(Path(gcr.__file__).parents[1])}
+    environ = {**os.environ, **home, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+
+    def run(line):
+        ran = subprocess.run(
+            ["/bin/sh", "-c", line],
+            env=environ,
+            cwd=tmp_path / "elsewhere",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+        return tmp_path / "elsewhere" / ran.stdout.splitlines()[-1]
+
+    return run
+
+
+def seen(path):
+    with Image.open(path) as image:
+        return image.size, image.convert("RGB").tobytes()
+
+
+def test_the_page_s_commands_draw_the_same_pictures(tmp_path, shell):
+    """Also where the prompt is all that a shell could take amiss."""
+    prompt = 'two red circles, it\'s "$HOME" `id` \\ & a blue star; *'
+    outcome = gcr.refine(
+        prompt, output=tmp_path / "out", seed=5, images=2, rounds=2, steps=6, negative="a 'cross'"
+    )
+    run = gcr.load_run(outcome.folder)
+    shown = Page(report(outcome.folder))
+    copies = [button["data-copy"] for button in shown.all("button") if "data-copy" in button]
+    whole, *others = [text for text in copies if text.startswith("gcr refine ")]
+    assert prompt in copies
+    assert len(others) == len(run.attempts) == 4
+    again = gcr.load_run(shell(whole).parent)
+    assert [a.candidate for a in again.attempts] == [a.candidate for a in run.attempts]
+    folder = next((tmp_path / "elsewhere" / "outputs").glob("*/*"))
+    for attempt in run.attempts:
+        assert seen(folder / attempt.image) == seen(outcome.folder / attempt.image)
+    last = run.attempts[-1]
+    assert seen(shell(others[-1])) == seen(outcome.folder / last.image)
+    assert seen(outcome.folder / last.image) != seen(outcome.folder / "00-0.png")
+
+
+def test_a_command_has_what_decides_and_nothing_else():
+    def command(settings, prompt="a cat", **attempt):
+        run = replace(scored((0.5,)), request=Request(prompt), settings=settings)
+        again = Again(run, Path("run"), Pictures(Path("run/index.html"), embed=False))
+        drawn = Candidate(prompt, 7, **attempt)
+        return again.whole, again.of(Attempt(drawn, Critique(), "00-0.png"))
+
+    flags = {"profile": "pocket", "seed": 3, "rounds": 6, "max_images": 8, "compare": False}
+    settings = resolve(flags, ThisMachine(), environ={"XDG_CONFIG_HOME": "/nowhere"})
+    kept = recorded(replace(settings, lora=("-x.safetensors:0.5", "y")), "0")
+    whole, image = command(kept, negative="a dog")
+    models = "--lora=-x.safetensors:0.5 --lora y"
+    assert whole == (
+        f"gcr refine 'a cat' --profile pocket --seed 3 {models} --rounds 6 --max-images 8 "
+        "--no-compare"
+    )
+    assert image == (
+        f"gcr refine 'a cat' --profile pocket --seed 7 {models} --negative 'a dog' --no-compare "
+        "--rounds 1 --images 1"
+    )
+    assert command(kept, "-x")[0].endswith(" -- -x")
+    # Neither an image's start nor a profile that is not there any more can be given.
+    assert command(kept, start="00-0.png")[1] == ""
+    assert command({**kept, "profile": "gone"}) == ("", "")
 
 
 # The charts

@@ -148,6 +148,119 @@ def test_an_edit_can_be_held_against_source_and_first_image(browser, pages):
     )
 
 
+BOX = (
+    "[document.querySelector('dialog')?.open ?? false, "
+    "document.querySelector('dialog .caption')?.textContent, "
+    "document.querySelector('dialog .number')?.textContent]"
+)
+HERE = "document.activeElement.getAttribute('href') ?? document.activeElement.className"
+
+
+def click_on(browser, selector):
+    """As a person does: bring it into view, and click in its middle."""
+    node = f"document.querySelector({selector!r})"
+    browser.run(f"{node}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
+    box = browser.run(f"{node}.getBoundingClientRect().toJSON()")
+    browser.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+
+def test_pictures_are_looked_at_one_by_one(browser, pages):
+    browser.open(pages["run"])
+    click_on(browser, "[data-image='01-0.png'] .frame")
+    assert browser.run(BOX) == [True, "round 1, seed 2: 0.80", "3 of 4"]
+    browser.press("ArrowRight", 39)
+    assert browser.run(BOX)[1:] == ["round 1, seed 3: –", "4 of 4"]
+    browser.press("ArrowRight", 39)  # and round again
+    assert browser.run(BOX)[1:] == ["round 0, seed 0: 0.30", "1 of 4"]
+    for key, code, number in (("ArrowLeft", 37, 4), ("Home", 36, 1), ("End", 35, 4)):
+        browser.press(key, code)
+        assert browser.run(BOX)[2] == f"{number} of 4"
+    assert browser.run("document.querySelector('dialog img').getAttribute('src')") == "01-1.png"
+    browser.press("Escape", 27)
+    assert browser.run(BOX)[0] is False
+    assert browser.run(HERE) == "01-0.png"
+    assert browser.run("location.pathname").endswith("index.html")  # and not the image's file
+    assert browser.complaints() == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "pictures"),
+    [
+        # Each with its first image, but for those that failed or have only that.
+        ("batch", "0.30: 0 ", 24),
+        ("comparison", "raw, 0.20: 0 ", 11),
+    ],
+)
+def test_a_gallery_s_pictures_are_looked_at_by_keys_and_buttons(
+    browser, pages, kind, first, pictures
+):
+    browser.open(pages[kind])
+    link = browser.run("document.querySelector('[data-gallery] a').getAttribute('href')")
+    browser.run("document.querySelector('[data-gallery] a').focus()")
+    browser.press(" ", 32)
+    _, caption, number = browser.run(BOX)
+    assert caption.startswith(first)
+    assert number.endswith(f" of {pictures}")
+    assert browser.run("document.querySelector('dialog a').getAttribute('href')") == link
+    click_on(browser, "dialog .on")
+    assert browser.run(BOX)[1] != caption
+    click_on(browser, "dialog .back")
+    assert browser.run(BOX)[1] == caption
+    click_on(browser, "dialog .close")
+    assert browser.run(HERE) == link
+    choose(browser, "text", "p1")  # and p10 to p14: what is filtered out is not among them
+    click_on(browser, "[data-gallery] > :not([hidden]) .enlarge")
+    assert int(browser.run(BOX)[2].split()[-1]) < pictures
+    browser.press("Escape", 27)
+    assert browser.run(HERE) == "enlarge"
+
+
+def test_pictures_are_looked_at_by_touch(browser, pages):
+    browser.open(pages["alone"], width=390, height=844, phone=True)
+    click_on(browser, "[data-image='00-1.png'] .frame")
+    assert browser.run(BOX)[2] == "2 of 4"
+    browser.send("Emulation.setTouchEmulationEnabled", enabled=True)
+    box = browser.run("document.querySelector('dialog img').getBoundingClientRect().toJSON()")
+    middle = box["y"] + box["height"] / 2
+    for start, end, number in ((300, 80, 3), (80, 300, 2), (100, 120, 2)):
+        browser.drag(start, end, middle)
+        assert browser.run(BOX)[2] == f"{number} of 4"
+    browser.send("Emulation.setTouchEmulationEnabled", enabled=False)
+    assert browser.run("document.querySelector('dialog a').hidden")  # there is no file to open
+    browser.click(195, 8)  # beside the picture
+    assert browser.run(BOX)[0] is False
+
+
+def test_prompt_and_command_are_copied(browser, pages):
+    browser.open(pages["hostile"])
+    browser.run("navigator.clipboard.writeText = async (text) => { window.taken = text; }")
+    click_on(browser, ".title .copy")
+    label = "document.querySelector('.title .copy').textContent"
+    said = "document.querySelector('[role=status]').textContent"
+    assert browser.run("window.taken").startswith("</script><script>alert(1)")
+    assert browser.run(label) == browser.run(said) == "Copied"
+    browser.run("new Promise((done) => setTimeout(done, 2100))")
+    assert browser.run(label) == "Copy prompt"
+
+
+@pytest.mark.parametrize("can", [True, False])
+def test_what_cannot_be_copied_by_the_clipboard_is_copied_otherwise(browser, pages, can):
+    browser.open(pages["run"])
+    browser.run("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    browser.run(
+        "addEventListener('copy', () => { window.taken = String(document.activeElement.value); })"
+    )
+    if not can:
+        browser.run("document.execCommand = () => false")
+    click_on(browser, "[data-image='01-0.png'] .copy")
+    command = "gcr refine 'a circle in the middle'"
+    if can:
+        assert browser.run("window.taken").startswith(command)
+        assert browser.run("document.querySelector('.copied').textContent") == "Copied"
+    else:
+        assert browser.run("String(getSelection())").startswith(command)
+
+
 def test_a_dot_of_the_chart_leads_to_its_image(browser, pages):
     browser.open(pages["run"])
     click = "new MouseEvent('click', {bubbles: true})"

@@ -35,6 +35,36 @@ def test_an_edit_and_its_source_lie_on_each_other(browser, tmp_path):
     assert after == before == pytest.approx(slider, abs=0.5)
 
 
+@pytest.mark.parametrize("screen", [{}, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("size", [(64, 128), (800, 300), (300, 800), (64, 64)])
+def test_a_picture_s_box_has_its_own_shape(browser, tmp_path, screen, size):
+    """Nothing is cropped, no bars stand beside it, and nothing jumps when it is loaded."""
+    folders = (
+        make_run(tmp_path / "run", size=size).path,
+        make_batch(tmp_path / "batch", 2, size=size),
+    )
+    for folder in folders:
+        browser.open(report(folder), **screen)
+        shapes = browser.run(
+            "[...document.querySelectorAll('.frame, .slider')].map((e) => [e.clientWidth, "
+            "e.clientHeight, ...[...e.querySelectorAll('img')].flatMap((i) => [i.clientWidth, "
+            "i.clientHeight])])"
+        )
+        assert shapes
+        for width, height, *images in shapes:
+            assert width / height == pytest.approx(size[0] / size[1], rel=0.03)
+            assert images == [width, height] * (len(images) // 2)
+        browser.run("document.querySelector('.enlarge, .attempts .frame').click()")
+        width, height, x, y = browser.run(
+            "(({width, height, x, y}) => [width, height, x, y])"
+            "(document.querySelector('dialog img').getBoundingClientRect())"
+        )
+        assert width / height == pytest.approx(size[0] / size[1], rel=0.03)
+        assert min(x, y) >= 0
+        assert x + width <= browser.run("innerWidth")
+        assert y + height <= browser.run("innerHeight")
+
+
 PLACES = "[...document.querySelectorAll('{}')].map(e => e.getBoundingClientRect().top)"
 
 

@@ -41,11 +41,12 @@ HOSTILE = (
 
 
 def picture(seed, size=64):
-    """Different for each seed, and never flat."""
-    image = Image.new("RGB", (size, size), (245, 243 - seed % 40, 238))
+    """Different for each seed, and never flat. size: of its sides, or width and height."""
+    width, height = size if isinstance(size, tuple) else (size, size)
+    image = Image.new("RGB", (width, height), (245, 243 - seed % 40, 238))
     colour = ((37 * seed) % 200, (91 * seed) % 200, (153 * seed) % 200)
-    edge = size // 8 + seed % (size // 8)
-    ImageDraw.Draw(image).ellipse((edge, edge, size - edge, size - edge), fill=colour)
+    edge = min(width, height) // 8 + seed % (min(width, height) // 8)
+    ImageDraw.Draw(image).ellipse((edge, edge, width - edge, height - edge), fill=colour)
     return image
 
 

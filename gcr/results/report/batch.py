@@ -88,7 +88,7 @@ def page(folder: Path, pictures: Pictures) -> bytes:
             "Revisions of models": batch.story.get("revisions"),
         },
     }
-    return render("batch.html", ["gallery.js"], values)
+    return render("batch.html", values, ["gallery.js"])
 
 
 def runs(folder: Path) -> list[Path]:

@@ -89,7 +89,7 @@ def page(folder: Path, pictures: Pictures) -> bytes:
 
     record = _read(folder)
     try:
-        return render("compare.html", ["gallery.js"], _values(record, folder, pictures))
+        return render("compare.html", _values(record, folder, pictures), ["gallery.js"])
     except (*DAMAGE, UndefinedError) as error:
         raise _damaged(folder, error) from error
 

@@ -36,7 +36,7 @@ def write(output: Path, entries: Sequence[Entry]) -> Path:
         raise UsageError(f"{page} was not written by gcr", "move it, or name another --output")
     pictures = Pictures(page, embed=False)
     values = {"name": output.absolute().name, **cards(entries, pictures, _link)}
-    atomic.write(page, render("gallery.html", ["gallery.js"], values))
+    atomic.write(page, render("gallery.html", values, ["gallery.js"]))
     return page
 
 

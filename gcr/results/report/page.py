@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gcr
-from gcr.core.phrases import chance, count, duration, fact
+from gcr.core.phrases import chance, count, duration, fact, finding
 from gcr.core.plaintext import visible
 
 if TYPE_CHECKING:
@@ -25,21 +25,21 @@ NAME = "index.html"
 
 
 def render(
-    template: str, scripts: Sequence[str], values: Mapping[str, Any], *, served: bool = False
+    template: str, values: Mapping[str, Any], scripts: Sequence[str] = (), *, served: bool = False
 ) -> bytes:
     """The HTML of a page, in UTF-8.
 
     Arguments:
         template: its file's name.
-        scripts: names of the files that the page runs, in order, after it was loaded.
         values: what the template shows.
+        scripts: names of the files that it runs once it is loaded, beside that of all pages.
         served: whether its scripts may ask the server that it comes from.
     """
     from markupsafe import Markup
 
     # The theme comes first, so that a dark page does not flash white.
-    early, late = _read("theme.js"), "\n".join(_read(name) for name in scripts)
-    digests = " ".join(f"'sha256-{_digest(script)}'" for script in (early, late) if script)
+    early, late = _read("theme.js"), "\n".join(map(_read, ("page.js", *scripts)))
+    digests = " ".join(f"'sha256-{_digest(script)}'" for script in (early, late))
     html = (
         _environment()
         .get_template(template)
@@ -115,7 +115,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (number, signed, written, moment, duration, count, chance, fact)
+    filters = (number, signed, written, moment, duration, count, chance, fact, finding)
     environment.filters.update({filter_.__name__: filter_ for filter_ in filters})
     return environment
 

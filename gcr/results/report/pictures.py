@@ -53,18 +53,21 @@ class Pictures:
     Arguments:
         page: where the page will be.
         embed: whether it has to stand alone.
+
+    Attributes:
+        embed: that.
     """
 
     def __init__(self, page: Path, *, embed: bool) -> None:
         self._folder = page.absolute().parent
-        self._embed = embed
+        self.embed = embed
 
     def whole(self, path: Path) -> Picture:
         """The image as it is."""
         try:
             with imagefile.opened(path) as image:
                 size = image.size
-            src = _embedded(read(path)) if self._embed else self.link(path)
+            src = _embedded(read(path)) if self.embed else self.link(path)
         except (*DAMAGE, OSError) as error:
             return Picture(problem=_problem(path, error))
         return Picture(src, self.link(path), *size)
@@ -81,7 +84,7 @@ class Pictures:
 
     def link(self, path: Path) -> str:
         """A file as the page links to it; a page that stands alone links to none."""
-        if self._embed:
+        if self.embed:
             return ""
         try:
             relative = os.path.relpath(path.absolute(), self._folder)
@@ -96,7 +99,7 @@ class Pictures:
                 size = image.size
                 if max(size) <= SIDE:
                     return self.whole(path)
-                if self._embed:
+                if self.embed:
                     return Picture(_embedded(_thumbnail(path)), "", *size)
                 thumbnail = self._thumbnail(path)
         except (*DAMAGE, OSError) as error:

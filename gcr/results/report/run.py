@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,17 @@ from gcr.core.promptdiff import Piece, pieces
 from gcr.core.ranking import best_scored, margin
 from gcr.core.records import Attempt, Round, Run, StopReason, Wording, total
 from gcr.core.requirements import MET, never_met
+from gcr.engine.machine import ThisMachine
 from gcr.results.report import charts
 from gcr.results.report.page import number, render
 from gcr.results.report.pictures import Picture, Pictures
+from gcr.settings.resolving import respelt
+from gcr.settings.schema import LOOP, OPTIONS, spelt
 from gcr.storage import ratings, runfolder
 from gcr.storage.ratings import Rating
+
+NOT_OF_LOOP = tuple(name for name, option in OPTIONS.items() if option.panel != LOOP)
+"""Settings that decide how one image is drawn and judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +47,20 @@ class Shown:
     Attributes:
         attempt: the attempt.
         picture: its image.
-        diff: from the request to its prompt; empty where they are equal.
-        rewrite: from the request to the prompt that its critique proposes; empty: to none.
+        rewrite: from the request to the prompt that its critique proposes; empty: to none other.
         origin: how its image was started.
         won: whether it is the best.
+        command: that draws it again; empty where none does.
         rating: the user's; None: there is none.
         name: its caption beside the other images at the top.
     """
 
     attempt: Attempt
     picture: Picture
-    diff: Sequence[Piece]
     rewrite: Sequence[Piece]
     origin: str
     won: bool
+    command: str
     rating: Rating | None = None
     name: str = ""
 
@@ -71,20 +79,39 @@ class Before:
 
 
 @dataclass(frozen=True, slots=True)
+class Drawn:
+    """A prompt as a round drew it.
+
+    Attributes:
+        prompt: the prompt.
+        negative: what was to be avoided.
+        diff: from the request to the prompt; empty where they are equal.
+        before: the round that drew it first; None: this one.
+        attempts: its images.
+    """
+
+    prompt: str
+    negative: str
+    diff: Sequence[Piece]
+    before: int | None
+    attempts: Sequence[Shown]
+
+
+@dataclass(frozen=True, slots=True)
 class ShownRound:
     """A round as the page shows it.
 
     Attributes:
         index: of the round.
-        attempts: the images.
+        drawn: its prompts, with their images.
         drawing: seconds.
         judging: seconds.
         wording: how the critic wrote the next prompt with all images in view, if it did.
-        rewrite: from the request to that prompt; empty where there is none.
+        rewrite: from the request to that prompt; empty where there is none other.
     """
 
     index: int
-    attempts: Sequence[Shown]
+    drawn: Sequence[Drawn]
     drawing: float
     judging: float
     wording: Wording | None
@@ -100,7 +127,7 @@ def page(folder: Path, pictures: Pictures, back: str = "", *, live: bool = False
         back: link to a gallery; empty for none.
         live: have a browser load it again every few seconds, as somebody is at work in the folder.
     """
-    return render("run.html", ["run.js"], {**shown(folder, pictures), "back": back, "live": live})
+    return render("run.html", {**shown(folder, pictures), "back": back, "live": live})
 
 
 def shown(folder: Path, pictures: Pictures, *, ui: bool = False) -> dict[str, Any]:
@@ -108,9 +135,14 @@ def shown(folder: Path, pictures: Pictures, *, ui: bool = False) -> dict[str, An
     run, story = runfolder.load_with_story(folder)
     best, raw = best_scored(run), ranking.raw(run) if run.rounds else None
     first = best or ranking.best(run)  # to look at, scored or not
-    ratings_ = ratings.read(folder)
-    rounds = [_round(run, finished, folder, pictures, best, ratings_) for finished in run.rounds]
-    by_image = {item.attempt.image: item for round_ in rounds for item in round_.attempts}
+    again = Again(run, folder, pictures)
+    rounds = _Rounds(run, folder, pictures, best, again).shown()
+    by_image = {
+        item.attempt.image: item
+        for round_ in rounds
+        for drawn in round_.drawn
+        for item in drawn.attempts
+    }
     source = pictures.whole(folder / run.request.source) if run.request.source else None
     bests, noise = _bests(run), margin(run.attempts)
     return {
@@ -121,6 +153,9 @@ def shown(folder: Path, pictures: Pictures, *, ui: bool = False) -> dict[str, An
             "folder": shlex.quote(folder.absolute().name),
         },
         "run": run,
+        "name": folder.absolute().name,
+        "command": again.whole,
+        "diff_of_best": first and pieces(run.request.prompt, first.candidate.prompt),
         "started": story.get("started"),
         "described": described(run.settings),
         "best": best,
@@ -150,35 +185,111 @@ def shown(folder: Path, pictures: Pictures, *, ui: bool = False) -> dict[str, An
     }
 
 
-def _round(  # noqa: PLR0913, PLR0917 - what is known of it
-    run: Run,
-    finished: Round,
-    folder: Path,
-    pictures: Pictures,
-    best: Attempt | None,
-    ratings_: Mapping[str, Rating],
-) -> ShownRound:
-    request = run.request.prompt
-    attempts = [
-        Shown(
-            attempt,
-            pictures.whole(folder / attempt.image),
-            pieces(request, drawn) if (drawn := attempt.candidate.prompt) != request else (),
-            pieces(request, refined) if (refined := attempt.critique.refined) else (),
-            origin(attempt.candidate),
-            best is not None and attempt.image == best.image,
-            ratings_.get(attempt.image),
+class Again:
+    """Commands that do a run, or draw one of its images, again."""
+
+    def __init__(self, run: Run, folder: Path, pictures: Pictures) -> None:
+        self._run = run
+        source = run.request.source
+        # A page that stands alone is for others, who have the file elsewhere.
+        file = source if pictures.embed else str((folder / source).absolute())
+        self._image = ["--image", file] if source else []
+
+    @property
+    def whole(self) -> str:
+        """The run as it was begun; empty where no command does that."""
+        return self._command(self._run.request.prompt, dict(self._run.settings), tuple(OPTIONS), {})
+
+    def of(self, attempt: Attempt) -> str:
+        """One image, in round 0 of a run of its own; empty where no command draws it, as where
+        another image was its start.
+        """
+        drawn = attempt.candidate
+        if drawn.start or drawn.mutations:
+            return ""
+        settings = {**self._run.settings, "seed": drawn.seed, "negative": drawn.negative}
+        return self._command(drawn.prompt, settings, NOT_OF_LOOP, {"rounds": 1, "images": 1})
+
+    def _command(
+        self,
+        prompt: str,
+        settings: Mapping[str, Any],
+        names: tuple[str, ...],
+        besides: Mapping[str, object],
+    ) -> str:
+        known = json.dumps({key: settings[key] for key in settings if key != "seed"})
+        options = _options(known, names, edit=bool(self._image))
+        if options is None:
+            return ""
+        words = [*spelt({**options, "seed": settings["seed"], **besides}), *self._image]
+        words = [*words, "--", prompt] if prompt.startswith("-") else [prompt, *words]
+        return shlex.join(["gcr", "refine", *words])
+
+
+@lru_cache(maxsize=256)
+def _options(known: str, names: tuple[str, ...], *, edit: bool) -> dict[str, object] | None:
+    """As `respelt`, for any seed: all runs of a batch have the same options."""
+    return respelt({**json.loads(known), "seed": 0}, ThisMachine(), names=names, edit=edit)
+
+
+class _Rounds:
+    """The rounds of a run, as its page shows them."""
+
+    def __init__(
+        self, run: Run, folder: Path, pictures: Pictures, best: Attempt | None, again: Again
+    ) -> None:
+        self._run = run
+        self._folder = folder
+        self._pictures = pictures
+        self._best = best
+        self._again = again
+        self._ratings = ratings.read(folder)
+        self._first: dict[str, int] = {}  # the round that drew a prompt first
+        for round_ in run.rounds:
+            for attempt in round_.attempts:
+                self._first.setdefault(attempt.candidate.prompt, round_.index)
+
+    def shown(self) -> list[ShownRound]:
+        return [self._round(finished) for finished in self._run.rounds]
+
+    def _round(self, finished: Round) -> ShownRound:
+        by_prompt: dict[tuple[str, str], list[Shown]] = {}
+        for attempt in finished.attempts:
+            drawn = attempt.candidate.prompt, attempt.candidate.negative
+            by_prompt.setdefault(drawn, []).append(self._attempt(attempt))
+        proposed = finished.wording.prompt if finished.wording else None
+        return ShownRound(
+            finished.index,
+            [
+                Drawn(
+                    prompt,
+                    negative,
+                    self._diff(prompt),
+                    None if self._first[prompt] == finished.index else self._first[prompt],
+                    attempts,
+                )
+                for (prompt, negative), attempts in by_prompt.items()
+            ],
+            finished.draw_seconds,
+            finished.judge_seconds,
+            finished.wording,
+            self._diff(proposed),
         )
-        for attempt in finished.attempts
-    ]
-    return ShownRound(
-        finished.index,
-        attempts,
-        finished.draw_seconds,
-        finished.judge_seconds,
-        finished.wording,
-        pieces(request, proposed) if (proposed := _proposed(finished)) else (),
-    )
+
+    def _attempt(self, attempt: Attempt) -> Shown:
+        return Shown(
+            attempt,
+            self._pictures.whole(self._folder / attempt.image),
+            self._diff(attempt.critique.refined),
+            origin(attempt.candidate),
+            self._best is not None and attempt.image == self._best.image,
+            self._again.of(attempt),
+            self._ratings.get(attempt.image),
+        )
+
+    def _diff(self, prompt: str | None) -> Sequence[Piece]:
+        request = self._run.request.prompt
+        return pieces(request, prompt) if prompt and prompt != request else ()
 
 
 def _tokens(run: Run) -> str:
@@ -187,10 +298,6 @@ def _tokens(run: Run) -> str:
     if whole is None or whole.uncounted or not whole.read:
         return ""
     return f"{whole.read:,} read, {whole.written:,} written"
-
-
-def _proposed(finished: Round) -> str | None:
-    return finished.wording.prompt if finished.wording else None
 
 
 def _bests(run: Run) -> list[float | None]:

@@ -379,12 +379,6 @@
 
   const range = document.querySelector("#stage input[type=range]");
   const slider = document.querySelector("#stage .slider");
-  const move = () => {
-    slider.style.setProperty("--at", `${range.value}%`);
-    range.setAttribute("aria-valuetext", `${Math.round(range.value)}%`);
-  };
-  range.addEventListener("input", move);
-  move();
   const images = () => {
     const all = [...pane.querySelectorAll("article")].flatMap((node, place) => {
       const image = node.querySelector(".frame img");
@@ -392,7 +386,7 @@
       const name = node.dataset.image?.replace(/\.\w+$/, "") ?? `picture ${place + 1}`;
       const score = node.querySelector(".score b")?.textContent ?? "";
       const won = node.classList.contains("won") ? ", best" : "";
-      return [{ src: image.getAttribute("src"), tiny: image.classList.contains("tiny"), ratio: image.width && image.getAttribute("width") / image.getAttribute("height"), words: `${name}: ${score}${won}`, won: Boolean(won) }];
+      return [{ src: image.getAttribute("src"), tiny: image.classList.contains("tiny"), size: [image.getAttribute("width"), image.getAttribute("height")], words: `${name}: ${score}${won}`, won: Boolean(won) }];
     }).sort((a, b) => (a.words < b.words ? -1 : 1));
     const others = [...pins.values()].filter((pin) => !all.some((each) => each.src === pin.src));
     return [...all, ...others];
@@ -412,7 +406,7 @@
       if (shown.getAttribute("src") !== value) shown.src = value;
       shown.alt = image.words;
       shown.classList.toggle("tiny", image.tiny);
-      if (kind === "after" && image.ratio) slider.style.aspectRatio = image.ratio;
+      if (kind === "after" && image.size) ["--w", "--h"].forEach((name, at) => stageNode.style.setProperty(name, image.size[at]));
     }
   };
   for (const side of ["left", "right"]) {
@@ -447,7 +441,7 @@
     } else if (what === "compare") {
       const shown = article.querySelector(".frame img");
       const src = shown.getAttribute("src");
-      pins.set(src, { src, tiny: shown.classList.contains("tiny"), words: `${image} of ${folder.split("/").pop()}` });
+      pins.set(src, { src, size: [shown.getAttribute("width"), shown.getAttribute("height")], tiny: shown.classList.contains("tiny"), words: `${image} of ${folder.split("/").pop()}` });
       compare(src);
     } else if (what === "keep") {
       if (asks) await act("/decide", { number: asks.number, action: "keep", image });
