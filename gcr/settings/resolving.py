@@ -192,7 +192,7 @@ def respelt(
     """
     later = {name: list(v) if isinstance(v := DEFAULTS[name], tuple) else v for name in LATER}
     values = {**later, **UNRECORDED, **recorded}
-    options = {name: values[name] for name in ("profile", "seed") if name in values}
+    options: dict[str, object] = {n: values[n] for n in ("profile", "seed") if n in values}
     while True:
         try:
             given = from_flags(options, OPTIONS)
