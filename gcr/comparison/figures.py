@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 from gcr.comparison import statistics
+from gcr.comparison.evaluators import SCORES
 from gcr.comparison.statistics import Concord, Finding, Verdict
 from gcr.core.phrases import count
 from gcr.errors import UsageError
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from gcr.comparison.cost import Cost
     from gcr.comparison.evaluators import Choice
 
+RAW = "raw"
+"""The strategy of one image for each prompt."""
+UNREFINED = (RAW, "best-of-n")
+DOING = {"refine": "refining", "rewrite": "rewriting", "best-of-n": "choosing the best of several"}
+"""What a strategy does, as a sentence names it."""
 CATEGORIES = ("tag", "Category", "category")
 UNFINISHED = "not finished"
 
@@ -387,3 +393,118 @@ def said(pair: Pair) -> str:
         return f"too few prompts to tell {both} apart: {more}"
     hint = f"; one of this size would take {more} prompts" if pair.needed else ""
     return f"no difference shown between {both}{hint}"
+
+
+def contrast(strategies: Mapping[str, str]) -> tuple[str, str] | None:
+    """The two arms whose difference matters most; None where there are no two.
+
+    The first that refines, or else the last, against the raw one, or else the first.
+
+    strategies: of the arms, by their names.
+    """
+    against = next((name for name, strategy in strategies.items() if strategy == RAW), "")
+    against = against or next(iter(strategies))
+    others = {name: strategy for name, strategy in strategies.items() if name != against}
+    refining = (name for name, strategy in others.items() if strategy not in UNREFINED)
+    arm = next(refining, next(reversed(others), ""))
+    return (arm, against) if arm else None
+
+
+def answer(
+    pairs: Iterable[Pair],
+    strategies: Mapping[str, str],
+    scores: Iterable[Mapping[str, float | None]],
+    evaluator: Mapping[str, str | None],
+) -> str:
+    """What a comparison came to for the two arms that matter most, as a person would say it.
+
+    strategies: of the arms, by their names. scores: of each prompt, by the arm's name.
+    evaluator: that decides, as `Choice.as_json` has it.
+    Empty where there are no two arms.
+    """
+    both = contrast(strategies)
+    whole = {(pair.arm, pair.against): pair for pair in pairs if pair.category is None}
+    pair = (whole.get(both) or _turned(whole.get(both[::-1]))) if both else None
+    if pair is None:
+        return ""
+    arm, against = pair.arm, pair.against
+    judge = judged_by(evaluator)
+    if not pair.prompts:
+        return (
+            f"Nothing can be said yet: {judge} has scored no prompt for both {arm} and {against}."
+        )
+    raw = strategies[against] == RAW
+    doing = DOING.get(strategies[arm], arm) if raw else arm
+    told = (prompt.get(name) for prompt in scores for name in (arm, against))
+    changed = _changed(pair, is_right=all(s in {0.0, 1.0, None} for s in told), raw=raw)
+    chance = f"; you would see this difference by chance {_odds(pair)}"
+    helps = f"{doing} helps" if raw else f"{arm} does better than {against}"
+    needed = pair.needed or 0
+    if pair.verdict is Verdict.TOO_FEW:
+        said = f"Too few prompts to say whether {helps}"
+        chance = f"; about {needed} more {'is' if needed == 1 else 'are'} needed"
+    elif pair.verdict is Verdict.NO_DIFFERENCE:
+        said = f"It is not shown that {helps}"
+        chance = chance if pair.wins + pair.losses else ""
+        chance += f", and it would take about {needed} more prompts to tell" if needed else ""
+    else:
+        did = {Verdict.BETTER: ("helped", "better"), Verdict.WORSE: ("did harm", "worse")}
+        good, how = did[pair.verdict]
+        said = f"{doing} {good}" if raw else f"{arm} did {how} than {against}"
+    return f"{said[0].upper()}{said[1:]}: judged by {judge}, {changed}{chance}."
+
+
+def judged_by(evaluator: Mapping[str, str | None]) -> str:
+    """An evaluator as a sentence names it."""
+    name, model = evaluator["name"], evaluator["model"]
+    if name == "command":
+        return "your own program"
+    return f"{model}'s own scorer" if name == SCORES else " ".join(filter(None, (name, model)))
+
+
+def _turned(pair: Pair | None) -> Pair | None:
+    """The same, seen from the other arm."""
+    if pair is None:
+        return None
+    other = {Verdict.BETTER: Verdict.WORSE, Verdict.WORSE: Verdict.BETTER}
+    return replace(
+        pair,
+        arm=pair.against,
+        against=pair.arm,
+        wins=pair.losses,
+        losses=pair.wins,
+        difference=None if pair.difference is None else -pair.difference,
+        interval=None if pair.interval is None else (-pair.interval[1], -pair.interval[0]),
+        verdict=other.get(pair.verdict, pair.verdict),
+    )
+
+
+def _changed(pair: Pair, *, is_right: bool, raw: bool) -> str:
+    """On how many prompts an arm did better, and on how many worse."""
+    numbers = {"better": pair.wins, "worse": pair.losses}
+    words = {"better": "right", "worse": "wrong"} if is_right else {kind: kind for kind in numbers}
+    (first, most), (second, fewer) = sorted(
+        numbers.items(),
+        key=lambda item: (pair.difference or 0.0) * (item[0] == "better"),
+        reverse=True,
+    )
+    mean = "" if is_right or pair.difference is None else f", {pair.difference:+.2f} on average"
+    if raw:
+        became = f"{most or 'none'} of {count(pair.prompts, 'picture')} became {words[first]}"
+        return f"{became} and {fewer or 'none'} became {words[second]}{mean}"
+    on = f"its picture is {first} on {most or 'none'} of {count(pair.prompts, 'prompt')}"
+    return f"{on} and {second} on {fewer or 'none'}{mean}"
+
+
+def _odds(pair: Pair) -> str:
+    """How often chance alone makes such a difference, corrected for all that was tested."""
+    p = pair.p if pair.adjusted is None else pair.adjusted
+    if p is None or p > 0.95:
+        return "nearly always"
+    if p > 0.3:
+        return f"about {round(10 * p)} times in 10"
+    if p < 1e-4:
+        return "less than 1 time in 10,000"
+    times = 1 / p
+    digits = max(0, len(str(round(times))) - 2)
+    return f"about 1 time in {round(times, -digits):,.0f}"

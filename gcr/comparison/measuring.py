@@ -28,6 +28,7 @@ from gcr.comparison.figures import (
     Suspect,
     Suspicion,
     agreements,
+    answer,
     figures,
     opinion,
 )
@@ -95,6 +96,16 @@ class Comparison:
     curves: Curves | None = None
 
     @property
+    def answer(self) -> str:
+        """What it came to, in one sentence."""
+        return answer(
+            self.pairs,
+            {arm.name: arm.strategy for arm in self.arms},
+            [{name: shown.score for name, shown in p.arms.items()} for p in self.prompts],
+            self.about.evaluator.as_json(),
+        )
+
+    @property
     def path(self) -> Path:
         return self.about.folder / "compare.json"
 
@@ -109,7 +120,12 @@ class Comparison:
         del about["folder"], about["evaluators"]
         if not self.others:
             del told["others"], told["agreement"]
-        return {**about, "evaluator": self.about.evaluator.as_json(), **told}
+        return {
+            **about,
+            "evaluator": self.about.evaluator.as_json(),
+            "answer": self.answer,
+            **told,
+        }
 
     def write(self) -> None:
         write_json(self.path, self.as_json(), indent=1)

@@ -59,8 +59,13 @@ class CompareTerminal(BatchTerminal):
             super().warn(message, hint)
 
     def tell(self, comparison: Comparison) -> None:
-        """What came of it: the arms, what may be said of each against the others, and suspects."""
+        """What came of it: in one sentence, then the arms, what may be said of each against the
+        others, and suspects.
+        """
         self._line(Text())
+        if comparison.answer:
+            self._line(Text(plain(comparison.answer), "bold"))
+            self._line(Text())
         self.console.print(_arms(comparison))
         self._cost(comparison)
         few = []

@@ -2,12 +2,14 @@
 
 import math
 import random
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from benchmarks import null
+from gcr.comparison.figures import Pair, answer, contrast
 from gcr.comparison.statistics import (
     FEWEST,
     Verdict,
@@ -175,3 +177,90 @@ def test_the_interval_of_agreement_holds_what_many_prompts_come_to():
         low, high = concord(rated(60, 3, 1.5, seed + 2)).interval
         held += low <= truth <= high
     assert held >= 34  # of 38 expected
+
+
+def answered(won, lost, of, *, high=1.0, against="raw", evaluator="truth"):
+    """What is said of two arms, of which the second won on some prompts and lost on others."""
+    scores = [{"first": high * (i >= of - lost), "refine": high * (i < won)} for i in range(of)]
+    (finding,) = judge([[each["refine"] - each["first"] for each in scores]])
+    pair = Pair(**asdict(finding), arm="refine", against="first", category=None)
+    known = {"name": evaluator, "model": None}
+    return answer([pair], {"first": against, "refine": "refine"}, scores, known)
+
+
+CHANCE = "you would see this difference by chance"
+
+
+@pytest.mark.parametrize(
+    ("compared", "says"),
+    [
+        (
+            answered(9, 0, 24),
+            (
+                "Refining helped: judged by truth, 9 of 24 pictures became right and none became "
+                f"wrong; {CHANCE} about 1 time in 260."
+            ),
+        ),
+        (
+            answered(1, 12, 24),
+            (
+                "Refining did harm: judged by truth, 12 of 24 pictures became wrong and 1 became "
+                f"right; {CHANCE} about 1 time in 290."
+            ),
+        ),
+        (
+            answered(90, 0, 200, high=0.5, evaluator="command"),
+            (
+                "Refining helped: judged by your own program, 90 of 200 pictures became better and "
+                f"none became worse, +0.23 on average; {CHANCE} less than 1 time in 10,000."
+            ),
+        ),
+        (
+            answered(6, 3, 24),
+            (
+                "It is not shown that refining helps: judged by truth, 6 of 24 pictures became right "
+                f"and 3 became wrong; {CHANCE} about 5 times in 10, and it would take about 165 more "
+                "prompts to tell."
+            ),
+        ),
+        (
+            answered(0, 0, 24),
+            (
+                "It is not shown that refining helps: judged by truth, none of 24 pictures became "
+                "right and none became wrong."
+            ),
+        ),
+        (
+            answered(3, 0, 6),
+            (
+                "Too few prompts to say whether refining helps: judged by truth, 3 of 6 pictures "
+                "became right and none became wrong; about 14 more are needed."
+            ),
+        ),
+        (
+            answered(0, 0, 0),
+            "Nothing can be said yet: truth has scored no prompt for both refine and first.",
+        ),
+        (
+            answered(9, 0, 24, against="best-of-n"),
+            (
+                "Refine did better than first: judged by truth, its picture is better on 9 of 24 "
+                f"prompts and worse on none; {CHANCE} about 1 time in 260."
+            ),
+        ),
+    ],
+)
+def test_a_comparison_is_answered_in_one_sentence(compared, says):
+    assert compared == says
+
+
+def test_the_answer_is_about_the_arm_that_refines_and_is_the_same_from_either_side():
+    kinds = {"best-of-n": "best-of-n", "refine": "refine", "raw": "raw"}
+    assert contrast(kinds) == ("refine", "raw")
+    assert contrast({"a": "best-of-n", "b": "best-of-n"}) == ("b", "a")
+    assert contrast({"raw": "raw"}) is None
+    (finding,) = judge([[-1.0] * 9 + [0.0] * 15])
+    pair = Pair(**asdict(finding), arm="raw", against="refine", category=None)
+    scores = [{"raw": 0.0, "refine": float(i < 9)} for i in range(24)]
+    words = answer([pair], kinds, scores, {"name": "truth", "model": None})
+    assert words.startswith("Refining helped: judged by truth, 9 of 24 pictures became right")

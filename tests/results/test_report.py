@@ -495,7 +495,7 @@ def test_a_comparison_tells_what_was_shown_and_then_what_is_suspected(tmp_path):
     record["suspicions"] = [{**suspicion, "p": 0.03125, "founded": True}]
     (folder / "compare.json").write_text(json.dumps(record))
     shown = Page(report(folder))
-    parts = ("Refine is better than raw", "Differences", "Arms", "Possible reward hacking")
+    parts = ("Refining helped: judged by truth", "Differences", "Arms", "Possible reward hacking")
     order = [shown.text.index(words) for words in parts]
     assert order == sorted(order)
     for text in (

@@ -156,7 +156,7 @@ def make_comparison(path, count=6, *, size=64, prompt="blue stars"):
         "equal": "images",
         "budget": 4,
         "arms": [
-            _arm("raw", "best-of-n", 0.41, None, 0),
+            _arm("raw", "raw", 0.41, None, 0),
             _arm("refine", "refine", 0.63, 0.9, 1),
         ],
         "pairs": [

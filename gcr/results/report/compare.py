@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gcr.comparison.cost import Cost
-from gcr.comparison.evaluators import SCORES
-from gcr.comparison.figures import Agreement, agreed
+from gcr.comparison.figures import Agreement, Pair, agreed, answer, contrast, judged_by
+from gcr.comparison.statistics import Verdict
 from gcr.core.phrases import count, duration
 from gcr.errors import GcrError
 from gcr.files import structured
@@ -17,9 +17,6 @@ from gcr.results.report.charts import Scale, plot
 from gcr.results.report.page import NAME, names, number, render, signed
 from gcr.results.report.pictures import Picture, Pictures
 
-RAW = "raw"
-UNREFINED = (RAW, "best-of-n")
-TOO_FEW = "too few"
 DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What comes of values that are not what a comparison records."""
 VERDICTS = {"better": "better", "worse": "worse"}  # those that have a colour
@@ -123,8 +120,9 @@ def _damaged(folder: Path, error: Exception) -> GcrError:
 def _values(record: dict[str, Any], folder: Path, pictures: Pictures) -> dict[str, Any]:
     pairs = record["pairs"]
     scale = _scale(pairs)
-    contrast = _contrast(record["arms"])
-    gallery = _Gallery(record, folder, pictures, contrast)
+    strategies = {arm["name"]: arm["strategy"] for arm in record["arms"]}
+    both = contrast(strategies)
+    gallery = _Gallery(record, folder, pictures, both)
     prompts = {
         p["id"]: {"anchor": _anchor(place), "prompt": p["prompt"]}
         for place, p in enumerate(record["prompts"])
@@ -133,8 +131,9 @@ def _values(record: dict[str, Any], folder: Path, pictures: Pictures) -> dict[st
         "id": record["id"],
         "started": record["started"],
         "seconds": record["seconds"],
+        "name": folder.absolute().name,
         "files": names(record["files"]),
-        "evaluator": _called(record["evaluator"]),
+        "evaluator": judged_by(record["evaluator"]),
         "critic": record["critic"],
         "budget": _budget(record["equal"], record["budget"]),
         "arms": [
@@ -142,7 +141,7 @@ def _values(record: dict[str, Any], folder: Path, pictures: Pictures) -> dict[st
         ],
         "costs": _costs(record["arms"]),
         "curves": _curves(record.get("curves")),
-        "answer": _answer(pairs, contrast),
+        "answer": _answer(record, strategies),
         "pairs": [_pair(pair, scale) for pair in pairs if not pair["category"]],
         "categories": _by_category([_pair(pair, scale) for pair in pairs if pair["category"]]),
         "scale": scale,
@@ -153,7 +152,7 @@ def _values(record: dict[str, Any], folder: Path, pictures: Pictures) -> dict[st
         "suspicions": _suspicions(record),
         "suspects": [{**suspect, **prompts[suspect["id"]]} for suspect in record["suspects"]],
         "choices": gallery.categories,
-        "contrast": " against ".join(contrast) if contrast else "",
+        "contrast": " against ".join(both) if both else "",
         "prompts": gallery.prompts(),
         "groups": {"Settings": record["settings"], "Versions": record["versions"]},
     }
@@ -182,12 +181,6 @@ def _curves(record: dict[str, Any] | None) -> dict[str, Any] | None:
         "equal": None if equal is None else f"{equal:.1f} s",
         "at_equal": record["at_equal_seconds"],
     }
-
-
-def _called(evaluator: dict[str, Any]) -> str:
-    if evaluator["name"] == SCORES:
-        return f"{evaluator['model']}'s own scorer"
-    return " ".join(filter(None, (evaluator["name"], evaluator["model"])))
 
 
 def _scale(pairs: Sequence[dict[str, Any]]) -> Scale:
@@ -231,31 +224,18 @@ def _by_category(pairs: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, An
     return by_name
 
 
-def _contrast(arms: Sequence[dict[str, Any]]) -> tuple[str, str] | None:
-    """The two arms whose difference matters most; None where there are no two.
-
-    The first that refines, or else the last, against the raw one, or else the first.
-    """
-    against = next((arm for arm in arms if arm["strategy"] == RAW), arms[0])
-    others = [arm for arm in arms if arm is not against]
-    refining = (arm for arm in others if arm["strategy"] not in UNREFINED)
-    arm = next(refining, others[-1] if others else None)
-    return (arm["name"], against["name"]) if arm else None
-
-
-def _answer(pairs: Sequence[dict[str, Any]], contrast: tuple[str, str] | None) -> str:
-    """The result for the two arms that matter most, in one line."""
-    for pair in pairs:
-        names = pair["arm"], pair["against"]
-        if pair["category"] or contrast is None or set(names) != set(contrast):
-            continue
-        arm, against = names
-        if pair["verdict"] in VERDICTS:
-            return f"{arm} is {pair['verdict']} than {against}"
-        if pair["verdict"] == TOO_FEW:
-            return f"too few prompts to tell {arm} and {against} apart"
-        return f"{pair['verdict']} between {arm} and {against}"
-    return ""
+def _answer(record: dict[str, Any], strategies: Mapping[str, str]) -> str:
+    """The result in one sentence. Older versions did not record it."""
+    if "answer" in record:
+        return str(record["answer"])
+    pairs = [
+        Pair(**{"adjusted": None, **pair, "verdict": Verdict(pair["verdict"])})
+        for pair in record["pairs"]
+    ]
+    scores = [
+        {name: arm["score"] for name, arm in prompt["arms"].items()} for prompt in record["prompts"]
+    ]
+    return answer(pairs, strategies, scores, record["evaluator"])
 
 
 def _suspicions(record: dict[str, Any]) -> list[dict[str, Any]]:
