@@ -218,9 +218,9 @@ CHANCE = "you would see this difference by chance"
         (
             answered(6, 3, 24),
             (
-                "It is not shown that refining helps: judged by truth, 6 of 24 pictures became right "
-                f"and 3 became wrong; {CHANCE} about 5 times in 10, and it would take about 165 more "
-                "prompts to tell."
+                "It is not shown that refining helps: judged by truth, 6 of 24 pictures became "
+                f"right and 3 became wrong; {CHANCE} about 5 times in 10, and it would take about "
+                "165 more prompts to tell."
             ),
         ),
         (
