@@ -49,7 +49,7 @@ from gcr.files import imagefile
 from gcr.inputs.source import readable
 from gcr.results import listing
 from gcr.results.report import gallery, refresh, run
-from gcr.results.report.page import NAME, fragment, render
+from gcr.results.report.page import NAME, diff, fragment, render
 from gcr.results.report.pictures import Picture, Pictures
 from gcr.settings import plugins, profiles
 from gcr.settings.resolving import traced
@@ -262,6 +262,7 @@ class Site:
         for work in state["works"]:
             if work["folder"]:
                 work["folder"] = self._name(Path(work["folder"]))
+            work["changes"] = diff(work["title"], work["proposal"][0]) if work["proposal"] else ""
         return {**state, "busy": self.studio.busy()}
 
     async def run(self, request: Request) -> Response:

@@ -427,7 +427,15 @@ def test_a_session_by_mouse(browser, pocket, tmp_path):
     until(browser, "!document.querySelector('#asking').hidden")
     until(browser, "document.querySelectorAll('#run article').length === 2")
     assert browser.run("document.querySelector('#next').value") not in ("", PROMPT)
+    without = "[...document.querySelectorAll('#changes {}')].map((each) => each.textContent)"
+    assert browser.run(without.format("ins"))
     check(browser)
+    click(browser, "[data-image='00-0.png'] .frame")  # opens no file, and leaves no page
+    browser.press("ArrowRight", 39)
+    assert browser.run("document.querySelector('dialog .number').textContent") == "2 of 2"
+    browser.press("Escape", 27)
+    where = "document.activeElement.closest('[data-image]').dataset.image"
+    assert browser.run(where) == "00-0.png"
     type_into(browser, "#next", "a red circle at the top")
     click(browser, "#asking .primary")
     until(browser, "document.querySelectorAll('#run article').length === 4")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import gcr
 from gcr.core.phrases import chance, count, duration, fact, finding
 from gcr.core.plaintext import visible
+from gcr.core.promptdiff import pieces
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -62,6 +63,12 @@ def fragment(template: str, values: Mapping[str, Any]) -> str:
     """A part of a page."""
     html = _environment().get_template(template).render(**values)
     return html.encode(errors="replace").decode()
+
+
+def diff(before: str, after: str) -> str:
+    """What a rewrite did to a prompt, as pages show it; empty where it left it as it was."""
+    macros: Any = _environment().get_template("parts.html").module
+    return str(macros.diff(pieces(before, after))) if before != after else ""
 
 
 def number(value: float | None) -> str:

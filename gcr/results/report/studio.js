@@ -309,6 +309,7 @@
     const proposal = asks ? JSON.stringify([asks.number, asks.rounds, asks.proposal]) : "";
     if (asks && panel.dataset.proposal !== proposal) {
       $("next").value = asks.proposal[0];
+      $("changes").innerHTML = asks.changes;
       $("others").textContent = asks.proposal.slice(1).map((each) => `And beside it: ${each}`).join(" ");
       $("remark").value = "";
     }
