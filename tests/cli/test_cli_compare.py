@@ -50,6 +50,11 @@ def test_stdout_has_the_path_and_stderr_the_verdicts(cli):
         "1/2 1: 0.20 · 1 image, rounds, 0 s  a red circle",
         "2/2 2: 0.20 · 1 image, rounds, 0 s  two blue stars",
         "",
+        (
+            "Too few prompts to say whether refining helps: judged by truth, 2 of 2 pictures "
+            "became worse and none became better, -0.50 on average; about 18 more are needed."
+        ),
+        "",
         "arm     truth  critic  images  seconds  failed",
         "raw     0.900   0.200     1.0      0.0       0",
         "refine  0.400   0.800     4.0      0.0       0",
