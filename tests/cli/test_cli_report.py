@@ -262,7 +262,7 @@ def test_a_runs_page_is_there_from_its_start_and_loads_itself_anew_until_its_end
 
     cli.models["critic"] = Looking(SCORES)
     folder = Path(cli("refine", "a red circle", "--rounds", "2").out.strip()).parent
-    refresh = '<meta http-equiv="refresh"'
+    refresh = '<meta name="gcr-live"'
     assert ["00-0.png" in page for page in pages] == [False, True]
     assert [refresh in page for page in pages] == [True, True]
     assert "a red circle" in pages[0]

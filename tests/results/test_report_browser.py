@@ -9,7 +9,8 @@ import pytest
 from folders import HOSTILE, make_batch, make_comparison, make_run
 
 import gcr
-from gcr.results.report import report
+from gcr.results.report import report, run
+from gcr.results.report.pictures import Pictures
 
 chromium.needed()
 
@@ -391,3 +392,22 @@ def test_a_page_that_can_write_nothing_gives_the_command_that_rates(browser, tmp
     lit = "document.querySelectorAll('.rating')[1].querySelectorAll('[data-lit]').length"
     assert browser.run(lit) == 4
     assert browser.complaints() == []
+
+
+def test_the_page_of_a_run_that_goes_on_is_loaded_again_but_not_while_a_picture_is_looked_at(
+    browser, tmp_path
+):
+    folder = make_run(tmp_path / "run").path
+    pictures = Pictures(folder / "index.html", embed=False)
+    content = run.page(folder, pictures, live=True).decode()
+    (folder / "index.html").write_text(
+        content.replace('"gcr-live" content="5"', '"gcr-live" content="0.5"')
+    )
+    browser.open(folder / "index.html")
+    browser.run("document.querySelector('.attempts .frame').click(); window.same = true")
+    browser.run("new Promise((done) => setTimeout(done, 1200))")
+    assert browser.run("window.same") is True
+    browser.press("Escape", 27)
+    browser.events.clear()
+    browser.wait("Page.loadEventFired")
+    assert browser.run("window.same ?? false") is False

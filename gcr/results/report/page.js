@@ -170,6 +170,11 @@
     (opener.isConnected ? opener : same && linkOf(same))?.focus({ preventScroll: true });
   });
 
+  // The page of a run that goes on is loaded again every few seconds, but not under somebody's eyes.
+
+  const live = document.querySelector('meta[name="gcr-live"]');
+  if (live) setInterval(() => box.open || location.reload(), 1000 * live.content);
+
   // One click, one key: what they mean.
 
   const imageIn = (node) => node?.querySelector("img[data-full]:not(.raw)");

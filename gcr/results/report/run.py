@@ -219,7 +219,7 @@ class Again:
     ) -> str:
         known = json.dumps({key: settings[key] for key in settings if key != "seed"})
         options = _options(known, names, edit=bool(self._image))
-        if options is None:
+        if options is None or "seed" not in settings:
             return ""
         words = [*spelt({**options, "seed": settings["seed"], **besides}), *self._image]
         words = [*words, "--", prompt] if prompt.startswith("-") else [prompt, *words]
