@@ -49,7 +49,7 @@ from gcr.files import imagefile
 from gcr.inputs.source import readable
 from gcr.results import listing
 from gcr.results.report import gallery, refresh, run
-from gcr.results.report.page import NAME, diff, fragment, render
+from gcr.results.report.page import NAME, diff, fragment, part, render
 from gcr.results.report.pictures import Picture, Pictures
 from gcr.settings import plugins, profiles
 from gcr.settings.resolving import traced
@@ -373,7 +373,7 @@ class Site:
             "output": "this session",
         }
         rows = [(name, values[name], origins[name]) for name in OPTIONS if name in values]
-        return {"html": fragment("studio_settings.html", {"rows": rows})}
+        return {"html": part("settings", rows)}
 
     def decide(self, given: Mapping[str, Any]) -> object:
         work = self.studio.work(int(given["number"]))

@@ -67,8 +67,13 @@ def fragment(template: str, values: Mapping[str, Any]) -> str:
 
 def diff(before: str, after: str) -> str:
     """What a rewrite did to a prompt, as pages show it; empty where it left it as it was."""
-    macros: Any = _environment().get_template("parts.html").module
-    return str(macros.diff(pieces(before, after))) if before != after else ""
+    return part("diff", pieces(before, after)) if before != after else ""
+
+
+def part(macro: str, *values: object) -> str:
+    """What a macro of the parts of pages makes of values."""
+    parts = _environment().get_template("parts.html").module
+    return str(getattr(parts, macro)(*values))
 
 
 def number(value: float | None) -> str:
