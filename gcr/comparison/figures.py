@@ -403,7 +403,7 @@ def contrast(strategies: Mapping[str, str]) -> tuple[str, str] | None:
     strategies: of the arms, by their names.
     """
     against = next((name for name, strategy in strategies.items() if strategy == RAW), "")
-    against = against or next(iter(strategies))
+    against = against or next(iter(strategies), "")
     others = {name: strategy for name, strategy in strategies.items() if name != against}
     refining = (name for name, strategy in others.items() if strategy not in UNREFINED)
     arm = next(refining, next(reversed(others), ""))
@@ -481,19 +481,18 @@ def _turned(pair: Pair | None) -> Pair | None:
 
 def _changed(pair: Pair, *, is_right: bool, raw: bool) -> str:
     """On how many prompts an arm did better, and on how many worse."""
-    numbers = {"better": pair.wins, "worse": pair.losses}
-    words = {"better": "right", "worse": "wrong"} if is_right else {kind: kind for kind in numbers}
-    (first, most), (second, fewer) = sorted(
-        numbers.items(),
-        key=lambda item: (pair.difference or 0.0) * (item[0] == "better"),
-        reverse=True,
-    )
+    kinds = [("better", "right", pair.wins), ("worse", "wrong", pair.losses)]
+    if (pair.difference or 0.0) < 0:  # what it is about comes first
+        kinds.reverse()
+    numbers = [number or "none" for _, _, number in kinds]
     mean = "" if is_right or pair.difference is None else f", {pair.difference:+.2f} on average"
     if raw:
-        became = f"{most or 'none'} of {count(pair.prompts, 'picture')} became {words[first]}"
-        return f"{became} and {fewer or 'none'} became {words[second]}{mean}"
-    on = f"its picture is {first} on {most or 'none'} of {count(pair.prompts, 'prompt')}"
-    return f"{on} and {second} on {fewer or 'none'}{mean}"
+        first, second = (right if is_right else better for better, right, _ in kinds)
+        became = f"{numbers[0]} of {count(pair.prompts, 'picture')} became {first}"
+        return f"{became} and {numbers[1]} became {second}{mean}"
+    first, second = (better for better, _, _ in kinds)
+    on = f"its picture is {first} on {numbers[0]} of {count(pair.prompts, 'prompt')}"
+    return f"{on} and {second} on {numbers[1]}{mean}"
 
 
 def _odds(pair: Pair) -> str:

@@ -82,13 +82,14 @@ class _Work:
         self._best = best
         self.pace = pace
         self._rule = stopping.rule_of(run)
-        self._began = time.monotonic()
+        self._began: float | None = None  # when a model began with it, which may be long after
 
     def described(self, words: str, part: float) -> str:
         """What is going on: `round 1 of 3 · drawing 2 of 2 · best 0.83`.
 
         words: what is done to an image. part: of the round's images that have been through it.
         """
+        self._began = self._began or time.monotonic()
         images = min(self._images, self._rule.room(self._run) or self._images)
         shown = [f"round {len(self._run.rounds)}"]
         if self._rule.rounds < MOST_ROUNDS:  # else a budget is the limit
@@ -110,13 +111,19 @@ class _Work:
         seconds = pace * (images if room is None else min(images, room))
         if rule.seconds is not None:
             seconds = min(seconds, rule.seconds - spent)
-        return max(0.0, seconds - (time.monotonic() - self._began))
+        return max(0.0, seconds - (time.monotonic() - self._began if self._began else 0.0))
 
     @property
     def _images(self) -> int:
         """Of each round."""
         images = self._run.settings.get("images")
         return images if isinstance(images, int) else 1
+
+
+def _pace(output: Path, run: Run) -> float | None:
+    """Seconds for an image in earlier runs like this one; None: there were none."""
+    past = timings.past_runs(output, run.settings)
+    return None if past.draw is None or past.judge is None else past.draw + past.judge
 
 
 class Terminal:
@@ -165,9 +172,8 @@ class Terminal:
         self.close()
         self._work = None
         if folder and self.console.is_terminal:
-            past = timings.past_runs(folder.parent.parent, run.settings)
-            pace = None if past.draw is None or past.judge is None else past.draw + past.judge
-            self._work = _Work(run, pace=pace)
+            pace = None if run.rounds else _pace(folder.parent.parent, run)
+            self._work = _Work(run, best_scored(run), pace=pace)
         self._print(Text())
         self._request(run.request)
         self._print(Text(plain(described(run.settings)), "dim"))

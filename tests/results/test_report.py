@@ -206,6 +206,11 @@ def test_a_page_elsewhere_finds_its_images(kind, tmp_path):
     assert all((tmp_path / source).is_file() for source in images)
 
 
+def test_a_page_is_titled_by_its_file_or_its_run(kind):
+    title = re.search(r"<title>(.*)</title>", report(kind).read_text())[1]
+    assert title == (kind.name if kind.name in ("run", "edit") else "shapes.txt")
+
+
 def test_odd_names_of_folders_are_quoted(tmp_path):
     folder = make_run(tmp_path / "a b#c?d%20é").path
     shown = Page(report(folder, tmp_path / "page.html"))
