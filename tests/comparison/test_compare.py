@@ -201,7 +201,17 @@ def test_compare_json_has_what_others_read(tool):
     assert told == json.loads(json.dumps(found.as_json()))
     assert set(told) == {
         *("id", "started", "seconds", "files", "settings", "versions", "evaluator", "critic"),
-        *("equal", "budget", "arms", "pairs", "prompts", "suspects", "suspicions", "curves"),
+        *(
+            "equal",
+            "budget",
+            "answer",
+            "arms",
+            "pairs",
+            "prompts",
+            "suspects",
+            "suspicions",
+            "curves",
+        ),
     }
     assert told["evaluator"] == {"name": "command", "model": "x"}
     assert (told["critic"], told["equal"], told["budget"]) == ("pocket:critic", "images", 4)
