@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 SPECK = 56  # pixels; a smaller piece is not a thing
 RIM = 2  # pixels in which a thing blends into the canvas
 CONTRAST = 70.0  # RGB distance from the canvas at which a pixel is foreground
+SHADE = 0.5  # patches whose paints differ by less of what their colours do are of one thing
 MISSING = 2.5  # cost of a wanted thing that is not there
 NONE = math.inf  # instead of the index of a seen thing; sorts after all of them
 CLEAR = 0.62  # overlap with its template; a thing with less is an unclear blob
@@ -83,7 +84,7 @@ def look(image: Image) -> View:
     foreground = np.sqrt(((pixels - _CANVAS_RGB[canvas]) ** 2).sum(-1)) > CONTRAST
     nearest = ((pixels[:, :, None] - _COLOUR_RGB) ** 2).sum(-1).argmin(-1)
     things, specks = [], 0
-    for piece in _pieces(foreground, nearest):
+    for piece in _pieces(foreground, nearest, pixels):
         if piece.sum() < SPECK:
             specks += 1
         else:
@@ -92,8 +93,14 @@ def look(image: Image) -> View:
     return View(list(world.CANVASES)[canvas], tuple(order), specks)
 
 
-def _pieces(foreground: NDArray[np.bool_], nearest: NDArray[np.intp]) -> list[NDArray[np.bool_]]:
-    """Connected pieces of one colour, as (SIDE, SIDE) masks."""
+def _pieces(
+    foreground: NDArray[np.bool_], nearest: NDArray[np.intp], pixels: NDArray[np.float32]
+) -> list[NDArray[np.bool_]]:
+    """Connected pieces of one colour, as (SIDE, SIDE) masks.
+
+    foreground: (SIDE, SIDE); nearest: the colour nearest to each pixel, (SIDE, SIDE); pixels:
+    (SIDE, SIDE, 3).
+    """
     labels, count = ndimage.label(foreground, _AROUND)
     pieces = []
     for i in range(1, count + 1):
@@ -101,7 +108,9 @@ def _pieces(foreground: NDArray[np.bool_], nearest: NDArray[np.intp]) -> list[ND
         # A rim blends into the canvas and takes on other colours' hues: vote without it.
         inside = ndimage.binary_erosion(whole, iterations=RIM)
         votes = np.bincount(nearest[inside], minlength=len(_COLOUR_RGB))
-        main = [c for c in np.flatnonzero(votes >= SPECK) if votes[c] >= 0.2 * votes.sum()]
+        many = [c for c in np.flatnonzero(votes >= SPECK) if votes[c] >= 0.2 * votes.sum()]
+        paints = {c: np.median(pixels[inside & (nearest == c)], axis=0) for c in many}
+        main = _hues(dict(sorted(paints.items(), key=lambda item: -votes[item[0]])))
         if len(main) < 2:
             pieces.append(whole)
             continue
@@ -113,6 +122,24 @@ def _pieces(foreground: NDArray[np.bool_], nearest: NDArray[np.intp]) -> list[ND
             parts, n = ndimage.label(whole & (owner == j), _AROUND)
             pieces += [parts == k for k in range(1, n + 1)]
     return pieces
+
+
+def _hues(paints: dict[int, NDArray[np.float32]]) -> list[int]:
+    """The colours that are not mere shades of another: a yellow thing that is darker on one side,
+    say, has an orange patch, but its paints differ by less than yellow and orange do.
+
+    paints: of the patches of a piece, (3,) each, by colour, the largest patch first.
+    """
+    hues: list[int] = []
+    for colour, paint in paints.items():
+        apart = [
+            np.linalg.norm(paint - paints[other])
+            / np.linalg.norm(_COLOUR_RGB[colour] - _COLOUR_RGB[other])
+            for other in hues
+        ]
+        if all(share >= SHADE for share in apart):
+            hues.append(colour)
+    return hues
 
 
 def _things(

@@ -20,7 +20,7 @@ from gcr.device.memory import SharedDevice
 from gcr.pocket import truth, world
 from gcr.pocket.language import parse
 from pocket_training import critic, eyes, lessons, replies
-from pocket_training.captions import describe, fewer
+from pocket_training.captions import describe, fewer, near_miss, say, shifted, spec_of
 from pocket_training.critic import Reader
 from pocket_training.lessons import IGNORED, Album, Batcher, Example
 from pocket_training.pool import render
@@ -153,6 +153,34 @@ def test_a_verdict_is_a_critique_as_far_as_its_first_score(album: Album, batcher
         assert reply.read(verdict.reply, RUBRIC).aspects[0] == reply.read(whole, RUBRIC).aspects[0]
         (labels,) = batcher.tensors([verdict])["labels"].tolist()
         assert critic.tokenizer().eos_token_id not in labels
+
+
+def test_a_shifted_request_asks_for_as_many_things_and_for_others() -> None:
+    rng = random.Random("shifted")
+    relations = set()
+    for _ in range(200):
+        scene = world.sample(rng)
+        spec = spec_of(scene, rng, noisy=False)
+        if len({(g.colour, g.shape, g.size) for g in spec.groups}) < 2:
+            continue
+        other = shifted(spec, rng)
+        relations.add((spec.relation is None, other.relation is None))
+        assert parse(say(other)) == other
+        view = truth.look(world.draw(scene))
+        if truth.compare(spec, view).right:
+            assert not truth.compare(other, view).right, (spec, other)
+        if bool(spec.groups[0].places) == bool(spec.groups[-1].places):
+            assert len(list(other.wanted())) == len(list(spec.wanted()))
+    assert relations == {(True, True), (False, False), (False, True)}
+
+
+def test_a_near_miss_is_another_request() -> None:
+    rng = random.Random("missed")
+    for _ in range(300):
+        spec = spec_of(world.sample(rng), rng, noisy=False)
+        missed = near_miss(spec, rng)
+        assert missed != spec
+        assert parse(say(missed)) == missed
 
 
 def test_what_decides_between_right_and_too_many_weighs_as_a_verdict() -> None:
