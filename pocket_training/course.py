@@ -50,7 +50,7 @@ COURSES = {
             "denoiser": Plan(6000, 48, 2e-3, pool=30_000),
             "eyes": Plan(2500, 64, 2e-3, pool=12_000),
             "critic": Plan(9000, 16, 2e-3, pool=9_000),
-            "finetune": Plan(800, 16, 6e-4, pool=1_200),
+            "finetune": Plan(2500, 16, 6e-4, pool=2_400),
         },
         with_drawings=1000,
         requests=240,

@@ -108,7 +108,7 @@ def _pieces(
         # A rim blends into the canvas and takes on other colours' hues: vote without it.
         inside = ndimage.binary_erosion(whole, iterations=RIM)
         votes = np.bincount(nearest[inside], minlength=len(_COLOUR_RGB))
-        many = [c for c in np.flatnonzero(votes >= SPECK) if votes[c] >= 0.2 * votes.sum()]
+        many = [int(c) for c in np.flatnonzero(votes >= SPECK) if votes[c] >= 0.2 * votes.sum()]
         paints = {c: np.median(pixels[inside & (nearest == c)], axis=0) for c in many}
         main = _hues(dict(sorted(paints.items(), key=lambda item: -votes[item[0]])))
         if len(main) < 2:
