@@ -35,6 +35,7 @@ MISSING = 2.5  # cost of a wanted thing that is not there
 NONE = math.inf  # instead of the index of a seen thing; sorts after all of them
 CLEAR = 0.62  # overlap with its template; a thing with less is an unclear blob
 DOUBTFUL = 0.8  # overlap; a thing with less may be several that touch
+TINY = 8.0  # pixels of radius; a part of a blob that is smaller is no thing
 CLEARER = 0.1  # by which each of them is more like a shape than all as a whole
 
 _CANVAS_RGB = np.array(list(world.CANVASES.values()), dtype=np.float32)
@@ -146,12 +147,16 @@ def _things(
     piece: NDArray[np.bool_], pixels: NDArray[np.float32], canvas: NDArray[np.float32]
 ) -> list[Seen]:
     """What a piece of one colour shows: a thing, or things that touch, if cutting it where it is
-    narrowest leaves parts that are beyond doubt, and much more like shapes than the whole.
+    narrowest leaves parts that are much more like shapes: beyond doubt, or where the whole is like
+    no shape, clear and not tiny.
     """
     whole = _read(piece, pixels, canvas)
     if whole.clarity < DOUBTFUL and (parts := _cut(piece)):
         things = [thing for part in parts for thing in _things(part, pixels, canvas)]
-        if all(t.clarity >= max(DOUBTFUL, whole.clarity + CLEARER) for t in things):
+        least, radius = (DOUBTFUL, 0.0) if whole.clear else (CLEAR, TINY)
+        if all(
+            t.clarity >= max(least, whole.clarity + CLEARER) and t.radius >= radius for t in things
+        ):
             return things
     return [whole]
 

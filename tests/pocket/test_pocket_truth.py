@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 from gcr.pocket import world
 from gcr.pocket.language import PLURALS, Spec, Wanted, parse
@@ -347,6 +347,14 @@ def test_touching_things_of_one_colour_are_two(shape: str, size: str) -> None:
     scene = Scene("white", (left, right))
     assert read_right(world.draw(scene), scene)
     assert find(scene, parse(f"two red {PLURALS[shape]}")).right
+
+
+def test_things_that_run_together_are_read_one_by_one() -> None:
+    """Crosses whose arms are one: as a whole they are like no shape."""
+    left = Thing("cross", "purple", 48.0, 64.0, 17.0)
+    image = world.draw(Scene("grey", (left, replace(left, x=80.0))))
+    ImageDraw.Draw(image).rectangle((60, 57, 68, 71), fill=world.COLOURS["purple"])
+    assert shows(image, parse("two purple crosses"))
 
 
 @pytest.mark.parametrize("shape", WIDTHS)
