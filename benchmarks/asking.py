@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmarks import refinement, selection
+from benchmarks import refinement, strategies
 from benchmarks.refinement import Arm, Judged, as_shipped, auc
 from gcr.core.events import ignore
 from gcr.core.records import Candidate, Objection
@@ -32,8 +32,8 @@ from gcr.critic.speaker import with_images
 from gcr.engine.models import load_models
 from gcr.files.atomic import write
 from gcr.pocket import truth
-from gcr.pocket.language import parse, say
-from gcr.pocket.spec import Group, Spec
+from gcr.pocket.language import Group, Spec, parse
+from pocket_training.captions import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +83,7 @@ def _told_apart(pictures: list[tuple[int, Judged]]) -> float:
 
 def comparison(arm: Arm, critic: VisionLanguageCritic) -> Figures:
     """The same for what the critic says of two pictures, in both orders."""
-    told = selection.agreement(arm, critic)
+    told = strategies.agreement(arm, critic)
     return {
         "pairs that differ, told apart without": told["score right about them"],
         "pairs that differ, told apart with": told["pairs right about them"],
@@ -109,6 +109,7 @@ def complaint(
     cut = [reply.read(text, asks) for text in broken]
     second = [reply.read(r.text, asks) for r in again]
     return {
+        "pictures": len(wrong),
         "read without": fmean(c.overall is not None for c in cut),
         "read with": fmean(c.overall is not None for c in second),
         "of wrong pictures called wrong, unbroken": fmean(map(_called_wrong, first)),
@@ -138,6 +139,7 @@ def objection(
     )
     again = [text or "" for text in second]
     return {
+        "pictures": len(wrong),
         "words held without": fmean(w in t for w, t in zip(kept, first, strict=True)),
         "words held with": fmean(w in t for w, t in zip(kept, again, strict=True)),
         "right without": _right(first, requests, generator),

@@ -28,7 +28,7 @@ BEST = Rewrite(canvas=True)
 WAYS = (AS_IT_IS, AS_IT_IS, AS_IT_IS, REWRITES.index(BEST))
 ROUND = 120  # requests that are drawn before what was drawn is kept
 SIZED = 0.45  # share of the requests drawn that give every thing's size
-AFTER = 0.5  # share of the weights after in what ships; the rest is of those before
+AFTER = 0.75  # share of the weights after in what ships; the rest is of those before
 LESSONS = {
     "verdict": 0.5,
     "critique": 0.26,
