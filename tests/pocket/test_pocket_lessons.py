@@ -53,14 +53,15 @@ def batcher(album: Album) -> Batcher:
 
 
 @pytest.fixture(scope="module")
-def speaker() -> SimpleNamespace:
+def speaker() -> LocalSpeaker:
     """As much of a speaker as it takes to write down a chat: no weights."""
-    return SimpleNamespace(
-        processor=image_processor(pocket.WEIGHTS / "critic"),
-        model=SimpleNamespace(dtype=torch.float32),
-        _device=SimpleNamespace(name="cpu"),
-        _template={},
-    )
+    bare = object.__new__(LocalSpeaker)
+    bare.processor = image_processor(pocket.WEIGHTS / "critic")
+    bare.model = SimpleNamespace(dtype=torch.float32)
+    bare._images = bare.processor.image_processor
+    bare._device = SimpleNamespace(name="cpu")
+    bare._template = {}
+    return bare
 
 
 def taught(batcher: Batcher, example: Example) -> list[int]:
@@ -70,11 +71,11 @@ def taught(batcher: Batcher, example: Example) -> list[int]:
     return batch["ids"][0, :start].tolist()
 
 
-def asked(speaker: SimpleNamespace, chat: list[Message], pictures: int = 1) -> list[int]:
+def asked(speaker: LocalSpeaker, chat: list[Message], pictures: int = 1) -> list[int]:
     """The tokens of a chat as gcr shows it to a critic."""
     image = world.draw(world.sample(random.Random(0)))
     shown = with_images(chat, [image] * pictures)
-    return LocalSpeaker._inputs(speaker, [shown])["input_ids"][0].tolist()
+    return speaker._inputs([shown])["input_ids"][0].tolist()
 
 
 def first_turns(album: Album, count: int) -> list[tuple[Example, str]]:
@@ -90,14 +91,14 @@ def first_turns(album: Album, count: int) -> list[tuple[Example, str]]:
 
 
 def test_requests_are_learned_in_the_form_in_which_they_are_sent(
-    album: Album, batcher: Batcher, speaker: SimpleNamespace
+    album: Album, batcher: Batcher, speaker: LocalSpeaker
 ) -> None:
     for example, text in first_turns(album, 12):
         assert taught(batcher, example) == asked(speaker, RUBRIC.messages(Request(text)))
 
 
 def test_checklists_comparisons_and_questions_are_learned_as_they_are_sent(
-    album: Album, batcher: Batcher, speaker: SimpleNamespace
+    album: Album, batcher: Batcher, speaker: LocalSpeaker
 ) -> None:
     rng = random.Random("kinds")
     for picture in range(8):
@@ -115,7 +116,7 @@ def test_checklists_comparisons_and_questions_are_learned_as_they_are_sent(
 
 
 def test_a_second_turn_is_learned_in_the_form_in_which_it_is_sent(
-    album: Album, batcher: Batcher, speaker: SimpleNamespace
+    album: Album, batcher: Batcher, speaker: LocalSpeaker
 ) -> None:
     rng = random.Random("second")
     tokenizer = speaker.processor.tokenizer
