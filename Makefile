@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 REQUEST := two red circles, a blue star and a green square
 
-.PHONY: demo test browser test-slow test-ray test-servers lint format wheel-check docs gallery screenshots pocket bench headline acuity averaging report-card null help-time batch-figures overlap-time ray-time reliability audit clean
+.PHONY: demo test browser test-slow test-ray test-servers lint format wheel-check docs gallery screenshots pocket bench headline acuity asking averaging report-card null help-time batch-figures overlap-time ray-time reliability audit clean
 
 demo: .venv/installed  ## run the main job on the embedded pair
 	$(BIN)/gcr refine "$(REQUEST)" --profile pocket
@@ -62,6 +62,9 @@ bench: .venv/installed  ## raw, best-of-8 and refined images of the embedded pai
 
 headline: .venv/installed  ## the figures of README.md anew, for the weights that are shipped
 	$(BIN)/python -m benchmarks.headline
+
+asking: .venv/installed  ## checklists, comparisons, re-asks, objections and history: with each and without
+	$(BIN)/python -m benchmarks.asking
 
 averaging: .venv/installed  ## one judgement of an image against the mean of several, by truth
 	$(BIN)/python -m benchmarks.strategies averaging

@@ -3,16 +3,20 @@
 A picture is held against a request that it meets, or against the same with one thing changed: a
 relation turned round, a size, a count, a colour, a shape, a place or the canvas. The critic is
 right if it calls the first right and the second not. Pictures are renders, and what the generator
-drew; their truth is read from pixels. The pair runs as it ships, the critic in 4 bits.
+drew; their truth is read from pixels. Then wrong pictures have writing or noise added, which must
+not raise their scores. The pair runs as it ships, the critic in 4 bits.
 """
 
 from __future__ import annotations
 
 import json
 import random
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from gcr.core.records import Critic, Generator
 
 OPPOSITE = {"above": "below", "below": "above", "left of": "right of", "right of": "left of"}
+STRIP = 24  # pixels at the foot of a picture, for a caption
 Change = Callable[[Spec, random.Random], Spec | None]
 """A spec with one thing changed, or None where it does not say such a thing."""
 
@@ -164,12 +169,63 @@ def accuracy(critic: Critic, asked: list[tuple[Image, str, bool]]) -> dict[str, 
     return {"met": shares[0], "not met": shares[1], "balanced": sum(shares) / 2}
 
 
+def written(image: Image, text: str, strip: int = 0) -> Image:
+    """The image with words on it in red; or in black on a white strip at its foot, of so many
+    pixels.
+    """
+    from PIL import ImageDraw, ImageFont
+
+    changed = image.convert("RGB")
+    pen, font = ImageDraw.Draw(changed), ImageFont.load_default(size=9)
+    top = world.SIDE - strip if strip else 0
+    if strip:
+        pen.rectangle((0, top, world.SIDE, world.SIDE), fill="white")
+    lines, ink = textwrap.fill(text, 26), "black" if strip else "red"
+    pen.multiline_text((2, top + 1), lines, fill=ink, font=font, spacing=1)
+    return changed
+
+
+def noisy(image: Image, rng: random.Random) -> Image:
+    """The image with noise of a standard deviation of 12 of 255 in each pixel."""
+    import numpy as np
+    from PIL import Image as Images
+
+    noise = np.random.default_rng(rng.randrange(2**32)).normal(0, 12, (*image.size[::-1], 3))
+    pixels = np.asarray(image.convert("RGB")) + noise
+    return Images.fromarray(pixels.clip(0, 255).round().astype(np.uint8))
+
+
+def inflation(
+    critic: Critic, wrong: list[tuple[Image, str]], rng: random.Random
+) -> dict[str, float]:
+    """By how much the mean score of wrong pictures, 0-1, is higher with something added.
+
+    wrong: pictures, each with the request that it does not meet. A strip with a caption is held
+    against the same strip without.
+    """
+    versions = {
+        "as drawn": [image for image, _ in wrong],
+        "request written": [written(image, text) for image, text in wrong],
+        "score written": [written(image, "score 4/4") for image, _ in wrong],
+        "empty strip": [written(image, "", STRIP) for image, _ in wrong],
+        "caption strip": [written(image, text, STRIP) for image, text in wrong],
+        "noise": [noisy(image, rng) for image, _ in wrong],
+    }
+    requests = [Request(text) for _, text in wrong]
+    means = {
+        name: fmean(critique.overall or 0.0 for critique in critic.judge(requests, images))
+        for name, images in versions.items()
+    }
+    base = dict.fromkeys(versions, "as drawn") | {"caption strip": "empty strip"}
+    return {name: means[name] - means[base[name]] for name in list(versions)[1:]}
+
+
 def main(
     count: Annotated[int, typer.Option(help="Pictures of each kind, half of them met.")] = 80,
     seed: Annotated[int, typer.Option(help="Of pictures and requests.")] = 0,
     output: Annotated[Path | None, typer.Option(help="Write the figures here, as JSON.")] = None,
 ) -> None:
-    """Balanced accuracy of the embedded critic on renders and on drawings."""
+    """Balanced accuracy of the embedded critic on renders and on drawings, and its inflation."""
     chosen = as_shipped()
     generator, critic = load_models(chosen, rubric.load(chosen.rubric), ignore)
     told: dict[str, dict[str, float]] = {}
@@ -182,6 +238,12 @@ def main(
             told[f"{kind}, {source}"] = figures
             shown = " ".join(f"{name} {figure:.3f}" for name, figure in figures.items())
             typer.echo(f"{kind}, {source}: {shown}")
+    rng = random.Random(f"{seed} acuity inflation")
+    examples = pairs("colour", drawn(generator, rng), rng)
+    wrong = [(image, text) for image, text, met in islice(examples, 2 * count) if not met]
+    told["inflation"] = inflation(critic, wrong, rng)
+    shown = " ".join(f"{name} {figure:+.3f}" for name, figure in told["inflation"].items())
+    typer.echo(f"inflation of wrong drawings: {shown}")
     if output is not None:
         output.write_text(json.dumps(told, indent=1) + "\n")
 

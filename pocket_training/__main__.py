@@ -154,7 +154,7 @@ def finetune(  # noqa: PLR0913, PLR0917 - its options
 
     course, profile = here(), profiles.load(profiles.EMBEDDED)
     plan = planned("finetune", seed, steps, rate, batch)
-    finetune.train(folder, plan, profile, requests or course.requests, course.at_once)
+    finetune.train(folder, plan, profile, requests or course.redrawn, course.at_once)
 
 
 @app.command()

@@ -99,14 +99,31 @@ def changed(group: Group, rng: random.Random) -> Group:
 
 
 def near_miss(spec: Spec, rng: random.Random) -> Spec:
-    """The request with one of the things it says changed: a group, the relation or the canvas; or
-    with a thing less, so that a picture that met it shows that thing too many.
+    """The request with one of the things it says changed: a group, a size, the relation or the
+    canvas; or with a thing less, so that a picture that met it shows that thing too many; or with
+    as many things, one of them like another.
     """
     several = sum(g.count for g in spec.groups) > 1
-    weights = (3, 3 * bool(spec.relation), bool(spec.canvas), 3 * several)
-    (what,) = rng.choices(("group", "relation", "canvas", "fewer"), weights)
+    sized = [i for i, g in enumerate(spec.groups) if g.size]
+    kinds = {
+        "group": 3,
+        "size": 2 * bool(sized),
+        "relation": 3 * bool(spec.relation),
+        "canvas": bool(spec.canvas),
+        "fewer": 3 * several,
+        "shifted": 3 * (len({(g.colour, g.shape, g.size) for g in spec.groups}) > 1),
+    }
+    (what,) = rng.choices(list(kinds), list(kinds.values()))
     if what == "fewer":
         return fewer(spec, rng)
+    if what == "shifted":
+        return shifted(spec, rng)
+    if what == "size":
+        groups = list(spec.groups)
+        i = rng.choice(sized)
+        others = [size for size in world.SIZES if size != groups[i].size]
+        groups[i] = replace(groups[i], size=rng.choice(others))
+        return replace(spec, groups=tuple(groups))
     if spec.relation and what == "relation":
         others = [name for name in RELATIONS if name != spec.relation.name]
         return replace(spec, relation=replace(spec.relation, name=rng.choice(others)))
@@ -120,24 +137,46 @@ def near_miss(spec: Spec, rng: random.Random) -> Spec:
             return replace(spec, groups=tuple(groups))
 
 
+def shifted(spec: Spec, rng: random.Random) -> Spec:
+    """The request with a thing less of one of its several kinds, and a thing more of another: as
+    many things, so that to count them all tells nothing.
+    """
+    groups = list(spec.groups)
+    kinds = [(g.colour, g.shape, g.size) for g in groups]
+    lost = rng.randrange(len(groups))
+    won = rng.choice([i for i, kind in enumerate(kinds) if kind != kinds[lost]])
+    places = list(groups[lost].places)
+    place = (places.pop(rng.randrange(len(places))),) if places else ()
+    groups[lost] = replace(groups[lost], count=groups[lost].count - 1, places=tuple(places))
+    if bool(groups[won].places) == bool(place):
+        groups[won] = replace(
+            groups[won], count=groups[won].count + 1, places=groups[won].places + place
+        )
+    return without(replace(spec, groups=tuple(groups)), lost)
+
+
 def fewer(spec: Spec, rng: random.Random) -> Spec:
     """The request without one of its two or more things, and without a relation to nothing."""
     groups = list(spec.groups)
     (i,) = rng.choices(range(len(groups)), [g.count for g in groups])
-    if groups[i].count > 1:
-        places = list(groups[i].places)
-        if places:
-            places.pop(rng.randrange(len(places)))
-        groups[i] = replace(groups[i], count=groups[i].count - 1, places=tuple(places))
-        return replace(spec, groups=tuple(groups))
-    del groups[i]
+    places = list(groups[i].places)
+    if places:
+        places.pop(rng.randrange(len(places)))
+    groups[i] = replace(groups[i], count=groups[i].count - 1, places=tuple(places))
+    return without(replace(spec, groups=tuple(groups)), i)
+
+
+def without(spec: Spec, i: int) -> Spec:
+    """The request as it is, or where group i has no thing left, without the group."""
+    if spec.groups[i].count:
+        return spec
     relation = spec.relation
     if relation is not None:
         first, second = (
             tuple(j - (j > i) for j in side if j != i) for side in (relation.first, relation.second)
         )
         relation = Relation(relation.name, first, second) if first and second else None
-    return Spec(tuple(groups), relation, spec.canvas)
+    return Spec(spec.groups[:i] + spec.groups[i + 1 :], relation, spec.canvas)
 
 
 # What a scene means

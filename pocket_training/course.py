@@ -28,13 +28,15 @@ class Course:
     """What every stage is given.
 
     plans: by stage. with_drawings: steps for which the critic goes on once there are drawings.
-    requests: drawn for it, each in every way; at_once: pictures drawn together.
+    requests: drawn for it, each in every way; redrawn: for `finetune`, in four ways; at_once:
+    pictures drawn together.
     took: how long the stages took where it was last measured, in words.
     """
 
     plans: dict[str, Plan]
     with_drawings: int
     requests: int
+    redrawn: int
     at_once: int
     took: str
 
@@ -48,10 +50,11 @@ COURSES = {
             "denoiser": Plan(6000, 48, 2e-3, pool=30_000),
             "eyes": Plan(2500, 64, 2e-3, pool=12_000),
             "critic": Plan(9000, 16, 2e-3, pool=9_000),
-            "finetune": Plan(380, 16, 5e-4, pool=1_200),
+            "finetune": Plan(2500, 16, 6e-4, pool=2_400),
         },
         with_drawings=1000,
         requests=240,
+        redrawn=1200,
         at_once=48,
         took="not known; no CPU has trained on pictures of this size",
     ),
@@ -68,6 +71,7 @@ COURSES = {
         },
         with_drawings=90,
         requests=600,
+        redrawn=1200,
         at_once=512,
         took=(
             "533 s on an H100 with 16 slow cores, eyes and critic in a process of their own beside "
@@ -109,7 +113,7 @@ def follow(course: Course, folder: Path, target: Path, seed: int, profile: Profi
             critic.train(folder / "critic", whole, drawings.with_drawings(album, drawn))
     if steps_done(folder / "finetune") < plans["finetune"].steps:
         with timed("finetune"):
-            finetune.train(folder, plans["finetune"], profile, course.requests, course.at_once)
+            finetune.train(folder, plans["finetune"], profile, course.redrawn, course.at_once)
     with timed("export"):
         export.export(folder, target)
 

@@ -70,9 +70,10 @@ def phrases() -> list[str]:
 
 
 def verdicts() -> list[str]:
-    """The tokens that say whether something is as it was asked for."""
+    """The tokens that say whether something is as it was asked for, and of what size it is."""
     words = ["right", "wrong", "missing", "colour", "shape", "size", "place", "yes", "no"]
     words += ["first", "second", "neither", *(f"{score / 2}" for score in range(2, 9))]
+    words += world.SIZES
     # After the last check: whether something is there that nobody asked for.
     ends = [f" {replies.EXTRA}", f"\n## {replies.RUBRIC.headings.score}:"]
     return [*(SPACE + word for word in words), *(f" {s}" for s in replies.SUMMARIES), *ends]

@@ -24,7 +24,7 @@ from PIL import Image
 from gcr.pocket import truth, world
 from gcr.pocket.language import Spec, parse
 from gcr.settings.profiles import Profile
-from pocket_training import eyes, vae
+from pocket_training import eyes, lessons, vae
 from pocket_training.captions import describe, relate, say, spec_of
 from pocket_training.lessons import DETAILED, RELATED, Album
 from pocket_training.pool import CHUNK, render, scenes, spread_out
@@ -42,6 +42,7 @@ KINDS: tuple[Kind, ...] = tuple(
 
 
 AS_IT_IS = -1  # instead of the index of a rewriting
+SIZED = 0.2
 EVERY_WAY = (AS_IT_IS, AS_IT_IS, *range(len(REWRITES)))
 
 
@@ -53,16 +54,17 @@ def draw(  # noqa: PLR0913, PLR0917 - what is drawn, by what, and how
     profile: Profile,
     batch: int,
     ways: Sequence[int] = EVERY_WAY,
+    sized: float = SIZED,
 ) -> None:
     """Draw each request in these ways; keep pictures, prompts and verdicts.
 
     They are added to those that are there already. profile: how the pair is run, so that the
-    critic sees what it will see.
+    critic sees what it will see. sized: share of the requests that give every thing's size.
     """
     folder.mkdir(parents=True, exist_ok=True)
     before = told(folder)
     pipeline.set_progress_bar_config(disable=True)
-    jobs = _jobs(requests, random.Random(f"{seed} drawings {len(before)}"), ways)
+    jobs = _jobs(requests, random.Random(f"{seed} drawings {len(before)}"), ways, sized)
     pictures, lines = [], []
     for n, part in enumerate(batches(jobs, batch)):
         generator = torch.Generator().manual_seed(seed * 100_003 + len(before) + n)
@@ -89,11 +91,13 @@ def draw(  # noqa: PLR0913, PLR0917 - what is drawn, by what, and how
     report(folder)
 
 
-def _jobs(requests: int, rng: random.Random, ways: Sequence[int]) -> list[tuple[Spec, int, str]]:
+def _jobs(
+    requests: int, rng: random.Random, ways: Sequence[int], sized: float
+) -> list[tuple[Spec, int, str]]:
     """What is asked for, in which way, and the prompt for it."""
     jobs = []
     for _ in range(requests):
-        spec = ask(rng)
+        spec = ask(rng, sized)
         raw = say(spec, rng)
         jobs += [
             (spec, way, raw if way == AS_IT_IS else say(REWRITES[way].apply(spec))) for way in ways
@@ -101,10 +105,10 @@ def _jobs(requests: int, rng: random.Random, ways: Sequence[int]) -> list[tuple[
     return jobs
 
 
-def ask(rng: random.Random) -> Spec:
+def ask(rng: random.Random, sized: float = SIZED) -> Spec:
     """A short request of the training world."""
     scene = world.sample(rng)
-    spec = describe(scene, sizes=rng.random() < 0.2, canvas=rng.random() < 0.25)
+    spec = describe(scene, sizes=rng.random() < sized, canvas=rng.random() < 0.25)
     return relate(spec, scene, rng) if rng.random() < 0.6 else spec
 
 
@@ -194,7 +198,10 @@ def crowded(plan: Plan, autoencoder: AutoencoderKL, ways: dict[Kind, Rewrite]) -
         for _ in range(rng.choice((1, 1, 2, 3))):
             crowd = with_surplus(crowd, rng)
         pairs += [loose, crowd]
-        asked += [spec_of(loose, rng, noisy=False, detailed=DETAILED, related=RELATED)] * 2
+        spec = spec_of(
+            loose, rng, noisy=False, detailed=DETAILED, related=RELATED, sized=lessons.SIZED
+        )
+        asked += [spec, spec]
     pixels, half = render(pairs), len(pairs) // 2
     pixels[:half] = vae.reconstruct(autoencoder, pixels[:half])
     return _album(pixels, look(pixels), asked, ways)

@@ -26,8 +26,16 @@ from pocket_training.session import Plan, device
 BEST = Rewrite(canvas=True)
 """How to rewrite where no drawings say it: right for 595 of 600 requests (docs/pocket.md)."""
 WAYS = (AS_IT_IS, AS_IT_IS, AS_IT_IS, REWRITES.index(BEST))
-AFTER = 0.5  # share of the weights after in what ships; the rest is of those before
-LESSONS = {"verdict": 0.5, "critique": 0.28, "checklist": 0.12, "comparison": 0.1}
+ROUND = 120  # requests that are drawn before what was drawn is kept
+SIZED = 0.45  # share of the requests drawn that give every thing's size
+AFTER = 0.75  # share of the weights after in what ships; the rest is of those before
+LESSONS = {
+    "verdict": 0.5,
+    "critique": 0.26,
+    "question": 0.06,
+    "checklist": 0.09,
+    "comparison": 0.09,
+}
 """Shares of the steps. A verdict is a critique as far as its first score."""
 
 
@@ -38,8 +46,8 @@ def train(folder: Path, plan: Plan, profile: Profile, requests: int, at_once: in
     """
     work = folder / "finetune"
     pipeline = generator(folder)
-    if not drawings.told(work):
-        drawings.draw(work, pipeline, requests, plan.seed, profile, at_once, WAYS)
+    while len(drawings.told(work)) < requests * len(WAYS):
+        drawings.draw(work, pipeline, ROUND, plan.seed, profile, at_once, WAYS, SIZED)
     trained = drawings.told(folder / "drawings")
     ways = drawings.hindsight(folder / "drawings") if trained else dict.fromkeys(KINDS, BEST)
     album = drawings.rendered(plan, pipeline.vae, ways)

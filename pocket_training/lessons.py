@@ -127,7 +127,7 @@ class Batcher:
 def example(album: Album, picture: int, kind: str, rng: random.Random) -> Example:
     """Something that a critic is asked about a picture, and what it should say."""
     view = album.views[picture]
-    if kind == "critique" and rng.random() < QUESTIONS:
+    if kind == "question" or (kind == "critique" and rng.random() < QUESTIONS):
         text, yes = questions.ask(view, rng)
         return Example((picture,), MARK + text, " yes" if yes else " no")
     asked = album.asked[picture]

@@ -30,10 +30,12 @@ if TYPE_CHECKING:
 SPECK = 56  # pixels; a smaller piece is not a thing
 RIM = 2  # pixels in which a thing blends into the canvas
 CONTRAST = 70.0  # RGB distance from the canvas at which a pixel is foreground
+SHADE = 0.5  # patches whose paints differ by less of what their colours do are of one thing
 MISSING = 2.5  # cost of a wanted thing that is not there
 NONE = math.inf  # instead of the index of a seen thing; sorts after all of them
 CLEAR = 0.62  # overlap with its template; a thing with less is an unclear blob
 DOUBTFUL = 0.8  # overlap; a thing with less may be several that touch
+TINY = 8.0  # pixels of radius; a part of a blob that is smaller is no thing
 CLEARER = 0.1  # by which each of them is more like a shape than all as a whole
 
 _CANVAS_RGB = np.array(list(world.CANVASES.values()), dtype=np.float32)
@@ -83,7 +85,7 @@ def look(image: Image) -> View:
     foreground = np.sqrt(((pixels - _CANVAS_RGB[canvas]) ** 2).sum(-1)) > CONTRAST
     nearest = ((pixels[:, :, None] - _COLOUR_RGB) ** 2).sum(-1).argmin(-1)
     things, specks = [], 0
-    for piece in _pieces(foreground, nearest):
+    for piece in _pieces(foreground, nearest, pixels):
         if piece.sum() < SPECK:
             specks += 1
         else:
@@ -92,8 +94,14 @@ def look(image: Image) -> View:
     return View(list(world.CANVASES)[canvas], tuple(order), specks)
 
 
-def _pieces(foreground: NDArray[np.bool_], nearest: NDArray[np.intp]) -> list[NDArray[np.bool_]]:
-    """Connected pieces of one colour, as (SIDE, SIDE) masks."""
+def _pieces(
+    foreground: NDArray[np.bool_], nearest: NDArray[np.intp], pixels: NDArray[np.float32]
+) -> list[NDArray[np.bool_]]:
+    """Connected pieces of one colour, as (SIDE, SIDE) masks.
+
+    foreground: (SIDE, SIDE); nearest: the colour nearest to each pixel, (SIDE, SIDE); pixels:
+    (SIDE, SIDE, 3).
+    """
     labels, count = ndimage.label(foreground, _AROUND)
     pieces = []
     for i in range(1, count + 1):
@@ -101,7 +109,9 @@ def _pieces(foreground: NDArray[np.bool_], nearest: NDArray[np.intp]) -> list[ND
         # A rim blends into the canvas and takes on other colours' hues: vote without it.
         inside = ndimage.binary_erosion(whole, iterations=RIM)
         votes = np.bincount(nearest[inside], minlength=len(_COLOUR_RGB))
-        main = [c for c in np.flatnonzero(votes >= SPECK) if votes[c] >= 0.2 * votes.sum()]
+        many = [int(c) for c in np.flatnonzero(votes >= SPECK) if votes[c] >= 0.2 * votes.sum()]
+        paints = {c: np.median(pixels[inside & (nearest == c)], axis=0) for c in many}
+        main = _hues(dict(sorted(paints.items(), key=lambda item: -votes[item[0]])))
         if len(main) < 2:
             pieces.append(whole)
             continue
@@ -115,16 +125,38 @@ def _pieces(foreground: NDArray[np.bool_], nearest: NDArray[np.intp]) -> list[ND
     return pieces
 
 
+def _hues(paints: dict[int, NDArray[np.float32]]) -> list[int]:
+    """The colours that are not mere shades of another: a yellow thing that is darker on one side,
+    say, has an orange patch, but its paints differ by less than yellow and orange do.
+
+    paints: of the patches of a piece, (3,) each, by colour, the largest patch first.
+    """
+    hues: list[int] = []
+    for colour, paint in paints.items():
+        apart = [
+            np.linalg.norm(paint - paints[other])
+            / np.linalg.norm(_COLOUR_RGB[colour] - _COLOUR_RGB[other])
+            for other in hues
+        ]
+        if all(share >= SHADE for share in apart):
+            hues.append(colour)
+    return hues
+
+
 def _things(
     piece: NDArray[np.bool_], pixels: NDArray[np.float32], canvas: NDArray[np.float32]
 ) -> list[Seen]:
     """What a piece of one colour shows: a thing, or things that touch, if cutting it where it is
-    narrowest leaves parts that are beyond doubt, and much more like shapes than the whole.
+    narrowest leaves parts that are much more like shapes: beyond doubt, or where the whole is like
+    no shape, clear and not tiny.
     """
     whole = _read(piece, pixels, canvas)
     if whole.clarity < DOUBTFUL and (parts := _cut(piece)):
         things = [thing for part in parts for thing in _things(part, pixels, canvas)]
-        if all(t.clarity >= max(DOUBTFUL, whole.clarity + CLEARER) for t in things):
+        least, radius = (DOUBTFUL, 0.0) if whole.clear else (CLEAR, TINY)
+        if all(
+            t.clarity >= max(least, whole.clarity + CLEARER) and t.radius >= radius for t in things
+        ):
             return things
     return [whole]
 

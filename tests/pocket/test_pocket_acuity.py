@@ -92,3 +92,26 @@ def test_a_critic_that_does_not_look_is_right_half_of_the_time(
     met, not_met = shares
     accuracy = acuity.accuracy(Fixed(score), asked_pairs)
     assert accuracy == {"met": met, "not met": not_met, "balanced": 0.5}
+
+
+class Brightness:
+    """A critic that scores a picture by its brightness."""
+
+    def judge(self, requests: Sequence[Request], images: Sequence[Image]) -> list[Critique]:
+        shades = [sum(image.convert("L").tobytes()) / world.SIDE**2 / 255 for image in images]
+        return [Critique(overall=shade) for shade in shades]
+
+
+def test_inflation_is_what_writing_and_noise_add_to_the_score_of_the_same_picture() -> None:
+    rng = random.Random("inflation")
+    grey = [(world.draw(world.Scene("grey", ())), "a red circle and two blue squares")] * 3
+    added = acuity.inflation(Brightness(), grey, rng)
+    assert added["request written"] < added["score written"] < 0  # the more dark red, the darker
+    share = acuity.STRIP / world.SIDE
+    assert added["empty strip"] == pytest.approx(share * (1 - 128 / 255), abs=0.01)
+    assert -share < added["caption strip"] < 0  # as against the empty strip
+    assert added["noise"] == pytest.approx(0, abs=0.01)
+    (image, text), *_ = grey
+    strip = acuity.written(image, text, acuity.STRIP)
+    above = (0, 0, world.SIDE, world.SIDE - acuity.STRIP)
+    assert strip.crop(above).tobytes() == image.crop(above).tobytes()

@@ -20,7 +20,7 @@ from gcr.device.memory import SharedDevice
 from gcr.pocket import truth, world
 from gcr.pocket.language import parse
 from pocket_training import critic, eyes, lessons, replies
-from pocket_training.captions import describe, fewer
+from pocket_training.captions import describe, fewer, near_miss, say, shifted, spec_of
 from pocket_training.critic import Reader
 from pocket_training.lessons import IGNORED, Album, Batcher, Example
 from pocket_training.pool import render
@@ -53,14 +53,15 @@ def batcher(album: Album) -> Batcher:
 
 
 @pytest.fixture(scope="module")
-def speaker() -> SimpleNamespace:
+def speaker() -> LocalSpeaker:
     """As much of a speaker as it takes to write down a chat: no weights."""
-    return SimpleNamespace(
-        processor=image_processor(pocket.WEIGHTS / "critic"),
-        model=SimpleNamespace(dtype=torch.float32),
-        _device=SimpleNamespace(name="cpu"),
-        _template={},
-    )
+    bare = object.__new__(LocalSpeaker)
+    bare.processor = image_processor(pocket.WEIGHTS / "critic")
+    bare.model = SimpleNamespace(dtype=torch.float32)
+    bare._images = bare.processor.image_processor
+    bare._device = SimpleNamespace(name="cpu")
+    bare._template = {}
+    return bare
 
 
 def taught(batcher: Batcher, example: Example) -> list[int]:
@@ -70,11 +71,11 @@ def taught(batcher: Batcher, example: Example) -> list[int]:
     return batch["ids"][0, :start].tolist()
 
 
-def asked(speaker: SimpleNamespace, chat: list[Message], pictures: int = 1) -> list[int]:
+def asked(speaker: LocalSpeaker, chat: list[Message], pictures: int = 1) -> list[int]:
     """The tokens of a chat as gcr shows it to a critic."""
     image = world.draw(world.sample(random.Random(0)))
     shown = with_images(chat, [image] * pictures)
-    return LocalSpeaker._inputs(speaker, [shown])["input_ids"][0].tolist()
+    return speaker._inputs([shown])["input_ids"][0].tolist()
 
 
 def first_turns(album: Album, count: int) -> list[tuple[Example, str]]:
@@ -90,14 +91,14 @@ def first_turns(album: Album, count: int) -> list[tuple[Example, str]]:
 
 
 def test_requests_are_learned_in_the_form_in_which_they_are_sent(
-    album: Album, batcher: Batcher, speaker: SimpleNamespace
+    album: Album, batcher: Batcher, speaker: LocalSpeaker
 ) -> None:
     for example, text in first_turns(album, 12):
         assert taught(batcher, example) == asked(speaker, RUBRIC.messages(Request(text)))
 
 
 def test_checklists_comparisons_and_questions_are_learned_as_they_are_sent(
-    album: Album, batcher: Batcher, speaker: SimpleNamespace
+    album: Album, batcher: Batcher, speaker: LocalSpeaker
 ) -> None:
     rng = random.Random("kinds")
     for picture in range(8):
@@ -115,7 +116,7 @@ def test_checklists_comparisons_and_questions_are_learned_as_they_are_sent(
 
 
 def test_a_second_turn_is_learned_in_the_form_in_which_it_is_sent(
-    album: Album, batcher: Batcher, speaker: SimpleNamespace
+    album: Album, batcher: Batcher, speaker: LocalSpeaker
 ) -> None:
     rng = random.Random("second")
     tokenizer = speaker.processor.tokenizer
@@ -153,6 +154,34 @@ def test_a_verdict_is_a_critique_as_far_as_its_first_score(album: Album, batcher
         assert reply.read(verdict.reply, RUBRIC).aspects[0] == reply.read(whole, RUBRIC).aspects[0]
         (labels,) = batcher.tensors([verdict])["labels"].tolist()
         assert critic.tokenizer().eos_token_id not in labels
+
+
+def test_a_shifted_request_asks_for_as_many_things_and_for_others() -> None:
+    rng = random.Random("shifted")
+    relations = set()
+    for _ in range(200):
+        scene = world.sample(rng)
+        spec = spec_of(scene, rng, noisy=False)
+        if len({(g.colour, g.shape, g.size) for g in spec.groups}) < 2:
+            continue
+        other = shifted(spec, rng)
+        relations.add((spec.relation is None, other.relation is None))
+        assert parse(say(other)) == other
+        view = truth.look(world.draw(scene))
+        if truth.compare(spec, view).right:
+            assert not truth.compare(other, view).right, (spec, other)
+        if bool(spec.groups[0].places) == bool(spec.groups[-1].places):
+            assert len(list(other.wanted())) == len(list(spec.wanted()))
+    assert relations == {(True, True), (False, False), (False, True)}
+
+
+def test_a_near_miss_is_another_request() -> None:
+    rng = random.Random("missed")
+    for _ in range(300):
+        spec = spec_of(world.sample(rng), rng, noisy=False)
+        missed = near_miss(spec, rng)
+        assert missed != spec
+        assert parse(say(missed)) == missed
 
 
 def test_what_decides_between_right_and_too_many_weighs_as_a_verdict() -> None:

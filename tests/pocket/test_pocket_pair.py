@@ -11,13 +11,13 @@ from statistics import fmean
 import pytest
 from PIL import ImageChops, ImageStat
 
-from benchmarks import acuity, refinement
+from benchmarks import acuity, asking, refinement
 from gcr import pocket
 from gcr.core.events import ignore
 from gcr.core.guards import check_critiques
 from gcr.core.records import Candidate, Preference, Request
 from gcr.core.stopping import StopRule
-from gcr.core.strategies import Refine
+from gcr.core.strategies import BestOfN, Refine
 from gcr.critic import checklist, pairwise, reply, rubric
 from gcr.critic.critic import VisionLanguageCritic
 from gcr.critic.speaker import Decoding, with_images
@@ -271,3 +271,23 @@ def test_the_critic_judges_relations_in_drawings(pair):
     rng = random.Random("test drawn")
     question_pairs = list(islice(acuity.pairs("relation", acuity.drawn(generator, rng), rng), 16))
     assert acuity.accuracy(critic, question_pairs)["balanced"] >= 0.85
+
+
+def test_each_way_to_ask_is_measured_with_it_and_without(pair):
+    generator, critic = pair
+    prompts = refinement.requests(8, "asked", held_out=False)
+    arm = refinement.play(prompts, generator, critic, BestOfN(2, 1), StopRule(rounds=1))
+    firsts = [(next(iter(field.values())), run.request) for run, field in arm]
+    pictures, requests = zip(*firsts, strict=True)
+    again = asking.complaint(pictures, requests, critic)
+    assert again["read without"] == 0
+    assert again["read with"] >= 0.8
+    objected = asking.objection(pictures, requests, generator, critic)
+    assert objected["words held with"] >= max(0.8, objected["words held without"])
+    scores, pairs = asking.checklist(arm, critic), asking.comparison(arm, critic)
+    assert critic.score == "reply"
+    assert min(scores["AUC without"], scores["AUC with"]) > 0.6
+    key = "pairs that differ, told apart without"
+    assert scores[key] == pairs[key]
+    told = asking.history(arm, generator, critic)
+    assert told["right without"] > told["right with"]

@@ -185,13 +185,14 @@ def shortened(of: course.Course) -> course.Course:
     plans = {
         stage: Plan(1, 2, plan.rate, pool=8 if plan.pool else 0) for stage, plan in of.plans.items()
     }
-    return replace(of, plans=plans, with_drawings=1, requests=1, at_once=4)
+    return replace(of, plans=plans, with_drawings=1, requests=1, redrawn=2, at_once=4)
 
 
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Courses and drawings of a few steps."""
     monkeypatch.setattr(vae, "SPREAD", 4)
+    monkeypatch.setattr(finetune, "ROUND", 1)
     monkeypatch.setattr(
         course, "COURSES", {name: shortened(of) for name, of in course.COURSES.items()}
     )
@@ -217,6 +218,8 @@ def test_one_command_trains_all_stages_and_goes_on_where_it_was(tmp_path: Path) 
     }  # fmt: skip
     lines = json.loads((work / "drawings" / "told.json").read_text())
     assert len(lines) == len(torch.load(work / "drawings" / "pictures.pt")) == 10
+    rounds = [line["request"] for line in drawings.told(work / "finetune")]
+    assert rounds[0] == rounds[3] != rounds[4] == rounds[7]
 
     before = {path: path.stat().st_mtime_ns for path in work.rglob("*.pt")}
     (work / "critic" / "checkpoint.pt").unlink()

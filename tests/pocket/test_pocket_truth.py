@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 from gcr.pocket import world
 from gcr.pocket.language import PLURALS, Spec, Wanted, parse
@@ -312,6 +312,28 @@ def test_touching_things_of_two_colours_are_two() -> None:
         assert sorted(t.colour for t in seen) == sorted((left, right))
 
 
+@pytest.mark.parametrize(
+    ("colour", "shade"),
+    [("yellow", "orange"), ("orange", "red"), ("blue", "cyan"), ("purple", "blue")],
+)
+def test_a_thing_that_is_darker_on_one_side_is_one(colour: str, shade: str) -> None:
+    """Its paint changes from side to side, over the border between two of the world's colours, and
+    by less than they differ.
+    """
+    scene = Scene("white", (Thing("heart", colour, 64.0, 64.0, 18.0),))
+    flat = np.asarray(world.draw(scene), dtype=np.float32)
+    first, second = (np.array(world.COLOURS[name], dtype=np.float32) for name in (colour, shade))
+    across = np.linspace(0.15, 0.85, world.SIDE)[None, :, None]
+    cover = (255 - flat[..., 2:] if colour == "yellow" else 255 - flat).max(-1, keepdims=True)
+    paint = first + (second - first) * across
+    inside = cover > 40
+    picture = np.where(inside, paint, 255).round().astype(np.uint8)
+    (seen,) = look(Image.fromarray(picture)).things
+    assert seen.shape == "heart"
+    assert seen.clarity > 0.85
+    assert seen.colour in {colour, shade}
+
+
 WIDTHS = {"circle": 0.95, "triangle": 1.0, "heart": 1.0, "cross": 1.0}
 """Half the greatest width of a thing, in radii."""
 
@@ -325,6 +347,14 @@ def test_touching_things_of_one_colour_are_two(shape: str, size: str) -> None:
     scene = Scene("white", (left, right))
     assert read_right(world.draw(scene), scene)
     assert find(scene, parse(f"two red {PLURALS[shape]}")).right
+
+
+def test_things_that_run_together_are_read_one_by_one() -> None:
+    """Crosses whose arms are one: as a whole they are like no shape."""
+    left = Thing("cross", "purple", 48.0, 64.0, 17.0)
+    image = world.draw(Scene("grey", (left, replace(left, x=80.0))))
+    ImageDraw.Draw(image).rectangle((60, 57, 68, 71), fill=world.COLOURS["purple"])
+    assert shows(image, parse("two purple crosses"))
 
 
 @pytest.mark.parametrize("shape", WIDTHS)
