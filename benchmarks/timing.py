@@ -2,12 +2,15 @@
 
     python -m benchmarks.timing help      `gcr --help` against importing its two libraries
     python -m benchmarks.timing overlap   a batch that draws while a server judges
+    python -m benchmarks.timing questions an image that is read once for all questions about it
     python -m benchmarks.timing ray       a batch on Ray, and in this process
 
 `make help-time`, `make overlap-time` and `make ray-time` run them.
 """
 
+import json
 import os
+import random
 import resource
 import subprocess
 import sys
@@ -17,9 +20,13 @@ from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
+from PIL.Image import Image
 
 import gcr
 from benchmarks.refinement import requests
+from gcr.critic import critic, rubric
+from gcr.device.memory import SharedDevice
+from gcr.pocket import world
 from gcr.storage.runfolder import RunFolder
 
 REQUESTS = Path(__file__).parent.parent / "examples" / "held-out.txt"
@@ -127,6 +134,43 @@ def ray(
         found, wanted = images(shared), images(alone)
     typer.echo(f"images: {len(wanted)}, equal: {found == wanted}")
     typer.echo(f"on Ray: {spread.seconds:.0f} s, in this process: {single.seconds:.0f} s")
+
+
+QUESTIONS = (
+    *("Is there a red circle?", "Is there a blue star?", "Are there two circles?"),
+    *("Is there a green square?", "Is the circle left of the star?", "Is there a small square?"),
+)
+
+
+@app.command()
+def questions(
+    count: Annotated[int, typer.Option(help="Images.")] = 4,
+    times: Annotated[int, typer.Option(help="Times each; the fastest counts.")] = 5,
+) -> None:
+    """Answer six questions about each image: one image after the other, and one question after the
+    other, so that each image is read once, or for each question anew.
+
+    Prints JSON: seconds of this process at work, and by how much answers differ.
+    """
+    judge = critic.load("pocket:critic", rubric.load("pocket"), SharedDevice("cpu"))
+    pictures = [world.draw(world.sample(random.Random(seed))) for seed in range(count)]
+    by_image = [(picture, question) for picture in pictures for question in QUESTIONS]
+    by_question = [(picture, question) for question in QUESTIONS for picture in pictures]
+
+    def answered(pairs: list[tuple[Image, str]]) -> tuple[float, dict[tuple[int, str], float]]:
+        took = []
+        for _ in range(times):
+            began = time.process_time()
+            answers = judge.answer([picture for picture, _ in pairs], [text for _, text in pairs])
+            took.append(time.process_time() - began)
+        keys = ((id(picture), text) for picture, text in pairs)
+        return min(took), dict(zip(keys, answers, strict=True))
+
+    once, answers = answered(by_image)
+    each, others = answered(by_question)
+    apart = max(abs(answers[key] - others[key]) for key in answers)
+    figures = {"once_seconds": once, "each_seconds": each, "differ_by_at_most": apart}
+    typer.echo(json.dumps(figures, indent=2))
 
 
 if __name__ == "__main__":
