@@ -27,8 +27,8 @@ def describe(run: Run) -> str:
     by_prompt: dict[str, list[Attempt]] = {}
     for attempt in run.line.attempts:
         by_prompt.setdefault(attempt.candidate.prompt, []).append(attempt)
-    first = parents(run)[0]
-    tops = [first if first in same else ranked(same)[0] for same in by_prompt.values()]
+    first = next(iter(parents(run)), None)
+    tops = [first if first and first in same else ranked(same)[0] for same in by_prompt.values()]
     shown = sorted(ranked(tops), key=lambda top: top != first)[:MOST]
     entries = [
         _entry(number, top, len(by_prompt[top.candidate.prompt]), best=top == first)

@@ -97,7 +97,7 @@ def crew(plan: Plan, near: Path, address: str, workers: int | None, jobs: int) -
     Raises UsageError without Ray, and where there is no such cluster.
     """
     ray = _ray()
-    with redirect_stdout(cast("TextIO", _Aside(sys.stdout))), _connected(ray, address):
+    with _aside(), _connected(ray, address):
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         size, needs = portions(machines, workers, jobs)
         # Passed as an argument: Ray shows what is set by its own means to everyone on the cluster.
@@ -236,3 +236,9 @@ class _Aside:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
+
+
+@contextmanager
+def _aside() -> Iterator[None]:
+    with redirect_stdout(cast("TextIO", _Aside(sys.stdout))):
+        yield

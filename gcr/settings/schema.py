@@ -263,8 +263,8 @@ class Settings:
         Option(
             LOOP,
             "X",
-            "For --strategy reflect and evolve: how much of the best image, or of its noise, gives "
-            "way to new noise, between 0 and 1 (default: 0.8).",
+            "For the strategies reflect and evolve: how much of the best image, or of its noise, "
+            "gives way to new noise, between 0 and 1 (default: 0.8).",
         ),
     ] = None
     rounds: Annotated[

@@ -143,10 +143,10 @@ def test_a_pipe_gets_a_line_for_each(cli, place):
     ]
 
 
-@pytest.mark.parametrize("terminal", [True, False])
-def test_a_long_prompt_is_cut_short(tmp_path, terminal):
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_long_prompt_is_cut_short(tmp_path, is_terminal):
     entry = Entry("run", tmp_path / "run", prompt="a red circle " * 4000)
-    console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
+    console = Console(file=io.StringIO(), force_terminal=is_terminal, width=100)
     terminal.entries([entry], console)
     assert "a red circle a red" in console.file.getvalue()
     assert "…" in console.file.getvalue()
