@@ -404,9 +404,9 @@ class Studio:
         """Asks after each round, if that is wanted, and waits for the answer."""
 
         def ask(_: Run, proposal: Sequence[Candidate]) -> Decision:
-            if work.stopping or not (work.approve or work.decision):
-                return GoOn()
             if work.decision is None:
+                if work.stopping or not work.approve:
+                    return GoOn()
                 work.proposal = list(dict.fromkeys(candidate.prompt for candidate in proposal))
                 work.status = "asking"
                 self._tell()
