@@ -37,7 +37,7 @@ MaxSeconds = Annotated[
     ),
 ]
 FromAttempt = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="IMAGE",
         help="Go on from this image of the run instead of the best, such as 01-0, best, or its "
@@ -61,7 +61,7 @@ def resume(
     rounds: Rounds = None,
     max_images: MaxImages = None,
     max_seconds: MaxSeconds = None,
-    from_attempt: FromAttempt = "",
+    from_attempt: FromAttempt = None,
     wave: batch.Wave = None,
     shard: batch.Shard = None,
     max_failures: batch.MaxFailures = None,
@@ -100,6 +100,8 @@ def resume(
         _more("--max-images", max_images, int),
         _more("--max-seconds", max_seconds, float),
     )
+    if from_attempt is not None and not from_attempt.strip():
+        raise UsageError("the name of the image is empty", f"gcr show {folder} lists its images")
     if more != single.More() or from_attempt:
         single.check_single(folder)
     overlap = here.pop("overlap")
@@ -136,7 +138,7 @@ def resume(
     else:
         refine.work(
             lambda emit, stop, _: single.resume(
-                folder, more=more, from_attempt=from_attempt, emit=emit, stop=stop, **here
+                folder, more=more, from_attempt=from_attempt or "", emit=emit, stop=stop, **here
             ),
             as_json=as_json,
             quiet=quiet,

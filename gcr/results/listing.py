@@ -168,6 +168,8 @@ def find(name: str, output: Path) -> Path:
         return path.parent
     places = [folder for _, folder in _places(output, DEEPEST)] if paths.is_folder(output) else []
     fit = [folder for folder in places if name.casefold() in folder.name.casefold()]
+    # The whole name of one may be a part of another's.
+    fit = [folder for folder in fit if folder.name == name] or fit
     if not fit:
         raise UsageError(f"no run {name!r} below {output}", "gcr list shows what there is")
     if len(fit) > 1:

@@ -194,6 +194,9 @@ def test_what_is_no_image_of_the_run_is_an_error_that_lists_them(cli, over):
         assert (ran.code, ran.out) == (2, "")
         assert f"has no image {name!r}" in ran.err
         assert "it has 3 images: 00-0.png, 01-0.png, 02-0.png" in ran.err
+    ran = cli("resume", str(folder), "--from-attempt", "")
+    assert (ran.code, ran.out) == (2, "")
+    assert "the name of the image is empty" in ran.err
     assert story(folder) == before
 
 

@@ -242,6 +242,8 @@ def test_a_batch_is_shown_by_its_prompts(cli, place):
     assert "1/6 p0: 0.20 → 0.30" in ran.out
     assert "failed: no stars" in ran.out
     assert "5 of 6 prompts done" in ran.out
+    # Its name is also a part of the comparison's.
+    assert cli("show", "shapes").out == ran.out
     told = json.loads(cli("show", "outputs/shapes", "--json").out)
     assert [result["id"] for result in told] == ["p0", "p1", "p2", "p3", "p4"]
 
@@ -250,7 +252,7 @@ def test_a_batch_is_shown_by_its_prompts(cli, place):
     ("name", "says"),
     [
         ("no-such-run", "no run 'no-such-run' below outputs"),
-        ("shapes", "'shapes' could be 2 folders"),
+        ("shape", "'shape' could be 2 folders"),
         ("210000", "210000-shapes-3c4d is a comparison"),
     ],
 )

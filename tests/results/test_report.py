@@ -400,6 +400,13 @@ def test_a_command_has_what_decides_and_nothing_else():
         "--rounds 1 --images 1"
     )
     assert command(kept, "-x")[0].endswith(" -- -x")
+    # What a page shows as a sign is written by its bytes, and so is what UTF-8 cannot hold.
+    odd = "it's a \u202ecat\x1b \\n \udcff" + "7"
+    words = command(kept, odd)[0].partition(" --profile")[0].removeprefix("gcr refine ")
+    assert visible(words) == words
+    assert words.isascii()
+    printed = subprocess.check_output(["/bin/bash", "-c", f"printf %s {words}"])
+    assert os.fsdecode(printed) == odd
     # Neither an image's start nor a profile that is not there any more can be given.
     assert command(kept, start="00-0.png")[1] == ""
     assert command({**kept, "profile": "gone"}) == ("", "")

@@ -380,9 +380,9 @@ def test_a_run_that_is_over_goes_on_from_any_image(studio):
         studio.go_on(first.folder, "09-0.png", "from")
 
 
-@pytest.mark.parametrize(("rounds", "works"), [(3, 1), (2, 2)])
-def test_a_run_that_goes_on_takes_an_image_up_after_the_round_in_hand(studio, rounds, works):
-    """And where that was its last round, a piece of work of its own does."""
+@pytest.fixture
+def slow(studio):
+    """What is set once the second round of a run is being drawn, and what it waits for then."""
     drawing, chosen = threading.Event(), threading.Event()
     load = models.load_models
 
@@ -394,6 +394,13 @@ def test_a_run_that_goes_on_takes_an_image_up_after_the_round_in_hand(studio, ro
             return super().draw(*wave)
 
     models.load_models = lambda *_, **__: (Slow(), load()[1])
+    return drawing, chosen
+
+
+@pytest.mark.parametrize(("rounds", "works"), [(3, 1), (2, 2)])
+def test_a_run_that_goes_on_takes_an_image_up_after_the_round_in_hand(studio, slow, rounds, works):
+    """And where that was its last round, a piece of work of its own does."""
+    drawing, chosen = slow
     work = studio.refine("a red circle", {"rounds": rounds})
     assert drawing.wait(60)
     studio.go_on(work.folder, "00-0.png", "from")
@@ -407,23 +414,13 @@ def test_a_run_that_goes_on_takes_an_image_up_after_the_round_in_hand(studio, ro
     assert (work.as_json()["then"], len(studio.state()["works"])) == ("", works)
 
 
-def test_an_image_that_was_kept_stays_so_where_the_run_is_stopped_then(studio):
-    drawing, chosen = threading.Event(), threading.Event()
-    load = models.load_models
-
-    class Slow(FakeGenerator):
-        def draw(self, *wave):
-            if len(self.calls) == 1:
-                drawing.set()
-                assert chosen.wait(60)
-            return super().draw(*wave)
-
-    models.load_models = lambda *_, **__: (Slow(), load()[1])
-    work = studio.refine("a red circle", {"rounds": 3})
+def test_what_is_chosen_while_a_run_is_being_stopped_is_not_lost(studio, slow):
+    drawing, chosen = slow
+    work = studio.refine("a red circle", {"rounds": 4})
     assert drawing.wait(60)
+    studio.stop(work.number)
     studio.go_on(work.folder, "00-0.png", "keep")
     assert work.as_json()["then"] == "then 00-0.png is kept"
-    studio.stop(work.number)
     chosen.set()
     reached(work, "stopped")
     run = gcr.load_run(work.folder)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +28,7 @@ from gcr.core.phrases import (
     settlement,
     since_branch,
 )
+from gcr.core.plaintext import UNSEEN
 from gcr.core.ranking import best_scored, margin
 from gcr.core.records import Attempt, Round, Run, StopReason, Wording
 from gcr.engine.machine import ThisMachine
@@ -40,6 +43,9 @@ from gcr.storage.ratings import Rating
 
 NOT_OF_LOOP = tuple(name for name, option in OPTIONS.items() if option.panel != LOOP)
 """Settings that decide how one image is drawn and judged."""
+
+_SHOWN_OTHERWISE = re.compile(f"{UNSEEN.pattern}|[\udc80-\udcff]")
+"""What pages show as a sign, and bytes of a path that are no UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +231,19 @@ class Again:
         if edited:
             words += ["--image", str(self._place / edited) if self._place else edited]
         words = [*words, "--", prompt] if prompt.startswith("-") else [prompt, *words]
-        return shlex.join(["gcr", "refine", *words])
+        return " ".join(["gcr", "refine", *map(_word, words)])
+
+
+def _word(text: str) -> str:
+    """A word of a shell, in which bytes stand for what a page shows otherwise than it is."""
+    if not _SHOWN_OTHERWISE.search(text):
+        return shlex.quote(text)
+    words = text.replace("\\", r"\\").replace("'", r"\'")
+    return f"$'{_SHOWN_OTHERWISE.sub(_octal, words)}'"
+
+
+def _octal(character: re.Match[str]) -> str:
+    return "".join(f"\\{byte:03o}" for byte in os.fsencode(character[0]))
 
 
 @lru_cache(maxsize=256)
