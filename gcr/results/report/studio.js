@@ -333,13 +333,16 @@
     seen = key;
     await reload();
   };
+  let latest = 0;  // of the questions for a page
   const reload = async () => {
     const { folder, number } = here;
+    const turn = (latest += 1);
     const path = folder ? `/run?folder=${encodeURIComponent(folder)}` : `/ranking?number=${number}`;
     pane.setAttribute("aria-busy", "true");
     try {
       const body = await part(path);
-      if (folder !== here.folder || number !== here.number) return;
+      // An answer that was overtaken by a later one is old.
+      if (turn !== latest || folder !== here.folder || number !== here.number) return;
       const focus = where(document.activeElement);
       const next = [...body.querySelectorAll("[data-part]")].map((node) => {
         const name = node.dataset.part;
@@ -360,8 +363,9 @@
       toBench();
     } catch (error) {
       complain(error.message, error.hint);
+    } finally {
+      if (turn === latest) pane.setAttribute("aria-busy", "false");
     }
-    pane.setAttribute("aria-busy", "false");
   };
   // What stays where it is keeps the focus, and is not drawn again.
   const arrange = (next) => {
