@@ -27,6 +27,7 @@ from gcr.comparison.measuring import About, Comparison, conclude, take
 from gcr.core.events import Consumer, Notice, ignore
 from gcr.core.phrases import count
 from gcr.core.records import Task
+from gcr.core.stopping import MOST_ROUNDS
 from gcr.engine.machine import ThisMachine
 from gcr.engine.plan import Pace, new_folder
 from gcr.engine.waves import never
@@ -34,7 +35,6 @@ from gcr.errors import UsageError
 from gcr.files.atomic import writing
 from gcr.settings import plugins
 from gcr.settings.resolving import BUDGET_IS_LIMIT, output_folder, traced
-from gcr.settings.schema import MOST_ROUNDS
 from gcr.storage import batchfolder, runfolder
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gcr.core.plaintext import shortened
 from gcr.core.ranking import best_scored, margin, near, parents, ranked, raw
 from gcr.core.records import Preference, StopReason
+from gcr.core.stopping import MOST_ROUNDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -133,12 +134,14 @@ def since_branch(run: Run) -> str:
 
 def extended(extension: Extension) -> str:
     """By how much a run was extended, and when."""
-    limits = [f"to {count(extension.rounds, 'round')}"]
+    limits = []
     if extension.max_images is not None:
         limits.append(count(extension.max_images, "image"))
     if extension.max_seconds is not None:
         limits.append(duration(extension.max_seconds))
-    return f"extended {', '.join(limits)} at most{_on(extension.when)}"
+    if not limits or extension.rounds - extension.after < MOST_ROUNDS:  # else none was named
+        limits.insert(0, count(extension.rounds, "round"))
+    return f"extended to {', '.join(limits)} at most{_on(extension.when)}"
 
 
 def _on(when: str) -> str:

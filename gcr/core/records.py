@@ -438,8 +438,11 @@ class Run:
         return total([*(round_.tokens for round_ in self.rounds), *asked])
 
     def after(self, rounds: tuple[Round, ...]) -> Run:
-        """The run as it was after these rounds, when nobody had chosen an image yet."""
-        return replace(self, rounds=rounds, kept="", settled="")
+        """The run as it was after these rounds, when nobody had chosen an image yet, nor given it a
+        larger budget.
+        """
+        extensions = tuple(e for e in self.extensions if e.after < len(rounds))
+        return replace(self, rounds=rounds, kept="", settled="", extensions=extensions)
 
     @property
     def format(self) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 from gcr.core.ranking import highest, margin
 from gcr.core.records import Attempt, Extension, Round, Run, StopReason
 
+MOST_ROUNDS = 100
+"""That a run is begun with, or extended by; where only a budget was named, as good as no limit."""
 _ROUNDING = 1e-9
 """Scores are sums of thirds: 0.70 - 0.68 must count as a gain of 0.02."""
 

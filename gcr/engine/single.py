@@ -24,7 +24,7 @@ from gcr.files import paths
 from gcr.files.locks import claimed
 from gcr.inputs import source
 from gcr.settings.resolving import recalled
-from gcr.settings.schema import MOST_ROUNDS, Settings, as_begun, recorded
+from gcr.settings.schema import Settings, as_begun, recorded
 from gcr.storage import batchfolder, runfolder
 from gcr.storage.runfolder import RunFolder
 
@@ -185,7 +185,7 @@ def check_single(path: Path) -> None:
     if batchfolder.holds(path) or not paths.exists(path / runfolder.NAME):
         raise UsageError(
             f"{path} is no single run, and only those are changed",
-            "the budget of a batch or a comparison is the same for all of its runs; "
+            "the runs of a batch or a comparison stay alike, and none has more than the others; "
             "gcr refine begins a run of its own",
         )
 
@@ -220,7 +220,7 @@ def extended(run: Run, more: More) -> Extension:
     extension = Extension(
         after=len(run.rounds),
         # As for a run that is begun with a budget, which alone lifts the limit on rounds.
-        rounds=len(run.rounds) + (MOST_ROUNDS if more.rounds is None else more.rounds),
+        rounds=len(run.rounds) + (stopping.MOST_ROUNDS if more.rounds is None else more.rounds),
         max_images=None if more.images is None else drawn + more.images,
         max_seconds=None if more.seconds is None else spent + more.seconds,
         stop=str(run.stop or ""),

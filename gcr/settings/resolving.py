@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from gcr import pocket
 from gcr.core.phrases import nearest
+from gcr.core.stopping import MOST_ROUNDS
 from gcr.errors import GcrError, UsageError
 from gcr.files import paths, structured
 from gcr.files.structured import MalformedError, first_problem
@@ -25,7 +26,6 @@ from gcr.settings.schema import (
     FIELDS,
     LATER,
     LISTS,
-    MOST_ROUNDS,
     OF_THE_MACHINE,
     OPTIONS,
     TYPES,

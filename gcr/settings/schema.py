@@ -25,6 +25,7 @@ from typing import (
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
+from gcr.core.stopping import MOST_ROUNDS
 from gcr.core.strategies import STRATEGIES
 from gcr.device.memory import Residency
 from gcr.files import paths
@@ -37,7 +38,6 @@ MEMORY = "Speed and memory"
 OUTPUT = "Output"
 
 DEFAULT_PROFILE = "pocket"
-MOST_ROUNDS = 100
 
 Score = Literal["reply", "soft", "checklist"]
 Critiques = Literal["all", "best"]

@@ -50,7 +50,6 @@ from gcr.core.promptdiff import left_out, pieces
 from gcr.core.ranking import best_scored, margin
 from gcr.files import imagefile
 from gcr.results.report.page import NAME, moment
-from gcr.settings.schema import MOST_ROUNDS
 from gcr.storage import ratings, timings
 from gcr.ui.livelines import LiveLines, clock
 
@@ -96,7 +95,7 @@ class _Work:
         self._began = self._began or time.monotonic()
         images = min(self._images, self._rule.room(self._run) or self._images)
         shown = [f"round {len(self._run.rounds)}"]
-        if self._rule.rounds < MOST_ROUNDS:  # else a budget is the limit
+        if self._rule.rounds < stopping.MOST_ROUNDS:  # else a budget is the limit
             shown[0] += f" of {self._rule.rounds - 1}"
         shown.append(f"{words} {min(images, int(part * images) + 1)} of {images}")
         if self._best is not None and self._best.score is not None:
@@ -106,15 +105,14 @@ class _Work:
     def seconds_left(self) -> float | None:
         """Until the run has used up what it may, at the pace so far; None: unknown."""
         run, rule = self._run, self._rule
-        spent = sum(round_.seconds for round_ in run.rounds)
-        pace = spent / len(run.attempts) if run.attempts else self.pace
+        pace = run.seconds / len(run.attempts) if run.attempts else self.pace
         if pace is None:
             return None
         images = (rule.rounds - len(run.rounds)) * self._images
         room = rule.room(run)
         seconds = pace * (images if room is None else min(images, room))
         if rule.seconds is not None:
-            seconds = min(seconds, rule.seconds - spent)
+            seconds = min(seconds, rule.seconds - run.seconds)
         return max(0.0, seconds - (time.monotonic() - self._began if self._began else 0.0))
 
     @property

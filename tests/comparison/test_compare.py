@@ -18,12 +18,12 @@ from gcr.comparison.measuring import Scores
 from gcr.comparison.statistics import FEWEST
 from gcr.core.events import Notice
 from gcr.core.records import Wording
+from gcr.core.stopping import MOST_ROUNDS
 from gcr.engine import batching
 from gcr.engine import plan as plans
 from gcr.errors import GcrError, ModelError, UsageError
 from gcr.inputs import source
 from gcr.pocket import world
-from gcr.settings.schema import MOST_ROUNDS
 from gcr.storage import runfolder
 
 PROMPTS = ["a red circle", "two blue stars", "a green square"]

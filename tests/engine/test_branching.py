@@ -252,6 +252,9 @@ def test_the_critic_words_the_next_prompt_anew_and_once(cli, over):
     assert asked == [[["00-0.png"]]]
     run = gcr.load_run(folder)
     assert run.seconds > sum(round_.seconds for round_ in run.rounds)
+    _, told = (folder / "index.html").read_text().split("with that image in view<")
+    shown = ("circle, <ins>large</ins>", ">dots</span>", '<pre dir="auto">said</pre>')
+    assert all(words in told.partition("</details>")[0] for words in shown)
 
 
 def test_where_the_critic_wrote_nothing_its_own_prompt_is_drawn_again_and_that_is_said(cli, over):

@@ -1,6 +1,7 @@
 """A run that is over goes on with a larger budget, and says so wherever it is read."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -79,6 +80,15 @@ def test_it_is_shown_in_terminal_and_page(cli, over):
     assert "0 images left" in ran.err
     assert "extended to 2 rounds, 4 images at most on 20" in cli("show", str(folder)).out
     assert "extended to 2 rounds, 4 images at most on 20" in (folder / "index.html").read_text()
+
+
+def test_a_budget_that_came_later_is_told_of_the_rounds_after_it_and_names_no_rounds(cli, over):
+    folder = over("--rounds", "1", "--images", "2")
+    cli("resume", str(folder), "--max-images", "+2")
+    first, second = re.findall("^round .*", cli("show", str(folder)).out, re.MULTILINE)
+    assert "left" not in first
+    assert second.endswith("0 images left")
+    assert "extended to 4 images at most on 20" in cli("show", str(folder)).out
 
 
 def test_a_run_that_reached_its_target_goes_on_until_new_rounds_do(cli, over):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -40,6 +41,9 @@ from gcr.results.report.run import Again
 from gcr.settings.resolving import resolve
 from gcr.settings.schema import recorded
 from gcr.storage.runfolder import RunFolder
+
+NOTHING = {"XDG_CONFIG_HOME": "/nowhere"}
+"""An environment that says nothing of settings."""
 
 
 class Page(HTMLParser):
@@ -383,7 +387,7 @@ def test_a_command_has_what_decides_and_nothing_else():
         return again.whole, again.of(Attempt(drawn, Critique(), "00-0.png"))
 
     flags = {"profile": "pocket", "seed": 3, "rounds": 6, "max_images": 8, "compare": False}
-    settings = resolve(flags, ThisMachine(), environ={"XDG_CONFIG_HOME": "/nowhere"})
+    settings = resolve(flags, ThisMachine(), environ=NOTHING)
     kept = recorded(replace(settings, lora=("-x.safetensors:0.5", "y")), "0")
     whole, image = command(kept, negative="a dog")
     models = "--lora=-x.safetensors:0.5 --lora y"
@@ -399,6 +403,22 @@ def test_a_command_has_what_decides_and_nothing_else():
     # Neither an image's start nor a profile that is not there any more can be given.
     assert command(kept, start="00-0.png")[1] == ""
     assert command({**kept, "profile": "gone"}) == ("", "")
+
+
+def test_a_command_edits_what_its_image_was_an_edit_of():
+    """The source, or the image that a person went on from."""
+    settings = resolve({"profile": "8gb", "seed": 3}, ThisMachine(), environ=NOTHING, edit=True)
+    request = Request("make it red", source="source.png")
+    run = replace(scored((0.5,)), request=request, settings=recorded(settings, "0"))
+
+    def edited(edits, *, embed):
+        again = Again(run, Path("/run"), Pictures(Path("/run/index.html"), embed=embed))
+        image = again.of(Attempt(Candidate("make it red", 7, edits=edits), Critique(), "02-0.png"))
+        return [shlex.split(command)[-1] for command in (again.whole, image)]
+
+    assert edited("", embed=False) == ["/run/source.png", "/run/source.png"]
+    assert edited("01-0.png", embed=False) == ["/run/source.png", "/run/01-0.png"]
+    assert edited("01-0.png", embed=True) == ["source.png", "01-0.png"]
 
 
 # The charts

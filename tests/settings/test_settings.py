@@ -16,6 +16,7 @@ from rich.text import Text
 from gcr import pocket
 from gcr.cli.refine import refine
 from gcr.core.events import ignore
+from gcr.core.stopping import MOST_ROUNDS
 from gcr.core.strategies import Evolve, Reflect
 from gcr.critic import rubric
 from gcr.engine import models
@@ -26,7 +27,6 @@ from gcr.settings.measurements import SPEEDS, Speed, device_key
 from gcr.settings.resolving import config_files, recalled, resolve, traced
 from gcr.settings.schema import (
     FIELDS,
-    MOST_ROUNDS,
     OF_THE_MACHINE,
     OPTIONS,
     PATHS,

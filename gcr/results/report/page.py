@@ -67,7 +67,7 @@ def fragment(template: str, values: Mapping[str, Any]) -> str:
 
 def diff(before: str, after: str) -> str:
     """What a rewrite did to a prompt, as pages show it; empty where it left it as it was."""
-    return part("diff", pieces(before, after)) if before != after else ""
+    return part("diff", before, after) if before != after else ""
 
 
 def part(macro: str, *values: object) -> str:
@@ -128,6 +128,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     filters = (number, signed, written, moment, duration, count, chance, fact, finding)
+    environment.globals["pieces"] = pieces
     environment.filters.update({filter_.__name__: filter_ for filter_ in filters})
     return environment
 

@@ -26,7 +26,6 @@ from gcr.core.phrases import (
     settlement,
     since_branch,
 )
-from gcr.core.promptdiff import Piece, pieces
 from gcr.core.ranking import best_scored, margin
 from gcr.core.records import Attempt, Round, Run, StopReason, Wording
 from gcr.engine.machine import ThisMachine
@@ -50,7 +49,6 @@ class Shown:
     Attributes:
         attempt: the attempt.
         picture: its image.
-        rewrite: from the request to the prompt that its critique proposes; empty: to none other.
         origin: how its image was started.
         won: whether it is the best.
         command: that draws it again; empty where none does.
@@ -60,7 +58,6 @@ class Shown:
 
     attempt: Attempt
     picture: Picture
-    rewrite: Sequence[Piece]
     origin: str
     won: bool
     command: str
@@ -88,14 +85,12 @@ class Drawn:
     Attributes:
         prompt: the prompt.
         negative: what was to be avoided.
-        diff: from the request to the prompt; empty where they are equal.
         before: the round that drew it first; None: this one.
         attempts: its images.
     """
 
     prompt: str
     negative: str
-    diff: Sequence[Piece]
     before: int | None
     attempts: Sequence[Shown]
 
@@ -110,7 +105,6 @@ class ShownRound:
         drawing: seconds.
         judging: seconds.
         wording: how the critic wrote the next prompt with all images in view, if it did.
-        rewrite: from the request to that prompt; empty where there is none other.
     """
 
     index: int
@@ -118,7 +112,6 @@ class ShownRound:
     drawing: float
     judging: float
     wording: Wording | None
-    rewrite: Sequence[Piece]
 
 
 def page(folder: Path, pictures: Pictures, back: str = "", *, live: bool = False) -> bytes:
@@ -159,7 +152,6 @@ def shown(folder: Path, pictures: Pictures, *, ui: bool = False) -> dict[str, An
         "run": run,
         "name": folder.absolute().name,
         "command": again.whole,
-        "diff_of_best": first and pieces(run.request.prompt, first.candidate.prompt),
         "started": story.get("started"),
         "described": described(run.settings),
         "best": best,
@@ -195,15 +187,15 @@ class Again:
 
     def __init__(self, run: Run, folder: Path, pictures: Pictures) -> None:
         self._run = run
-        source = run.request.source
-        # A page that stands alone is for others, who have the file elsewhere.
-        file = source if pictures.embed else str((folder / source).absolute())
-        self._image = ["--image", file] if source else []
+        # A page that stands alone is for others, who have the files elsewhere.
+        self._place = None if pictures.embed else folder.absolute()
 
     @property
     def whole(self) -> str:
         """The run as it was begun; empty where no command does that."""
-        return self._command(self._run.request.prompt, dict(self._run.settings), tuple(OPTIONS), {})
+        request = self._run.request
+        settings = dict(self._run.settings)
+        return self._command(request.prompt, settings, tuple(OPTIONS), {}, request.source)
 
     def of(self, attempt: Attempt) -> str:
         """One image, in round 0 of a run of its own; empty where no command draws it, as where
@@ -213,7 +205,9 @@ class Again:
         if drawn.start or drawn.mutations:
             return ""
         settings = {**self._run.settings, "seed": drawn.seed, "negative": drawn.negative}
-        return self._command(drawn.prompt, settings, NOT_OF_LOOP, {"rounds": 1, "images": 1})
+        alone = {"rounds": 1, "images": 1}
+        edited = drawn.edits or self._run.request.source
+        return self._command(drawn.prompt, settings, NOT_OF_LOOP, alone, edited)
 
     def _command(
         self,
@@ -221,12 +215,15 @@ class Again:
         settings: Mapping[str, Any],
         names: tuple[str, ...],
         besides: Mapping[str, object],
+        edited: str,
     ) -> str:
         known = json.dumps({key: settings[key] for key in settings if key != "seed"})
-        options = _options(known, names, edit=bool(self._image))
+        options = _options(known, names, edit=bool(edited))
         if options is None or "seed" not in settings:
             return ""
-        words = [*spelt({**options, "seed": settings["seed"], **besides}), *self._image]
+        words = spelt({**options, "seed": settings["seed"], **besides})
+        if edited:
+            words += ["--image", str(self._place / edited) if self._place else edited]
         words = [*words, "--", prompt] if prompt.startswith("-") else [prompt, *words]
         return shlex.join(["gcr", "refine", *words])
 
@@ -262,14 +259,12 @@ class _Rounds:
         for attempt in finished.attempts:
             drawn = attempt.candidate.prompt, attempt.candidate.negative
             by_prompt.setdefault(drawn, []).append(self._attempt(attempt))
-        proposed = finished.wording.prompt if finished.wording else None
         return ShownRound(
             finished.index,
             [
                 Drawn(
                     prompt,
                     negative,
-                    self._diff(prompt),
                     None if self._first[prompt] == finished.index else self._first[prompt],
                     attempts,
                 )
@@ -278,23 +273,17 @@ class _Rounds:
             finished.draw_seconds,
             finished.judge_seconds,
             finished.wording,
-            self._diff(proposed),
         )
 
     def _attempt(self, attempt: Attempt) -> Shown:
         return Shown(
             attempt,
             self._pictures.whole(self._folder / attempt.image),
-            self._diff(attempt.critique.refined),
             origin(attempt.candidate),
             self._best is not None and attempt.image == self._best.image,
             self._again.of(attempt),
             self._ratings.get(attempt.image),
         )
-
-    def _diff(self, prompt: str | None) -> Sequence[Piece]:
-        request = self._run.request.prompt
-        return pieces(request, prompt) if prompt and prompt != request else ()
 
 
 def _tokens(run: Run) -> str:
