@@ -31,8 +31,6 @@ COMPARED = {
     Preference.SECOND: "better than the request as it is",
     Preference.TIE: "neither is clearly better",
 }
-
-
 FULL = 4.0
 """The best score of an aspect."""
 

@@ -35,7 +35,6 @@ from gcr.settings.address import is_address
 from gcr.settings.measurements import SPREADS, Store, spread_key
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from gcr.core.events import Consumer
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
     from gcr.critic.critic import VisionLanguageCritic
     from gcr.inputs.labels import Labelled, Labels, Picture
     from gcr.settings.schema import Settings
-
 
 SHAPES = (
     "two red circles and a blue star above a green square",

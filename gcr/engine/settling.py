@@ -27,11 +27,8 @@ logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
-
 RIVALS = 3
 """Images within the noise of the highest score that are held against it, at most."""
-
-
 WITH_FIRST = "with the first"
 
 

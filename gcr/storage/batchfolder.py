@@ -40,10 +40,7 @@ from gcr.storage import runfolder
 from gcr.storage.runfolder import MOST_SECONDS, check_objects, damaged, differences
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gcr.core.records import Requirement, Run
-
 
 logger = logging.getLogger(__name__)
 
@@ -239,6 +236,9 @@ def result_of(job: Job, path: str, run: Run | None, failure: str) -> Result:
         untrusted=quoted(run.untrusted) if run else "",
         extra=job.extra,
     )
+
+
+# The summary
 
 
 MOST_NOISE = 4.0
