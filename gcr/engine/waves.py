@@ -238,6 +238,7 @@ class _Wave:
         if decision.base is not None:
             like, keep = decision.like, decision.keep
             folder.decide(branched(folder.run, decision.base, like=like, keep=keep))
+            strategy.forget()  # what a remark led to before was not about this image
         strategy.reword(folder.run, decision.prompt)
         return True
 
@@ -472,6 +473,10 @@ class _Revised:
         """
         if prompt:
             self._prompt, self._after = prompt, len(run.rounds)
+
+    def forget(self) -> None:
+        """Have the next round draw what is proposed after all."""
+        self._prompt = ""
 
     def propose(self, run: Run) -> tuple[Candidate, ...]:
         proposal = self._strategy.propose(run)

@@ -141,6 +141,15 @@ def test_a_remark_is_heeded_recorded_and_never_scored(ask, tmp_path):
     assert {request.prompt for call in ask.critic.calls for request, _ in call} == {"a red circle"}
 
 
+def test_an_image_that_is_gone_on_from_after_a_remark_has_the_critic_word_it_anew(ask):
+    ask.wordings, flags = {0: Wording("a large red circle")}, {"rubric": "text-to-image"}
+    outcome, _, generator = ask("r", "larger, please", "f", "1", "s", **flags)
+    assert outcome.run.branch.wording.prompt == prompts(generator)[1][0]
+    ask.wordings, ask.rewrites = {}, {"the prompt after 1": "a larger red circle"}
+    _, _, generator = ask("r", "larger", "f", "1", "s")  # of a critic that words nothing anew
+    assert prompts(generator)[1][0] == "the prompt after 0"
+
+
 def test_a_critic_without_words_for_history_hears_a_remark_as_an_objection(ask):
     ask.rewrites = {"the prompt after 1": "a larger red circle"}
     _, _, generator = ask("r", "larger", "y", "s")
