@@ -5,6 +5,7 @@ options"; each command then lists it by name.
 """
 
 import html
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -142,7 +143,7 @@ def _section(name: str, command: Any, shared: Sequence[Row]) -> str:
     arguments = [parameter for parameter in command.params if parameter.opts[0][0] != "-"]
     usage = " ".join(["gcr", name, *map(_usage, arguments), "[OPTIONS]"])
     rows = _rows(command)
-    parts = [f"## gcr {name}\n", f"```\n{usage}\n```\n", _plain(command.help) + "\n"]
+    parts = [f"## gcr {name}\n", f"```\n{usage}\n```\n", _wrapped(command.help) + "\n"]
     if arguments:
         listed = (f"- `{_value(item)}`: {_plain(item.help or '')}" for item in arguments)
         parts.append("\n".join(listed) + "\n")
@@ -180,6 +181,10 @@ def _value(argument: Any) -> str:
 def _usage(argument: Any) -> str:
     name = _value(argument) + ("…" if argument.nargs == -1 else "")
     return name if argument.required else f"[{name}]"
+
+
+def _wrapped(text: str) -> str:
+    return "\n\n".join(textwrap.fill(_plain(each), 96) for each in text.split("\n\n"))
 
 
 def _plain(text: str) -> str:

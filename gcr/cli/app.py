@@ -73,12 +73,18 @@ class Root(TyperGroup):
         alone = typer.Typer(add_completion=False, context_settings=HELP)
         module, _, function = COMMANDS[cmd_name].function.partition(":")
         command = getattr(import_module(f"gcr.cli.{module}"), function)
-        alone.command(cmd_name)(_with_logs(command))
+        alone.command(cmd_name, help=_words(command))(_with_logs(command))
         return typer.main.get_command(alone)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - as above
         with formatter.section("Commands"):
             formatter.write_dl([(name, command.about) for name, command in COMMANDS.items()])
+
+
+def _words(command: Callable[..., None]) -> str:
+    """Its docstring with a line for each paragraph, which the terminal wraps as it is wide."""
+    paragraphs = (command.__doc__ or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def _with_logs(command: Callable[..., None]) -> Callable[..., None]:

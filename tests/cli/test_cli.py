@@ -1,6 +1,7 @@
 """The command line as a user meets it: streams, exit codes, messages."""
 
 import io
+import itertools
 import json
 import os
 import signal
@@ -380,6 +381,17 @@ def test_help_is_on_stdout_and_names_the_options(cli):
     assert ran.code == 0
     for option in ("--generator", "--min-gain", "--json", "PROMPT"):
         assert option in ran.out
+
+
+def test_help_breaks_its_lines_where_the_terminal_does(cli, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "79")
+    lines = [line.strip() for line in cli("resume", "--help").out.splitlines()]
+    ends = lines.index("Prints what gcr refine, gcr batch or gcr compare prints.")
+    paragraphs = "\n".join(lines[3:ends]).strip().split("\n\n")
+    assert len(paragraphs) == 3
+    for paragraph in paragraphs:
+        for line, after in itertools.pairwise(paragraph.splitlines()):
+            assert len(f"{line} {after.split()[0]}") > 77
 
 
 def test_a_closed_pipe_is_no_traceback(tmp_path):
