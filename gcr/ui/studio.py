@@ -404,9 +404,9 @@ class Studio:
         """Asks after each round, if that is wanted, and waits for the answer."""
 
         def ask(_: Run, proposal: Sequence[Candidate]) -> Decision:
-            if work.stopping or not (work.approve or work.decision):
-                return GoOn()
             if work.decision is None:
+                if work.stopping or not work.approve:
+                    return GoOn()
                 work.proposal = list(dict.fromkeys(candidate.prompt for candidate in proposal))
                 work.status = "asking"
                 self._tell()
@@ -431,4 +431,6 @@ def _then(decision: Decision | None) -> str:
     if not isinstance(decision, GoOn) or decision.base is None:
         return ""
     image = decision.base.image
+    if decision.keep:
+        return f"then {image} is kept"
     return f"then more like {image}" if decision.like else f"then on from {image}"

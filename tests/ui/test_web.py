@@ -407,6 +407,29 @@ def test_a_run_that_goes_on_takes_an_image_up_after_the_round_in_hand(studio, ro
     assert (work.as_json()["then"], len(studio.state()["works"])) == ("", works)
 
 
+def test_an_image_that_was_kept_stays_so_where_the_run_is_stopped_then(studio):
+    drawing, chosen = threading.Event(), threading.Event()
+    load = models.load_models
+
+    class Slow(FakeGenerator):
+        def draw(self, *wave):
+            if len(self.calls) == 1:
+                drawing.set()
+                assert chosen.wait(60)
+            return super().draw(*wave)
+
+    models.load_models = lambda *_, **__: (Slow(), load()[1])
+    work = studio.refine("a red circle", {"rounds": 3})
+    assert drawing.wait(60)
+    studio.go_on(work.folder, "00-0.png", "keep")
+    assert work.as_json()["then"] == "then 00-0.png is kept"
+    studio.stop(work.number)
+    chosen.set()
+    reached(work, "stopped")
+    run = gcr.load_run(work.folder)
+    assert (len(run.rounds), run.kept) == (2, "00-0.png")
+
+
 # Sessions
 
 
