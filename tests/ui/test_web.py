@@ -651,16 +651,23 @@ def test_a_phone_shows_all_of_it(browser, pocket, dark):
     check(browser)
 
 
-def test_a_picture_is_brought_in_to_be_judged_and_to_begin_from(browser, pocket):
-    image = next(Path(pocket.studio.flags["output"]).glob("*/*/00-0.png"))
+@pytest.fixture
+def picture(pocket):
+    """An image of a run of the session."""
+    work = pocket.studio.refine("a red circle", {"rounds": 1, "images": 1})
+    reached(work, "done")
+    return work.folder / "00-0.png"
+
+
+def test_a_picture_is_brought_in_to_be_judged_and_to_begin_from(browser, pocket, picture):
     opened(browser, pocket)
     root = browser.send("DOM.getDocument")["root"]["nodeId"]
     node = browser.send("DOM.querySelector", nodeId=root, selector="#file")["nodeId"]
-    browser.send("DOM.setFileInputFiles", files=[str(image.resolve())], nodeId=node)
+    browser.send("DOM.setFileInputFiles", files=[str(picture.resolve())], nodeId=node)
     until(browser, "!document.querySelector('#given').hidden")
     click(browser, "#given-begin")
     until(browser, "document.querySelector('#prompt').value !== ''")
-    known = gcr.load_run(image.parent)
+    known = gcr.load_run(picture.parent)
     assert browser.run("document.querySelector('#prompt').value") == known.request.prompt
     assert browser.run("document.querySelector('[name=seed]').value") == str(known.settings["seed"])
     loads = len(pocket.studio.warm.loads)
@@ -671,6 +678,27 @@ def test_a_picture_is_brought_in_to_be_judged_and_to_begin_from(browser, pocket)
     assert browser.run("document.querySelector('#run .score b').textContent") == score
     assert len(pocket.studio.warm.loads) == loads  # the critic was there
     check(browser)
+
+
+def test_a_picture_of_the_page_that_is_dropped_is_judged_by_words_of_the_user(
+    browser, pocket, picture
+):
+    output = Path(pocket.studio.flags["output"])
+    opened(browser, pocket)
+    drop = """((path) => {
+      const dataTransfer = new DataTransfer();
+      dataTransfer.setData("text/uri-list", `${location.origin}/files/${path}`);
+      dispatchEvent(new DragEvent("drop", { dataTransfer, cancelable: true }));
+    })"""
+    browser.run(f"{drop}({json.dumps(picture.relative_to(output).as_posix())})")
+    until(browser, "!document.querySelector('#given').hidden")
+    click(browser, "#given-judge")
+    until(browser, "!document.querySelector('#error').hidden")
+    assert "what the picture is to show" in browser.run(
+        "document.querySelector('#error').textContent"
+    )
+    click(browser, "#given-begin")
+    until(browser, "document.querySelector('#prompt').value === 'a red circle'")
 
 
 @pytest.fixture

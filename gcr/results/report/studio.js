@@ -168,9 +168,10 @@
     $("given-image").src = pictures[0].src;
     $("given-image").alt = pictures[0].name;
     $("given-name").textContent = pictures.map((each) => each.name).join(", ");
-    const says = pictures[0].prompt ? `drawn with: ${pictures[0].prompt}` : pictures[0].size ?? "";
+    const { prompt, size, ours } = pictures[0];
+    const says = prompt ? `drawn with: ${prompt}` : size ?? "an image of yours";
     $("given-says").textContent = says;
-    $("given-begin").disabled = pictures.length > 1 || !pictures[0].prompt;
+    $("given-begin").disabled = pictures.length > 1 || !(prompt || ours);
     $("given-edit").disabled = pictures.length > 1;
     edit(false);
     $("given").scrollIntoView({ block: "nearest" });
@@ -227,7 +228,7 @@
     if (files.length) bring(files);
     else if (address.startsWith(`${location.origin}/files/`)) {
       const path = new URL(address).pathname.slice(1);
-      show([{ path, src: `/${path}`, name: decodeURIComponent(path.split("/").pop()), prompt: "an image of yours" }]);
+      show([{ path, src: `/${path}`, name: decodeURIComponent(path.split("/").pop()), ours: true }]);
     }
     go(here.view === "work" ? location.hash || "#work" : "#work");
   });
@@ -460,7 +461,7 @@
       await begin(article.querySelector(".frame img").getAttribute("src"));
     } else if (what === "edit") {
       const src = article.querySelector(".frame img").getAttribute("src");
-      show([{ path: src.slice(1), src, name: image }]);
+      show([{ path: src.slice(1), src, name: image, ours: true }]);
       edit(true);
       form.elements.prompt.value = "";
       form.elements.prompt.focus();
