@@ -208,6 +208,16 @@ def test_a_run_that_was_cut_off_draws_what_is_left(cli, over):
     assert len(gcr.load_run(folder).rounds) == 4
 
 
+def test_a_run_without_a_round_is_extended_at_the_beginning(cli):
+    cli.models["generator"] = Interrupted(1)
+    assert cli("refine", "a red circle", "--images", "1").code == 130
+    (folder,) = Path("outputs").glob("*/*")
+    cli.models["generator"] = FakeGenerator()
+    assert cli("resume", str(folder), "--rounds", "+1").code == 0
+    assert len(gcr.load_run(folder).rounds) == 1
+    assert "<dt>at the beginning</dt>" in (folder / "index.html").read_text()
+
+
 def test_a_budget_goes_with_it(cli, over):
     folder = over()
     cli("resume", str(folder), "--from-attempt", "00-0", "--max-images", "+2")

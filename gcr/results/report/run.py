@@ -27,7 +27,7 @@ from gcr.core.phrases import (
     since_branch,
 )
 from gcr.core.ranking import best_scored, margin
-from gcr.core.records import Attempt, Round, Run, StopReason, Wording
+from gcr.core.records import Attempt, Branch, Extension, Round, Run, StopReason, Wording
 from gcr.engine.machine import ThisMachine
 from gcr.results.report import charts
 from gcr.results.report.page import number, render
@@ -174,8 +174,8 @@ def shown(folder: Path, pictures: Pictures, *, ui: bool = False) -> dict[str, An
         },
         "groups": {
             "Settings": run.settings,
-            "Budget": {f"after round {e.after - 1}": extended(e) for e in run.extensions},
-            "Branches": {f"after round {b.after - 1}": branched(run, b) for b in run.branches},
+            "Budget": {_after(e): extended(e) for e in run.extensions},
+            "Branches": {_after(b): branched(run, b) for b in run.branches},
             "Versions": story.get("versions"),
             "Revisions of models": story.get("revisions"),
         },
@@ -284,6 +284,11 @@ class _Rounds:
             self._again.of(attempt),
             self._ratings.get(attempt.image),
         )
+
+
+def _after(decision: Extension | Branch) -> str:
+    """When a person decided something; the last decision after a round is the one that counts."""
+    return f"after round {decision.after - 1}" if decision.after else "at the beginning"
 
 
 def _tokens(run: Run) -> str:
