@@ -171,15 +171,15 @@ class Studio:
         """
         base = runfolder.attempt(folder, runfolder.load_run(folder), image)
         decision = GoOn(base=base, like=how == "like", keep=how == "keep")
-        work = self.at(folder)
-        if work is None:
-            self._follow(folder, decision, flags, approve=approve)
-        elif work.status == "waiting":
-            raise UsageError("that run has not gone on yet", "wait for it, or take it back")
-        else:
-            with self._changed:
+        with self._changed:  # so that it is not over in between
+            work = self.at(folder)
+            if work is not None and work.status == "waiting":
+                raise UsageError("that run has not gone on yet", "wait for it, or take it back")
+            if work is not None:
                 work.decision = decision
                 self._changed.notify_all()
+        if work is None:
+            self._follow(folder, decision, flags, approve=approve)
         self._tell()
 
     def _follow(
@@ -354,9 +354,10 @@ class Studio:
         self._tell()
         try:
             work.act(work)
-            work.status = "done"
-            if work.folder and isinstance(work.decision, GoOn):  # which came in its last round
+            with self._changed:
+                work.status = "done"
                 decision, work.decision = work.decision, None
+            if work.folder and isinstance(decision, GoOn):  # which came in its last round
                 self._follow(work.folder, decision, work.flags, approve=work.approve)
         except KeyboardInterrupt:
             work.status, work.end = "stopped", work.end or "stopped before anything was drawn"

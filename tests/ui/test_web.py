@@ -407,6 +407,10 @@ def test_a_run_that_goes_on_takes_an_image_up_after_the_round_in_hand(studio, sl
     assert work.as_json()["then"] == "then on from 00-0.png"
     chosen.set()
     reached(work, "done")
+    end = time.monotonic() + 60
+    while len(studio.state()["works"]) < works:  # the second one comes after the first is done
+        assert time.monotonic() < end
+        time.sleep(0.01)
     reached(studio.work(works), "done")
     run = gcr.load_run(work.folder)
     assert [(b.after, b.image) for b in run.branches] == [(2, "00-0.png")]
