@@ -149,6 +149,7 @@ def screenshots() -> None:
         try:
             _terminal(browser, place)
             _studio(browser, place)
+            _comparison(browser, place)
         finally:
             browser.close()
 
@@ -231,6 +232,16 @@ def _studio(browser: Any, folder: Path) -> None:
         _until(browser, "[...document.querySelectorAll('#stage img')].every((i) => i.naturalWidth)")
         browser.run("document.querySelector('#run').scrollIntoView()")
         browser.screenshot(IMAGES / "ui-phone.png")
+
+
+def _comparison(browser: Any, folder: Path) -> None:
+    """The page of the comparison that docs/comparing.md speaks of."""
+    prompts = folder / "prompts.txt"
+    held_out = (ROOT / "examples" / "held-out.txt").read_text(encoding="utf-8")
+    prompts.write_text("".join(held_out.splitlines(keepends=True)[:24]), encoding="utf-8")
+    gcr.compare([prompts], into=folder / "compared", max_images=4)
+    report = folder / "compared" / "index.html"
+    _shoot(browser, report, "comparison.png", width=1000, height=900)
 
 
 @contextmanager
