@@ -485,7 +485,11 @@ def _changed(pair: Pair, *, is_right: bool, raw: bool) -> str:
     if (pair.difference or 0.0) < 0:  # what it is about comes first
         kinds.reverse()
     numbers = [number or "none" for _, _, number in kinds]
-    mean = "" if is_right or pair.difference is None else f", {pair.difference:+.2f} on average"
+    mean = ""
+    if not is_right and pair.difference is not None:
+        # A difference that two decimals would hide is no zero.
+        digits = ".1g" if 0 < abs(pair.difference) < 0.005 else ".2f"
+        mean = f", {pair.difference:+{digits}} on average"
     if raw:
         first, second = (right if is_right else better for better, right, _ in kinds)
         became = f"{numbers[0]} of {count(pair.prompts, 'picture')} became {first}"

@@ -23,7 +23,7 @@ from gcr.errors import UsageError
 from gcr.files import paths
 from gcr.files.locks import claimed
 from gcr.inputs import source
-from gcr.settings.resolving import recalled
+from gcr.settings.resolving import problem_of, recalled
 from gcr.settings.schema import Settings, as_begun, recorded
 from gcr.storage import batchfolder, runfolder
 from gcr.storage.runfolder import RunFolder
@@ -214,8 +214,13 @@ def _changed(folder: RunFolder, more: More, from_attempt: str, *, like: bool) ->
 def extended(run: Run, more: More) -> Extension:
     """The larger budget of a run, by what it has drawn so far.
 
-    Raises UsageError where it could not draw another round.
+    Raises UsageError where it could not draw another round, and for more than a run may have.
     """
+    limits = {"rounds": more.rounds, "max_images": more.images, "max_seconds": more.seconds}
+    for name, value in limits.items():
+        if value is not None and (problem := problem_of(name, value)):
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{flag} {problem}", f"{flag} +3 means three more than there are now")
     drawn, spent = len(run.attempts), run.seconds
     extension = Extension(
         after=len(run.rounds),

@@ -38,6 +38,8 @@ MEMORY = "Speed and memory"
 OUTPUT = "Output"
 
 DEFAULT_PROFILE = "pocket"
+ENDLESS = 1_000_000_000
+"""More than any run comes to, and few enough digits for every reader of its record."""
 
 Score = Literal["reply", "soft", "checklist"]
 Critiques = Literal["all", "best"]
@@ -302,6 +304,7 @@ class Settings:
     patience: Annotated[
         int,
         Ge(1),
+        Le(ENDLESS),
         Option(
             LOOP,
             "N",
@@ -315,7 +318,10 @@ class Settings:
         Option(LOOP, "X", "A smaller rise of the best score is no gain (default: 0.02)."),
     ] = 0.02
     max_images: Annotated[
-        int | None, Ge(1), Option(LOOP, "N", "Budget: stop when so many images are drawn.")
+        int | None,
+        Ge(1),
+        Le(ENDLESS),
+        Option(LOOP, "N", "Budget: stop when so many images are drawn."),
     ] = None
     max_seconds: Annotated[
         float | None,

@@ -12,6 +12,7 @@ from folders import make_batch
 import gcr
 from gcr.core import stopping
 from gcr.core.records import Extension
+from gcr.errors import UsageError
 from gcr.storage import timings
 
 
@@ -180,6 +181,18 @@ def test_only_more_is_taken(cli, over, text):
     ran = cli("resume", str(folder), f"--rounds={text}")
     assert (ran.code, ran.out) == (2, "")
     assert f"error: --rounds {text!r} is not of the form +3" in ran.err
+
+
+def test_no_more_is_taken_than_a_run_may_have(cli, over):
+    folder = over("--rounds", "1")
+    before = story(folder)
+    ran = cli("resume", str(folder), "--rounds", f"+{'9' * 2000}")
+    assert (ran.code, ran.out) == (2, "")
+    assert "error: --rounds should be less than or equal to 100\n" in ran.err
+    for more in ({"rounds": -1}, {"max_images": 0}, {"max_seconds": float("nan")}):
+        with pytest.raises(UsageError, match="should be"):
+            gcr.resume(folder, **more)
+    assert story(folder) == before
 
 
 @pytest.mark.parametrize("begun", [("--max-images", "2"), ("--max-seconds", "0.00001")])

@@ -246,6 +246,9 @@ def test_an_unknown_flag_of_the_python_form_is_an_error(place):
     assert caught.value.hint == "did you mean images?"
 
 
+ENDLESS_IS_MOST = "should be less than or equal to 1000000000, not 2000000000"
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -257,6 +260,8 @@ def test_an_unknown_flag_of_the_python_form_is_an_error(place):
         ({"min_gain": 2.0}, "--min-gain should be less than or equal to 1, not 2.0"),
         ({"keep": [""]}, "--keep should have at least 1 character, not ''"),
         ({"max_images": 0}, "--max-images should be greater than or equal to 1, not 0"),
+        ({"max_images": 2 * 10**9}, f"--max-images {ENDLESS_IS_MOST}"),
+        ({"patience": 2 * 10**9}, f"--patience {ENDLESS_IS_MOST}"),
         ({"max_seconds": 0.0}, "--max-seconds should be greater than 0, not 0.0"),
         ({"strength": 0.0}, "--strength should be greater than 0, not 0.0"),
         ({"strength": 1.1}, "--strength should be less than or equal to 1, not 1.1"),
