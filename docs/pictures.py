@@ -28,6 +28,7 @@ import gcr
 from gcr.core.ranking import best_scored
 from gcr.core.records import Attempt, Result
 from gcr.pocket import language, truth
+from gcr.results.report import report as write_page
 
 ROOT = Path(__file__).parent.parent
 GALLERY = ROOT / "docs" / "gallery"
@@ -240,8 +241,8 @@ def _comparison(browser: Any, folder: Path) -> None:
     held_out = (ROOT / "examples" / "held-out.txt").read_text(encoding="utf-8")
     prompts.write_text("".join(held_out.splitlines(keepends=True)[:24]), encoding="utf-8")
     gcr.compare([prompts], into=folder / "compared", max_images=4)
-    report = folder / "compared" / "index.html"
-    _shoot(browser, report, "comparison.png", width=1000, height=900)
+    page = write_page(folder / "compared")
+    _shoot(browser, page, "comparison.png", width=1000, height=900)
 
 
 @contextmanager
@@ -269,6 +270,8 @@ def _until(browser: Any, script: str) -> None:
 
 
 def _shoot(browser: Any, page: Path, name: str, *, whole: bool = False, **size: int | bool) -> None:
+    if not page.is_file():  # a browser takes a picture of its complaint
+        raise FileNotFoundError(page)
     browser.open(page, **size)
     browser.screenshot(IMAGES / name, whole=whole)
 
