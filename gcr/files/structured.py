@@ -350,12 +350,14 @@ def _checked(node: Any) -> Any:
         if not is_text(node.value):
             raise MalformedError("a character that no text has", line)
     elif node.id == "mapping":
-        names: set[str] = set()
+        names: set[object] = set()
         for key, _ in node.value:
             if key.id == "scalar" and key.tag != f"{_STANDARD}merge":
-                if key.value in names:
+                # 1 and 0x1 are written otherwise, and would be one key.
+                value = key.value if key.tag == f"{_STANDARD}str" else construct_yaml(key)
+                if not names.isdisjoint((key.value, value)):
                     raise MalformedError(stands_twice(key.value), key.start_mark.line + 1)
-                names.add(key.value)
+                names |= {key.value, value}
     return node
 
 

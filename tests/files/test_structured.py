@@ -50,6 +50,7 @@ def refused(text: str) -> MalformedError:
         ("n: " + "1:" * 2000 + "1", "a number of more than 1000 digits", 1),
         ("n: " + "1:" * 2000 + "1.5", "a number of more than 1000 digits", 1),
         ("a: 1\nb: 2\na: 3", "'a' stands twice in one object", 3),
+        ("1: a\n0x1: b", "'0x1' stands twice in one object", 2),
         ('a: "\\0"', "a character that no text has", 1),
         ("a: 1\n---\nb: 2", "not YAML: a second document", 3),
         ("!!int x", "not YAML: a value that is not of its type", 1),
