@@ -463,11 +463,20 @@ def until(browser, script, seconds=120):
 
 
 def click(browser, selector):
-    """As a mouse does: where the middle of it is."""
+    """As a mouse does: where the middle of it is, once that has stopped moving."""
     place = f"document.querySelector({json.dumps(selector)})"
-    browser.run(f"{place}.scrollIntoView({{block: 'center'}})")
     middle = "(({x, y, width, height}) => [x + width / 2, y + height / 2])"
-    browser.click(*browser.run(f"{middle}({place}.getBoundingClientRect())"))
+    before, end = None, time.monotonic() + 60
+    while True:
+        browser.run(f"{place}.scrollIntoView({{block: 'center'}})")
+        at = browser.run(f"{middle}({place}.getBoundingClientRect())")
+        hit = browser.run(f"{place}.contains(document.elementFromPoint({at[0]}, {at[1]}))")
+        if hit and at == before:  # what loads above it pushes it down
+            break
+        assert time.monotonic() < end, f"{selector} cannot be clicked"
+        before = at
+        time.sleep(0.05)
+    browser.click(*at)
 
 
 def type_into(browser, selector, text):
