@@ -471,7 +471,7 @@ def click(browser, selector):
         browser.run(f"{place}.scrollIntoView({{block: 'center'}})")
         at = browser.run(f"{middle}({place}.getBoundingClientRect())")
         hit = browser.run(f"{place}.contains(document.elementFromPoint({at[0]}, {at[1]}))")
-        if hit and at == before:  # what loads above it pushes it down
+        if hit and at == before:  # a card has its place only once it is painted
             break
         assert time.monotonic() < end, f"{selector} cannot be clicked"
         before = at
