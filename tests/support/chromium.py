@@ -79,7 +79,10 @@ def main():
 
 
 class Browser:
-    """One tab. events: all that the browser said without being asked, since the page was opened."""
+    """One tab. events: all that the browser said of a page without being asked, since it was opened.
+
+    Of the page before it some are still on their way then; those are left out.
+    """
 
     def __init__(self, path, profile):
         to_read, self._write = os.pipe()
@@ -97,6 +100,7 @@ class Browser:
         self._count = 0
         self._session = None
         self.events = []
+        self._left = set()
         (target,) = [
             one for one in self.send("Target.getTargets")["targetInfos"] if one["type"] == "page"
         ]
@@ -117,7 +121,7 @@ class Browser:
             if said.get("id") == self._count:
                 assert "error" not in said, said["error"]
                 return said["result"]
-            self.events.append(said)
+            self._keep(said)
 
     def open(self, page, *, width=1280, height=900, dark=False, phone=False):
         """Open a file or an address and wait until it is loaded; returns the seconds that took."""
@@ -131,17 +135,29 @@ class Browser:
         wishes = {"color-scheme": "dark" if dark else "light", "reduced-motion": "reduce"}
         features = [{"name": f"prefers-{name}", "value": wish} for name, wish in wishes.items()]
         self.send("Emulation.setEmulatedMedia", features=features)
+        self._left.update(map(_loader, self.events))
         self.events.clear()
         started = time.perf_counter()
         address = page if isinstance(page, str) else Path(page).absolute().as_uri()
-        self.send("Page.navigate", url=address)
+        loader = self.send("Page.navigate", url=address)["loaderId"]
+        shown = self.wait("Page.frameNavigated", loader)
+        self.events[:shown] = [said for said in self.events[:shown] if _loader(said) == loader]
         self.wait("Page.loadEventFired")
         return time.perf_counter() - started
 
-    def wait(self, method):
-        """Wait until the browser has said something."""
-        while not any(event.get("method") == method for event in self.events):
-            self.events.append(self._next())
+    def wait(self, method, loader=None):
+        """Wait until the browser has said something; returns its place among the events.
+
+        loader: the loading of a page that it has to be of, or None for any.
+        """
+        place = 0
+        while True:
+            while place == len(self.events):
+                self._keep(self._next())
+            said = self.events[place]
+            if said["method"] == method and loader in (None, _loader(said)):
+                return place
+            place += 1
 
     def run(self, script):
         """The value of a JavaScript expression, awaited."""
@@ -206,6 +222,11 @@ class Browser:
         os.close(self._write)
         os.close(self._read)
 
+    def _keep(self, said):
+        loader = _loader(said)
+        if loader is None or loader not in self._left:
+            self.events.append(said)
+
     def _next(self):
         end = time.monotonic() + PATIENCE
         while b"\0" not in self._buffer:
@@ -216,6 +237,12 @@ class Browser:
             self._buffer += read
         message, _, self._buffer = self._buffer.partition(b"\0")
         return json.loads(message)
+
+
+def _loader(event):
+    """Which loading of a page an event is of, or None where it does not say so."""
+    params = event.get("params", {})
+    return params.get("loaderId") or params.get("frame", {}).get("loaderId")
 
 
 if __name__ == "__main__":
