@@ -79,9 +79,9 @@ def main():
 
 
 class Browser:
-    """One tab. events: all that the browser said of a page without being asked, since it was opened.
+    """One tab. events: all that the browser said without being asked, since the page was opened.
 
-    Of the page before it some are still on their way then; those are left out.
+    What was still on its way of the page before is left out.
     """
 
     def __init__(self, path, profile):
