@@ -11,10 +11,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol
+
+from annotated_types import Ge, IsFinite, Le
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+# What is read of a file has to be within these bounds; where it is not, that is damage.
+Share = Annotated[IsFinite[float], Ge(0), Le(1)]
+"""From none to all: a score, a probability, a strength."""
+Seconds = Annotated[IsFinite[float], Ge(0), Le(1e9)]
+"""Of one piece of work: thirty years at most."""
+Count = Annotated[int, Ge(0), Le(10**12)]
 
 
 class StopReason(StrEnum):
@@ -50,7 +59,7 @@ class Requirement:
     question: str
     kind: str = ""
     needs: tuple[int, ...] = ()
-    chance: float | None = None
+    chance: Share | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +101,7 @@ class Candidate:
     negative: str = ""
     start: str = ""
     mutations: tuple[int, ...] = ()
-    strength: float = 0.0
+    strength: Share = 0.0
     edits: str = ""
 
 
@@ -104,7 +113,7 @@ class AspectScore:
     """
 
     aspect: str
-    score: float | None
+    score: Annotated[IsFinite[float], Ge(1), Le(4)] | None
     justification: str = ""
 
 
@@ -128,7 +137,7 @@ class Fact:
 
     wanted: str
     seen: str
-    nearness: float
+    nearness: Share
     by: str
 
     @property
@@ -157,7 +166,7 @@ class Critique:
     """
 
     aspects: tuple[AspectScore, ...] = ()
-    overall: float | None = None
+    overall: Share | None = None
     summary: str = ""
     advice: str = ""
     refined: str | None = None
@@ -165,7 +174,7 @@ class Critique:
     problem: str = ""
     rejected: tuple[Rejected, ...] = ()
     requirements: tuple[Requirement, ...] = ()
-    spread: float | None = None
+    spread: Share | None = None
     untrusted: tuple[str, ...] = ()
     facts: tuple[Fact, ...] = ()
 
@@ -188,9 +197,9 @@ class Tokens:
     uncounted: replies beside these, of which a server did not say how many tokens they took.
     """
 
-    read: int = 0
-    written: int = 0
-    uncounted: int = 0
+    read: Count = 0
+    written: Count = 0
+    uncounted: Count = 0
 
     def __add__(self, other: Tokens) -> Tokens:
         return Tokens(
@@ -239,8 +248,8 @@ class Attempt:
     critique: Critique
     image: str
     sha256: str = ""
-    draw_seconds: float = 0.0
-    judge_seconds: float = 0.0
+    draw_seconds: Seconds = 0.0
+    judge_seconds: Seconds = 0.0
     batch: int = 0
     sampler: str = ""
     tokens: Tokens | None = None
@@ -264,7 +273,7 @@ class Wording:
     negative: str = ""
     raw: str = ""
     rejected: tuple[Rejected, ...] = ()
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
     tokens: Tokens | None = None
 
 
@@ -485,19 +494,21 @@ class Result:
         extra: the prompt file's other columns.
     """
 
+    __pydantic_config__: ClassVar[Mapping[str, object]] = {"extra": "forbid"}
+
     id: str
     prompt: str
     seed: int
     folder: str
     stop: str
-    raw: float | None = None
-    best: float | None = None
+    raw: Share | None = None
+    best: Share | None = None
     best_image: str = ""
     rounds: int = 0
     images: int = 0
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
     failure: str = ""
-    noise: float = 0.0
+    noise: Annotated[IsFinite[float], Ge(0), Le(4)] = 0.0
     untrusted: str = ""
     extra: Mapping[str, object] = field(default_factory=dict)
 

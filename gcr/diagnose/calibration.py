@@ -11,7 +11,6 @@ that two critics, rubrics or precisions can be held against each other pair by p
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 import time
@@ -19,7 +18,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
 
 from gcr.comparison import statistics
 from gcr.core.ranking import pooled
@@ -160,7 +161,7 @@ class Grade:
     first: float | None = None
     first_interval: tuple[float, float] | None = None
     split: float | None = None
-    outcomes: str = ""
+    outcomes: Annotated[str, Field(pattern=f"^[{RIGHT}{HALF}{WRONG}{UNREAD}]*$")] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,25 +291,7 @@ def is_edits(read: Labels) -> bool:
     return any(edits)
 
 
-def from_json(value: Mapping[str, Any]) -> Card:
-    """A card as `as_json` gave it. Raises ValueError, TypeError or AttributeError for any other."""
-    card = Card(**_tupled({**value, "grades": {}}))
-    grades = {way: Grade(**_tupled(grade)) for way, grade in value.get("grades", {}).items()}
-    if any(set(grade.outcomes) - {*_WORTH, UNREAD} for grade in grades.values()):
-        raise ValueError("outcomes that there are not")
-    return replace(card, grades=grades)
-
-
-def _tupled(value: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}
-
-
-def _plain(card: Card) -> object:
-    """A card as YAML has it."""
-    return json.loads(json.dumps(card.as_json()))
-
-
-CARDS = Store("reportcards.yaml", from_json, _plain, "report cards", "gcr calibrate --pairs")
+CARDS: Store[Card] = Store("reportcards.yaml", Card, "report cards", "gcr calibrate --pairs")
 """Report cards, by their keys."""
 
 

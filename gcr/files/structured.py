@@ -27,7 +27,7 @@ from gcr.files.atomic import reading
 
 if TYPE_CHECKING:
     import yaml
-    from pydantic import ValidationError
+    from pydantic import TypeAdapter, ValidationError
     from pydantic_core import ErrorDetails
 
 
@@ -366,6 +366,32 @@ def _checked(node: Any) -> Any:
 PREFIXES = ("Input ", "String ", "Value error, ")
 
 
+@cache
+def adapter(kind: Any) -> TypeAdapter[Any]:
+    """What checks, reads and writes records of a kind, as its fields are declared."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
+
+
+def valid(kind: Any, given: object) -> Any:
+    """A record of a kind. given: its values, or JSON as bytes.
+
+    Raises ValueError that says what is wrong first.
+    """
+    from pydantic import ValidationError
+
+    read = adapter(kind)
+    try:
+        return (
+            read.validate_json(given) if isinstance(given, bytes) else read.validate_python(given)
+        )
+    except ValidationError as error:
+        problem = first_problem(error)
+        found = f", not {problem.value!r}" if isinstance(problem.value, int | float) else ""
+        raise ValueError(f"{problem}{found}") from error
+
+
 class Problem(NamedTuple):
     """One thing that is wrong.
 
@@ -405,4 +431,6 @@ def _problem(details: ErrorDetails) -> Problem:
         reason = reason.removeprefix(prefix)
     if details["type"] == "tuple_type":  # which files call a list
         reason = "should be a list"
+    if details["type"] == "predicate_failed":
+        reason = "should be a finite number"
     return Problem("value", path, reason, details["input"])

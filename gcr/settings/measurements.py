@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
+from annotated_types import Ge
+
+from gcr.core.records import Share
 from gcr.errors import GcrError
 from gcr.files import paths, structured
 from gcr.files.atomic import write, writing
@@ -44,8 +46,8 @@ class Speed:
     working: bytes that work takes beside them; None where that cannot be told, as on a CPU.
     """
 
-    batch: int
-    seconds: float
+    batch: Annotated[int, Ge(1)]
+    seconds: Annotated[float, Ge(0)]
     weights: int
     part: int
     working: int | None = None
@@ -101,15 +103,13 @@ class Store(Generic[Entry]):
     """A file of measurements.
 
     name: of the file, in the user's config folder.
-    load: makes an entry of a value in YAML; raises ValueError, TypeError or AttributeError.
-    dump: the other way round.
+    kind: the type of an entry, as which a value in YAML is read.
     entries: what messages call them.
     command: that measures them.
     """
 
     name: str
-    load: Callable[[Any], Entry]
-    dump: Callable[[Entry], object]
+    kind: Any
     entries: str
     command: str
 
@@ -136,7 +136,8 @@ class Store(Generic[Entry]):
     def keep(self, environ: Mapping[str, str], entries: Mapping[str, Entry]) -> Path:
         """Add entries, and return the file. Raises GcrError where it cannot be written."""
         with self._changing(environ) as values:
-            values.update({key: self.dump(entry) for key, entry in entries.items()})
+            dump = structured.adapter(self.kind).dump_python
+            values.update({key: dump(entry, mode="json") for key, entry in entries.items()})
         return self.path(environ)
 
     def forget(self, environ: Mapping[str, str], key: str) -> Entry | None:
@@ -200,8 +201,8 @@ class Store(Generic[Entry]):
         damage = ""
         for key, value in loaded.items():
             try:
-                entries[str(key)] = self.load(value)
-            except (ValueError, TypeError, AttributeError) as error:
+                entries[str(key)] = structured.valid(self.kind, value)
+            except ValueError as error:
                 damage = damage or f"{key}: {error}"
             else:
                 values[str(key)] = value
@@ -220,29 +221,9 @@ class _Content(NamedTuple, Generic[Entry]):
     damage: str = ""
 
 
-def _speed(value: Any) -> Speed:
-    speed = Speed(**value)
-    if not (isinstance(speed.batch, int) and speed.batch >= 1 and speed.seconds >= 0):
-        raise ValueError(f"{speed.batch} images at once in {speed.seconds} s")
-    return speed
-
-
-def _spread(value: Any) -> float:
-    spread = float(value)
-    if not 0 <= spread <= 1:
-        raise ValueError(f"{spread} is not in 0-1")
-    return spread
-
-
-def _pays(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{value!r} is neither true nor false")
-    return value
-
-
-SPEEDS = Store("measured.yaml", _speed, asdict, "measurements", "gcr bench")
+SPEEDS: Store[Speed] = Store("measured.yaml", Speed, "measurements", "gcr bench")
 """What each model takes, by `device_key`."""
-OVERLAPS = Store("overlaps.yaml", _pays, bool, "findings", "gcr bench")
+OVERLAPS: Store[bool] = Store("overlaps.yaml", bool, "findings", "gcr bench")
 """Whether it is faster to draw and judge at the same time, by `device_key`."""
-SPREADS = Store("spreads.yaml", _spread, partial(round, ndigits=6), "spreads", "gcr calibrate")
+SPREADS: Store[float] = Store("spreads.yaml", Share, "spreads", "gcr calibrate")
 """The standard deviation of critics' scores, 0-1, by `spread_key`."""

@@ -37,7 +37,7 @@ from gcr.files.jsonlines import JsonLines
 from gcr.files.locks import turn
 from gcr.inputs.jobs import Job
 from gcr.storage import runfolder
-from gcr.storage.runfolder import MOST_SECONDS, check_objects, damaged, differences
+from gcr.storage.runfolder import check_objects, damaged, differences
 
 if TYPE_CHECKING:
     from gcr.core.records import Requirement, Run
@@ -241,8 +241,6 @@ def result_of(job: Job, path: str, run: Run | None, failure: str) -> Result:
 # The summary
 
 
-MOST_NOISE = 4.0
-"""More than the margin of a critic whose scores, 0-1, spread as far as they can."""
 COLUMNS = tuple(column.name for column in fields(Result) if column.name != "extra")
 
 
@@ -321,25 +319,10 @@ class Summary:
 def _checked(values: Any) -> Result:
     """A line as a result.
 
-    Raises TypeError and ValueError for what is no result, or leads out of its batch.
+    Raises ValueError for what is no result, or leads out of its batch.
     """
-    result = Result(**values)
-    texts = (result.id, result.prompt, result.folder, result.best_image, result.untrusted)
-    counts = (result.seed, result.rounds, result.images)
-    if not all(isinstance(text, str) for text in (*texts, result.failure)):
-        raise TypeError("a text is missing")
-    if not all(isinstance(count, int) for count in counts):
-        raise TypeError("a number is missing")
-    if not isinstance(result.extra, Mapping):
-        raise TypeError("columns are missing")
+    result: Result = structured.valid(Result, values)
     StopReason(result.stop)  # raises ValueError for anything else
-    if not 0 <= result.seconds <= MOST_SECONDS:
-        raise ValueError(f"seconds of {result.seconds}")
-    if not 0 <= result.noise <= MOST_NOISE:
-        raise ValueError(f"a noise of {result.noise}")
-    for score in (result.raw, result.best):
-        if score is not None and not 0 <= score <= 1:
-            raise ValueError(f"a score of {score}, which is not in 0-1")
     for path in (result.folder, result.best_image):
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
             raise ValueError(f"the path {path!r} leads out of the batch")

@@ -24,9 +24,8 @@ import re
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, astuple, fields, replace
+from dataclasses import asdict, fields, replace
 from datetime import datetime
-from functools import cache
 from importlib import metadata as packages
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -37,7 +36,6 @@ from gcr.core.plaintext import slug
 from gcr.core.records import (
     Attempt,
     Branch,
-    Critique,
     Extension,
     Preference,
     Remark,
@@ -52,7 +50,7 @@ from gcr.errors import GcrError, UsageError
 from gcr.files import imagefile, paths, structured
 from gcr.files.atomic import read, sweep, sync_folder, write, write_json, writing
 from gcr.files.jsonlines import DamagedLineError, JsonLines
-from gcr.files.structured import first_problem
+from gcr.files.structured import adapter, valid
 from gcr.inputs import source
 from gcr.settings.schema import UNRECORDED, Format, lasting
 from gcr.storage import metadata
@@ -61,7 +59,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from PIL.Image import Image
-    from pydantic import TypeAdapter
 
 logger = logging.getLogger(__name__)
 
@@ -82,10 +79,6 @@ BEGINNING = ("id", "request", "settings", *LISTS)
 RESULTS = ("stop", "best", "comparison", "kept", "settled", "untrusted")
 """What run.json holds of how the run ended, which is dropped when it goes on."""
 RECORDED_VERSIONS = ("gcr", "torch", "diffusers", "transformers", "bitsandbytes", "pillow")
-MOST_SECONDS = 1e9
-"""Of one piece of work: thirty years. Where records have more, or what is no number, is damage."""
-MOST_TOKENS = 1e12
-"""Of one reply or its share of a batch; as `MOST_SECONDS`."""
 AS_IT_WAS = "put the file back as it was, or start a new run"
 
 
@@ -207,7 +200,7 @@ class RunFolder:
         if run.request != self.run.request:  # the critic has made its checklist
             self.run = replace(self.run, request=run.request)
             self._write_run(None)
-        self._log.append(_adapter(Round).dump_json(saved))
+        self._log.append(adapter(Round).dump_json(saved))
         rounds = (*self.run.rounds, saved)
         # What the critic preferred before says nothing of a new round.
         self.run = replace(run, rounds=rounds, settled="", comparison=None)
@@ -415,12 +408,12 @@ def _run(record: Any) -> Run:
     values = dict(record["request"])
     if unknown := values.keys() - {field.name for field in fields(Request)}:
         raise ValueError(f"this version of gcr knows no {min(unknown)!r} of a request")
-    request = _adapter(Request).validate_python(values)
+    request = valid(Request, values)
     if request.source not in ("", source.NAME):
         raise ValueError(f"the image to edit is called {request.source!r}")
     check_objects(record)
     lists: dict[str, Any] = {
-        name: _adapter(kind).validate_python(record.get(name, ())) for name, kind in LISTS.items()
+        name: valid(kind, record.get(name, ())) for name, kind in LISTS.items()
     }
     # Each raises TypeError or ValueError for what is no budget.
     stopping.rule(record["settings"])
@@ -468,14 +461,6 @@ def differences(before: Mapping[str, object], now: Mapping[str, object]) -> list
     return [f"{key}: {old.get(key)!r} → {new.get(key)!r}" for key in keys]
 
 
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    """What checks, reads and writes records of a kind."""
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(kind)
-
-
 # rounds.jsonl
 
 
@@ -499,12 +484,7 @@ def _take_round(line: bytes, rounds: list[Round]) -> None:
 
     A round beyond a gap is added, too, unless the gap is at the beginning: it can be looked at.
     """
-    from pydantic import ValidationError
-
-    try:
-        finished: Round = _adapter(Round).validate_json(line)
-    except ValidationError as error:
-        raise ValueError(str(first_problem(error))) from error
+    finished: Round = valid(Round, line)
     for problem in _problems(finished, rounds):
         raise ValueError(problem)
     expected = rounds[-1].index + 1 if rounds else 0
@@ -518,10 +498,6 @@ def _problems(finished: Round, before: list[Round]) -> Iterator[str]:
     """What is wrong with a round in itself, or cannot follow from the rounds before it."""
     if not finished.attempts:
         yield "its round has no images"
-    if finished.wording and not 0 <= finished.wording.seconds <= MOST_SECONDS:
-        yield f"its wording took {finished.wording.seconds:g} seconds"
-    if finished.wording and (tokens := finished.wording.tokens) and min(astuple(tokens)) < 0:
-        yield f"its wording took {min(astuple(tokens))} tokens"
     images = {attempt.image for earlier in before for attempt in earlier.attempts}
     for position, attempt in enumerate(finished.attempts):
         ending = Path(attempt.image).suffix.removeprefix(".")
@@ -533,29 +509,9 @@ def _problems(finished: Round, before: list[Round]) -> Iterator[str]:
         for used in filter(None, (attempt.candidate.start, attempt.candidate.edits)):
             if used not in images:
                 yield f"{name} starts from {used!r}, which is no earlier image"
-        yield from (f"{name} has {problem}" for problem in _out_of_range(attempt, attempt.critique))
-
-
-def _out_of_range(attempt: Attempt, critique: Critique) -> Iterator[str]:
-    """Numbers of an attempt that cannot be."""
-    numbers: list[tuple[str, float | None, float, float]] = [
-        ("a score", critique.overall, 0.0, 1.0),
-        ("a spread", critique.spread, 0.0, 1.0),
-        ("a strength", attempt.candidate.strength, 0.0, 1.0),
-        ("drawing seconds", attempt.draw_seconds, 0.0, MOST_SECONDS),
-        ("judging seconds", attempt.judge_seconds, 0.0, MOST_SECONDS),
-    ]
-    numbers += [("a nearness", fact.nearness, 0.0, 1.0) for fact in critique.facts]
-    counts = astuple(attempt.tokens) if attempt.tokens else ()
-    numbers += [("a count of tokens", float(count), 0.0, MOST_TOKENS) for count in counts]
-    numbers += [(f"a score of {a.aspect}", a.score, 1.0, 4.0) for a in critique.aspects]
-    numbers += [("a probability", r.chance, 0.0, 1.0) for r in critique.requirements]
-    for name, value, low, high in numbers:
-        if value is not None and not low <= value <= high:  # so that NaN is out of range, too
-            yield f"{name} of {value:g}, which is not in {low:g}-{high:g}"
-    count = len(critique.requirements)
-    if any(not 0 <= needed < count for r in critique.requirements for needed in r.needs):
-        yield "a requirement that needs one that is not there"
+        every = attempt.critique.requirements
+        if any(not 0 <= needed < len(every) for r in every for needed in r.needs):
+            yield f"{name} has a requirement that needs one that is not there"
 
 
 # Folders

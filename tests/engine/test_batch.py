@@ -617,10 +617,10 @@ def test_what_failed_before_has_one_line_whoever_reads_at_the_same_time(tool):
     [
         ({"folder": "../../home"}, "leads out of the batch"),
         ({"best_image": "/etc/passwd"}, "leads out of the batch"),
-        ({"best": 7}, "a score of 7"),
-        ({"prompt": None}, "a text is missing"),
-        ({"images": "x"}, "a number is missing"),
-        ({"new": 1}, "unexpected keyword"),
+        ({"best": 7}, "best should be .* 1, not 7"),
+        ({"prompt": None}, "prompt should be a valid string"),
+        ({"images": "x"}, "images should be a valid integer"),
+        ({"new": 1}, "new is not known"),
     ],
 )
 def test_a_line_that_cannot_be_is_refused_by_its_number(tool, values, problem, caplog):
