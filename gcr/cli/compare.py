@@ -193,7 +193,7 @@ def work(
 def _lay_out(comparison: "Comparison", terminal: "CompareTerminal | None") -> None:
     from gcr.results import benchmarks
 
-    lines = [line for layout in benchmarks.laid_out(comparison) for line in layout.said()]
+    lines = [line for layout in benchmarks.laid_out(comparison) for line in layout.summary()]
     if terminal:
         for line in lines:
             terminal.say(line)

@@ -34,7 +34,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from statistics import fmean, geometric_mean
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -44,14 +44,14 @@ from gcr.comparison import folder as comparefolder
 from gcr.comparison.arms import Arm
 from gcr.core.events import Consumer, ignore
 from gcr.core.phrases import count
-from gcr.core.records import Result, image_name
+from gcr.core.records import image_name
 from gcr.errors import GcrError, UsageError
 from gcr.files import imagefile, structured
 from gcr.files.atomic import check_inside, duplicate, read, replacing, write, writing
 from gcr.files.locks import turn
 from gcr.inputs.jobs import Job
 from gcr.storage import metadata
-from gcr.storage.batchfolder import BatchFolder, Summary
+from gcr.storage.batchfolder import BatchFolder
 from gcr.storage.runfolder import damaged
 
 if TYPE_CHECKING:
@@ -315,46 +315,56 @@ LAYOUTS: Mapping[str, Layout] = {
 }
 
 
-# A batch, laid out
-
-
 @dataclass(frozen=True, slots=True)
-class Exported:
+class Written:
     """A layout that was written.
 
     Attributes:
         form: its name, one of LAYOUTS.
-        folder: with `raw` and `refined` in it.
+        folder: with a subfolder for each side.
+        sides: `raw` and `refined`, or the arms of a comparison.
         prompts: how many are there.
         images: how many of each prompt.
         left_out: why other prompts are not there, by their ids.
+        comparison: whose arms these are; None: they are of batches.
     """
 
     form: str
     folder: Path
+    sides: Sequence[str]
     prompts: int
     images: int
-    left_out: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, str]
+    comparison: Path | None = None
 
     def as_json(self) -> dict[str, object]:
         """What `gcr export --json` prints."""
         return {
             "format": self.form,
             "folder": str(self.folder),
-            RAW: str(self.folder / RAW),
-            REFINED: str(self.folder / REFINED),
+            **{side: str(self.folder / side) for side in self.sides},
             "prompts": self.prompts,
             "images": self.images,
             "left_out": dict(self.left_out),
         }
 
     def summary(self) -> list[str]:
-        """Lines for a person."""
+        """What came of it and what to do next, in lines for a person."""
         layout, missing = LAYOUTS[self.form], len(self.left_out)
         each = f", {self.images} images of each" if self.images > 1 else ""
-        lines = [f"{self.form}: {self.prompts} of {count(self.prompts + missing, 'prompt')}{each}"]
-        lines += _left_out(self.form, self.left_out)
-        if layout.images > self.images:
+        where = f" for each arm in {self.folder}" if self.comparison else each
+        lines = [f"{self.form}: {self.prompts} of {count(self.prompts + missing, 'prompt')}{where}"]
+        for id_, reason in list(self.left_out.items())[:1]:
+            more = f"; and {missing - 1} more" if missing > 1 else ""
+            fails = ", on which its scorer fails" if layout.every else ""
+            lines.append(f"left out{fails}: {id_} ({reason}){more}")
+        if self.comparison:
+            files = " ".join(f"--scores {arm}=FILE" for arm in self.sides)
+            lines.append(
+                f"run its scorer on each of {', '.join(self.sides)} there, and then: "
+                f"gcr compare {self.comparison} {files}"
+            )
+        elif layout.images > self.images:
             lines.append(
                 f"its scorer reads {layout.images} images of each prompt: draw batches with other "
                 "--seed, such as 1000 apart, and name all of them in one gcr export"
@@ -362,7 +372,10 @@ class Exported:
         return lines
 
 
-def export(paths: Sequence[Path], form: str, output: Path | None = None) -> Exported:
+# A batch, laid out
+
+
+def export(paths: Sequence[Path], form: str, output: Path | None = None) -> Written:
     """Write the layout of a batch, or of several batches of the same prompts.
 
     Images are hard links where the file system has them, else copies.
@@ -383,18 +396,27 @@ def export(paths: Sequence[Path], form: str, output: Path | None = None) -> Expo
     if output is None and len(batches) > 1:
         raise UsageError("several batches, and no --output", "name the layout's folder")
     folder = output or paths[0] / form
-    with _claimed(folder, form, _names(batches)):
-        return _write(folder, form, batches, jobs)
+    # What identifies batches, wherever their folders are.
+    names = [f"{batch.id} {batch.story.get('started')}" for batch in batches]
+    with _claimed(folder, form, names):
+        arms = [Arm.read(str(path), path) for path in paths]  # as of now, and no earlier
+        left_out = {job.id: why for job in jobs if (why := _left_out(job, arms))}
+        places = {place: job for place, job in enumerate(jobs) if job.id not in left_out}
+        if not places:
+            raise GcrError("no prompt is done, so there is no image to export", "finish the batch")
+        ids = [job.id for job in places.values()]
+        best = [{id_: image for id_ in ids if (image := arm.image(id_))} for arm in arms]
+        raw = [{id_: _first(arm, id_) for id_ in ids} for arm in arms]
+        record = {"format": form, "batches": names, "left_out": left_out}
+        _fill(folder, form, places, {RAW: raw, REFINED: best}, record)
+    return Written(form, folder, (RAW, REFINED), len(places), len(batches), left_out)
 
 
-def _left_out(form: str, reasons: Mapping[str, str]) -> list[str]:
-    """What prompts a layout does not have, in a line for a person; none where it has all."""
-    if not reasons:
-        return []
-    id_, reason = next(iter(reasons.items()))
-    more = f"; and {len(reasons) - 1} more" if len(reasons) > 1 else ""
-    fails = ", on which its scorer fails" if LAYOUTS[form].every else ""
-    return [f"left out{fails}: {id_} ({reason}){more}"]
+def _left_out(job: Job, arms: Sequence[Arm]) -> str:
+    """Why a prompt is in no layout of these batches; empty where it is."""
+    results = [arm.results.get(job.id) for arm in arms]
+    reasons = (result.failure if result else "not done yet" for result in results)
+    return next(filter(None, reasons), "")
 
 
 def _common_jobs(batches: Sequence[BatchFolder]) -> tuple[Job, ...]:
@@ -445,32 +467,6 @@ def _check_ours(folder: Path, form: str, names: Sequence[str]) -> None:
         )
 
 
-def _write(
-    folder: Path, form: str, batches: Sequence[BatchFolder], jobs: Sequence[Job]
-) -> Exported:
-    results = [_results(batch) for batch in batches]
-    left_out = {}
-    done: dict[int, Job] = {}
-    for place, job in enumerate(jobs):
-        found = [by_id.get(job.id) for by_id in results]
-        reasons = [result.failure if result else "not done yet" for result in found]
-        if any(reasons):
-            left_out[job.id] = next(filter(None, reasons))
-        else:
-            done[place] = job
-    if not done:
-        raise GcrError("no prompt is done, so there is no image to export", "finish the batch")
-    record = {"format": form, "batches": _names(batches), "left_out": left_out}
-    ids = [job.id for job in done.values()]
-    both = list(zip(batches, results, strict=True))
-    sides = {
-        RAW: [{i: _first(b.path / r[i].folder, r[i].best_image) for i in ids} for b, r in both],
-        REFINED: [{i: b.path / r[i].best_image for i in ids} for b, r in both],
-    }
-    _fill(folder, form, done, sides, record)
-    return Exported(form, folder, len(done), len(batches), left_out)
-
-
 def _fill(
     folder: Path,
     form: str,
@@ -499,20 +495,10 @@ def _fill(
             write(folder / side / below, _json(content))
 
 
-def _names(batches: Sequence[BatchFolder]) -> list[str]:
-    """What identifies batches, wherever their folders are."""
-    return [f"{batch.id} {batch.story.get('started')}" for batch in batches]
-
-
-def _results(batch: BatchFolder) -> dict[str, Result]:
-    summary = Summary(batch.path)
-    summary.refresh()
-    return summary.results
-
-
-def _first(folder: Path, best: str) -> Path:
-    """A run's first image, which ends as its best one does."""
-    return folder / image_name(0, 0, best.rpartition(".")[2] or "png")
+def _first(arm: Arm, id_: str) -> Path:
+    """The first image of a prompt's run, which ends as its best one does."""
+    result = arm.results[id_]
+    return arm.batch.path / result.folder / image_name(0, 0, Path(result.best_image).suffix[1:])
 
 
 def _link(image: Path, target: Path, folder: Path) -> None:
@@ -554,40 +540,7 @@ def _json(content: object) -> bytes:
 # A comparison's arms, laid out
 
 
-@dataclass(frozen=True, slots=True)
-class LaidOut:
-    """The layout of a comparison.
-
-    Attributes:
-        form: whose it is, one of LAYOUTS.
-        comparison: the comparison's folder.
-        folder: the layout's, with a subfolder for each arm.
-        arms: their names.
-        prompts: how many are there.
-        left_out: why other prompts are not there, by their ids.
-    """
-
-    form: str
-    comparison: Path
-    folder: Path
-    arms: Sequence[str]
-    prompts: int
-    left_out: Mapping[str, str]
-
-    def said(self) -> list[str]:
-        """What came of it and what to do next, in lines for a person."""
-        whole = count(self.prompts + len(self.left_out), "prompt")
-        lines = [f"{self.form}: {self.prompts} of {whole} for each arm in {self.folder}"]
-        lines += _left_out(self.form, self.left_out)
-        each = " ".join(f"--scores {arm}=FILE" for arm in self.arms)
-        lines.append(
-            f"run its scorer on each of {', '.join(self.arms)} there, and then: "
-            f"gcr compare {self.comparison} {each}"
-        )
-        return lines
-
-
-def lay_out(comparison: Path, form: str) -> LaidOut:
+def lay_out(comparison: Path, form: str) -> Written:
     """Write the layout of the arms of a comparison, or add to it what is drawn since.
 
     Only prompts that are done in every arm are in it. Raises UsageError for a folder that is not
@@ -617,7 +570,7 @@ def lay_out(comparison: Path, form: str) -> LaidOut:
     with _claimed(folder, form, names):
         _clear(folder, contest.arms, set(below.values()))
         _fill(folder, form, places, sides, record)
-    return LaidOut(form, comparison, folder, contest.arms, len(places), left_out)
+    return Written(form, folder, contest.arms, len(places), 1, left_out, comparison)
 
 
 def _clear(folder: Path, arms: Sequence[str], kept: set[str]) -> None:
@@ -639,7 +592,7 @@ def _images(path: Path) -> dict[str, str]:
         raise damaged(path, error) from error
 
 
-def laid_out(comparison: Comparison) -> list[LaidOut]:
+def laid_out(comparison: Comparison) -> list[Written]:
     """The layouts that a comparison was to have."""
     return [
         lay_out(comparison.about.folder, choice.model)

@@ -329,8 +329,9 @@ def test_a_comparison_without_a_benchmark_has_no_scores_to_take(cli):
 
 
 def test_what_is_said_of_a_layout_names_every_arm():
-    laid = benchmarks.LaidOut("dpg", Path("c"), Path("c/dpg"), ARMS, 3, {"7": "not done in raw"})
-    assert laid.said() == [
+    missing = {"7": "not done in raw"}
+    laid = benchmarks.Written("dpg", Path("c/dpg"), ARMS, 3, 1, missing, Path("c"))
+    assert laid.summary() == [
         "dpg: 3 of 4 prompts for each arm in c/dpg",
         "left out: 7 (not done in raw)",
         (
