@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from gcr.core.guards import Excess
     from gcr.core.stopping import StopRule
 
+    Told = Callable[[Sequence[Image]], None]
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -79,6 +81,7 @@ def refine(  # noqa: PLR0913 - what takes part, each for itself
     gallery: Gallery | None = None,
     overlap: Callable[[], bool] = lambda: False,
     pause: Callable[[], bool] = lambda: False,
+    drawn: Told = lambda _: None,
     amended: Callable[[Run], Run] = lambda run: run,
 ) -> Iterator[Step]:
     """Advance a wave of runs round by round; yield each round as it is finished.
@@ -97,6 +100,7 @@ def refine(  # noqa: PLR0913 - what takes part, each for itself
         asked each time.
     pause: whether to draw no more, asked before each drawing. What is drawn is judged and yielded,
         and the loop ends with runs that have no `stop`.
+    drawn: called with the images of a run as soon as there are any.
     amended: a run with what a person decided about it since it was yielded; asked before each
         drawing.
     """
@@ -104,11 +108,11 @@ def refine(  # noqa: PLR0913 - what takes part, each for itself
     waiting = deque(_parts(live, halve=overlap()))
     judging: Callable[[], list[Step]] | None = None
     while True:
-        drawn = None
+        unjudged = None
         try:
             if waiting and not pause():
                 runs = [amended(run) for run in waiting.popleft()]
-                drawn = _draw(runs, generator, strategy, rule, gallery)
+                unjudged = _draw(runs, generator, strategy, rule, gallery, drawn)
         except Exception:
             if judging is not None:
                 yield from judging()  # the round of the other half is not lost
@@ -117,12 +121,12 @@ def refine(  # noqa: PLR0913 - what takes part, each for itself
             steps = judging()
             yield from steps
             going = [step.run for step in steps if step.run.stop is None]
-            waiting.extend(_parts(going, halve=drawn is None and overlap()))
-        elif drawn is None:
+            waiting.extend(_parts(going, halve=unjudged is None and overlap()))
+        elif unjudged is None:
             return
         judging = None
-        if drawn is not None:
-            parts = drawn, critic, generator.excess, rule, gallery
+        if unjudged is not None:
+            parts = unjudged, critic, generator.excess, rule, gallery
             finish = partial(_finish, *parts, history=history, screen=screen)
             judging = in_background(finish) if waiting and overlap() else finish
 
@@ -150,53 +154,56 @@ class _Judged(NamedTuple):
 
 
 class _Drawn(NamedTuple):
-    """The next round of some runs, drawn together. seconds: for each image."""
+    """The next round of some runs, to be judged together. seconds: for each image."""
 
     rounds: list[tuple[Run, list[_Unjudged]]]
     seconds: float
 
 
-def _draw(
+def _draw(  # noqa: PLR0913, PLR0917 - as `refine` has them
     runs: list[Run],
     generator: Generator,
     strategy: Strategy,
     rule: StopRule,
     gallery: Gallery | None,
+    drawn: Told,
 ) -> _Drawn:
-    """Draw the next round of all runs in one call.
+    """Draw the next round of all runs, each in a call of its own.
+
+    How many images a model draws at once decides how it rounds, and with it the last bit of a few
+    pixels. So a run draws, byte for byte, what it would draw outside of a wave; after a crash, too,
+    when it is gone on with in a wave of others.
 
     What is edited is the source each time, round 0 by the user's own words and every later round
     by a rewrite of them: an edit of an edit would keep the faults of the first. Unless a person
     wants just that, and goes on from an image: then all that follows edits this one.
     """
-    proposals = [_propose(strategy, run, rule.room(run)) for run in runs]
+    proposals = [proposed(strategy, run, rule) for run in runs]
     sources = [_image(gallery, run, run.request.source) for run in runs]
-    wave = [
-        (run, candidate, source)
+    calls = [
+        (
+            proposal,
+            [_image(gallery, run, candidate.start) for candidate in proposal],
+            [_image(gallery, run, candidate.edits) or source for candidate in proposal],
+        )
         for run, proposal, source in zip(runs, proposals, sources, strict=True)
-        for candidate in proposal
     ]
-    candidates = [candidate for _, candidate, _ in wave]
-    starts = [_image(gallery, run, candidate.start) for run, candidate, _ in wave]
-    edited = [_image(gallery, run, candidate.edits) or source for run, candidate, source in wave]
+    rounds = []
     start = time.perf_counter()
-    drawings = generator.draw(candidates, starts, edited)
-    seconds = (time.perf_counter() - start) / len(wave)
-    if len(drawings) != len(wave):
-        raise ValueError(f"the generator drew {len(drawings)} images for {len(wave)} candidates")
-    images = (
-        _Unjudged(candidate, drawing, source)
-        for (_, candidate, source), drawing in zip(wave, drawings, strict=True)
-    )
-    rounds = [
-        (run, list(islice(images, len(proposal))))
-        for run, proposal in zip(runs, proposals, strict=True)
-    ]
-    return _Drawn(rounds, seconds)
+    for run, source, call in zip(runs, sources, calls, strict=True):
+        drawings, candidates = generator.draw(*call), call[0]
+        if len(drawings) != len(candidates):
+            counts = f"{len(drawings)} images for {len(candidates)} candidates"
+            raise ValueError(f"the generator drew {counts}")
+        drawn([drawing.image for drawing in drawings])
+        both = zip(candidates, drawings, strict=True)
+        rounds.append((run, [_Unjudged(*each, source) for each in both]))
+    return _Drawn(rounds, (time.perf_counter() - start) / sum(map(len, proposals)))
 
 
-def _propose(strategy: Strategy, run: Run, room: int | None) -> tuple[Candidate, ...]:
-    proposal = strategy.propose(run)[:room]
+def proposed(strategy: Strategy, run: Run, rule: StopRule) -> tuple[Candidate, ...]:
+    """What is drawn next. Raises ValueError where a strategy proposes nothing."""
+    proposal = strategy.propose(run)[: rule.room(run)]
     if not proposal:
         raise ValueError(f"{type(strategy).__name__} proposed nothing to draw for run {run.id}")
     return proposal

@@ -1,9 +1,9 @@
 """Runs through the one loop, a wave at a time, and what happens when one of them fails.
 
-A wave draws for all of its runs, each in calls of its own (`Isolated`), and then judges for all in
-one call, so that images go through the critic in batches and two models that take turns on one
-device change places once a round. Where that raises, nobody knows for which run: so each goes on
-alone, from its saved rounds, and those that raise alone have failed.
+A wave draws for all of its runs, and then judges for all in one call, so that images go through
+the critic in batches and two models that take turns on one device change places once a round. Where
+that raises, nobody knows for which run: so each goes on alone, from its saved rounds, and those
+that raise alone have failed.
 
 A single run is a wave of one from a queue of one.
 """
@@ -16,7 +16,6 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from gcr.core import guards, loop, ranking
@@ -39,12 +38,8 @@ from gcr.storage import metadata
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
-    from PIL.Image import Image
-
     from gcr.core.events import Consumer
-    from gcr.core.records import Approve, Attempt, Drawing, Preference, Run, Strategy
-    from gcr.core.records import Generator as ImageGenerator
-    from gcr.core.stopping import StopRule
+    from gcr.core.records import Approve, Attempt, Decision, Preference, Run, Strategy
     from gcr.engine.parts import Parts
     from gcr.storage.runfolder import RunFolder
 
@@ -187,19 +182,19 @@ class _Wave:
         strategy = _Revised(BySeed(parts.strategy), self._varies)
         # Images are encoded while they are judged.
         ahead = metadata.Ahead(parts.settings.format)
-        isolated = Isolated(strategy, parts.generator, parts.rule, ahead.begin)
         stopped: list[tuple[RunFolder, StopReason]] = []
         for step in loop.refine(
             [folder.run for folder in folders],
-            isolated,
+            parts.generator,
             parts.critic,
-            isolated,
+            strategy,
             parts.rule,
             history=parts.settings.history,
             screen=parts.settings.critique == "best",
             gallery=lambda run, name: self.left[run.id].gallery(run, name),
             overlap=parts.can_overlap,
             pause=self._stop,
+            drawn=ahead.begin,
             amended=self._amended,
         ):
             folder = self.left[step.run.id]
@@ -208,9 +203,7 @@ class _Wave:
             self._tell(partial(self._emit, finished))
             if step.run.stop is not None:
                 stopped.append((folder, step.run.stop))
-            elif self._approve is not None and not self._goes_on(
-                folder, strategy, isolated.proposed, self._approve
-            ):
+            elif self._approve is not None and not self._goes_on(folder, strategy, self._approve):
                 self._end(folder, StopReason.CHOSEN)
                 return
             if step.last:
@@ -219,18 +212,14 @@ class _Wave:
         if any(folder.run.id in self.left for folder in folders):
             raise KeyboardInterrupt
 
-    def _goes_on(
-        self,
-        folder: RunFolder,
-        strategy: _Revised,
-        proposed: Callable[[Run], Sequence[Candidate]],
-        approve: Approve,
-    ) -> bool:
+    def _goes_on(self, folder: RunFolder, strategy: _Revised, approve: Approve) -> bool:
         """Ask a person what to do next; returns whether to go on, as they decided."""
-        decision = approve(folder.run, proposed(folder.run))
-        while isinstance(decision, Reword):
+
+        def ask() -> Decision:
+            return approve(folder.run, loop.proposed(strategy, folder.run, self._parts.rule))
+
+        while isinstance(decision := ask(), Reword):
             strategy.reword(folder.run, self._reworded(folder, decision.remark))
-            decision = approve(folder.run, proposed(folder.run))
         if isinstance(decision, Stop):
             if decision.keep is not None:
                 folder.decide(branched(folder.run, decision.keep, keep=True))
@@ -380,65 +369,6 @@ class _Wave:
         with after_an_error(self._emit):
             folder.finish(reason, best, folder.run.comparison)
         self._emit(RunFinished(folder.run, best, folder.path))
-
-
-class Isolated:
-    """A strategy and a generator in one, so that when it draws it knows which images are whose.
-
-    How many images a model draws at once decides how it rounds, and with it the last bit of a few
-    pixels. In calls of its own a run draws, byte for byte, what it would draw outside of a wave;
-    after a crash, too, when it is gone on with in a wave of others.
-    """
-
-    def __init__(
-        self,
-        strategy: Strategy,
-        generator: ImageGenerator,
-        rule: StopRule,
-        drawn: Callable[[Sequence[Image]], None] = lambda _: None,
-    ) -> None:
-        """drawn: called with the images of a run as soon as there are any."""
-        self._strategy = strategy
-        self._generator = generator
-        self._rule = rule
-        self._drawn = drawn
-        self._shares: list[int] = []  # images of each run, since the last drawing
-
-    def propose(self, run: Run) -> tuple[Candidate, ...]:
-        proposal = self.proposed(run)
-        self._shares.append(len(proposal))
-        return proposal
-
-    def proposed(self, run: Run) -> tuple[Candidate, ...]:
-        """What would be drawn next, if anything is."""
-        return self._strategy.propose(run)[: self._rule.room(run)]
-
-    def draw(
-        self,
-        candidates: Sequence[Candidate],
-        starts: Sequence[Image | None] = (),
-        sources: Sequence[Image | None] = (),
-    ) -> list[Drawing]:
-        nothing = [None] * len(candidates)
-        wave = zip(candidates, starts or nothing, sources or nothing, strict=True)
-        shares, self._shares = self._shares, []
-        drawings = []
-        for share in shares:
-            own = list(islice(wave, share))
-            images = self._generator.draw(
-                [candidate for candidate, _, _ in own],
-                [start for _, start, _ in own],
-                [source for _, _, source in own],
-            )
-            self._drawn([drawing.image for drawing in images])
-            drawings += images
-        return drawings
-
-    def obstacle(self, candidate: Candidate) -> str:
-        return self._generator.obstacle(candidate)
-
-    def excess(self, prompt: str) -> str:
-        return self._generator.excess(prompt)
 
 
 def branched(run: Run, base: Attempt, *, like: bool = False, keep: bool = False) -> Run:

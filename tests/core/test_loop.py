@@ -60,11 +60,17 @@ def test_a_run_goes_round_by_round_to_its_stop() -> None:
     assert raw(last).candidate == Candidate("a cat", 0)
 
 
-def test_a_wave_draws_once_and_judges_once_each_round() -> None:
+def test_a_wave_draws_for_each_run_alone_and_judges_once_each_round() -> None:
+    """How many images a model draws at once decides how it rounds."""
     runs = [run("a", "a cat"), run("b", "a dog"), run("c", "a hen")]
     generator, critic = FakeGenerator(), FakeCritic({})
     steps = list(refine(runs, generator, critic, Refine(2, 7), StopRule(rounds=2)))
-    assert [len(call) for call in generator.calls] == [6, 6]
+    assert [{c.prompt for c in call} for call in generator.calls[:3]] == [
+        {"a cat"},
+        {"a dog"},
+        {"a hen"},
+    ]
+    assert [len(call) for call in generator.calls] == [2] * 6
     assert [len(call) for call in critic.calls] == [6, 6]
     assert [step.run.id for step in steps] == ["a", "b", "c", "a", "b", "c"]
 
@@ -73,7 +79,7 @@ def test_images_are_judged_against_the_request_and_never_against_a_rewrite() -> 
     runs = [run("a", "a cat"), run("b", "a dog")]
     generator, critic = FakeGenerator(), FakeCritic({})
     list(refine(runs, generator, critic, Refine(1, 0), StopRule(rounds=2)))
-    assert [c.prompt for c in generator.calls[1]] == ["the prompt after 0"] * 2
+    assert generator.drawn[2:] == [("the prompt after 0", 1)] * 2
     assert [r.prompt for r, _ in critic.calls[1]] == ["a cat", "a dog"]
 
 
@@ -96,7 +102,7 @@ def test_each_run_of_a_wave_gets_its_own_images_and_stops_on_its_own() -> None:
         ("b", StopReason.ROUNDS, [11, 13]),
     ]
     assert [a.score for a in steps[1].run.attempts] == [0.2, 0.3]
-    assert [c.seed for c in generator.calls[1]] == [11, 13]
+    assert [seed for _, seed in generator.drawn] == [0, 1, 3, 11, 13]
 
 
 def test_to_screen_is_to_score_all_and_to_write_of_the_best_of_each_run() -> None:
@@ -123,7 +129,10 @@ def test_to_screen_is_to_score_all_and_to_write_of_the_best_of_each_run() -> Non
         False,
         False,
     ]
-    assert {c.prompt for c in generator.calls[1]} == {"the prompt after 1", "the prompt after 10"}
+    assert {prompt for prompt, _ in generator.drawn[6:]} == {
+        "the prompt after 1",
+        "the prompt after 10",
+    }
     screening, judging, none = (attempt.judge_seconds for attempt in cats)
     assert 0 < screening < judging
     assert none == 0
@@ -288,7 +297,7 @@ def test_every_round_edits_the_source_and_is_judged_beside_it() -> None:
     assert critic.sources == drawn[::2] + drawn  # without the blank ones of the first round
     assert generator.starts == [None] * 12
     assert asked == [("a", "source.png"), ("c", "source.png")] * 2  # once a round
-    assert {c.prompt for c in generator.calls[0]} == {"x", "a cat"}
+    assert [prompt for prompt, _ in generator.drawn[:6]] == ["x", "x", "a cat", "a cat", "x", "x"]
 
 
 def test_without_a_gallery_nothing_can_be_edited() -> None:
