@@ -9,9 +9,9 @@ makes scores of that.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from gcr.core import history, ranking
 from gcr.core.records import Critique
@@ -143,6 +143,7 @@ def _local(  # noqa: PLR0913, PLR0917 - as `load` has them
         )
 
 
+@dataclass(eq=False)
 class VisionLanguageCritic:
     """A vision-language model, and the rubric that it judges by.
 
@@ -160,29 +161,17 @@ class VisionLanguageCritic:
     avoid: whether to ask for negative prompts, which not all pipelines heed.
     """
 
-    def __init__(  # noqa: PLR0913 - its parts
-        self,
-        speaker: Speaker,
-        rubric: Rubric,
-        *,
-        score: Score = "reply",
-        judges: int = 1,
-        spread: float | None = None,
-        ignored: Callable[[Request], tuple[str, ...]] | None = None,
-        reader: ocr.Reader | None = None,
-        tastes: Sequence[Taste] = (),
-    ) -> None:
-        self.speaker = speaker
-        self.rubric = rubric
-        self.score = score
-        self.judges = judges
-        self.spread = spread
-        self.ignored = ignored
-        self.reader = reader
-        self.tastes = tuple(tastes)
-        self.limit: int | None = None
-        self.avoid = False
-        self._checklists = checklist.Checklists()
+    speaker: Speaker
+    rubric: Rubric
+    score: Score = "reply"
+    judges: int = 1
+    spread: float | None = None
+    ignored: Callable[[Request], tuple[str, ...]] | None = None
+    reader: ocr.Reader | None = None
+    tastes: Sequence[Taste] = ()
+    limit: int | None = None
+    avoid: bool = False
+    _checklists: checklist.Checklists = field(default_factory=checklist.Checklists, init=False)
 
     def by(
         self,
@@ -193,17 +182,9 @@ class VisionLanguageCritic:
         spread: float | None,
         tastes: Sequence[Taste],
     ) -> VisionLanguageCritic:
-        """The same model, judging by another rubric or in another way."""
-        return VisionLanguageCritic(
-            self.speaker,
-            rubric,
-            score=score,
-            judges=judges,
-            spread=spread,
-            ignored=self.ignored,
-            reader=self.reader,
-            tastes=tastes,
-        )
+        """The same model, judging by another rubric or in another way, for no pipeline yet."""
+        how: dict[str, Any] = {"score": score, "judges": judges, "spread": spread, "tastes": tastes}
+        return replace(self, rubric=rubric, limit=None, avoid=False, **how)
 
     def can_overlap(self) -> bool:
         return self.speaker.can_overlap()
