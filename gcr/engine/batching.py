@@ -6,11 +6,11 @@ Everything that can be wrong with prompts and settings is said before a model is
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from gcr.core.events import Loading, WorkFinished, WorkStarted, after_an_error, ignore
 from gcr.engine import cautions
@@ -28,9 +28,11 @@ from gcr.storage import runfolder
 from gcr.storage.batchfolder import NAME, BatchFolder, Summary
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from typing import Unpack
 
     from gcr.core.events import Consumer
+    from gcr.engine.cluster import RayCrew
     from gcr.engine.parts import Parts
     from gcr.engine.plan import Plan
     from gcr.inputs.jobs import Job
@@ -106,9 +108,13 @@ def run(  # noqa: PLR0913 - each for itself
             return _outcome(into, plan, share, started)
     near = into or plan.settings.output
     runfolder.check_writable(near, "--into" if into else "--output")
-    cautions.of_batch(plan.jobs, plan.settings, emit)
+    cautions.tell(emit, cautions.of_batch(plan.jobs, plan.settings))
     pace = replace(pace, wave=pace.wave or plan.wave)
-    with _workforce(plan, near, len(left), pace, emit, stop, load) as workforce:
+    with ExitStack() as held:
+        workforce: ThisProcess | Handout = ThisProcess(plan, pace, emit, stop, load)
+        if pace.ray:
+            crew = held.enter_context(_crew(plan, near, len(left), pace, emit))
+            workforce = Handout(crew, emit, pace, stop)
         revisions = workforce.load()
         path = into or plans.new_folder(plan)
         folder = BatchFolder.begin(path, plan.jobs, plan.recorded, plan.files, revisions)
@@ -126,76 +132,46 @@ def run(  # noqa: PLR0913 - each for itself
     return _outcome(path, plan, share, started, busy)
 
 
-class Workforce(Protocol):
-    """Who does the work of a batch."""
+@dataclass(eq=False)
+class ThisProcess:
+    """All of a batch is done here; as `Handout`, which has others do it."""
+
+    plan: Plan
+    pace: Pace
+    emit: Consumer
+    stop: Callable[[], bool]
+    loader: Load
 
     def load(self) -> Mapping[str, str | None]:
         """Load models; returns their revisions."""
-        ...
+        self.parts = self.loader(self.plan, self.emit)
+        cautions.tell(self.emit, cautions.of_lengths(self.plan.jobs, self.parts.generator))
+        return self.parts.revisions
 
     def work(self, batch: BatchFolder, summary: Summary, jobs: Sequence[Job]) -> frozenset[str]:
         """Finish all jobs but those that other processes are at, whose ids are returned.
 
         Raises as `waves.work` does.
         """
-        ...
-
-
-class ThisProcess:
-    """All of it is done here."""
-
-    def __init__(
-        self, plan: Plan, pace: Pace, emit: Consumer, stop: Callable[[], bool], load: Load
-    ) -> None:
-        self._plan = plan
-        self._pace = pace
-        self._emit = emit
-        self._stop = stop
-        self._load = load
-
-    def load(self) -> Mapping[str, str | None]:
-        self._parts = self._load(self._plan, self._emit)
-        cautions.of_lengths(self._plan.jobs, self._parts.generator, self._emit)
-        return self._parts.revisions
-
-    def work(self, batch: BatchFolder, summary: Summary, jobs: Sequence[Job]) -> frozenset[str]:
-        cautions.of_changes(batch, self._parts.revisions, self._emit)
-        queue = BatchQueue(
-            batch,
-            summary,
-            self._parts,
-            self._emit,
-            size=self._pace.wave,
-            most_failures=self._pace.most_failures,
-        )
-        queue.work(jobs, self._stop)
+        cautions.tell(self.emit, cautions.of_changes(batch, self.parts.revisions))
+        size, most = self.pace.wave, self.pace.most_failures
+        queue = BatchQueue(batch, summary, self.parts, self.emit, size=size, most_failures=most)
+        queue.work(jobs, self.stop)
         return frozenset(job.id for job in queue.busy)
 
 
-@contextmanager
-def _workforce(  # noqa: PLR0913, PLR0917 - each for itself
-    plan: Plan,
-    near: Path,
-    jobs: int,
-    pace: Pace,
-    emit: Consumer,
-    stop: Callable[[], bool],
-    load: Load,
-) -> Iterator[Workforce]:
-    """Who works at this pace. near: where the batch's folder is, or will be made.
-
-    jobs: how many prompts are to be done.
+def _crew(
+    plan: Plan, near: Path, jobs: int, pace: Pace, emit: Consumer
+) -> AbstractContextManager[RayCrew]:
+    """The workers on Ray. near: where the batch's folder is, or will be made. jobs: prompts to be
+    done.
     """
-    if not pace.ray:
-        yield ThisProcess(plan, pace, emit, stop, load)
-        return
     from gcr.engine import cluster
 
     if pace.ray != cluster.LOCAL:
-        cautions.of_server(plan.settings, emit)
+        cautions.tell(emit, cautions.of_server(plan.settings))
     emit(Loading(f"Ray ({pace.ray})"))
-    with cluster.crew(plan, near.absolute(), pace.ray, pace.workers, jobs) as crew:
-        yield Handout(crew, emit, pace, stop)
+    return cluster.crew(plan, near.absolute(), pace.ray, pace.workers, jobs)
 
 
 def _outcome(  # noqa: PLR0913 - each for itself

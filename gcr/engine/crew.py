@@ -139,7 +139,7 @@ class Worker:
         take_share(share)
         with Notes() as notes:
             self._parts = plans.load(plan, notes)
-            cautions.of_lengths(plan.jobs, self._parts.generator, notes)
+            cautions.tell(notes, cautions.of_lengths(plan.jobs, self._parts.generator))
         return Loaded(self._parts.revisions, tuple(notes.warnings))
 
     def work(self, path: Path, hand: Hand) -> Done:
@@ -175,7 +175,7 @@ class Worker:
             if not path.is_dir():
                 raise _unseen(path)
             self._batch = BatchFolder.open(path)
-            cautions.of_changes(self._batch, self._parts.revisions, notes)
+            cautions.tell(notes, cautions.of_changes(self._batch, self._parts.revisions))
         return self._batch
 
 

@@ -125,9 +125,9 @@ def critique(
     limits.check(request.prompt, alone)
     questions = rubric.load(settings.rubric)
     models.tastes(settings, questions)
-    cautions.of_verifier([request.prompt], settings, emit)
+    cautions.tell(emit, cautions.of_verifier([request.prompt], settings))
     pictures = [source.read(image, option="") for image in given]
-    cautions.of_pocket(request, alone, emit)
+    cautions.tell(emit, cautions.of_pocket(request, alone))
     _caution_of_pictures(pictures, settings, emit)
     device = "cpu" if is_address(settings.critic) else memory.default_device()
     load = warm.load_critic if warm else models.load_critic

@@ -91,13 +91,13 @@ def run(  # noqa: PLR0913 - each for itself
             changed = _changed(folder, more, from_attempt, like=like)
             if changed is None and _is_over(folder, emit):
                 return _outcome(folder, started, 0.0)
-        cautions.of_pocket(request, settings, emit)
-        cautions.of_verifier([request.prompt], settings, emit)
-        cautions.of_scales([request.prompt], settings, emit)
+        cautions.tell(emit, cautions.of_pocket(request, settings))
+        cautions.tell(emit, cautions.of_verifier([request.prompt], settings))
+        cautions.tell(emit, cautions.of_scales([request.prompt], settings))
         parts = (warm.load if warm else load)(
             settings, questions, emit, edit=edited is not None, prompts=[request.prompt]
         )
-        cautions.of_length(request, parts.generator, emit)
+        cautions.tell(emit, cautions.of_length(request, parts.generator))
         if resume is None:
             folder = RunFolder.create(
                 settings.output,
@@ -108,10 +108,10 @@ def run(  # noqa: PLR0913 - each for itself
             )
             held.enter_context(claimed(folder.path))
         else:
-            cautions.of_changes(folder, parts.revisions, emit)
+            cautions.tell(emit, cautions.of_changes(folder, parts.revisions))
             if changed is not None:
                 folder.decide(changed)
-                cautions.of_kept(folder.run, emit)
+                cautions.tell(emit, cautions.of_kept(folder.run))
             parts = replace(parts, rule=stopping.rule_of(folder.run))
         loading_seconds = time.perf_counter() - started
         emit(WorkStarted(1))
