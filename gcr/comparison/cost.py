@@ -80,15 +80,10 @@ def _log(folder: Path) -> JsonLines:
     return JsonLines(folder / NAME, "remove the line: its seconds are then not counted")
 
 
-class _Beside(NamedTuple):
-    """What an arm took beside its rounds, over all its prompts. None: not recorded."""
-
-    seconds: float | None
-    gpu_peak_bytes: int | None
-
-
-def _beside(folder: Path) -> _Beside:
-    """Raises GcrError for a damaged line."""
+def _beside(folder: Path) -> tuple[float | None, int | None]:
+    """What an arm took beside its rounds, over all its prompts: seconds, and the peak of the GPU in
+    bytes. None: not recorded. Raises GcrError for a damaged line.
+    """
     others: list[float] = []
     peaks: list[int] = []
 
@@ -98,7 +93,7 @@ def _beside(folder: Path) -> _Beside:
         peaks.append(int(record["gpu_peak_bytes"]))
 
     _log(folder).read(take)
-    return _Beside(sum(others) if others else None, max(peaks, default=0) or None)
+    return sum(others) if others else None, max(peaks, default=0) or None
 
 
 # Figures
@@ -219,7 +214,7 @@ def costs(arms: Sequence[Arm], known: Courses) -> dict[str, Cost | None]:
 def _cost(arm: Arm, own: Sequence[Course]) -> Cost | None:
     if not own:
         return None
-    beside = _beside(arm.batch.path)
+    seconds, peak = _beside(arm.batch.path)
     counted = [course.tokens for course in own if course.tokens is not None]
     whole = len(counted) == len(own)
     return Cost(
@@ -228,8 +223,8 @@ def _cost(arm: Arm, own: Sequence[Course]) -> Cost | None:
         tokens_written=fmean(tokens.written for tokens in counted) if whole else None,
         drawing=fmean(course.drawing for course in own),
         judging=fmean(course.judging for course in own),
-        other=None if beside.seconds is None else beside.seconds / len(own),
-        gpu_peak_bytes=beside.gpu_peak_bytes,
+        other=None if seconds is None else seconds / len(own),
+        gpu_peak_bytes=peak,
     )
 
 

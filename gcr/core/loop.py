@@ -318,15 +318,24 @@ def _reworded(
     going = [step.run for step in steps if step.run.stop is None]
     if not going:
         return list(steps)
+    wordings = iter(worded(critic, going, excess, _with_latest(gallery, steps)))
+    return [step if step.run.stop else _with(step, next(wordings), rule) for step in steps]
+
+
+def worded(
+    critic: Critic, runs: Sequence[Run], excess: Excess, gallery: Gallery | None
+) -> list[Wording | None]:
+    """What the critic would draw next for each run, with this run's share of what it took to ask;
+    None where it is not to be asked.
+    """
     start, before = time.perf_counter(), critic.tokens()
-    gallery = _with_latest(gallery, steps)
-    first = critic.reword(going, gallery=gallery)
-    wordings = iter(guards.check_wordings(critic, going, first, excess, gallery))
-    seconds = (time.perf_counter() - start) / len(going)
-    shares = iter((critic.tokens() - before).shares(len(going)))
+    first = critic.reword(runs, gallery=gallery)
+    wordings = guards.check_wordings(critic, runs, first, excess, gallery)
+    seconds = (time.perf_counter() - start) / len(runs)
+    shares = (critic.tokens() - before).shares(len(runs))
     return [
-        step if step.run.stop else _worded(step, next(wordings), seconds, next(shares), rule)
-        for step in steps
+        wording and replace(wording, seconds=seconds, tokens=tokens)
+        for wording, tokens in zip(wordings, shares, strict=True)
     ]
 
 
@@ -343,12 +352,9 @@ def _with_latest(gallery: Gallery | None, steps: Sequence[Step]) -> Gallery | No
     return lambda run, name: latest.get((run.id, name)) or gallery(run, name)
 
 
-def _worded(
-    step: Step, wording: Wording | None, seconds: float, tokens: Tokens, rule: StopRule
-) -> Step:
+def _with(step: Step, wording: Wording | None, rule: StopRule) -> Step:
     if wording is None:
         return step
     *before, last = step.run.rounds
-    last = replace(last, wording=replace(wording, seconds=seconds, tokens=tokens))
-    run = replace(step.run, rounds=(*before, last))
+    run = replace(step.run, rounds=(*before, replace(last, wording=wording)))
     return replace(step, run=replace(run, stop=rule.reason(run)))

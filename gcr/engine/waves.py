@@ -11,7 +11,6 @@ A single run is a wave of one from a queue of one.
 from __future__ import annotations
 
 import logging
-import time
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
@@ -246,14 +245,10 @@ class _Wave:
             return
         wording = None
         if self._parts.settings.history:
-            start, before = time.perf_counter(), critic.tokens()
-            first = critic.reword([run], gallery=folder.gallery)
-            (wording,) = guards.check_wordings(
-                critic, [run], first, self._parts.generator.excess, folder.gallery
-            )
-            seconds, tokens = time.perf_counter() - start, critic.tokens() - before
+            excess = self._parts.generator.excess
+            (wording,) = loop.worded(critic, [run], excess, folder.gallery)
         if wording is not None:
-            branch = replace(branch, wording=replace(wording, seconds=seconds, tokens=tokens))
+            branch = replace(branch, wording=wording)
             folder.decide(replace(run, branches=(*run.branches[:-1], branch)))
         if not ((wording and wording.prompt) or base.critique.refined):
             self._emit(
