@@ -168,6 +168,7 @@ def batch(
         return
     work(
         lambda emit, stop: batching.run(plan, into, pace, emit=emit, stop=stop),
+        folder=into,
         layout=layout,
         as_json=as_json,
         quiet=quiet,
@@ -177,11 +178,15 @@ def batch(
 def work(
     act: "Callable[[Consumer, Callable[[], bool]], BatchOutcome]",
     *,
+    folder: Path | None,
     layout: str | None = None,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Do a batch under the eyes of whoever is at the terminal, and print what came of it."""
+    """Do a batch under the eyes of whoever is at the terminal, and print what came of it.
+
+    folder: of the batch, which may be there already; None: a new one.
+    """
     from gcr.core.events import ignore
     from gcr.engine.outcome import BatchInterrupted, BatchStopped
     from gcr.ui.batch_terminal import BatchTerminal
@@ -196,14 +201,14 @@ def work(
         outcome, lost = error.outcome, error
     except KeyboardInterrupt as stopped:
         if not isinstance(stopped, BatchInterrupted):
-            say_nothing_is_saved(terminal.end if terminal else None)
+            say_nothing_is_saved(terminal.end if terminal else None, folder)
         else:
             _print(stopped.outcome, as_json=as_json)
-            folder = stopped.outcome.folder
+            begun = stopped.outcome.folder
             if terminal:
-                terminal.say(f"gcr resume {folder} goes on from here")
+                terminal.say(f"gcr resume {begun} goes on from here")
             if terminal and layout:
-                terminal.say(f"then gcr export {folder} --format {layout}")
+                terminal.say(f"then gcr export {begun} --format {layout}")
         raise
     finally:
         if terminal:

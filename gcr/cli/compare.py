@@ -143,6 +143,7 @@ def compare(
             emit=emit,
             stop=stop,
         ),
+        folder=into,
         as_json=as_json,
         quiet=quiet,
         lay_out=not scores,
@@ -152,12 +153,14 @@ def compare(
 def work(
     act: "Callable[[Consumer, Callable[[], bool]], Comparison]",
     *,
+    folder: Path | None,
     as_json: bool,
     quiet: bool,
     lay_out: bool = True,
 ) -> None:
     """Do a comparison under the eyes of whoever is at the terminal, and print what came of it.
 
+    folder: of the comparison, which may be there already; None: a new one.
     lay_out: for the scorers that are among its evaluators.
     """
     from gcr.comparison.folder import NAME, CompareInterrupted
@@ -171,7 +174,7 @@ def work(
         comparison = act(interruption, interruption.requested)
     except KeyboardInterrupt as stopped:
         if not isinstance(stopped, CompareInterrupted):
-            say_nothing_is_saved(terminal.end if terminal else None)
+            say_nothing_is_saved(terminal.end if terminal else None, folder)
         elif terminal:
             known = (stopped.folder / NAME).exists()
             how = "gcr resume" if known else "the same command with --into"

@@ -139,18 +139,39 @@ def test_ctrl_c_at_the_very_end_changes_nothing(cli):
     assert cli("batch", "p.txt", "--rounds", "2").code == 0
 
 
-@pytest.mark.parametrize("command", ["batch", "resume"])
-def test_interrupted_before_anything_is_saved(cli, monkeypatch, command):
+@pytest.mark.parametrize(
+    ("begun", "again", "more"),
+    [
+        ((), ("refine", "a red circle"), ""),
+        ((), ("batch", "p.txt", "--into", "b"), ""),
+        ((), ("compare", "p.txt", "--into", "b"), ""),
+        (("batch", "p.txt", "--into", "b"), ("batch", "p.txt", "--into", "b"), "more "),
+        (("batch", "p.txt", "--into", "b"), ("resume", "b"), "more "),
+        (("refine", "a red circle", "-o", "b"), ("resume", "red-circle", "-o", "b"), "more "),
+        (
+            ("refine", "a red circle", "-o", "b"),
+            ("resume", "red-circle", "-o", "b", "--from-attempt", "00-0", "--rounds", "+1"),
+            "more ",
+        ),
+    ],
+)
+def test_interrupted_while_models_load(cli, monkeypatch, begun, again, more):
+    """What is on disk already is not told as lost, and stays as it was."""
+
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    Path("b").mkdir()
-    cli("batch", "p.txt", "--into", "b", "--rounds", "1", "--shard", "1/3")
+    if begun:
+        cli.models["critic"] = Interrupting()
+        assert cli(*begun).code == 130
+    files = [path for path in Path("b").rglob("*") if path.is_file()]
+    before = {path: path.read_bytes() for path in files}
     monkeypatch.setattr(models, "load_models", interrupt)
-    given = {"batch": ("batch", "p.txt"), "resume": ("resume", "b")}[command]
-    ran = cli(*given)
-    assert ran.code == 130
-    assert ran.err == "error: interrupted before anything was saved\n"
+    ran = cli(*again)
+    assert (ran.code, ran.out) == (130, "")
+    assert f"error: interrupted before anything {more}was saved\n" in ran.err
+    assert ("is as it was; the same command goes on from there" in ran.err) == bool(begun)
+    assert before == {path: path.read_bytes() for path in files}
 
 
 def test_an_interrupted_run_says_how_to_go_on(cli):
