@@ -463,12 +463,8 @@ def _from_profile(
 def _out_of_range(error: ValidationError, given: Mapping[str, Given]) -> UsageError:
     problem = first_problem(error)
     name = problem.path[0]
-    value, origin, _ = given.get(name, Given(problem.value, f"{name} of the profile"))
-    if len(problem.path) > 1:  # one of several
-        value = problem.value
-    return UsageError(
-        f"{origin} {problem.reason}, not {value!r}", "gcr refine --help lists the options"
-    )
+    origin = given[name].origin if name in given else f"{name} of the profile"
+    return UsageError(problem.of(origin), "gcr refine --help lists the options")
 
 
 # What users set: on the command line, in the environment, in files

@@ -275,7 +275,7 @@ def test_a_resumed_edit_takes_the_source_from_its_folder(cli, tmp_path):
         ),
         (["compare", "c.csv", "--column", "word"], "c.csv: no column 'word'"),
         (["batch", "p.txt", "--keep", "pink"], "--keep 'pink' is in none of the prompts"),
-        (["batch", "p.txt", "--steps", "0"], "--steps should be greater than or equal to 1"),
+        (["batch", "p.txt", "--steps", "0"], "--steps should be at least 1"),
         (["batch"], "Missing argument"),
         (["resume", "a", "b"], "unexpected extra argument"),
         (["resume", "nowhere"], "no run 'nowhere' below outputs"),

@@ -237,7 +237,7 @@ def test_a_reader_who_has_had_enough_is_no_error(tmp_path, arguments, code):
     """As `| head` leaves it: quiet, with the exit code that a shell gives to SIGPIPE."""
     ours, theirs = os.pipe()
     os.close(ours)
-    with open(theirs, "wb") as nobody:
+    with os.fdopen(theirs, "wb") as nobody:
         ran = subprocess.run(
             [sys.executable, "-c", FAKES, *arguments],
             stdout=nobody,
