@@ -19,7 +19,7 @@ from gcr.core.phrases import nearest
 from gcr.core.stopping import MOST_ROUNDS
 from gcr.errors import GcrError, UsageError
 from gcr.files import paths, structured
-from gcr.files.structured import MalformedError, first_problem
+from gcr.files.structured import EMPTY, MalformedError, first_problem
 from gcr.settings import address, keys, measurements, plugins, profiles, samplers
 from gcr.settings.schema import (
     DEFAULTS,
@@ -282,14 +282,21 @@ def recalled(
 def _given(
     flags: Mapping[str, object], folder: Path, environ: Mapping[str, str]
 ) -> dict[str, Given]:
-    """What is set by flags, the environment and files; of several, what takes precedence."""
+    """What is set by flags, the environment and files; of several, what takes precedence.
+
+    Raises UsageError for what cannot be a setting.
+    """
     here, own = config_files(folder, environ)
-    return {
+    given = {
         **from_file(own, OPTIONS, by_user=True),
         **from_file(here, OPTIONS),
         **from_environment(environ, OPTIONS, besides=NOT_SETTINGS, lists=LISTS),
         **from_flags({key: flags[key] for key in flags if key != keys.TRUST}, OPTIONS),
     }
+    output = given.get("output")
+    if output and output.value == "":  # which to Path is the working folder
+        raise UsageError(f"{output.origin} {EMPTY}", "name a folder, or . for the one you are in")
+    return given
 
 
 def _validated(values: Mapping[str, object], given: Mapping[str, Given]) -> Settings:

@@ -346,6 +346,8 @@ def attempt(folder: Path, run: Run, image: str) -> Attempt:
 
     Raises UsageError where the run has no such image.
     """
+    if not image.strip():
+        raise UsageError("the name of the image is empty", f"gcr show {folder} lists its images")
     path = paths.expanded(image)
     elsewhere = path.parent != Path() and path.parent.resolve() != folder.resolve()
     named = None if elsewhere else ranking.named(run, path.name)

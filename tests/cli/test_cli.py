@@ -196,6 +196,35 @@ def test_wrong_usage_is_refused_with_a_hint(cli, arguments, message):
     assert_refused(cli(*arguments), 2, message)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["refine", "x", "--image", ""], "--image"),
+        (["refine", "--from", ""], "--from"),
+        (["refine", "x", "-o", ""], "--output"),
+        (["list", "-o", " "], "--output"),
+        (["critique", ""], "the prompt"),
+        (["critique", "", "a red circle"], "IMAGE"),
+        (["info", ""], "IMAGE"),
+        (["report", ""], "FOLDER"),
+        (["report", "x", "-o", ""], "--output"),
+        (["export", "x", "", "--format", "preference"], "FOLDER"),
+        (["batch", ""], "FILE"),
+        (["compare", ""], "FILE"),
+        (["batch", "p.txt", "--into", ""], "--into"),
+        (["batch", "p.txt", "--shard", "", "--into", "b"], "--shard"),
+        (["batch", "p.txt", "--layout", ""], "--layout"),
+        (["batch", "p.txt", "--column", ""], "--column"),
+        (["compare", "p.txt", "--by", ""], "--by"),
+        (["calibrate", "--pairs", ""], "--pairs"),
+        (["show", ""], "the name of the run"),
+    ],
+)
+def test_what_is_empty_is_named_and_never_taken_for_the_folder_one_is_in(cli, arguments, named):
+    """As where a variable of a script is not set."""
+    assert_refused(cli(*arguments), 2, f"error: {named} is empty")
+
+
 def test_a_model_that_cannot_be_loaded_fails_the_run(cli, monkeypatch):
     def fail(*_, **__):
         raise ModelError("there is no model at x", "give a folder")

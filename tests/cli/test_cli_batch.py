@@ -267,7 +267,7 @@ def test_a_resumed_edit_takes_the_source_from_its_folder(cli, tmp_path):
         (["batch", "bad.jsonl"], "bad.jsonl, line 2: "),
         (["batch", "p.txt", "--shard", "1/2"], "--shard needs --into"),
         (["batch", "p.txt", "--into", "b", "--shard", "3/2"], "--shard '3/2' is no part"),
-        (["batch", "p.txt", "--wave", "0"], "'--wave'"),
+        (["batch", "p.txt", "--wave", "0"], "--wave should be at least 1"),
         (["batch", "p.txt", "--wildcards", "nowhere"], "no folder nowhere"),
         (
             ["batch", "c.csv", "--column", "word"],
@@ -288,13 +288,6 @@ def test_wrong_usage_is_refused_before_models_are_loaded(cli, monkeypatch, argum
     ran = cli(*arguments)
     assert ran.out == ""
     ran.assert_refused(2, message)
-
-
-@pytest.mark.parametrize("command", ["batch", "compare"])
-def test_an_empty_name_is_not_the_folder_one_is_in(cli, command):
-    Path("prompts.txt").write_text("a red circle\n")
-    cli(command, "").assert_refused(2, "a file name is empty")
-    assert not Path("outputs").exists()
 
 
 def test_bad_rows_can_be_skipped_with_a_warning(cli):

@@ -137,7 +137,7 @@ def test_the_budget_is_what_limits_unless_the_user_says_otherwise(monkeypatch, t
         ({"max_images": 3, "max_seconds": 3.0}, "seconds", "the budget is --max-seconds"),
         ({"max_seconds": 3.0}, "images", "the budget is --max-images"),
         ({"max_images": 0}, "images", "--max-images should be at least 1"),
-        ({}, "money", "--equal 'money'"),
+        ({}, "money", "--equal should be 'images' or 'seconds', not 'money'"),
         ({"strategy": "refine"}, "images", "several strategies"),
     ],
 )
