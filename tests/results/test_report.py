@@ -469,6 +469,15 @@ def test_a_line_begins_where_something_is_scored():
     assert charts.scores(scored(), []).line == ()
 
 
+@pytest.mark.parametrize(
+    "scores", [(0.0, 5e-324), (0.0, 1e-14), (1e15, 1e15 + 0.125), (-1e15, 1e15)]
+)
+def test_a_plot_of_any_scores_has_its_points_inside(scores):
+    plot = charts.plot({"a": [(1.0, scores[0]), (2.0, scores[1])]}, dotted=True)
+    places = [y for _, y in plot.lines[0].dots]
+    assert all(charts.TOP - 1 <= y <= charts.TOP + charts.PLOT + 1 for y in places)
+
+
 def test_a_scale_shows_all_differences_and_is_even():
     scale = charts.Scale.of([0.22, -0.31, 0.08])
     assert scale.reach == pytest.approx(0.35)

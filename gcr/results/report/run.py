@@ -30,7 +30,7 @@ from gcr.core.phrases import (
 )
 from gcr.core.plaintext import UNSEEN
 from gcr.core.ranking import best_scored, margin
-from gcr.core.records import Attempt, Branch, Extension, Round, Run, StopReason, Wording
+from gcr.core.records import Attempt, Round, Run, StopReason, Wording
 from gcr.engine.machine import ThisMachine
 from gcr.results.report import charts
 from gcr.results.report.page import number, render
@@ -180,8 +180,8 @@ def shown(folder: Path, pictures: Pictures, *, ui: bool = False) -> dict[str, An
         },
         "groups": {
             "Settings": run.settings,
-            "Budget": {_after(e): extended(e) for e in run.extensions},
-            "Branches": {_after(b): branched(run, b) for b in run.branches},
+            "Budget": _decided([(e.after, extended(e)) for e in run.extensions]),
+            "Branches": _decided([(b.after, branched(run, b)) for b in run.branches]),
             "Versions": story.get("versions"),
             "Revisions of models": story.get("revisions"),
         },
@@ -304,9 +304,16 @@ class _Rounds:
         )
 
 
-def _after(decision: Extension | Branch) -> str:
-    """When a person decided something; the last decision after a round is the one that counts."""
-    return f"after round {decision.after - 1}" if decision.after else "at the beginning"
+def _decided(decisions: Sequence[tuple[int, str]]) -> dict[str, str]:
+    """What a person decided, by when: of several decisions at one time the last one counts.
+
+    decisions: how many rounds there were, and the words for what was decided.
+    """
+    decided: dict[str, str] = {}
+    for after, words in decisions:
+        when = f"after round {after - 1}" if after else "at the beginning"
+        decided[when] = f"{decided[when]}; then {words}" if when in decided else words
+    return decided
 
 
 def _tokens(run: Run) -> str:
