@@ -369,8 +369,8 @@ def export(
     """Write the images of batches as a benchmark's scorer reads them, or pairs for training.
 
     A layout has two folders, raw and refined, for the scorer to be run on each. Pairs have the
-    user's request as their prompt, and are only those that the critic is sure of, or that you
-    rated differently with gcr rate.
+    user's request as their prompt, and are only those that the critic is sure of, that you rated
+    differently with gcr rate, or of which you kept one as the best.
 
     Prints the path of what was written.
     """
