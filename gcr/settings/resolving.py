@@ -174,17 +174,22 @@ def _settled(
         origin = f"auto: {reason}"
     else:
         profile, reason = profiles.load(str(name), environ), ""
+    of_profile = _from_profile(profile, given, by_user=not profiles.is_file(str(name)))
+    critic = {**of_profile, **given}["critic"]
+    of_server: dict[str, Given] = {}
+    if address.is_address(str(critic.value)):  # first: its model may have a rubric of its own
+        of_server = _of_server(critic, flags, machine, environ)
+        critic = of_server["critic"]
     sources = {
         **{key: Given(None, "default") for key in FIELDS},
-        **_from_profile(profile, given, by_user=not profiles.is_file(str(name))),
+        **of_profile,
         **_of_family(given, machine),
-        **_implied(given, profile, edit=edit),
+        **_implied(given, profile, str(critic.value), edit=edit),
         **given,
+        **of_server,
         "profile": Given(profile.name, origin),
         "chosen": Given(reason, origin),
     }
-    if address.is_address(str(sources["critic"].value)):
-        sources |= _of_server(sources["critic"], flags, machine, environ)
     values = {key: source.value for key, source in sources.items() if source.origin != "default"}
     settings = _validated({**values, "profile": profile.name}, given)
     return Resolved(settings, {key: source.origin for key, source in sources.items()}, profile)
@@ -336,9 +341,11 @@ def _as_in_files(values: Mapping[str, object]) -> dict[str, object]:
 
 
 def _implied(
-    given: Mapping[str, Given], profile: profiles.Profile, *, edit: bool
+    given: Mapping[str, Given], profile: profiles.Profile, critic: str, *, edit: bool
 ) -> dict[str, Given]:
-    """What follows from other settings, where it is not given itself."""
+    """What follows from other settings, where it is not given itself. critic: with the model that
+    a server has, where only its address is given.
+    """
     implied = {}
     if "critique" in given and given["critique"].value == "best":
         implied["score"] = Given("checklist", "images are screened by it")
@@ -348,7 +355,7 @@ def _implied(
     if budget and str(budget.value).isdecimal() and int(str(budget.value)) < FEW_IMAGES:
         implied["images"] = Given(1, "so few images in all")
     family, rubric = TRAINED
-    trained = family in str(given.get("critic", Given(profile.critic, "")).value).casefold()
+    trained = family in critic.casefold()
     if edit:
         name = f"{rubric}-{EDITING}" if trained else EDITING
         implied["rubric"] = Given(name, "an image is edited")

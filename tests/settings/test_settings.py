@@ -157,20 +157,22 @@ def test_several_judges_of_a_profile_and_the_target_of_their_mean(tmp_path):
     [
         ("TIGER-Lab/RationalRewards-8B-T2I", "rational-rewards", "rational-rewards-editing"),
         ("/models/rationalrewards-8b-edit", "rational-rewards", "rational-rewards-editing"),
+        ("http://localhost:8000", "rational-rewards", "rational-rewards-editing"),  # as it says
         ("Qwen/Qwen3-VL-8B-Instruct", "text-to-image", "editing"),
     ],
 )
 def test_a_critic_has_the_rubric_it_was_trained_on(tmp_path, critic, rubric, of_edits):
     alone = {"folder": tmp_path, "environ": {"XDG_CONFIG_HOME": str(tmp_path)}}
     flags = {"profile": "24gb", "critic": critic}
-    assert resolve(flags, FakeMachine(), **alone).rubric == rubric
-    assert resolve(flags, FakeMachine(), edit=True, **alone).rubric == of_edits
+    machine = FakeMachine(models={"http://localhost:8000": "TIGER-Lab/RationalRewards-8B-T2I"})
+    assert resolve(flags, machine, **alone).rubric == rubric
+    assert resolve(flags, machine, edit=True, **alone).rubric == of_edits
     targets = {"rational-rewards": 0.9}
-    assert resolve(flags, FakeMachine(), **alone).target == targets.get(rubric, 1.0)
-    assert resolve({**flags, "score": "soft"}, FakeMachine(), **alone).target == 0.95
-    assert resolve({**flags, "target": 0.8}, FakeMachine(), **alone).target == 0.8
+    assert resolve(flags, machine, **alone).target == targets.get(rubric, 1.0)
+    assert resolve({**flags, "score": "soft"}, machine, **alone).target == 0.95
+    assert resolve({**flags, "target": 0.8}, machine, **alone).target == 0.8
     named = {**flags, "rubric": "text-to-image"}
-    assert resolve(named, FakeMachine(), edit=True, **alone).rubric == "text-to-image"
+    assert resolve(named, machine, edit=True, **alone).rubric == "text-to-image"
 
 
 def test_an_edit_has_a_rubric_of_its_own_unless_one_is_named(tmp_path):
