@@ -38,6 +38,7 @@ from gcr.core.records import (
     Attempt,
     Branch,
     Critique,
+    EditedPrompt,
     Extension,
     Preference,
     Remark,
@@ -75,6 +76,7 @@ LISTS: Mapping[str, Any] = {
     "extensions": tuple[Extension, ...],
     "branches": tuple[Branch, ...],
     "remarks": tuple[Remark, ...],
+    "edited_prompts": tuple[EditedPrompt, ...],
 }
 """What run.json holds of what a person decided while a run went on, or after it."""
 BEGINNING = ("id", "request", "settings", *LISTS)
