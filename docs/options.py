@@ -73,6 +73,7 @@ go to stderr. An error is one line that says what happened and one that says wha
 | 2 | wrong usage or configuration |
 | 3 | some prompts of a batch or comparison failed, or some pictures could not be scored |
 | 130, 143, 129 | interrupted by Ctrl-C, SIGTERM or SIGHUP |
+| 141 | done, but whoever reads stdout stopped reading, as `head` does |
 """
 
 

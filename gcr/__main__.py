@@ -39,7 +39,9 @@ def main() -> int:
         with signals.interrupting():
             code = _run()
         out.flush()
-        if out.error is not None:
+        if isinstance(out.error, BrokenPipeError):  # as `| head` leaves it, having read enough
+            code = code or signals.BROKEN_PIPE
+        elif out.error is not None:
             reason = getattr(out.error, "strerror", None) or out.error
             hint = "make room where it goes; whatever the command saves is saved all the same"
             _say(f"stdout did not take the result: {reason}", hint)

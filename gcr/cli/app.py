@@ -4,6 +4,7 @@ Typer's rich help and error boxes are as slow to import as Typer itself, so the 
 errors do without them; a command's own help, where there are panels of options, has them.
 """
 
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -130,11 +131,25 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = app(list(arguments), prog_name="gcr", standalone_mode=False)
     except typer.TyperException as error:
-        message = error.format_message().rstrip(".")
+        message = _plain(error)
         raise UsageError(message, _hint(arguments, message)) from error
     if code == INTERRUPTED:
         return signals.exit_code()
     return code if isinstance(code, int) else 0
+
+
+def _plain(error: typer.TyperException) -> str:
+    """What is wrong with a command line; with a value, in the words that settings have for it."""
+    message = error.format_message().rstrip(".")
+    of_value = re.match(r"Invalid value for (?:'[^']*' / )*'([^']*)': ", message)
+    if of_value:
+        from pydantic import ValidationError  # Typer has imported it, or nothing was validated
+
+        from gcr.files.structured import first_problem
+
+        if isinstance(error.__cause__, ValidationError):
+            return first_problem(error.__cause__).of(of_value[1])
+    return message
 
 
 def _hint(arguments: Sequence[str], message: str) -> str:

@@ -23,7 +23,7 @@ Files = Annotated[
     list[Path],
     typer.Argument(
         metavar="FILE",
-        parser=options.named,
+        parser=options.path,
         help="Prompt files: .txt, .csv, .tsv, .jsonl, .json, .yaml, .parquet; folders of .txt "
         "files; - for stdin.",
     ),
@@ -32,6 +32,7 @@ Into = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
+        parser=options.path,
         help="The batch's own folder; where it holds this batch already, what is missing is done.",
         rich_help_panel=BATCH,
     ),
@@ -40,6 +41,7 @@ Wildcards = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
+        parser=options.path,
         help="Where the files are that wildcards such as __colours__ name.",
         rich_help_panel=BATCH,
     ),
@@ -52,6 +54,7 @@ Column = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
+        parser=options.text,
         help="The column that holds the prompts (default: prompt, text, caption or another usual "
         "name).",
         rich_help_panel=BATCH,
@@ -75,6 +78,7 @@ Shard = Annotated[
     str | None,
     typer.Option(
         metavar="I/N",
+        parser=options.text,
         help="Do the I-th of N parts, such as 2/3; all parts share one --into.",
         rich_help_panel=BATCH,
     ),
@@ -92,6 +96,7 @@ Layout = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
+        parser=options.text,
         help="At the end also write raw and refined images as a benchmark's scorer reads them: "
         "geneval, geneval2, unigenbench, t2i-compbench or dpg (gcr export does it later).",
         rich_help_panel=BATCH,
@@ -101,6 +106,7 @@ Ray = Annotated[
     str | None,
     typer.Option(
         metavar="local|auto|HOST:PORT",
+        parser=options.text,
         help="Do the work on Ray: on a cluster started here for this batch (local), on the one "
         "that runs here (auto), or on one elsewhere; all its machines must share the batch's "
         "folder. Dead workers are replaced, and their prompts resumed.",
@@ -168,6 +174,7 @@ def batch(
         return
     work(
         lambda emit, stop: batching.run(plan, into, pace, emit=emit, stop=stop),
+        folder=into,
         layout=layout,
         as_json=as_json,
         quiet=quiet,
@@ -177,11 +184,15 @@ def batch(
 def work(
     act: "Callable[[Consumer, Callable[[], bool]], BatchOutcome]",
     *,
+    folder: Path | None,
     layout: str | None = None,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Do a batch under the eyes of whoever is at the terminal, and print what came of it."""
+    """Do a batch under the eyes of whoever is at the terminal, and print what came of it.
+
+    folder: of the batch, which may be there already; None: a new one.
+    """
     from gcr.core.events import ignore
     from gcr.engine.outcome import BatchInterrupted, BatchStopped
     from gcr.ui.batch_terminal import BatchTerminal
@@ -196,14 +207,14 @@ def work(
         outcome, lost = error.outcome, error
     except KeyboardInterrupt as stopped:
         if not isinstance(stopped, BatchInterrupted):
-            say_nothing_is_saved(terminal.end if terminal else None)
+            say_nothing_is_saved(terminal.end if terminal else None, folder)
         else:
             _print(stopped.outcome, as_json=as_json)
-            folder = stopped.outcome.folder
+            begun = stopped.outcome.folder
             if terminal:
-                terminal.say(f"gcr resume {folder} goes on from here")
+                terminal.say(f"gcr resume {begun} goes on from here")
             if terminal and layout:
-                terminal.say(f"then gcr export {folder} --format {layout}")
+                terminal.say(f"then gcr export {begun} --format {layout}")
         raise
     finally:
         if terminal:

@@ -46,6 +46,7 @@ Pairs = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE|FOLDER",
+        parser=options.path,
         help="Measure against labels instead: pairs of images and which is better, or images and "
         "their scores, in the columns of MMRB2, GenAI-Bench, Pick-a-Pic or RichHF-18K, or of your "
         "own; JSON, CSV or Parquet, with images beside it or inside.",
@@ -53,9 +54,10 @@ Pairs = Annotated[
     ),
 ]
 Label = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="NAME",
+        parser=options.text,
         help="The column of the labels (default: a usual name).",
         rich_help_panel=LABELS,
     ),
@@ -82,7 +84,7 @@ def calibrate(
     images: Images = None,
     forget: Forget = False,
     pairs: Pairs = None,
-    label: Label = "",
+    label: Label = None,
     most: Most = None,
     skip_bad: SkipBad = False,
     as_json: options.Json = False,
@@ -183,7 +185,7 @@ def _forget(settings: "Settings", terminal: "Terminal | None", *, as_json: bool)
 def _report(
     pairs: Path,
     flags: Mapping[str, object],
-    label: str,
+    label: str | None,
     most: int | None,
     terminal: "Terminal | None",
     *,
@@ -198,7 +200,7 @@ def _report(
     from gcr.inputs import labels
     from gcr.settings.resolving import resolve
 
-    read = labels.read(pairs, label=label, most=most, skip_bad=skip_bad)
+    read = labels.read(pairs, label=label or "", most=most, skip_bad=skip_bad)
     settings = resolve(flags, ThisMachine(), edit=calibration.is_edits(read))
     ways = calibration.ways_for(settings, chosen=flags.get("score") is not None)
     place = f"{paths.expanded(pairs).absolute()}" + (f" ({most} rows)" if most else "")

@@ -22,7 +22,7 @@ Files = Annotated[
     list[Path],
     typer.Argument(
         metavar="FILE",
-        parser=options.named,
+        parser=options.path,
         help="Prompt files, as gcr batch reads them; or folders that gcr batch and gcr compare "
         "made, to be compared as they are.",
     ),
@@ -59,9 +59,10 @@ Equal = Annotated[
     ),
 ]
 By = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="COLUMN",
+        parser=options.text,
         help="Compare within the categories of this column, too (default: tag or category, where "
         "there is one).",
         rich_help_panel=COMPARISON,
@@ -73,9 +74,10 @@ Force = Annotated[
 ]
 
 Benchmark = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="NAME",
+        parser=options.text,
         help="Lay the arms out for the scorer of this benchmark, whose published prompt file FILE "
         "is: geneval, geneval2, unigenbench, t2i-compbench or dpg. It is an evaluator then.",
         rich_help_panel=COMPARISON,
@@ -100,9 +102,9 @@ def compare(
     arms: Arms = None,
     evaluators: Evaluators = None,
     equal: Equal = "images",
-    by: By = "",
+    by: By = None,
     force: Force = False,
-    benchmark: Benchmark = "",
+    benchmark: Benchmark = None,
     scores: ScoreFiles = None,
     into: batch.Into = None,
     wildcards: batch.Wildcards = None,
@@ -134,15 +136,16 @@ def compare(
             evaluator=evaluators,
             arms=arms,
             equal=equal,
-            by=by,
+            by=by or "",
             force=force,
-            benchmark=benchmark,
+            benchmark=benchmark or "",
             scores=scores or (),
             into=into,
             wave=wave,
             emit=emit,
             stop=stop,
         ),
+        folder=into,
         as_json=as_json,
         quiet=quiet,
         lay_out=not scores,
@@ -152,12 +155,14 @@ def compare(
 def work(
     act: "Callable[[Consumer, Callable[[], bool]], Comparison]",
     *,
+    folder: Path | None,
     as_json: bool,
     quiet: bool,
     lay_out: bool = True,
 ) -> None:
     """Do a comparison under the eyes of whoever is at the terminal, and print what came of it.
 
+    folder: of the comparison, which may be there already; None: a new one.
     lay_out: for the scorers that are among its evaluators.
     """
     from gcr.comparison.folder import NAME, CompareInterrupted
@@ -171,7 +176,7 @@ def work(
         comparison = act(interruption, interruption.requested)
     except KeyboardInterrupt as stopped:
         if not isinstance(stopped, CompareInterrupted):
-            say_nothing_is_saved(terminal.end if terminal else None)
+            say_nothing_is_saved(terminal.end if terminal else None, folder)
         elif terminal:
             known = (stopped.folder / NAME).exists()
             how = "gcr resume" if known else "the same command with --into"

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 Images = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="IMAGE", help="The pictures, such as PNG, JPEG or WebP files."),
+    typer.Argument(
+        metavar="IMAGE",
+        parser=options.path,
+        help="The pictures, such as PNG, JPEG or WebP files.",
+    ),
 ]
 Prompt = Annotated[
     str,
@@ -54,6 +58,11 @@ def critique(
     from gcr.settings.resolving import resolve
     from gcr.ui.terminal import Terminal
 
+    if not prompt.strip():
+        raise UsageError(
+            "the prompt is empty",
+            'say what the pictures are to show: gcr critique image.png "a red circle"',
+        )
     if prompt != "-" and paths.is_file(prompt):
         raise UsageError(
             f"there is no prompt: the last argument, {prompt}, is a file",

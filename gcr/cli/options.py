@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 import typer
 
 from gcr.errors import UsageError
+from gcr.files.structured import EMPTY
 from gcr.hub import consent
 from gcr.settings.schema import IMAGE, LISTS, LOOP, MODELS, OPTIONS, OUTPUT, declared
 
@@ -26,6 +27,22 @@ def switch(*flags_and_help: str, panel: str | None = None) -> Any:
     """An option without a value, which has no `--no-` form: its flags, and last its help."""
     *flags, words = flags_and_help
     return typer.Option(*flags, metavar="", help=words, rich_help_panel=panel)
+
+
+def text(value: str) -> str:
+    """A text that says something, for the `parser` of an argument or option.
+
+    Raises ValueError for an empty one, as of a variable that is not set; the message gets the name
+    of the option.
+    """
+    if not value.strip():
+        raise ValueError(EMPTY)
+    return value
+
+
+def path(value: str) -> Path:
+    """As `text`, for a path: an empty one would be the working folder."""
+    return Path(text(value))
 
 
 Prompt = Annotated[
@@ -42,6 +59,7 @@ From = Annotated[
     typer.Option(
         "--from",
         metavar="FILE",
+        parser=path,
         help="Begin with the prompt, negative prompt, seed, steps, guidance and size that this "
         "image says it was drawn with, by gcr, A1111, Forge, InvokeAI, Fooocus or ComfyUI; what is "
         "given here wins.",
@@ -50,19 +68,13 @@ From = Annotated[
 ]
 
 
-def named(text: str) -> Path:
-    """A path that a user gives. Raises UsageError for "", which to Path is the working folder."""
-    if not text.strip():
-        raise UsageError("a file name is empty", "name a file, or . for the folder you are in")
-    return Path(text)
-
-
 Source = Annotated[
     Path | None,
     typer.Option(
         "-i",
         "--image",
         metavar="FILE",
+        parser=path,
         help="An image to edit; PROMPT says how. Needs an editing pipeline and a critic other "
         "than the embedded pair.",
         rich_help_panel=IMAGE,
@@ -268,6 +280,7 @@ def _annotation(name: str) -> Any:
         *option.flags,
         metavar=option.metavar,
         help=option.help,
+        parser=path if kind is Path else None,
         rich_help_panel=option.panel,
         autocompletion=_offered(choices) if choices else None,
     )

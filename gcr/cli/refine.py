@@ -4,6 +4,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -124,12 +125,16 @@ def _line(ask: "Callable[[str], str]") -> str:
 def work(
     act: "Callable[[Consumer, Callable[[], bool], Approve | None], Outcome]",
     *,
+    folder: Path | None = None,
     approve: bool = False,
     as_json: bool,
     quiet: bool,
     verbose: bool,
 ) -> None:
-    """Do a run under the eyes of whoever is at the terminal, and print what came of it."""
+    """Do a run under the eyes of whoever is at the terminal, and print what came of it.
+
+    folder: of the run that is gone on with; None: it is a new one.
+    """
     from gcr.core.events import ignore
     from gcr.engine.outcome import Interrupted, Unreported
     from gcr.results.report import with_page
@@ -144,7 +149,7 @@ def work(
         outcome = with_page(lambda emit: act(emit, interruption.requested, approval), interruption)
     except KeyboardInterrupt as stopped:
         if not isinstance(stopped, Interrupted):
-            say_nothing_is_saved(terminal.close if terminal else None)
+            say_nothing_is_saved(terminal.close if terminal else None, folder)
         else:
             _print(stopped.outcome, as_json=as_json)
             if terminal:

@@ -135,7 +135,7 @@ def show(
     from gcr.ui.terminal import Terminal
 
     output = output_folder(flags)
-    folder = listing.find(run, output) if run else listing.newest_run(output)
+    folder = listing.find(run, output) if run is not None else listing.newest_run(output)
     console = Console(highlight=False)
     if (folder / listing.COMPARED).exists() or (folder / listing.CONTESTED).exists():
         raise UsageError(f"{folder} is a comparison", f"gcr report {folder} shows it")
@@ -192,7 +192,10 @@ def rate(run: Run, image: ImageName, value: Value, *, flags: Mapping[str, Any]) 
 
 
 ImageFile = Annotated[
-    Path, typer.Argument(metavar="IMAGE", help="An image file, such as PNG, JPEG or WebP.")
+    Path,
+    typer.Argument(
+        metavar="IMAGE", parser=options.path, help="An image file, such as PNG, JPEG or WebP."
+    ),
 ]
 
 
@@ -307,7 +310,11 @@ PAIRS = "Preference pairs"
 
 Folders = Annotated[
     list[Path],
-    typer.Argument(metavar="FOLDER", help="Of a batch; for pairs also of a run; or of several."),
+    typer.Argument(
+        metavar="FOLDER",
+        parser=options.path,
+        help="Of a batch; for pairs also of a run; or of several.",
+    ),
 ]
 Form = Annotated[
     str,
@@ -324,6 +331,7 @@ ExportOutput = Annotated[
         "-o",
         "--output",
         metavar="PATH",
+        parser=options.path,
         help="The layout's folder, or the file of pairs: .jsonl or .parquet (default: in FOLDER, "
         "named after the format).",
     ),
@@ -361,8 +369,8 @@ def export(
     """Write the images of batches as a benchmark's scorer reads them, or pairs for training.
 
     A layout has two folders, raw and refined, for the scorer to be run on each. Pairs have the
-    user's request as their prompt, and are only those that the critic is sure of, or that you
-    rated differently with gcr rate.
+    user's request as their prompt, and are only those that the critic is sure of, that you rated
+    differently with gcr rate, or of which you kept one as the best.
 
     Prints the path of what was written.
     """
@@ -397,7 +405,10 @@ def say(lines: list[str], *, quiet: bool) -> None:
 
 
 Folder = Annotated[
-    Path, typer.Argument(metavar="FOLDER", help="Of a run, a batch or a comparison.")
+    Path,
+    typer.Argument(
+        metavar="FOLDER", parser=options.path, help="Of a run, a batch or a comparison."
+    ),
 ]
 PageOutput = Annotated[
     Path | None,
@@ -405,6 +416,7 @@ PageOutput = Annotated[
         "-o",
         "--output",
         metavar="FILE",
+        parser=options.path,
         help="Write this one file (default: index.html in FOLDER, and one for each run in it).",
     ),
 ]

@@ -111,6 +111,7 @@ def resume(
             lambda emit, stop: batching.resume(
                 folder, pace, emit=emit, stop=stop, overlap=overlap, **here
             ),
+            folder=folder,
             as_json=as_json,
             quiet=quiet,
         )
@@ -127,6 +128,7 @@ def resume(
                 overlap=overlap,
                 **here,
             ),
+            folder=folder,
             as_json=as_json,
             quiet=quiet,
         )
@@ -140,6 +142,7 @@ def resume(
             lambda emit, stop, _: single.resume(
                 folder, more=more, from_attempt=from_attempt or "", emit=emit, stop=stop, **here
             ),
+            folder=folder,
             as_json=as_json,
             quiet=quiet,
             verbose=verbose,

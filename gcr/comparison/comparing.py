@@ -57,7 +57,10 @@ def shared(flags: Mapping[str, object], equal: str) -> Settings:
     if equal == "seconds":
         budget, other = other, budget
     elif equal != "images":
-        raise UsageError(f"--equal {equal!r}", "arms are compared at equal images, or seconds")
+        raise UsageError(
+            f"--equal should be 'images' or 'seconds', not {equal!r}",
+            "it says what all arms have equally much of",
+        )
     named = f"--{budget.replace('_', '-')}"
     if flags.get(other) is not None:
         hint = f"leave out --{other.replace('_', '-')}, or change --equal"

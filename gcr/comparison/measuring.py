@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -309,6 +308,10 @@ def _measure(left: Mapping[Key, Sample], choice: Choice, known: Scores, emit: Co
 
 # scores.jsonl
 
+MOST_SCORE = 1e15
+"""Of an evaluator: beyond that, scores that are one apart can hardly be told apart, and far beyond
+it their sums and squares are no numbers any more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
@@ -346,11 +349,11 @@ class Scores:
             self._log.read(self._take)
 
     def add(self, key: Key, score: float | None) -> None:
-        """Write a score down. Raises GcrError for one that is not a finite number."""
-        if score is not None and not math.isfinite(score):
+        """Write a score down. Raises GcrError for one that is no number, or beyond `MOST_SCORE`."""
+        if score is not None and not abs(score) <= MOST_SCORE:  # nan neither
             raise GcrError(
                 f"the evaluator {key.evaluator} scored an image {score}",
-                f"the prompt was {key.prompt!r}; nothing can be compared with that",
+                f"the prompt was {key.prompt!r}; scores are from {-MOST_SCORE:g} to {MOST_SCORE:g}",
             )
         named = {name: value for name, value in asdict(key).items() if value or name != "columns"}
         line = json.dumps({**named, "score": score}, ensure_ascii=False)
@@ -361,9 +364,9 @@ class Scores:
     def _take(self, line: bytes, _number: int) -> None:
         record = structured.parse_record(line)
         score = record.pop("score")
-        if score is not None and not math.isfinite(score := float(score)):
-            raise ValueError(f"a score of {score}")
-        self.all[Key(**record)] = score
+        if score is not None and not abs(score) <= MOST_SCORE:
+            raise ValueError(f"a score of {shortened(str(score), 40)}")
+        self.all[Key(**record)] = None if score is None else float(score)
 
 
 def pixels(path: Path) -> str:

@@ -24,6 +24,8 @@ FEWEST = 20
 """Prompts without which there is no verdict: fewer look alike, or all of a kind, by chance."""
 FLIPS = 1 << 16
 """Ways to flip signs that are tried; up to 16 differences other than 0 these are all there are."""
+MOST_NEEDED = 1_000_000_000
+"""Prompts that would show a difference: more than anybody has are not named."""
 RESAMPLES = 9_999
 TAUS = 999  # resamples of a rank correlation, which takes longer
 AT_ONCE = 10_000_000  # numbers in memory
@@ -190,7 +192,7 @@ def kendall(pairs: Sequence[Scores]) -> tuple[float | None, tuple[float, float] 
     from scipy import stats
 
     first, second = np.array(pairs, dtype=float).T
-    if len(pairs) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
+    if len(pairs) < 2 or len(set(first)) == 1 or len(set(second)) == 1:
         return None, None
     rng = np.random.default_rng(0)
     drawn = (rng.integers(len(first), size=len(first)) for _ in range(TAUS))
@@ -327,7 +329,7 @@ def holm(values: Sequence[float]) -> list[float]:
 
 def sample_size(differences: Sequence[float]) -> int | None:
     """How many prompts would show a difference like this 4 times in 5, by the normal
-    approximation. None where there is no difference, or no spread to tell it from.
+    approximation. None where there is no difference, or one that no number of prompts would show.
     """
     from statistics import NormalDist, fmean, stdev
 
@@ -335,4 +337,5 @@ def sample_size(differences: Sequence[float]) -> int | None:
         return None
     normal = NormalDist()
     distance = normal.inv_cdf(1 - LEVEL / 2) + normal.inv_cdf(POWER)
-    return math.ceil((distance * stdev(differences) / fmean(differences)) ** 2)
+    ratio = distance * stdev(differences) / fmean(differences)
+    return math.ceil(ratio**2) if abs(ratio) <= MOST_NEEDED**0.5 else None

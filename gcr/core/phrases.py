@@ -117,7 +117,7 @@ def branched(run: Run, branch: Branch) -> str:
     score = next((a.score for a in run.attempts if a.image == branch.image), None)
     shown = "" if score is None else f" ({score:.2f})"
     did = "asked for more like" if branch.like else "went on from"
-    return f"you {did} {branch.image}{shown}{_on(branch.when)}"
+    return f"you {did} {branch.image}{shown}{dated(branch.when)}"
 
 
 def since_branch(run: Run) -> str:
@@ -139,10 +139,11 @@ def extended(extension: Extension) -> str:
         limits.append(duration(extension.max_seconds))
     if not limits or extension.rounds - extension.after < MOST_ROUNDS:  # else none was named
         limits.insert(0, count(extension.rounds, "round"))
-    return f"extended to {', '.join(limits)} at most{_on(extension.when)}"
+    return f"extended to {', '.join(limits)} at most{dated(extension.when)}"
 
 
-def _on(when: str) -> str:
+def dated(when: str) -> str:
+    """When something was decided, behind the words for it."""
     return f" on {when[:16].replace('T', ' ')}" if when else ""
 
 

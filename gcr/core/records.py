@@ -362,6 +362,18 @@ class Remark:
 
 
 @dataclass(frozen=True, slots=True)
+class EditedPrompt:
+    """A prompt that the user wrote, for the next round to draw instead of what was proposed.
+
+    after: how many rounds there were. when: in ISO 8601.
+    """
+
+    after: int
+    prompt: str
+    when: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One request and all that was tried for it.
 
@@ -375,6 +387,7 @@ class Run:
     extensions: larger budgets than those of the settings; the last one counts.
     remarks: of the user, in order.
     branches: images that a person went on from, in order; the last one counts.
+    edited_prompts: of the user, in order.
     """
 
     id: str
@@ -388,6 +401,7 @@ class Run:
     extensions: tuple[Extension, ...] = ()
     remarks: tuple[Remark, ...] = ()
     branches: tuple[Branch, ...] = ()
+    edited_prompts: tuple[EditedPrompt, ...] = ()
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from gcr.core import history, ranking
 from gcr.core.records import Critique
@@ -210,14 +210,8 @@ class VisionLanguageCritic:
         facts = [critique.facts for critique in scored] or self._facts(requests, images)
         self.speaker.begin()
         critiques = self._critiques(chats, facts)
-        if self.score == "checklist":
-            answered = [critique.requirements for critique in scored]
-            answered = answered or self._answered(requests, images)
-            critiques = [
-                scoring.by_checklist(critique, requirements)
-                for critique, requirements in zip(critiques, answered, strict=True)
-            ]
-        return self._marked(critiques, requests, images)
+        answers = [self._answers_in(critique) for critique in scored]
+        return self._marked(critiques, requests, answers or self._answered(requests, images))
 
     def screen(
         self,
@@ -232,28 +226,28 @@ class VisionLanguageCritic:
         if self.score != "checklist":
             raise ValueError(f"--score {self.score} is read from critiques")
         self.speaker.begin()
-        critiques = [
-            scoring.by_checklist(scoring.verified(Critique(), facts), requirements)
-            for facts, requirements in zip(
-                self._facts(requests, images), self._answered(requests, images), strict=True
-            )
-        ]
-        return self._marked(critiques, requests, images)
+        facts = self._facts(requests, images)
+        critiques = [scoring.verified(Critique(), known) for known in facts]
+        return self._marked(critiques, requests, self._answered(requests, images))
 
     def _marked(
-        self, critiques: list[Critique], requests: Sequence[Request], images: Sequence[Image]
+        self,
+        critiques: list[Critique],
+        requests: Sequence[Request],
+        answers: Sequence[Answers],
     ) -> list[Critique]:
-        """The critiques with the user's own aspects, and with what is known of the critic: its
-        spread, and what it ignores.
+        """The critiques with what was answered about their images, and with what is known of the
+        critic: its spread, and what it ignores.
         """
-        if self.tastes:
-            questions = [(image, taste.question) for image in images for taste in self.tastes]
-            chances = self.answer([image for image, _ in questions], [q for _, q in questions])
-            each = len(self.tastes)
+        if self.score == "checklist":
             critiques = [
-                taste.with_taste(critique, self.tastes, chances[place * each : (place + 1) * each])
-                for place, critique in enumerate(critiques)
+                scoring.by_checklist(critique, answered.requirements)
+                for critique, answered in zip(critiques, answers, strict=True)
             ]
+        critiques = [
+            taste.with_taste(critique, self.tastes, answered.tastes)
+            for critique, answered in zip(critiques, answers, strict=True)
+        ]
         if self.spread is not None and self.judges == 1:
             critiques = [_with_spread(critique, self.spread) for critique in critiques]
         if self.ignored is not None:
@@ -448,21 +442,33 @@ class VisionLanguageCritic:
             critiques.append(replace(critique, problem=r.withheld or critique.problem))
         return critiques
 
-    def _answered(
-        self, requests: Sequence[Request], images: Sequence[Image]
-    ) -> list[tuple[Requirement, ...]]:
-        """The checklist of each image with answers, all asked for at once."""
-        checklists = self._checklists.of(requests, self.take_apart)
+    def _answered(self, requests: Sequence[Request], images: Sequence[Image]) -> list[Answers]:
+        """The answers to all questions about each image, asked at once: it is read once for all."""
+        checklists: Sequence[tuple[Requirement, ...]] = [()] * len(images)
+        if self.score == "checklist":
+            checklists = self._checklists.of(requests, self.take_apart)
         questions = [
-            (image, requirement.question)
+            (image, question)
             for image, requirements in zip(images, checklists, strict=True)
-            for requirement in requirements
+            for question in (
+                *(requirement.question for requirement in requirements),
+                *(wanted.question for wanted in self.tastes),
+            )
         ]
+        if not questions:
+            return [Answers()] * len(images)
         chances = iter(self.answer([i for i, _ in questions], [q for _, q in questions]))
         return [
-            tuple(replace(requirement, chance=next(chances)) for requirement in requirements)
+            Answers(
+                tuple(replace(requirement, chance=next(chances)) for requirement in requirements),
+                tuple(next(chances) for _ in self.tastes),
+            )
             for requirements in checklists
         ]
+
+    def _answers_in(self, critique: Critique) -> Answers:
+        """The answers that a screened image's critique holds."""
+        return Answers(critique.requirements, taste.chances(critique, self.tastes))
 
     def _ask(self, chats: list[list[Message]]) -> list[Reply]:
         return self.speaker.replies(chats, self.rubric.decoding())
@@ -473,6 +479,17 @@ class VisionLanguageCritic:
                 f"the rubric {self.rubric.name} has no {key}",
                 f"add the key `{key}` to it: prompts/text-to-image.yaml shows the form",
             )
+
+
+class Answers(NamedTuple):
+    """What was answered about an image.
+
+    requirements: its request's checklist, answered; empty where the score is read from replies.
+    tastes: the chance of "yes" to each of the user's own aspects.
+    """
+
+    requirements: tuple[Requirement, ...] = ()
+    tastes: tuple[float, ...] = ()
 
 
 def _with_spread(critique: Critique, spread: float) -> Critique:

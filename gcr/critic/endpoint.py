@@ -402,10 +402,11 @@ def _numbers(text: str, tokens: Sequence[Token]) -> tuple[Number, ...]:
 def _chances(token: Token) -> dict[float, float]:
     """The chances of the numbers among a token's alternatives, and of itself, summing to 1."""
     likeliest = {t.token: t.logprob for t in [*token.top_logprobs, token]}
+    words = [(spelled.strip(SPACES), logprob) for spelled, logprob in likeliest.items()]
+    numbers = [(float(word), logprob) for word, logprob in words if NUMBER.fullmatch(word)]
+    most = max(logprob for _, logprob in numbers)  # were all far below 0, their sum would be 0
     chances: dict[float, float] = {}
-    for spelled, logprob in likeliest.items():
-        word = spelled.strip(SPACES)
-        if NUMBER.fullmatch(word):
-            chances[float(word)] = chances.get(float(word), 0.0) + math.exp(logprob)
+    for value, logprob in numbers:
+        chances[value] = chances.get(value, 0.0) + math.exp(logprob - most)
     whole = sum(chances.values())
     return {value: chance / whole for value, chance in chances.items()}

@@ -517,26 +517,32 @@ class LocalSpeaker:
 class _OneByOne:
     """An image processor that prepares the images of a batch at the same time, each in a thread.
 
-    Only where that comes to the same as preparing them together, which is seen at the first batch.
+    Only where that comes to the same as preparing them together, which is seen at the first batch
+    of so many images of a size. Images of several sizes may be padded to the largest of them.
     """
 
     def __init__(self, processor: Any) -> None:
         self._processor = processor
-        self._comes_to_the_same: bool | None = None  # not known yet
+        self._comes_to_the_same: dict[tuple[object, int], bool] = {}  # by size and number
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._processor, name)
 
     def __call__(self, images: Any, **how: Any) -> Any:
+        rows = [row if isinstance(row, list) else [row] for row in images]
         # A row of several images may be laid out otherwise than as many rows.
-        one_in_each = all(not isinstance(row, list) or len(row) == 1 for row in images)
-        if self._comes_to_the_same is False or len(images) < 2 or not one_in_each:
+        one_in_each = all(len(row) == 1 for row in rows)
+        sizes = {image.size for row in rows for image in row}
+        if len(rows) < 2 or not one_in_each or len(sizes) > 1:
+            return self._processor(images, **how)
+        kind = (sizes.pop(), len(rows))
+        if self._comes_to_the_same.get(kind) is False:
             return self._processor(images, **how)
         jobs = [in_background(partial(self._processor, [row], **how)) for row in images]
         joined = _joined([job() for job in jobs])
-        if joined is None or self._comes_to_the_same is None:
+        if joined is None or kind not in self._comes_to_the_same:
             together = self._processor(images, **how)
-            self._comes_to_the_same = joined is not None and _are_equal(joined, together)
+            self._comes_to_the_same[kind] = joined is not None and _are_equal(joined, together)
             return together
         return joined
 

@@ -118,3 +118,10 @@ def with_taste(critique: Critique, tastes: Sequence[Taste], chances: Sequence[fl
     ]
     score = critique.overall * (1 + (0.0 if low else bonus)) / (1 + total)
     return replace(critique, aspects=(*critique.aspects, *aspects), overall=score)
+
+
+def chances(critique: Critique, tastes: Sequence[Taste]) -> tuple[float, ...]:
+    """The chances of "yes" that a scored critique `with_taste` was made with."""
+    scores = {aspect.aspect: aspect.score for aspect in critique.aspects}
+    given = (scores.get(taste.name) for taste in tastes)
+    return tuple((score - 1) / 3 for score in given if score is not None)

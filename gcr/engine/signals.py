@@ -20,6 +20,10 @@ ENDING = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
 
+BROKEN_PIPE = 128 + 13
+"""The exit code of whoever writes to a pipe that nobody reads any more: that of SIGPIPE, which ends
+other tools there. It is no failure, but what was printed is not all there is."""
+
 _last = int(signal.SIGINT)
 
 

@@ -22,6 +22,7 @@ from gcr.core.events import Notice, RoundFinished, RunFinished, RunStarted, afte
 from gcr.core.records import (
     Branch,
     Candidate,
+    EditedPrompt,
     Objection,
     Rejected,
     Remark,
@@ -227,6 +228,10 @@ class _Wave:
             like, keep = decision.like, decision.keep
             folder.decide(branched(folder.run, decision.base, like=like, keep=keep))
             strategy.forget()  # what a remark led to before was not about this image
+        if decision.prompt:
+            run = folder.run
+            written = EditedPrompt(len(run.rounds), decision.prompt, _now())
+            folder.decide(replace(run, edited_prompts=(*run.edited_prompts, written)))
         strategy.reword(folder.run, decision.prompt)
         return True
 
@@ -235,7 +240,13 @@ class _Wave:
         folder = self.left[run.id]
         self._word_branch(folder)
         decided = folder.run
-        return replace(run, kept=decided.kept, remarks=decided.remarks, branches=decided.branches)
+        return replace(
+            run,
+            kept=decided.kept,
+            remarks=decided.remarks,
+            branches=decided.branches,
+            edited_prompts=decided.edited_prompts,
+        )
 
     def _word_branch(self, folder: RunFolder) -> None:
         """Have the critic word what follows from the image that a person goes on from."""
@@ -366,14 +377,17 @@ class _Wave:
         self._emit(RunFinished(folder.run, best, folder.path))
 
 
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
 def branched(run: Run, base: Attempt, *, like: bool = False, keep: bool = False) -> Run:
     """The run as it goes on from an image, from here on.
 
     like: whether the next round draws variations of it. keep: whether it is the best, whatever its
         score.
     """
-    now = datetime.now().astimezone().isoformat(timespec="seconds")
-    branch = Branch(len(run.rounds), base.image, like, when=now)
+    branch = Branch(len(run.rounds), base.image, like, when=_now())
     kept = base.image if keep else run.kept
     return replace(run, branches=(*run.branches, branch), kept=kept)
 

@@ -15,13 +15,14 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
 from gcr.core.background import no_collection
+from gcr.core.plaintext import shortened
 from gcr.errors import UsageError
 from gcr.files.atomic import reading
 
@@ -363,7 +364,27 @@ def _checked(node: Any) -> Any:
 
 # Values that are not as they should be
 
-PREFIXES = ("Input ", "String ", "Value error, ")
+PREFIXES = ("Input ", "Value error, ")
+WHOLE = "should be a whole number"
+REASONS: Mapping[str, str] = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), WHOLE),
+    **dict.fromkeys(("float_type", "float_parsing"), "should be a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "should be true or false"),
+    **dict.fromkeys(("list_type", "tuple_type"), "should be a list"),
+    "dict_type": "should be a mapping",
+    "string_type": "should be text",
+    "path_type": "should be a path",
+    "predicate_failed": "should be a finite number",
+    "greater_than": "should be more than {gt}",
+    "greater_than_equal": "should be at least {ge}",
+    "less_than": "should be less than {lt}",
+    "less_than_equal": "should be at most {le}",
+    "string_too_short": "should have at least {min_length} characters",
+}
+"""What pydantic's kinds of errors are called here: its own words are for who writes a model."""
+LONGEST_SHOWN = 100
+"""Characters of a value that is wrong."""
+EMPTY = "is empty"
 
 
 @cache
@@ -397,7 +418,7 @@ class Problem(NamedTuple):
 
     kind: `unknown` for a key that there is not, `missing` for one that is needed, else `value`.
     path: the keys that lead to it; empty where it is wrong with all together.
-    reason: what is wrong, to be read after the key: `should be a valid integer`.
+    reason: what is wrong, to be read after the key: `should be a whole number`.
     value: what was given.
     """
 
@@ -413,6 +434,12 @@ class Problem(NamedTuple):
     def __str__(self) -> str:
         return f"{self.key} {self.reason}" if self.path else self.reason
 
+    def of(self, name: str) -> str:
+        """What is wrong with a value, by the name of what it was given for, and the value."""
+        if self.reason == EMPTY:
+            return f"{name} {EMPTY}"
+        return f"{name} {self.reason}, not {shortened(repr(self.value), LONGEST_SHOWN)}"
+
 
 def first_problem(error: ValidationError) -> Problem:
     """The first problem. An unknown key goes before all others: a misspelt one is missing, too."""
@@ -426,11 +453,18 @@ def _problem(details: ErrorDetails) -> Problem:
         return Problem("unknown", path, "is not known", details["input"])
     if details["type"] == "missing":
         return Problem("missing", path, "is missing", details["input"])
-    reason = details["msg"]
-    for prefix in PREFIXES:
-        reason = reason.removeprefix(prefix)
-    if details["type"] == "tuple_type":  # which files call a list
-        reason = "should be a list"
-    if details["type"] == "predicate_failed":
-        reason = "should be a finite number"
+    if details["type"] == "string_too_short" and not details["input"]:
+        reason = EMPTY
+    elif details["type"] in REASONS:
+        limits = {name: _brief(limit) for name, limit in details.get("ctx", {}).items()}
+        reason = REASONS[details["type"]].format_map(limits)
+    else:
+        reason = details["msg"]
+        for prefix in PREFIXES:
+            reason = reason.removeprefix(prefix)
     return Problem("value", path, reason, details["input"])
+
+
+def _brief(limit: object) -> object:
+    """A number without a fraction of nothing."""
+    return int(limit) if isinstance(limit, float) and limit.is_integer() else limit

@@ -300,7 +300,7 @@ def _number(value: Any, name: str) -> float:
         raise _UnlabelledError
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
         raise BadRowError(f"{name} is {str(value)[:40]!r}", "a score is a number")

@@ -705,7 +705,7 @@ def _rows(path: Path, form: str) -> list[Row]:
             raise ValueError(f"a score of {odd[0]}")  # noqa: TRY301 - as for any other
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}", "check it") from error
-    except (AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
         message = f"{path} is not what the scorer of {form} writes: {error!r}"
         raise UsageError(message, "name the file with a result for each image") from error
     return rows

@@ -200,13 +200,13 @@ def _places(folder: Path, depth: int) -> Iterator[tuple[str, Path]]:
         names = sorted(each.name for each in children if each.is_dir(follow_symlinks=False))
     for name in names:
         path = folder / name
-        if kind := _kind(path):
+        if kind := kind_of(path):
             yield kind, path
         elif depth > 1 and os.access(path, os.R_OK | os.X_OK):
             yield from _places(path, depth - 1)
 
 
-def _kind(path: Path) -> str:
+def kind_of(path: Path) -> str:
     """What a folder holds, also where its record is gone; empty for none of ours."""
     if paths.exists(path / COMPARED) or paths.exists(path / CONTESTED):
         return "comparison"

@@ -1,8 +1,10 @@
 """Pairs of images of which one is preferred, for preference training such as DPO.
 
-Where the user has rated both images (`gcr rate`), the rating decides, whatever the critic says, and
-every two images that are rated differently make a pair; keep counts as 5, discard as 1. Elsewhere
-the critic's scores decide.
+The user decides before the critic. Every two images that are rated differently (`gcr rate`) make a
+pair; keep counts as 5, discard as 1. An image that was kept as the best of its run (`--approve`,
+`gcr ui`) is preferred to those that there were then: to the request as it is and to the one of the
+highest score, or with `every` to each. Where the two are rated differently that counts, and not
+that one was kept. Elsewhere the critic's scores decide.
 
 Both images of a pair are of one run, and its prompt is the user's request, which both were judged
 against, whatever rewritten prompt either was drawn from. What is no clear preference is left out
@@ -26,6 +28,7 @@ and counted:
     chosen_prompt, rejected_prompt    what each image was drawn from
     chosen_seed, rejected_seed
     preferred_by                      user or critic
+    source                            rated, kept or scored: what that rests on
     chosen_rating, rejected_rating    the user's, 1-5, where there are any
     id, run                           of the prompt, and the run's folder
 
@@ -38,12 +41,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from itertools import combinations, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gcr.core import ranking
 from gcr.core.ranking import best_scored, margin
@@ -60,6 +63,9 @@ SUFFIXES: Mapping[str, tuple[str, ...]] = {
     "preference": (".jsonl", ".parquet"),
     "pick-a-pic": (".parquet",),
 }
+Source = Literal["rated", "kept", "scored"]
+Preferred = tuple[Attempt, Attempt, Source]
+"""Two attempts of a run, the better one first, and what that rests on."""
 ROWS = 32  # of one row group: all of their images are held in memory at once
 
 
@@ -74,7 +80,8 @@ class Pair:
         chosen: the better attempt.
         rejected: the other one.
         stars: of the user's ratings of the two, 1-5; 0 for none.
-        by_user: whether the user's ratings decided.
+        source: what it rests on: the user's ratings, the user's choice of the best image, or the
+            critic's scores.
     """
 
     id: str
@@ -83,7 +90,7 @@ class Pair:
     chosen: Attempt
     rejected: Attempt
     stars: tuple[int, int] = (0, 0)
-    by_user: bool = False
+    source: Source = "scored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +143,23 @@ def gather(folders: Sequence[Path], *, every: bool = False, min_gap: float = 0.0
                 )
             runs += 1
             stars = {name: rating.stars for name, rating in ratings.read(path).items()}
-            found = [(*pair, True) for pair in _by_rating(run, stars, left_out)]
-            found += [
-                (*pair, False) for pair in _by_score(run, stars, min_gap, left_out, every=every)
+            by_user = _by_user(run, stars, every=every)
+            left_out["rated alike"] += sum(pair is None for pair in by_user.values())
+            preferred = [pair for pair in by_user.values() if pair]
+            preferred += _by_score(run, min_gap, left_out, by_user.keys(), every=every)
+            pairs += [
+                Pair(
+                    id_,
+                    run.request.prompt,
+                    path,
+                    chosen,
+                    rejected,
+                    (stars.get(chosen.image, 0), stars.get(rejected.image, 0)),
+                    source,
+                )
+                for chosen, rejected, source in preferred
             ]
-            for better, other, by_user in found:
-                given = stars.get(better.image, 0), stars.get(other.image, 0)
-                prompt = run.request.prompt
-                pairs.append(Pair(id_, prompt, path, better, other, given, by_user))
-    return Preferences(tuple(pairs), runs, dict(left_out))
+    return Preferences(tuple(pairs), runs, dict(+left_out))
 
 
 def _runs(folder: Path, left_out: Counter[str]) -> Iterator[tuple[str, Path, Run]]:
@@ -175,30 +190,56 @@ def _ended(path: Path) -> Run:
     return runfolder.with_end(RunFolder.open(path).run, story, path)
 
 
-def _by_rating(
-    run: Run, stars: Mapping[str, int], left_out: Counter[str]
-) -> Iterator[tuple[Attempt, Attempt]]:
-    """Attempts of a run that the user has rated, the better one first."""
-    for first, second in combinations((a for a in run.attempts if stars.get(a.image)), 2):
-        if stars[first.image] == stars[second.image]:
-            left_out["rated alike"] += 1
-        elif stars[first.image] > stars[second.image]:
-            yield first, second
-        else:
-            yield second, first
+def _by_user(
+    run: Run, stars: Mapping[str, int], *, every: bool
+) -> dict[frozenset[str], Preferred | None]:
+    """What the user prefers, by the names of the two images; None: both are rated the same."""
+    worse = _worse_than_kept(run, every=every)
+    decided: dict[frozenset[str], Preferred | None] = {}
+    for pair in combinations(run.attempts, 2):
+        first, second = sorted(pair, key=lambda a: stars.get(a.image, 0), reverse=True)
+        better, other = stars.get(first.image, 0), stars.get(second.image, 0)
+        images = frozenset((first.image, second.image))
+        if better > other > 0:
+            decided[images] = first, second, "rated"
+        elif run.kept in images and images & worse:
+            chosen, rejected = pair if pair[0].image == run.kept else pair[::-1]
+            decided[images] = chosen, rejected, "kept"
+        elif better == other > 0:
+            decided[images] = None
+    return decided
+
+
+def _worse_than_kept(run: Run, *, every: bool) -> set[str]:
+    """Images to which the user prefers the one that was kept; none where none was.
+
+    They are among those that there were when it was kept: who kept it had seen no later ones.
+    """
+    if not run.kept or not run.rounds:
+        return set()
+    when = next((b.after for b in reversed(run.branches) if b.image == run.kept), len(run.rounds))
+    seen = [attempt for finished in run.rounds[:when] for attempt in finished.attempts]
+    worse = seen if every else [ranking.raw(run), *ranking.ranked(seen)[:1]]
+    return {attempt.image for attempt in worse} - {run.kept}
 
 
 def _by_score(
-    run: Run, stars: Mapping[str, int], min_gap: float, left_out: Counter[str], *, every: bool
-) -> Iterator[tuple[Attempt, Attempt]]:
-    """Attempts of a run that the user has not both rated, the better one first."""
+    run: Run,
+    min_gap: float,
+    left_out: Counter[str],
+    decided: Collection[frozenset[str]],
+    *,
+    every: bool,
+) -> Iterator[Preferred]:
+    """What the critic prefers of a run. decided: the two images of which the user has decided."""
     if not run.rounds:
         left_out["unscored"] += 1
         return
     noise, best, raw = margin(run.attempts), best_scored(run), ranking.raw(run)
     ranked = ranking.ranked(run.attempts)
-    for better, other in combinations(ranked, 2) if every else [(best or raw, raw)]:
-        if better != other and stars.get(better.image) and stars.get(other.image):
+    usual = [] if run.kept else [(best or raw, raw)]  # of what was kept, that is the user's
+    for better, other in combinations(ranked, 2) if every else usual:
+        if frozenset((better.image, other.image)) in decided:
             continue
         if better.score is None or other.score is None:
             left_out["unscored"] += 1
@@ -213,7 +254,7 @@ def _by_score(
         elif run.comparison is Preference.FIRST and (better, other) == (best, raw):
             left_out["contradicted"] += 1
         else:
-            yield better, other
+            yield better, other, "scored"
 
 
 def _questions(attempt: Attempt) -> set[str]:
@@ -316,7 +357,8 @@ def _columns(pair: Pair) -> dict[str, object]:
         **{f"{side}_critique": _critique(attempt) for side, attempt in sides.items()},
         **{f"{side}_prompt": attempt.candidate.prompt for side, attempt in sides.items()},
         **{f"{side}_seed": attempt.candidate.seed for side, attempt in sides.items()},
-        "preferred_by": "user" if pair.by_user else "critic",
+        "preferred_by": "critic" if pair.source == "scored" else "user",
+        "source": pair.source,
         "chosen_rating": pair.stars[0] or None,
         "rejected_rating": pair.stars[1] or None,
         "id": pair.id,
@@ -383,7 +425,7 @@ def _schema() -> Any:
         ("seed", pa.int64()),
     ):
         columns |= {f"{side}_{name}": kind for side in ("chosen", "rejected")}
-    columns |= {"preferred_by": pa.string()}
+    columns |= {"preferred_by": pa.string(), "source": pa.string()}
     columns |= {f"{side}_rating": pa.int64() for side in ("chosen", "rejected")}
     columns |= {"id": pa.string(), "run": pa.string()}
     features = {side: {"_type": "Image"} for side in ("chosen", "rejected")}

@@ -19,7 +19,7 @@ from gcr.core.phrases import nearest
 from gcr.core.stopping import MOST_ROUNDS
 from gcr.errors import GcrError, UsageError
 from gcr.files import paths, structured
-from gcr.files.structured import MalformedError, first_problem
+from gcr.files.structured import EMPTY, MalformedError, first_problem
 from gcr.settings import address, keys, measurements, plugins, profiles, samplers
 from gcr.settings.schema import (
     DEFAULTS,
@@ -174,17 +174,22 @@ def _settled(
         origin = f"auto: {reason}"
     else:
         profile, reason = profiles.load(str(name), environ), ""
+    of_profile = _from_profile(profile, given, by_user=not profiles.is_file(str(name)))
+    critic = {**of_profile, **given}["critic"]
+    of_server: dict[str, Given] = {}
+    if address.is_address(str(critic.value)):  # first: its model may have a rubric of its own
+        of_server = _of_server(critic, flags, machine, environ)
+        critic = of_server["critic"]
     sources = {
         **{key: Given(None, "default") for key in FIELDS},
-        **_from_profile(profile, given, by_user=not profiles.is_file(str(name))),
+        **of_profile,
         **_of_family(given, machine),
-        **_implied(given, profile, edit=edit),
+        **_implied(given, profile, str(critic.value), edit=edit),
         **given,
+        **of_server,
         "profile": Given(profile.name, origin),
         "chosen": Given(reason, origin),
     }
-    if address.is_address(str(sources["critic"].value)):
-        sources |= _of_server(sources["critic"], flags, machine, environ)
     values = {key: source.value for key, source in sources.items() if source.origin != "default"}
     settings = _validated({**values, "profile": profile.name}, given)
     return Resolved(settings, {key: source.origin for key, source in sources.items()}, profile)
@@ -282,14 +287,21 @@ def recalled(
 def _given(
     flags: Mapping[str, object], folder: Path, environ: Mapping[str, str]
 ) -> dict[str, Given]:
-    """What is set by flags, the environment and files; of several, what takes precedence."""
+    """What is set by flags, the environment and files; of several, what takes precedence.
+
+    Raises UsageError for what cannot be a setting.
+    """
     here, own = config_files(folder, environ)
-    return {
+    given = {
         **from_file(own, OPTIONS, by_user=True),
         **from_file(here, OPTIONS),
         **from_environment(environ, OPTIONS, besides=NOT_SETTINGS, lists=LISTS),
         **from_flags({key: flags[key] for key in flags if key != keys.TRUST}, OPTIONS),
     }
+    output = given.get("output")
+    if output and output.value == "":  # which to Path is the working folder
+        raise UsageError(f"{output.origin} {EMPTY}", "name a folder, or . for the one you are in")
+    return given
 
 
 def _validated(values: Mapping[str, object], given: Mapping[str, Given]) -> Settings:
@@ -329,9 +341,11 @@ def _as_in_files(values: Mapping[str, object]) -> dict[str, object]:
 
 
 def _implied(
-    given: Mapping[str, Given], profile: profiles.Profile, *, edit: bool
+    given: Mapping[str, Given], profile: profiles.Profile, critic: str, *, edit: bool
 ) -> dict[str, Given]:
-    """What follows from other settings, where it is not given itself."""
+    """What follows from other settings, where it is not given itself. critic: with the model that
+    a server has, where only its address is given.
+    """
     implied = {}
     if "critique" in given and given["critique"].value == "best":
         implied["score"] = Given("checklist", "images are screened by it")
@@ -341,7 +355,7 @@ def _implied(
     if budget and str(budget.value).isdecimal() and int(str(budget.value)) < FEW_IMAGES:
         implied["images"] = Given(1, "so few images in all")
     family, rubric = TRAINED
-    trained = family in str(given.get("critic", Given(profile.critic, "")).value).casefold()
+    trained = family in critic.casefold()
     if edit:
         name = f"{rubric}-{EDITING}" if trained else EDITING
         implied["rubric"] = Given(name, "an image is edited")
@@ -463,12 +477,8 @@ def _from_profile(
 def _out_of_range(error: ValidationError, given: Mapping[str, Given]) -> UsageError:
     problem = first_problem(error)
     name = problem.path[0]
-    value, origin, _ = given.get(name, Given(problem.value, f"{name} of the profile"))
-    if len(problem.path) > 1:  # one of several
-        value = problem.value
-    return UsageError(
-        f"{origin} {problem.reason}, not {value!r}", "gcr refine --help lists the options"
-    )
+    origin = given[name].origin if name in given else f"{name} of the profile"
+    return UsageError(problem.of(origin), "gcr refine --help lists the options")
 
 
 # What users set: on the command line, in the environment, in files

@@ -10,6 +10,7 @@ kind that its name asks for is not taken.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -121,7 +122,7 @@ def _story(key: str, text: str) -> Provenance | None:
         return _a1111(text)  # all others write JSON, as Fooocus does under the same name
     form, reader = FORMS[key]
     try:
-        story = structured.parse_json(text)
+        story = _with_finite(structured.parse_json(text))
     except ValueError:
         story = None
     if not isinstance(story, dict):
@@ -466,6 +467,15 @@ def _whole(value: object) -> int | None:
     if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d{1,20}\s*", value):
         return int(value)
     return int(number) if number is not None and number.is_integer() else None
+
+
+def _with_finite(value: object) -> object:
+    """JSON with nothing in the place of NaN and infinity, which ComfyUI writes and JSON has not."""
+    if isinstance(value, dict):
+        return {key: _with_finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _number(value: object) -> float | None:

@@ -36,6 +36,7 @@ from gcr.core.plaintext import slug
 from gcr.core.records import (
     Attempt,
     Branch,
+    EditedPrompt,
     Extension,
     Preference,
     Remark,
@@ -72,6 +73,7 @@ LISTS: Mapping[str, Any] = {
     "extensions": tuple[Extension, ...],
     "branches": tuple[Branch, ...],
     "remarks": tuple[Remark, ...],
+    "edited_prompts": tuple[EditedPrompt, ...],
 }
 """What run.json holds of what a person decided while a run went on, or after it."""
 BEGINNING = ("id", "request", "settings", *LISTS)
@@ -339,6 +341,8 @@ def attempt(folder: Path, run: Run, image: str) -> Attempt:
 
     Raises UsageError where the run has no such image.
     """
+    if not image.strip():
+        raise UsageError("the name of the image is empty", f"gcr show {folder} lists its images")
     path = paths.expanded(image)
     elsewhere = path.parent != Path() and path.parent.resolve() != folder.resolve()
     named = None if elsewhere else ranking.named(run, path.name)

@@ -15,6 +15,7 @@ from gcr.ui.terminal import failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
     from types import FrameType
 
     from gcr.core.events import Consumer
@@ -76,8 +77,18 @@ class Interruption:
         self._consumer(notice)
 
 
-def say_nothing_is_saved(close: Callable[[], None] | None) -> None:
-    """Say it of what was interrupted early. close: takes live lines away, which stood beside it."""
+def say_nothing_is_saved(close: Callable[[], None] | None, folder: Path | None = None) -> None:
+    """Say it of what was interrupted early.
+
+    close: takes live lines away, which stood beside it.
+    folder: where work was to be gone on with, or begun; None: in a new one.
+    """
+    from gcr.results import listing
+
     if close:
         close()
-    failure("interrupted before anything was saved", "")
+    if folder and listing.kind_of(folder):
+        hint = f"{folder} is as it was; the same command goes on from there"
+        failure("interrupted before anything more was saved", hint)
+    else:
+        failure("interrupted before anything was saved", "")

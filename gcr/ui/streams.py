@@ -1,7 +1,7 @@
 """stdout and stderr that may be closed or full at any time, without an end to the work.
 
 What is said on stderr is not worth that. Of stdout, which has the result, the first error is kept,
-so that it can be told once when all is done.
+so that it can be told once when all is done; a reader who has had enough is none to tell of.
 """
 
 from __future__ import annotations

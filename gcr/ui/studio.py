@@ -220,7 +220,7 @@ class Studio:
         single.check_single(folder)
         if self.at(folder) is not None:
             raise UsageError("that run is still going on", "wait for it, or stop it")
-        title = runfolder.load_run(folder).request.prompt
+        run = runfolder.load_run(folder)
         given = self._with(flags or {})
         unkept = {name: given[name] for name in ResumeOptions.__annotations__ if name in given}
         here = cast("ResumeOptions", unkept)
@@ -242,7 +242,8 @@ class Studio:
                 ),
             )
 
-        work = Work(next(self._numbers), "run", title, act, approve, flags or {}, folder=folder)
+        work = Work(next(self._numbers), "run", run.request.prompt, act, approve, flags or {})
+        work.folder, work.rounds = folder, len(run.rounds)
         return self._add(work)
 
     def critique(self, images: Sequence[Path], prompt: str, flags: Mapping[str, object]) -> Work:
@@ -360,7 +361,9 @@ class Studio:
             if work.folder and isinstance(decision, GoOn):  # which came in its last round
                 self._follow(work.folder, decision, work.flags, approve=work.approve)
         except KeyboardInterrupt:
-            work.status, work.end = "stopped", work.end or "stopped before anything was drawn"
+            more = "more " if work.rounds else ""
+            work.status = "stopped"
+            work.end = work.end or f"stopped before anything {more}was drawn"
         except GcrError as error:
             work.status, work.error = "failed", (error.message, error.hint)
         except Exception as error:

@@ -178,8 +178,12 @@ def assert_refused(ran, code, message):
     ("arguments", "message"),
     [
         (["refine", "x", "--stepz", "3"], "No such option: --stepz"),
-        (["refine", "x", "--steps", "many"], "Invalid value for '--steps'"),
-        (["refine", "x", "--steps", "0"], "--steps should be greater than or equal to 1, not 0"),
+        (["refine", "x", "--steps", "many"], "error: --steps should be a whole number, not 'many'"),
+        (["refine", "x", "-s", "1.5"], "error: --seed should be a whole number, not '1.5'"),
+        (["list", "--min-score", "2"], "error: --min-score should be at most 1, not '2'"),
+        (["batch", "p.txt", "--wave", "x"], "error: --wave should be a whole number, not 'x'"),
+        (["refine", "x", "--keep", ""], "error: --keep is empty"),
+        (["refine", "x", "--steps", "0"], "--steps should be at least 1, not 0"),
         (["refine", "x", "--profile", "poket"], "no profile named 'poket'"),
         (["refine", "a red circle", "--rubric", "nope"], "no rubric named 'nope'"),
         (["refine", "a red circle", "-o", "/dev/null/x"], "cannot write to /dev/null/x"),
@@ -190,6 +194,35 @@ def assert_refused(ran, code, message):
 )
 def test_wrong_usage_is_refused_with_a_hint(cli, arguments, message):
     assert_refused(cli(*arguments), 2, message)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["refine", "x", "--image", ""], "--image"),
+        (["refine", "--from", ""], "--from"),
+        (["refine", "x", "-o", ""], "--output"),
+        (["list", "-o", " "], "--output"),
+        (["critique", ""], "the prompt"),
+        (["critique", "", "a red circle"], "IMAGE"),
+        (["info", ""], "IMAGE"),
+        (["report", ""], "FOLDER"),
+        (["report", "x", "-o", ""], "--output"),
+        (["export", "x", "", "--format", "preference"], "FOLDER"),
+        (["batch", ""], "FILE"),
+        (["compare", ""], "FILE"),
+        (["batch", "p.txt", "--into", ""], "--into"),
+        (["batch", "p.txt", "--shard", "", "--into", "b"], "--shard"),
+        (["batch", "p.txt", "--layout", ""], "--layout"),
+        (["batch", "p.txt", "--column", ""], "--column"),
+        (["compare", "p.txt", "--by", ""], "--by"),
+        (["calibrate", "--pairs", ""], "--pairs"),
+        (["show", ""], "the name of the run"),
+    ],
+)
+def test_what_is_empty_is_named_and_never_taken_for_the_folder_one_is_in(cli, arguments, named):
+    """As where a variable of a script is not set."""
+    assert_refused(cli(*arguments), 2, f"error: {named} is empty")
 
 
 def test_a_model_that_cannot_be_loaded_fails_the_run(cli, monkeypatch):

@@ -139,18 +139,39 @@ def test_ctrl_c_at_the_very_end_changes_nothing(cli):
     assert cli("batch", "p.txt", "--rounds", "2").code == 0
 
 
-@pytest.mark.parametrize("command", ["batch", "resume"])
-def test_interrupted_before_anything_is_saved(cli, monkeypatch, command):
+@pytest.mark.parametrize(
+    ("begun", "again", "more"),
+    [
+        ((), ("refine", "a red circle"), ""),
+        ((), ("batch", "p.txt", "--into", "b"), ""),
+        ((), ("compare", "p.txt", "--into", "b"), ""),
+        (("batch", "p.txt", "--into", "b"), ("batch", "p.txt", "--into", "b"), "more "),
+        (("batch", "p.txt", "--into", "b"), ("resume", "b"), "more "),
+        (("refine", "a red circle", "-o", "b"), ("resume", "red-circle", "-o", "b"), "more "),
+        (
+            ("refine", "a red circle", "-o", "b"),
+            ("resume", "red-circle", "-o", "b", "--from-attempt", "00-0", "--rounds", "+1"),
+            "more ",
+        ),
+    ],
+)
+def test_interrupted_while_models_load(cli, monkeypatch, begun, again, more):
+    """What is on disk already is not told as lost, and stays as it was."""
+
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    Path("b").mkdir()
-    cli("batch", "p.txt", "--into", "b", "--rounds", "1", "--shard", "1/3")
+    if begun:
+        cli.models["critic"] = Interrupting()
+        assert cli(*begun).code == 130
+    files = [path for path in Path("b").rglob("*") if path.is_file()]
+    before = {path: path.read_bytes() for path in files}
     monkeypatch.setattr(models, "load_models", interrupt)
-    given = {"batch": ("batch", "p.txt"), "resume": ("resume", "b")}[command]
-    ran = cli(*given)
-    assert ran.code == 130
-    assert ran.err == "error: interrupted before anything was saved\n"
+    ran = cli(*again)
+    assert (ran.code, ran.out) == (130, "")
+    assert f"error: interrupted before anything {more}was saved\n" in ran.err
+    assert ("is as it was; the same command goes on from there" in ran.err) == bool(begun)
+    assert before == {path: path.read_bytes() for path in files}
 
 
 def test_an_interrupted_run_says_how_to_go_on(cli):
@@ -246,7 +267,7 @@ def test_a_resumed_edit_takes_the_source_from_its_folder(cli, tmp_path):
         (["batch", "bad.jsonl"], "bad.jsonl, line 2: "),
         (["batch", "p.txt", "--shard", "1/2"], "--shard needs --into"),
         (["batch", "p.txt", "--into", "b", "--shard", "3/2"], "--shard '3/2' is no part"),
-        (["batch", "p.txt", "--wave", "0"], "'--wave'"),
+        (["batch", "p.txt", "--wave", "0"], "--wave should be at least 1"),
         (["batch", "p.txt", "--wildcards", "nowhere"], "no folder nowhere"),
         (
             ["batch", "c.csv", "--column", "word"],
@@ -254,7 +275,7 @@ def test_a_resumed_edit_takes_the_source_from_its_folder(cli, tmp_path):
         ),
         (["compare", "c.csv", "--column", "word"], "c.csv: no column 'word'"),
         (["batch", "p.txt", "--keep", "pink"], "--keep 'pink' is in none of the prompts"),
-        (["batch", "p.txt", "--steps", "0"], "--steps should be greater than or equal to 1"),
+        (["batch", "p.txt", "--steps", "0"], "--steps should be at least 1"),
         (["batch"], "Missing argument"),
         (["resume", "a", "b"], "unexpected extra argument"),
         (["resume", "nowhere"], "no run 'nowhere' below outputs"),
@@ -267,13 +288,6 @@ def test_wrong_usage_is_refused_before_models_are_loaded(cli, monkeypatch, argum
     ran = cli(*arguments)
     assert ran.out == ""
     ran.assert_refused(2, message)
-
-
-@pytest.mark.parametrize("command", ["batch", "compare"])
-def test_an_empty_name_is_not_the_folder_one_is_in(cli, command):
-    Path("prompts.txt").write_text("a red circle\n")
-    cli(command, "").assert_refused(2, "a file name is empty")
-    assert not Path("outputs").exists()
 
 
 def test_bad_rows_can_be_skipped_with_a_warning(cli):

@@ -51,6 +51,14 @@ def test_info_as_json_has_texts_as_they_are(cli):
     assert told["texts"] == {"parameters": LINES, "Comment": "x"}
 
 
+def test_info_as_json_is_json_also_of_what_is_none(cli):
+    """NaN and infinity, as ComfyUI writes them."""
+    text = '{"positive_prompt": "x", "cfg_scale": NaN, "control": [{"weight": Infinity}, 1e999]}'
+    ran = cli("info", picture(invokeai_metadata=text), "--json")
+    (story,) = json.loads(ran.out, parse_constant=pytest.fail)["stories"]
+    assert (story["guidance"], story["more"]) == (None, {"control": [{"weight": None}, None]})
+
+
 def test_info_of_an_image_of_ours_tells_its_score(cli):
     best = cli("refine", "a red circle", "--rounds", "2").out.strip()
     ran = cli("info", best)

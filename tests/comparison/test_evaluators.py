@@ -225,6 +225,7 @@ def test_a_command_that_reads_nothing_and_more_than_a_pipe_holds(tmp_path, sampl
         ("print(1)\nprint('good')", "no score: 'good'"),
         ("print('[1]')", r"no score: '\[1\]'"),
         ("print(json.dumps({'id': 'arm/0'}))", "no score"),
+        ("print(json.dumps({'id': 'arm/0', 'score': 10**400}))", "no score"),
         (
             "print(json.dumps({'id': 'arm/9', 'score': 1}))",
             "scored 'arm/9', which is not asked for",

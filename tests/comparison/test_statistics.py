@@ -106,6 +106,20 @@ def test_a_difference_that_is_not_shown_says_what_would_show_it():
     assert finding.needed == sample_size(differences) - 24 > 0
 
 
+@pytest.mark.parametrize("size", [1e15, 1.0, 1e-160])
+def test_figures_of_any_scores_are_finite(size):
+    """Of the largest that are taken and the smallest there are, also where a mean is almost 0."""
+    from gcr.comparison.measuring import MOST_SCORE
+
+    assert size <= MOST_SCORE
+    differences = [2 * size, -2 * size] * 12 + [1e-160]
+    finding = one(differences)
+    assert finding.verdict is Verdict.NO_DIFFERENCE
+    assert finding.difference == pytest.approx(1e-160 / 25)
+    assert all(map(math.isfinite, [*finding.interval, finding.p, finding.adjusted]))
+    assert (finding.needed is None) is (size > 1e-100)
+
+
 def test_holm_as_in_its_text_book():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, 0.9]) == [1.0, 1.0]

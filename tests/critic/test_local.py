@@ -330,19 +330,24 @@ def test_a_critic_answers_the_same_after_a_turn_outside_the_gpu(checkpoint):
     assert critic.answer([RED], ["is there a red circle ?"]) == before
 
 
-@pytest.mark.parametrize("pads", [False, True])
-def test_images_are_prepared_one_by_one_where_that_comes_to_the_same(pads):
+@pytest.mark.parametrize("spoilt", [False, True])
+def test_images_are_prepared_one_by_one_where_that_comes_to_the_same(spoilt):
+    """Whatever came before: here a batch of some other number, or of sizes to be padded."""
     threads = set()
 
     def processor(images):
         threads.add(threading.get_ident())
-        longest = max(number for (number,) in images) if pads else 3
-        rows = [torch.full((longest,), number) for (number,) in images]
-        return {"pixel_values": torch.stack(rows)}
+        longest = max(image.width for (image,) in images)
+        pixels = [image.getpixel((0, 0)) + spoilt * (len(images) == 3) for (image,) in images]
+        return {"pixel_values": torch.tensor([[pixel] * longest for pixel in pixels])}
+
+    def rows(*widths):
+        return [[Image.new("L", (width, 4), 10 + i)] for i, width in enumerate(widths)]
 
     prepared = local._OneByOne(processor)
-    for images in ([[1], [2], [3]], [[2], [2]], [[3]]):
+    for images in (rows(4, 4), rows(4, 8), rows(8, 8), rows(4), rows(4, 4, 4), rows(4, 4, 4)):
         assert torch.equal(prepared(images)["pixel_values"], processor(images)["pixel_values"])
-    threads.clear()
-    prepared([[1], [3]])
-    assert (threading.get_ident() in threads) == pads
+    for images, alone in ((rows(4, 4), True), (rows(4, 4, 4), not spoilt), (rows(4, 8), False)):
+        threads.clear()
+        prepared(images)
+        assert (threading.get_ident() not in threads) == alone

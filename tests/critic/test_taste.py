@@ -1,7 +1,7 @@
 """The user's own aspects: how they are written, asked about, and scored."""
 
 import pytest
-from fakes import FakeSpeaker, text_of
+from fakes import FakeSpeaker, images_in, text_of
 from PIL import Image
 from replies import SHORT
 
@@ -100,6 +100,36 @@ def test_it_is_an_aspect_wherever_aspects_are_shown_and_never_changes_the_rubric
     own = critique.aspects[-1]
     assert (own.aspect, own.score) == ("mood", 1.75)
     assert own.justification == "wanted: calm, muted; yes: 25%"
+
+
+def test_an_image_is_shown_once_for_its_checklist_and_the_users_aspects():
+    """And not again for a critique after it was screened."""
+    calls = []
+
+    class Speaker(FakeSpeaker):
+        def yes(self, chats):
+            calls.append([(images_in(chat)[0].getpixel((0, 0)), text_of(chat)) for chat in chats])
+            return super().yes(chats)
+
+    def says(chat):
+        taken_apart = "1 | object | - | Is it red?\n2 | object | - | Is it a circle?"
+        return REPLY.format(2.5) if images_in(chat) else taken_apart
+
+    speaker = Speaker(says, lambda chat: 0.25 if "calm" in text_of(chat) else 1.0)
+    whole = rubric.load("text-to-image")
+    tastes = taste.parse(["mood: calm"])
+    critic = VisionLanguageCritic(speaker, whole, score="checklist", tastes=tastes)
+    images = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
+    judged = critic.judge([REQUEST] * 2, images)
+    asked = ["Is it red?", "Is it a circle?", tastes[0].question]
+    ((shown, questions),) = [zip(*call, strict=True) for call in calls]
+    assert shown == ((255, 0, 0),) * 3 + ((0, 0, 255),) * 3
+    assert all(asked[i % 3] in question for i, question in enumerate(questions))
+    screened = critic.screen([REQUEST] * 2, images)
+    assert len(calls) == 2
+    assert screened[0].overall == pytest.approx((1 + 0.5 * 0.25) / 1.5)
+    assert critic.judge([REQUEST] * 2, images, scored=screened) == judged
+    assert len(calls) == 2
 
 
 def test_an_unscored_image_stays_unscored():

@@ -1,6 +1,7 @@
 """A person goes on from an image instead of the best, and that is right wherever a run is read."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -177,6 +178,22 @@ def test_a_branch_outlasts_an_interruption(cli, over, nth):
     assert cli("resume", str(folder)).code == 0
     assert candidates(folder) == candidates(Path("copy"))
     assert len(story(folder)["branches"]) == 1
+
+
+def test_the_page_has_all_branches_after_one_round_and_marks_where_they_begin(cli, over):
+    folder = over()
+    cli.models["generator"] = Interrupted(1)
+    assert cli("resume", str(folder), "--from-attempt", "00-0").code == 130
+    cli.models["generator"] = FakeGenerator()
+    assert cli("resume", str(folder), "--from-attempt", "01-0").code == 0
+    page = (folder / "index.html").read_text()
+    made = page[page.index("Settings and versions") :]
+    words = r"you went on from 00-0\.png \(0\.20\)[^<>]*; then you went on from 01-0\.png \(0\.40\)"
+    assert re.search(rf"<dt>after round 2</dt><dd[^>]*>{words}", made)
+    chart = page[: page.index('class="legend"')]
+    assert re.search(rf'<g role="img" aria-label="{words}', chart)
+    assert chart.count('class="turn" x1="50.0%"') == 1  # three rounds of six
+    assert "↳ 01-0<" in chart
 
 
 @pytest.mark.parametrize("name", ["01-0", "01-0.png", "best", "best.png", "{}/01-0.png"])

@@ -188,7 +188,7 @@ def test_no_more_is_taken_than_a_run_may_have(cli, over):
     before = story(folder)
     ran = cli("resume", str(folder), "--rounds", f"+{'9' * 2000}")
     assert (ran.code, ran.out) == (2, "")
-    assert "error: --rounds should be less than or equal to 100\n" in ran.err
+    assert "error: --rounds should be at most 100\n" in ran.err
     for more in ({"rounds": -1}, {"max_images": 0}, {"max_seconds": float("nan")}):
         with pytest.raises(UsageError, match="should be"):
             gcr.resume(folder, **more)

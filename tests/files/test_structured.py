@@ -310,7 +310,7 @@ class Outer(BaseModel):
 @pytest.mark.parametrize(
     ("values", "problem"),
     [
-        ({"count": "x"}, Problem("value", ("count",), "should be a valid integer, ", "x")),
+        ({"count": "x"}, Problem("value", ("count",), "should be a whole number", "x")),
         ({"count": 3}, Problem("value", ("count",), "is odd", 3)),
         ({}, Problem("missing", ("count",), "is missing", {})),
         ({"inner": {"nmae": "x"}}, Problem("unknown", ("inner", "nmae"), "is not known", "x")),
@@ -324,5 +324,4 @@ def test_the_first_problem_and_an_unknown_key_before_all_others(values, problem)
     with pytest.raises(ValidationError) as caught:
         Outer.model_validate(values)
     actual = first_problem(caught.value)
-    assert actual._replace(reason="") == problem._replace(reason="")
-    assert actual.reason.startswith(problem.reason)
+    assert actual == problem

@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 import gcr
 from gcr.core.records import AspectScore, Critique, Preference
-from gcr.engine import models
+from gcr.engine import models, single
 from gcr.errors import GcrError, UsageError
 from gcr.results.pairs import gather, save
 
@@ -137,6 +137,7 @@ def test_json_lines_have_paths_scores_and_critiques(run, cli):
         "chosen_seed": 1,
         "rejected_seed": 0,
         "preferred_by": "critic",
+        "source": "scored",
         "chosen_rating": None,
         "rejected_rating": None,
         "id": row["id"],
@@ -209,7 +210,7 @@ def test_a_users_rating_decides_whatever_the_critic_says(run):
     assert pairs == [(0, 1), (0, 3)]
     assert left_out == {"rated alike": 1}
     ours = gather([folder]).pairs
-    assert [(pair.by_user, pair.stars) for pair in ours] == [(True, (5, 2)), (True, (5, 2))]
+    assert [(pair.source, pair.stars) for pair in ours] == [("rated", (5, 2)), ("rated", (5, 2))]
 
 
 def test_beside_rated_images_the_critic_decides_as_before(run):
@@ -218,6 +219,38 @@ def test_beside_rated_images_the_critic_decides_as_before(run):
     assert pairs_of(folder)[0] == [(3, 0)]
     gcr.rate(folder, "01-1.png", 5)
     assert pairs_of(folder)[0] == [(3, 1), (3, 0)]
+
+
+@pytest.mark.parametrize(
+    ("every", "made"),
+    [
+        (False, [(1, 0), (1, 3)]),
+        (True, [(1, 0), (1, 2), (1, 3)]),
+    ],
+)
+def test_what_a_user_kept_is_preferred_to_all_that_there_was_whatever_its_score(run, every, made):
+    folder = run()
+    single.keep(folder, "00-1.png")  # seed 1, scored 0.4
+    gcr.resume(folder, rounds=1)  # seeds that nobody had seen when it was kept
+    assert gcr.load_run(folder).kept == "00-1.png"
+    pairs = gather([folder], every=every).pairs
+    by = {
+        source: [pair for pair in pairs if pair.source == source] for source in ("kept", "scored")
+    }
+    assert [(p.chosen.candidate.seed, p.rejected.candidate.seed) for p in by["kept"]] == made
+    assert len(by["scored"]) == len(pairs) - len(made)
+    assert bool(by["scored"]) is every
+
+
+def test_a_rating_that_says_otherwise_wins_over_what_was_kept(run):
+    folder = run()
+    single.keep(folder, "00-0.png")  # the request as it is
+    assert pairs_of(folder) == ([(0, 3)], {})
+    gcr.rate(folder, "00-0.png", 2)
+    gcr.rate(folder, "01-1.png", 2)
+    assert pairs_of(folder) == ([(0, 3)], {})  # alike, so that the choice tells them apart
+    gcr.rate(folder, "01-1.png", 4)
+    assert pairs_of(folder) == ([(3, 0)], {})
 
 
 def test_files_say_who_preferred_and_how_much(run, tmp_path):
@@ -236,3 +269,4 @@ def test_files_say_who_preferred_and_how_much(run, tmp_path):
     table = tmp_path / "pairs.parquet"
     save(gather([folder]).pairs, "preference", table)
     assert parquet.read_table(table)["preferred_by"].to_pylist() == ["user", "critic"]
+    assert parquet.read_table(table)["source"].to_pylist() == ["rated", "scored"]

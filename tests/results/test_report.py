@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -24,9 +25,13 @@ import gcr
 from gcr.core.plaintext import visible
 from gcr.core.records import (
     Attempt,
+    Branch,
     Candidate,
     Critique,
+    EditedPrompt,
+    Extension,
     Preference,
+    Remark,
     Request,
     Round,
     Run,
@@ -37,7 +42,7 @@ from gcr.engine.waves import branched
 from gcr.errors import GcrError, UsageError
 from gcr.results.report import charts, page, report
 from gcr.results.report.pictures import Pictures
-from gcr.results.report.run import Again
+from gcr.results.report.run import Again, _word
 from gcr.settings.resolving import resolve
 from gcr.settings.schema import recorded
 from gcr.storage.runfolder import RunFolder
@@ -401,15 +406,41 @@ def test_a_command_has_what_decides_and_nothing_else():
     )
     assert command(kept, "-x")[0].endswith(" -- -x")
     # What a page shows as a sign is written by its bytes, and so is what UTF-8 cannot hold.
-    odd = "it's a \u202ecat\x1b \\n \udcff" + "7"
+    odd = "it's a \u202ecat\x1b \\n 5%d `id` $HOME! \udcff" + "7"
     words = command(kept, odd)[0].partition(" --profile")[0].removeprefix("gcr refine ")
-    assert visible(words) == words
-    assert words.isascii()
-    printed = subprocess.check_output(["/bin/bash", "-c", f"printf %s {words}"])
-    assert os.fsdecode(printed) == odd
+    ended = _word(f"-n{odd}\n\n")
+    for text, written in {odd: words, f"-n{odd}\n\n": ended}.items():
+        assert visible(written) == written
+        assert written.isascii()
+        assert "!" not in written  # which a shell that is typed into would look up
+        shells = {shutil.which(name) for name in ("sh", "dash", "bash", "busybox", "zsh")} - {None}
+        for shell in shells:
+            name = ["sh"] if shell.endswith("busybox") else []
+            printed = subprocess.check_output([shell, *name, "-c", f"printf %s {written}"])
+            assert os.fsdecode(printed) == text, shell
     # Neither an image's start nor a profile that is not there any more can be given.
     assert command(kept, start="00-0.png")[1] == ""
     assert command({**kept, "profile": "gone"}) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("decided", "upto"),
+    [
+        ({}, ""),
+        ({"stop": StopReason.TARGET}, ""),
+        ({"branches": (Branch(2, "00-0.png"),)}, "up to round 1"),
+        ({"remarks": (Remark(1, "x"),), "branches": (Branch(2, "00-0.png"),)}, "up to round 0"),
+        ({"edited_prompts": (EditedPrompt(1, "x"),)}, "up to round 0"),
+        ({"extensions": (Extension(0, 5),)}, "as it was begun"),
+        ({"stop": StopReason.CHOSEN}, "up to round 1"),
+    ],
+)
+def test_a_command_says_what_a_person_decided_that_is_not_in_it(decided, upto):
+    run = replace(scored((0.5,), (0.6,)), **decided)
+    told = Again(run, Path("run"), Pictures(Path("run/index.html"), embed=False)).left_out
+    assert told == (
+        upto and f"the command draws this run {upto}; what you decided then is not in it"
+    )
 
 
 def test_a_command_edits_what_its_image_was_an_edit_of():
@@ -467,6 +498,15 @@ def test_a_line_begins_where_something_is_scored():
     chart = charts.scores(scored((None,), (0.5,)), [None, 0.5])
     assert [(s.x1, s.x2) for s in chart.line] == [(50, 100)]
     assert charts.scores(scored(), []).line == ()
+
+
+@pytest.mark.parametrize(
+    "scores", [(0.0, 5e-324), (0.0, 1e-14), (1e15, 1e15 + 0.125), (-1e15, 1e15)]
+)
+def test_a_plot_of_any_scores_has_its_points_inside(scores):
+    plot = charts.plot({"a": [(1.0, scores[0]), (2.0, scores[1])]}, dotted=True)
+    places = [y for _, y in plot.lines[0].dots]
+    assert all(charts.TOP - 1 <= y <= charts.TOP + charts.PLOT + 1 for y in places)
 
 
 def test_a_scale_shows_all_differences_and_is_even():

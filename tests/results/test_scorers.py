@@ -281,6 +281,11 @@ def test_files_that_are_not_of_this_comparison_change_nothing(cli, text, message
         ("geneval2", "[[0.5]]", "scores 1 images of 3 prompts"),
         ("geneval2", "{}", "it is no list"),
         ("geneval2", "[[0.5], [0.5], [-1]]", "is not what the scorer of geneval2 writes"),
+        (
+            "geneval2",
+            f"[[0.5], [0.5], [1{'0' * 400}]]",
+            "is not what the scorer of geneval2 writes",
+        ),
         ("unigenbench", "index,prompt\n0,a cat\n", "KeyError('img_path')"),
         ("t2i-compbench", '[{"question_id": 9, "answer": "1"}]', "scores 9, which is not in"),
         ("t2i-compbench", '[{"question_id": 0, "answer": "NaN"}]', "a score of nan"),

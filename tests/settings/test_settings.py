@@ -60,10 +60,10 @@ def place(tmp_path):
 
 
 def test_of_several_values_the_wrong_one_is_named(place):
-    with pytest.raises(UsageError, match=r"^--lora should have at least 1 character, not ''$"):
+    with pytest.raises(UsageError, match=r"^--lora is empty$"):
         place(lora=["fur.safetensors", ""])
     place.project.write_text("keep: [red, 3]")
-    with pytest.raises(UsageError, match=r"^keep in .*gcr\.yaml should be a valid string, not 3$"):
+    with pytest.raises(UsageError, match=r"^keep in .*gcr\.yaml should be text, not 3$"):
         place()
     place.project.write_text("aspect: {mood: calm}")
     with pytest.raises(UsageError, match=r"^aspect in .*gcr\.yaml should be a list, not {'mood'"):
@@ -157,20 +157,22 @@ def test_several_judges_of_a_profile_and_the_target_of_their_mean(tmp_path):
     [
         ("TIGER-Lab/RationalRewards-8B-T2I", "rational-rewards", "rational-rewards-editing"),
         ("/models/rationalrewards-8b-edit", "rational-rewards", "rational-rewards-editing"),
+        ("http://localhost:8000", "rational-rewards", "rational-rewards-editing"),  # as it says
         ("Qwen/Qwen3-VL-8B-Instruct", "text-to-image", "editing"),
     ],
 )
 def test_a_critic_has_the_rubric_it_was_trained_on(tmp_path, critic, rubric, of_edits):
     alone = {"folder": tmp_path, "environ": {"XDG_CONFIG_HOME": str(tmp_path)}}
     flags = {"profile": "24gb", "critic": critic}
-    assert resolve(flags, FakeMachine(), **alone).rubric == rubric
-    assert resolve(flags, FakeMachine(), edit=True, **alone).rubric == of_edits
+    machine = FakeMachine(models={"http://localhost:8000": "TIGER-Lab/RationalRewards-8B-T2I"})
+    assert resolve(flags, machine, **alone).rubric == rubric
+    assert resolve(flags, machine, edit=True, **alone).rubric == of_edits
     targets = {"rational-rewards": 0.9}
-    assert resolve(flags, FakeMachine(), **alone).target == targets.get(rubric, 1.0)
-    assert resolve({**flags, "score": "soft"}, FakeMachine(), **alone).target == 0.95
-    assert resolve({**flags, "target": 0.8}, FakeMachine(), **alone).target == 0.8
+    assert resolve(flags, machine, **alone).target == targets.get(rubric, 1.0)
+    assert resolve({**flags, "score": "soft"}, machine, **alone).target == 0.95
+    assert resolve({**flags, "target": 0.8}, machine, **alone).target == 0.8
     named = {**flags, "rubric": "text-to-image"}
-    assert resolve(named, FakeMachine(), edit=True, **alone).rubric == "text-to-image"
+    assert resolve(named, machine, edit=True, **alone).rubric == "text-to-image"
 
 
 def test_an_edit_has_a_rubric_of_its_own_unless_one_is_named(tmp_path):
@@ -246,25 +248,25 @@ def test_an_unknown_flag_of_the_python_form_is_an_error(place):
     assert caught.value.hint == "did you mean images?"
 
 
-ENDLESS_IS_MOST = "should be less than or equal to 1000000000, not 2000000000"
+ENDLESS_IS_MOST = "should be at most 1000000000, not 2000000000"
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"width": 3}, "--width should be greater than or equal to 8, not 3"),
-        ({"rounds": 0}, "--rounds should be greater than or equal to 1, not 0"),
-        ({"target": 1.5}, "--target should be less than or equal to 1, not 1.5"),
-        ({"seed": -1}, "--seed should be greater than or equal to 0, not -1"),
+        ({"width": 3}, "--width should be at least 8, not 3"),
+        ({"rounds": 0}, "--rounds should be at least 1, not 0"),
+        ({"target": 1.5}, "--target should be at most 1, not 1.5"),
+        ({"seed": -1}, "--seed should be at least 0, not -1"),
         ({"guidance": float("nan")}, "--guidance should be a finite number, not nan"),
-        ({"min_gain": 2.0}, "--min-gain should be less than or equal to 1, not 2.0"),
-        ({"keep": [""]}, "--keep should have at least 1 character, not ''"),
-        ({"max_images": 0}, "--max-images should be greater than or equal to 1, not 0"),
+        ({"min_gain": 2.0}, "--min-gain should be at most 1, not 2.0"),
+        ({"keep": [""]}, "--keep is empty"),
+        ({"max_images": 0}, "--max-images should be at least 1, not 0"),
         ({"max_images": 2 * 10**9}, f"--max-images {ENDLESS_IS_MOST}"),
         ({"patience": 2 * 10**9}, f"--patience {ENDLESS_IS_MOST}"),
-        ({"max_seconds": 0.0}, "--max-seconds should be greater than 0, not 0.0"),
-        ({"strength": 0.0}, "--strength should be greater than 0, not 0.0"),
-        ({"strength": 1.1}, "--strength should be less than or equal to 1, not 1.1"),
+        ({"max_seconds": 0.0}, "--max-seconds should be more than 0, not 0.0"),
+        ({"strength": 0.0}, "--strength should be more than 0, not 0.0"),
+        ({"strength": 1.1}, "--strength should be at most 1, not 1.1"),
     ],
 )
 def test_values_out_of_range_are_one_line_that_names_the_option(place, flags, message):
@@ -275,11 +277,21 @@ def test_values_out_of_range_are_one_line_that_names_the_option(place, flags, me
 
 
 def test_a_wrong_value_names_where_it_was_set(place):
-    with pytest.raises(UsageError, match=r"^GCR_STEPS should be a valid integer"):
+    with pytest.raises(UsageError, match=r"^GCR_STEPS should be a whole number, not 'many'$"):
         place({"GCR_STEPS": "many"})
-    place.project.write_text("images: [1]")
-    with pytest.raises(UsageError, match=r"^images in .*gcr\.yaml should be a valid integer"):
-        place()
+    for line, message in {
+        "images: [1]": r"should be a whole number, not \[1\]",
+        "images: 1.5": "should be a whole number, not 1.5",
+        f"images: {'9' * 300}": "should be at most [0-9]+, not 9{99}…",
+        "target: high": "should be a number, not 'high'",
+        "compare: maybe": "should be true or false, not 'maybe'",
+        "output: 5": "should be a path, not 5",
+        "generator: ''": "is empty",
+    }.items():
+        place.project.write_text(line)
+        name = line.partition(":")[0]
+        with pytest.raises(UsageError, match=rf"^{name} in .*gcr\.yaml {message}$"):
+            place()
 
 
 def test_an_unknown_profile_names_the_nearest(place):

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -17,6 +18,7 @@ from gcr.core.records import StopReason, Wording
 from gcr.engine import models, single
 from gcr.engine.machine import ThisMachine
 from gcr.errors import UsageError
+from gcr.results.report import report
 from gcr.settings import resolving
 from gcr.storage import runfolder
 from gcr.ui.approval import Approval
@@ -69,6 +71,11 @@ def test_an_edited_prompt_is_drawn_instead_of_all_others_once(ask):
     assert "a red circle" not in prompts(generator)[2]
     seeds = [attempt.candidate.seed for attempt in outcome.run.attempts]
     assert len(set(seeds)) == len(seeds)
+    (written,) = runfolder.load_run(outcome.folder).edited_prompts
+    assert (written.after, written.prompt) == (1, "a red circle")
+    page = report(outcome.folder).read_text()
+    assert "the command draws this run up to round 0; what you decided then is not in it" in page
+    assert re.search(r"You wrote the next prompt</p>\s*<p[^>]*>a red circle<", page)
 
 
 def test_an_edited_prompt_is_drawn_without_what_the_critic_would_not_see(ask):

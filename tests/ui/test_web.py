@@ -345,6 +345,30 @@ def test_more_rounds_are_drawn_as_the_studio_was_started(tmp_path, monkeypatch):
     assert loads == ["swap", "both"]
 
 
+def test_stopped_while_models_load_says_what_is_lost_and_what_is_not(studio, monkeypatch):
+    pair = FakeGenerator(), FakeCritic(SCORES)
+    works = []
+
+    def load(*_, **__):
+        studio.stop(works[-1].number)
+        return pair
+
+    def begin(ask, *arguments):
+        monkeypatch.setattr(models, "load_models", lambda *_, **__: gate.wait(60) and load())
+        gate = threading.Event()
+        works.append(ask(*arguments))
+        gate.set()
+        reached(works[-1], "stopped")
+        return works[-1].end
+
+    assert begin(studio.refine, "a red circle", {}) == "stopped before anything was drawn"
+    monkeypatch.setattr(models, "load_models", lambda *_, **__: pair)
+    done = studio.refine("a red circle", {"rounds": 1})
+    reached(done, "done")
+    studio.release()
+    assert begin(studio.resume, done.folder, 1) == "stopped before anything more was drawn"
+
+
 def test_a_prompt_that_is_left_as_it_is_proposed_is_no_edit(studio):
     """Also where it has two lines, which a field of the page makes one."""
     work = studio.refine(

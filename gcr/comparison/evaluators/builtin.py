@@ -337,7 +337,7 @@ class Command(Evaluator):
         try:
             found: Any = structured.parse_json(line)
             id_, score = str(found["id"]), float(found["score"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
             raise GcrError(f"the evaluator printed what is no score: {line!r}", HINT) from error
         if id_ not in waiting:
             raise GcrError(f"the evaluator scored {id_!r}, which is not asked for (any more)", HINT)

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gcr.core.phrases import branched
+
 if TYPE_CHECKING:
     from gcr.core.records import Run
 
@@ -52,6 +54,21 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """Where a run went on from an image that a person chose.
+
+    Attributes:
+        x: in %, between two rounds or behind the last one.
+        image: the name of the last one that was chosen there.
+        words: what was decided there, all of it.
+    """
+
+    x: float
+    image: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Scores:
     """The scores of a run over its rounds.
 
@@ -60,6 +77,7 @@ class Scores:
         line: the best score so far, a step for each round that has one.
         ticks: (x, round) of the axis below.
         target: the y of the score at which the run stops; None: there is none below 1.
+        turns: where a person had it go on from another image.
         band: between which y scores differ from the best only by chance; None: unknown.
         grid: (y, score) of the lines across.
         height: in px.
@@ -69,6 +87,7 @@ class Scores:
     line: tuple[Segment, ...]
     ticks: tuple[tuple[float, int], ...]
     target: float | None
+    turns: tuple[Turn, ...] = ()
     band: tuple[float, float] | None = None
     grid: tuple[tuple[float, float], ...] = tuple((_y(score), score) for score in (1.0, 0.5, 0.0))
     height: float = TOP + HEIGHT + 32
@@ -96,7 +115,14 @@ def scores(
     target = run.settings.get("target")
     shown = _y(target) if isinstance(target, int | float) and target < 1 else None
     band = (_y(best + noise), _y(best - noise)) if noise and best is not None else None
-    return Scores(tuple(dots), tuple(_steps(bests, width)), tuple(ticks), shown, band)
+    turns: dict[int, Turn] = {}
+    for branch in run.branches:
+        before = turns.get(branch.after)
+        words = branched(run, branch)
+        words = f"{before.words}; then {words}" if before else words
+        turns[branch.after] = Turn(branch.after * width, branch.image, words)
+    line = tuple(_steps(bests, width))
+    return Scores(tuple(dots), line, tuple(ticks), shown, tuple(turns.values()), band)
 
 
 def _steps(bests: Sequence[float | None], width: float) -> list[Segment]:
@@ -234,7 +260,9 @@ def plot(series: Mapping[str, Sequence[tuple[float, float]]], *, dotted: bool) -
 
 def _marks(low: float, high: float) -> list[float]:
     """Round values from at most `low` to at least `high`, and always two of them."""
-    rough = (high - low or abs(high) or 1.0) / GAPS
+    # Values closer than that could not be told apart as marks, and would be one.
+    least = max(1e-11, 1e-12 * abs(low), 1e-12 * abs(high))
+    rough = max((high - low or abs(high) or 1.0) / GAPS, least)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
     begin, end = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

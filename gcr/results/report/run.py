@@ -21,6 +21,7 @@ from gcr.core.phrases import (
     chance,
     closeness,
     count,
+    dated,
     described,
     distrust,
     extended,
@@ -30,7 +31,17 @@ from gcr.core.phrases import (
 )
 from gcr.core.plaintext import UNSEEN
 from gcr.core.ranking import best_scored, margin
-from gcr.core.records import Attempt, Branch, Extension, Round, Run, StopReason, Wording
+from gcr.core.records import (
+    Attempt,
+    Branch,
+    EditedPrompt,
+    Extension,
+    Remark,
+    Round,
+    Run,
+    StopReason,
+    Wording,
+)
 from gcr.engine.machine import ThisMachine
 from gcr.results.report import charts
 from gcr.results.report.page import number, render
@@ -158,6 +169,7 @@ def shown(folder: Path, pictures: Pictures, *, ui: bool = False) -> dict[str, An
         "run": run,
         "name": folder.absolute().name,
         "command": again.whole,
+        "not_again": again.left_out if again.whole else "",
         "started": story.get("started"),
         "described": described(run.settings),
         "best": best,
@@ -180,8 +192,9 @@ def shown(folder: Path, pictures: Pictures, *, ui: bool = False) -> dict[str, An
         },
         "groups": {
             "Settings": run.settings,
-            "Budget": {_after(e): extended(e) for e in run.extensions},
-            "Branches": {_after(b): branched(run, b) for b in run.branches},
+            "Budget": _decided([(e.after, extended(e)) for e in run.extensions]),
+            "Branches": _decided([(b.after, branched(run, b)) for b in run.branches]),
+            "Your prompts": _decided([(e.after, _written(e)) for e in run.edited_prompts]),
             "Versions": story.get("versions"),
             "Revisions of models": story.get("revisions"),
         },
@@ -202,6 +215,24 @@ class Again:
         request = self._run.request
         settings = dict(self._run.settings)
         return self._command(request.prompt, settings, tuple(OPTIONS), {}, request.source)
+
+    @property
+    def left_out(self) -> str:
+        """What the command for the whole run does not do again, in words; empty for nothing.
+
+        A person decided by what they saw: that is no setting.
+        """
+        run = self._run
+        decided: list[Extension | Branch | Remark | EditedPrompt]
+        decided = [*run.extensions, *run.branches, *run.remarks, *run.edited_prompts]
+        ends = [decision.after for decision in decided]
+        if run.stop is StopReason.CHOSEN:
+            ends.append(len(run.rounds))
+        if not ends:
+            return ""
+        last = min(ends) - 1
+        upto = f"up to round {last}" if last >= 0 else "as it was begun"
+        return f"the command draws this run {upto}; what you decided then is not in it"
 
     def of(self, attempt: Attempt) -> str:
         """One image, in round 0 of a run of its own; empty where no command draws it, as where
@@ -235,11 +266,17 @@ class Again:
 
 
 def _word(text: str) -> str:
-    """A word of a shell, in which bytes stand for what a page shows otherwise than it is."""
+    """A word of any POSIX shell, in which bytes stand for what a page shows otherwise than it is.
+
+    Not `$'…'`, which dash has not. A shell that is typed into takes ! for its history.
+    """
     if not _SHOWN_OTHERWISE.search(text):
         return shlex.quote(text)
-    words = text.replace("\\", r"\\").replace("'", r"\'")
-    return f"$'{_SHOWN_OTHERWISE.sub(_octal, words)}'"
+    words = text.rstrip("\n")  # which $(…) would drop
+    ends = shlex.quote(text[len(words) :]) if words != text else ""
+    words = words.replace("\\", r"\\").replace("%", "%%")
+    words = re.sub(rf"^-|['!]|{_SHOWN_OTHERWISE.pattern}", _octal, words)
+    return f"\"$(printf '{words}')\"{ends}"
 
 
 def _octal(character: re.Match[str]) -> str:
@@ -304,9 +341,20 @@ class _Rounds:
         )
 
 
-def _after(decision: Extension | Branch) -> str:
-    """When a person decided something; the last decision after a round is the one that counts."""
-    return f"after round {decision.after - 1}" if decision.after else "at the beginning"
+def _decided(decisions: Sequence[tuple[int, str]]) -> dict[str, str]:
+    """What a person decided, by when: of several decisions at one time the last one counts.
+
+    decisions: how many rounds there were, and the words for what was decided.
+    """
+    decided: dict[str, str] = {}
+    for after, words in decisions:
+        when = f"after round {after - 1}" if after else "at the beginning"
+        decided[when] = f"{decided[when]}; then {words}" if when in decided else words
+    return decided
+
+
+def _written(edited: EditedPrompt) -> str:
+    return f"“{edited.prompt}”{dated(edited.when)}"
 
 
 def _tokens(run: Run) -> str:

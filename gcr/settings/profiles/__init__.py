@@ -195,7 +195,7 @@ def _mistake(where: str, error: ValidationError) -> UsageError:
     if problem.kind == "missing":
         return UsageError(f"{where} lacks {key}", hint)
     hint = "gcr profiles --json shows values that are right"
-    return UsageError(f"{where}: {key} {problem.reason}, not {problem.value!r}", hint)
+    return UsageError(f"{where}: {problem.of(key)}", hint)
 
 
 def largest(free_gib: float) -> Choice:
