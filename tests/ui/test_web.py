@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -30,7 +31,7 @@ from gcr.errors import ModelError, UsageError
 from gcr.settings.resolving import traced
 from gcr.storage import ratings
 from gcr.ui import web
-from gcr.ui.site import Site, _flags
+from gcr.ui.site import LONGEST, Site
 from gcr.ui.studio import Studio
 
 needed()
@@ -103,7 +104,9 @@ class Address:
         """Status and text; a header of None is left out."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         connection.putrequest(method, path, skip_host=True)
-        content = b"" if body is None else json.dumps(body).encode()
+        content = (
+            body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        )
         for name, value in {**self.ours, "Content-Length": len(content), **headers}.items():
             if value is not None:
                 connection.putheader(name.replace("_", "-"), str(value))
@@ -213,21 +216,191 @@ def test_a_page_may_load_and_ask_nothing_but_its_own_server(site):
     assert (site.headers["x-frame-options"], site.headers["cache-control"]) == ("DENY", "no-store")
 
 
-def test_what_is_wrong_is_told_with_a_hint_and_nothing_is_begun(site):
-    for path, body in (
-        ("/refine", {"prompt": " "}),
-        ("/refine", {"prompt": "a red circle", "flags": {"rounds": "many"}}),
-        ("/refine", {"prompt": "a red circle", "edit": "files/../../secret.png"}),
-        ("/resume", {"folder": "../elsewhere"}),
-        ("/decide", {"number": 99, "action": "go"}),
-        ("/critique", {}),
-        ("/rate", {"folder": "x", "image": "y", "value": "6"}),
-    ):
-        status, told = site.ask("POST", path, body)
-        assert status == 400, path
-        assert json.loads(told)["message"]
-        assert json.loads(told)["hint"]
+HUGE = 10**400
+DEEP = b'{"number":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+WORDS = ("", "x" * 100_000, "a\0b", "../..", "/etc/passwd", "\ud800", "$(id)", "<b>", "~nobody/x")
+RUN = {"folder": "RUN"}  # where the run that there is stands for
+IMAGE = {**RUN, "image": "00-0.png"}
+PICTURE = {"image": "files/RUN/00-0.png"}
+ASKED = {"prompt": "a red circle", "flags": {}}
+WRONG_FLAGS = (
+    *([], "x", 1, {"rounds": 2}, {"rounds": ["2"]}, {"rounds": {}}, {"rounds": "many"}),
+    *({"rounds": "9" * 5000}, {"images": "-1"}, {"guidance": "nan"}, {"strategy": "no such"}),
+    *({"profile": "a\0b"}, {"generator": "\ud800"}, {"width": "1e999"}, {"score": "<b>"}),
+)
+NOT_TEXT, NOT_NUMBER = (None, 1, [], {}), (None, "x", "1.5", [], {}, True, -1, 0, 99, 1.5, HUGE)
+# What each address takes, and wrong values for each of its names. What is no JSON, and names that
+# it does not know, go to all of them besides.
+ACTS = {
+    "/refine": (
+        ASKED,
+        {
+            "prompt": [*NOT_TEXT, "", " ", "a\0b", "\ud800"],
+            "flags": WRONG_FLAGS,
+            "edit": [1, [], "x", "files/../../secret.png", "brought/x"],
+            "approve": [2, [], "x"],
+        },
+    ),
+    "/resume": (
+        {**RUN, "rounds": 1, "flags": {}},
+        {
+            "folder": [*NOT_TEXT, *WORDS],
+            "rounds": [None, "x", 1.5, -1, 101, HUGE],
+            "flags": WRONG_FLAGS[:6],
+            "approve": [2],
+        },
+    ),
+    "/go-on": (
+        {**IMAGE, "how": "from", "flags": {}},
+        {
+            "folder": [*NOT_TEXT, *WORDS],
+            "image": [*NOT_TEXT, *WORDS],
+            "how": [*NOT_TEXT, "", "x"],
+            "flags": WRONG_FLAGS[:6],
+        },
+    ),
+    "/critique": (
+        {"images": ["files/RUN/00-0.png"], **ASKED},
+        {
+            "images": [None, 1, "x", [], [1], ["x"], [[]], ["files/"]],
+            "prompt": [*NOT_TEXT, " "],
+            "flags": WRONG_FLAGS,
+        },
+    ),
+    "/begin": (PICTURE, {"image": [*NOT_TEXT, *WORDS, "files/RUN", "brought/x"]}),
+    "/settings": ({"flags": {}}, {"flags": [None, *WRONG_FLAGS]}),
+    "/decide": (
+        {"number": 1, "action": "go"},
+        {
+            "number": NOT_NUMBER,
+            "action": [*NOT_TEXT, "", "x"],
+            "prompt": NOT_TEXT,
+            "remark": NOT_TEXT,
+        },
+    ),
+    "/stop": ({"number": 1}, {"number": NOT_NUMBER}),
+    "/rate": (
+        {**IMAGE, "value": "3"},
+        {
+            "folder": [*NOT_TEXT, *WORDS],
+            "image": [*NOT_TEXT, *WORDS],
+            "value": [*NOT_TEXT, "", "6", "-1", "9" * 5000],
+        },
+    ),
+    "/release": ({}, {}),
+}
+NOT_JSON = (
+    b"{",
+    b"[]",
+    b"null",
+    b"5",
+    b"\xff\xfe",
+    b"\xc3",
+    b'{"a": 1, "a": 2}',
+    DEEP,
+    b"[" * 100_000,
+    b'{"number": ' + b"9" * 5000 + b"}",
+    b"x" * (LONGEST + 1),
+)
+QUERIES = {
+    "/": [],
+    "/events": [],
+    "/run": [
+        "",
+        "?folder=",
+        "?folder=%00",
+        "?folder=%ff",
+        "?folder=..",
+        "?folder=2026",
+        "?x=1",
+        f"?folder={'x' * 60_000}",
+    ],
+    "/gallery": [
+        "?within=..",
+        "?within=%00",
+        "?within=x",
+        "?within=page.html",
+        "?x=1",
+        f"?within={'x' * 60_000}",
+    ],
+    "/ranking": [
+        "",
+        "?number=abc",
+        "?number=",
+        "?number=1.5",
+        "?number=99",
+        "?number=-1",
+        f"?number={'9' * 5000}",
+    ],
+    "/files/{path:path}": [
+        "",
+        "x",
+        "%00",
+        "%ff.png",
+        "..%2f..",
+        "x" * 60_000,
+        f"{'x' * 300}.png",
+        "page.html",
+    ],
+    "/brought/{name}": ["x", "%00", "..", "%ff", "x" * 60_000],
+    "/upload": [],
+}
+
+
+def wrong(place):
+    """A method, an address and a body for each way of asking for what cannot be."""
+    for path, queries in QUERIES.items():
+        for query in queries:
+            yield "GET", path.partition("{")[0] + query, None
+        yield ("GET" if path == "/upload" else "POST"), path.partition("{")[0] or "/", b""
+    for content in (b"", b"no picture", b"\x89PNG\r\n\x1a\n", b"GIF89a" + bytes(99)):
+        yield "POST", "/upload", content
+    for path, (takes, values) in ACTS.items():
+        yield "GET", path, None
+        right = json.loads(json.dumps(takes).replace("RUN", place))
+        for body in NOT_JSON:
+            yield "POST", path, body
+        yield "POST", path, {**right, "func": 1}
+        yield "POST", path, {**right, "self": 1}
+        for name in right:
+            yield "POST", path, {key: right[key] for key in right if key != name}
+        for name, each in values.items():
+            for value in each:
+                yield (
+                    "POST",
+                    path,
+                    json.loads(json.dumps({**right, name: value}).replace("RUN", place)),
+                )
+
+
+def test_whatever_is_asked_wrongly_is_told_in_a_line_and_nothing_is_begun(site, drawn, caplog):
+    with closing(Site(site.studio, drawn)) as answers:
+        assert {route.path for route in answers.routes()} == {*QUERIES, *ACTS}
+    place = str(next(drawn.glob("*/*/run.json")).parent.relative_to(drawn))
+    for method, path, body in wrong(place):
+        asked = f"{method} {path[:80]} {str(body)[:200]}"
+        status, told = site.ask(method, path, body)
+        assert 400 <= status < 500, (asked, status, told[:300])
+        lines = json.loads(told).values() if told.startswith("{") else [told]
+        for line in lines:
+            assert len(line.splitlines()) == 1, asked
+            assert len(line) <= 400, asked
+        assert "Traceback" not in told
+        assert not caplog.records, asked
     assert site.studio.state()["works"] == []
+    assert not ratings.read(drawn / place)
+
+
+def test_whoever_leaves_in_the_middle_of_a_sentence_is_no_defect(site, caplog):
+    for path in ("/upload", "/refine"):
+        with socket.create_connection(("127.0.0.1", site.port), timeout=30) as client:
+            lines = [f"{name}: {value}" for name, value in site.ours.items()]
+            head = "\r\n".join([f"POST {path} HTTP/1.1", *lines, "Content-Length: 99", "", ""])
+            client.sendall(head.encode() + b"half")
+            client.shutdown(socket.SHUT_WR)
+            client.recv(1 << 16)  # nothing, or that it could not be read
+    assert site.ask("GET", "/gallery")[0] == 200
+    assert not caplog.records
 
 
 def test_a_defect_is_told_and_ends_nothing(site, monkeypatch, caplog):
@@ -246,8 +419,8 @@ def test_a_run_of_a_batch_stays_as_its_batch_has_it(site, drawn):
     inside = drawn / "batch" / "runs" / "1"
     shutil.copytree(run, inside)
     image = {"image": "00-0.png"}
-    asked = [("/resume", {"rounds": 1})]
-    asked += [("/go-on", {**image, "how": how}) for how in ("from", "like", "keep")]
+    asked = [("/resume", {"rounds": 1, "flags": {}})]
+    asked += [("/go-on", {**image, "how": how, "flags": {}}) for how in ("from", "like", "keep")]
     for path, body in asked:
         status, told = site.ask("POST", path, {"folder": "batch/runs/1", **body})
         assert status == 400
@@ -256,7 +429,10 @@ def test_a_run_of_a_batch_stays_as_its_batch_has_it(site, drawn):
 
 def test_a_form_cannot_move_the_output_or_trust_a_server(site):
     flags = {"output": "elsewhere", "trust_endpoint": "yes", "rounds": "2"}
-    assert _flags({"flags": flags}) == {"rounds": "2"}
+    status, told = site.ask("POST", "/settings", {"flags": flags})
+    assert status == 200
+    assert told.count("this page") == 1
+    assert "elsewhere" not in told
 
 
 def test_a_port_that_is_taken_is_an_error_with_a_hint(site):
@@ -354,7 +530,7 @@ def test_a_prompt_that_is_left_as_it_is_proposed_is_no_edit(studio):
     decided = []
     studio.decide, decide = lambda _, decision: decided.append(decision), studio.decide
     site = Site(studio, Path("outputs"))
-    site.decide({"number": work.number, "action": "go", "prompt": "a red circle at the top"})
+    site.decide(work.number, "go", "a red circle at the top")
     site.close()
     assert decided == [GoOn()]
     decide(work.number, decided[0])
@@ -788,7 +964,7 @@ def source_of(folder):
 
 def test_words_of_users_and_models_are_text(browser, site, drawn):
     hostile = "<img src=x onerror=alert(1)><b>bold</b>"
-    status, told = site.ask("POST", "/refine", {"prompt": hostile})
+    status, told = site.ask("POST", "/refine", {"prompt": hostile, "flags": {}})
     assert status == 400  # the embedded pair understands nothing of it
     assert hostile[:20] in json.loads(told)["message"]
     opened(browser, site)
