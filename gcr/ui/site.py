@@ -23,6 +23,7 @@ from urllib.parse import quote, unquote
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import AfterValidator, ValidationError, validate_call
+from pydantic_core import from_json
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.responses import (
@@ -40,8 +41,8 @@ from gcr.core.stopping import MOST_ROUNDS
 from gcr.engine.machine import ThisMachine
 from gcr.engine.requests import begin_from
 from gcr.errors import GcrError, UsageError
-from gcr.files import imagefile, paths, structured
-from gcr.files.structured import MalformedError, first_problem
+from gcr.files import imagefile, paths
+from gcr.files.structured import first_problem
 from gcr.inputs.source import readable
 from gcr.results import listing
 from gcr.results.report import gallery, refresh, run
@@ -437,8 +438,8 @@ def _done(act: Callable[..., object]) -> Callable[[Request], Any]:
 
     async def answer(request: Request) -> Response:
         try:
-            given = structured.parse_record(await _content(request, LONGEST) or b"{}")
-        except MalformedError as error:
+            given = from_json(await _content(request, LONGEST) or b"{}", allow_inf_nan=False)
+        except ValueError as error:
             raise UsageError(f"the page sent what cannot be read: {error}", AGAIN) from error
         return JSONResponse(await run_in_threadpool(bind(given)))
 

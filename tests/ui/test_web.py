@@ -216,166 +216,103 @@ def test_a_page_may_load_and_ask_nothing_but_its_own_server(site):
     assert (site.headers["x-frame-options"], site.headers["cache-control"]) == ("DENY", "no-store")
 
 
-HUGE = 10**400
-DEEP = b'{"number":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
-WORDS = ("", "x" * 100_000, "a\0b", "../..", "/etc/passwd", "\ud800", "$(id)", "<b>", "~nobody/x")
+# What each address takes, and wrong values by their names, each of which goes to every address.
 RUN = {"folder": "RUN"}  # where the run that there is stands for
-IMAGE = {**RUN, "image": "00-0.png"}
-PICTURE = {"image": "files/RUN/00-0.png"}
 ASKED = {"prompt": "a red circle", "flags": {}}
-WRONG_FLAGS = (
-    *([], "x", 1, {"rounds": 2}, {"rounds": ["2"]}, {"rounds": {}}, {"rounds": "many"}),
-    *({"rounds": "9" * 5000}, {"images": "-1"}, {"guidance": "nan"}, {"strategy": "no such"}),
-    *({"profile": "a\0b"}, {"generator": "\ud800"}, {"width": "1e999"}, {"score": "<b>"}),
-)
-NOT_TEXT, NOT_NUMBER = (None, 1, [], {}), (None, "x", "1.5", [], {}, True, -1, 0, 99, 1.5, HUGE)
-# What each address takes, and wrong values for each of its names. What is no JSON, and names that
-# it does not know, go to all of them besides.
 ACTS = {
-    "/refine": (
-        ASKED,
-        {
-            "prompt": [*NOT_TEXT, "", " ", "a\0b", "\ud800"],
-            "flags": WRONG_FLAGS,
-            "edit": [1, [], "x", "files/../../secret.png", "brought/x"],
-            "approve": [2, [], "x"],
-        },
-    ),
-    "/resume": (
-        {**RUN, "rounds": 1, "flags": {}},
-        {
-            "folder": [*NOT_TEXT, *WORDS],
-            "rounds": [None, "x", 1.5, -1, 101, HUGE],
-            "flags": WRONG_FLAGS[:6],
-            "approve": [2],
-        },
-    ),
-    "/go-on": (
-        {**IMAGE, "how": "from", "flags": {}},
-        {
-            "folder": [*NOT_TEXT, *WORDS],
-            "image": [*NOT_TEXT, *WORDS],
-            "how": [*NOT_TEXT, "", "x"],
-            "flags": WRONG_FLAGS[:6],
-        },
-    ),
-    "/critique": (
-        {"images": ["files/RUN/00-0.png"], **ASKED},
-        {
-            "images": [None, 1, "x", [], [1], ["x"], [[]], ["files/"]],
-            "prompt": [*NOT_TEXT, " "],
-            "flags": WRONG_FLAGS,
-        },
-    ),
-    "/begin": (PICTURE, {"image": [*NOT_TEXT, *WORDS, "files/RUN", "brought/x"]}),
-    "/settings": ({"flags": {}}, {"flags": [None, *WRONG_FLAGS]}),
-    "/decide": (
-        {"number": 1, "action": "go"},
-        {
-            "number": NOT_NUMBER,
-            "action": [*NOT_TEXT, "", "x"],
-            "prompt": NOT_TEXT,
-            "remark": NOT_TEXT,
-        },
-    ),
-    "/stop": ({"number": 1}, {"number": NOT_NUMBER}),
-    "/rate": (
-        {**IMAGE, "value": "3"},
-        {
-            "folder": [*NOT_TEXT, *WORDS],
-            "image": [*NOT_TEXT, *WORDS],
-            "value": [*NOT_TEXT, "", "6", "-1", "9" * 5000],
-        },
-    ),
-    "/release": ({}, {}),
+    "/refine": ASKED,
+    "/resume": {**RUN, "rounds": 1, "flags": {}},
+    "/go-on": {**RUN, "image": "00-0.png", "how": "from", "flags": {}},
+    "/critique": {"images": ["files/RUN/00-0.png"], **ASKED},
+    "/begin": {"image": "files/RUN/00-0.png"},
+    "/settings": {"flags": {}},
+    "/decide": {"number": 1, "action": "go"},
+    "/stop": {"number": 1},
+    "/rate": {**RUN, "image": "00-0.png", "value": "3"},
+    "/release": {},
+}
+LONG, MANY, HUGE = "x" * 60_000, "9" * 5000, 10**400
+NOT_TEXT, WORD = (None, 1, [], {}), ("x", "\ud800", "<b>")
+PATHS = (
+    *NOT_TEXT,
+    *WORD,
+    "",
+    LONG,
+    "a\0b",
+    "../..",
+    "/etc/passwd",
+    "$(id)",
+    "~nobody/x",
+    "files/RUN",
+)
+WRONG = {
+    "folder": PATHS,
+    "image": PATHS,
+    "images": (*NOT_TEXT, "x", *([path] for path in PATHS)),
+    "edit": (*PATHS[:7], "files/../../secret.png", "brought/x"),
+    "prompt": (*NOT_TEXT, "\ud800"),
+    "remark": NOT_TEXT,
+    "flags": (*NOT_TEXT[:3], "x", {"rounds": 2}, {"rounds": ["2"]}, {"generator": "\ud800"}),
+    "number": (None, "x", "1.5", [], {}, -1, 0, 99, 1.5, HUGE),
+    "rounds": (None, "x", 1.5, -1, 101, HUGE),
+    "how": (*NOT_TEXT, *WORD, ""),
+    "action": (*NOT_TEXT, *WORD, ""),
+    "value": (*NOT_TEXT, *WORD, "", "6", "-1", MANY),
+    "approve": (2, [], "x"),
+    "func": (1,),
+    "self": (1,),
+}
+WRONG_SETTINGS = {
+    "rounds": "many",
+    "images": "-1",
+    "guidance": "nan",
+    "strategy": "x",
+    "profile": "a\0b",
+    "width": "1e999",
+    "score": "<b>",
+    "seed": MANY,
+    "steps": "[" * 9999,
 }
 NOT_JSON = (
-    b"{",
-    b"[]",
-    b"null",
-    b"5",
-    b"\xff\xfe",
-    b"\xc3",
-    b'{"a": 1, "a": 2}',
-    DEEP,
-    b"[" * 100_000,
-    b'{"number": ' + b"9" * 5000 + b"}",
+    *(b"{", b"[]", b"null", b"5", b"\xff\xfe", b"\xc3", b'{"a": 1, "a": 2}', b"[" * 100_000),
+    *(b'{"flags":' * 9999 + b"1" + b"}" * 9999, b'{"number": ' + MANY.encode() + b"}"),
     b"x" * (LONGEST + 1),
 )
-QUERIES = {
-    "/": [],
-    "/events": [],
-    "/run": [
-        "",
-        "?folder=",
-        "?folder=%00",
-        "?folder=%ff",
-        "?folder=..",
-        "?folder=2026",
-        "?x=1",
-        f"?folder={'x' * 60_000}",
-    ],
-    "/gallery": [
-        "?within=..",
-        "?within=%00",
-        "?within=x",
-        "?within=page.html",
-        "?x=1",
-        f"?within={'x' * 60_000}",
-    ],
-    "/ranking": [
-        "",
-        "?number=abc",
-        "?number=",
-        "?number=1.5",
-        "?number=99",
-        "?number=-1",
-        f"?number={'9' * 5000}",
-    ],
-    "/files/{path:path}": [
-        "",
-        "x",
-        "%00",
-        "%ff.png",
-        "..%2f..",
-        "x" * 60_000,
-        f"{'x' * 300}.png",
-        "page.html",
-    ],
-    "/brought/{name}": ["x", "%00", "..", "%ff", "x" * 60_000],
-    "/upload": [],
+READS = {
+    "/": (),
+    "/events": (),
+    "/run": ("", "?x=1", *(f"?folder={name}" for name in ("", "%00", "%ff", "..", "2026", LONG))),
+    "/gallery": ("?x=1", *(f"?within={name}" for name in ("..", "%00", "x", "page.html", LONG))),
+    "/ranking": ("", *(f"?number={number}" for number in ("abc", "", "1.5", "99", "-1", MANY))),
+    "/files/{path:path}": ("", "x", "%00", "%ff.png", "..%2f..", LONG, f"{LONG[:300]}.png"),
+    "/brought/{name}": ("x", "%00", "..", "%ff", LONG),
 }
+PICTURES = (b"", b"no picture", b"\x89PNG\r\n\x1a\n", b"GIF89a" + bytes(99))
 
 
 def wrong(place):
     """A method, an address and a body for each way of asking for what cannot be."""
-    for path, queries in QUERIES.items():
-        for query in queries:
-            yield "GET", path.partition("{")[0] + query, None
-        yield ("GET" if path == "/upload" else "POST"), path.partition("{")[0] or "/", b""
-    for content in (b"", b"no picture", b"\x89PNG\r\n\x1a\n", b"GIF89a" + bytes(99)):
-        yield "POST", "/upload", content
-    for path, (takes, values) in ACTS.items():
-        yield "GET", path, None
-        right = json.loads(json.dumps(takes).replace("RUN", place))
-        for body in NOT_JSON:
-            yield "POST", path, body
-        yield "POST", path, {**right, "func": 1}
-        yield "POST", path, {**right, "self": 1}
-        for name in right:
-            yield "POST", path, {key: right[key] for key in right if key != name}
-        for name, each in values.items():
-            for value in each:
-                yield (
-                    "POST",
-                    path,
-                    json.loads(json.dumps({**right, name: value}).replace("RUN", place)),
-                )
+    for path, queries in READS.items():
+        address = path.partition("{")[0]
+        yield "POST", address, b""
+        yield from (("GET", address + query, None) for query in queries)
+    yield from (("POST", "/upload", content) for content in PICTURES)
+    yield from (("GET", path, None) for path in ("/upload", *ACTS, "/nothing"))
+    for path, takes in ACTS.items():
+        yield from (("POST", path, body) for body in NOT_JSON)
+        bodies = [{key: takes[key] for key in takes if key != name} for name in takes]
+        bodies += [{**takes, name: value} for name in WRONG for value in WRONG[name]]
+        if path in ("/refine", "/critique", "/settings"):
+            bodies += [{**takes, "flags": {name: v}} for name, v in WRONG_SETTINGS.items()]
+        if path in ("/refine", "/critique"):
+            bodies += [{**takes, "prompt": blank} for blank in ("", " \n")]
+        for body in bodies:
+            yield "POST", path, json.dumps(body).replace("RUN", place).encode()
 
 
 def test_whatever_is_asked_wrongly_is_told_in_a_line_and_nothing_is_begun(site, drawn, caplog):
     with closing(Site(site.studio, drawn)) as answers:
-        assert {route.path for route in answers.routes()} == {*QUERIES, *ACTS}
+        assert {route.path for route in answers.routes()} == {*READS, *ACTS, "/upload"}
     place = str(next(drawn.glob("*/*/run.json")).parent.relative_to(drawn))
     for method, path, body in wrong(place):
         asked = f"{method} {path[:80]} {str(body)[:200]}"
