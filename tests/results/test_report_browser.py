@@ -9,7 +9,8 @@ import pytest
 from folders import HOSTILE, make_batch, make_comparison, make_run
 
 import gcr
-from gcr.results.report import report, run
+from gcr.results import listing
+from gcr.results.report import gallery, report, run
 from gcr.results.report.pictures import Pictures
 
 chromium.needed()
@@ -24,16 +25,21 @@ def pages(tmp_path_factory):
     text = HOSTILE + "long " * 200
     hostile = make_run(path / "hostile", text, text=text, source="source.png").path
     alone = report(make_run(path / "other").path, path / "alone.html", standalone=True)
-    return {
+    pages = {
         "run": report(make_run(path / "run", "a red circle").path),
         "hostile": report(hostile),
         "batch": report(make_batch(path / "batch", 16, prompt=HOSTILE)),
         "comparison": report(make_comparison(path / "comparison", 6, prompt=HOSTILE)),
         "alone": alone,
     }
+    return {**pages, "gallery": gallery.write(path, listing.entries(path))}
 
 
-KINDS = pytest.mark.parametrize("kind", ["run", "hostile", "batch", "comparison", "alone"])
+KINDS = pytest.mark.parametrize(
+    "kind", ["run", "hostile", "batch", "comparison", "alone", "gallery"]
+)
+PHONE = {"width": 390, "height": 844, "phone": True}
+SCREENS = pytest.mark.parametrize("screen", [{}, PHONE], ids=["desktop", "phone"])
 
 
 def choose(browser, name, value):
@@ -62,6 +68,22 @@ def test_nothing_goes_wrong_and_nothing_is_asked_of_anyone(browser, pages, kind)
 def test_pages_fit_phones_and_large_screens(browser, pages, kind, width):
     browser.open(pages[kind], width=width, phone=width < 600)
     assert browser.run("document.documentElement.scrollWidth") == width
+
+
+@KINDS
+@SCREENS
+def test_nothing_moves_by_itself_when_a_page_is_opened_and_looked_through(
+    browser, pages, kind, screen
+):
+    """So that a click hits what it was meant for, however soon."""
+    browser.open(pages[kind], **screen)
+    height = browser.run("document.documentElement.scrollHeight")
+    for y in range(0, height, 600):
+        browser.run(f"scrollTo({{top: {y}, behavior: 'instant'}})")
+        browser.run(chromium.PAINTED)
+    assert browser.shifts() == []
+    if kind in ("batch", "gallery"):  # a card has its size before it is seen
+        assert browser.run("document.documentElement.scrollHeight") == height
 
 
 @KINDS
