@@ -621,7 +621,7 @@ def test_nothing_moves_by_itself_when_a_view_is_opened(browser, site, drawn, scr
         opened(browser, site, **screen)
         browser.open("about:blank", **screen)
         browser.open(f"http://127.0.0.1:{site.port}/#{view}", **screen)
-        until(browser, f"document.querySelector({shown!r})")
+        until(browser, f"document.querySelector({shown!r}) !== null")
         assert browser.shifts() == [], view
 
 
