@@ -451,7 +451,7 @@ def _problem(details: ErrorDetails) -> Problem:
     path = tuple(map(str, details["loc"]))
     if details["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
         return Problem("unknown", path, "is not known", details["input"])
-    if details["type"] == "missing":
+    if details["type"] in {"missing", "missing_argument"}:
         return Problem("missing", path, "is missing", details["input"])
     if details["type"] == "string_too_short" and not details["input"]:
         reason = EMPTY

@@ -13,14 +13,19 @@ import logging
 import secrets
 import shutil
 import tempfile
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 from urllib.parse import quote, unquote
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+from pydantic import AfterValidator, ValidationError, validate_call
+from pydantic_core import from_json
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 from starlette.responses import (
     FileResponse,
     HTMLResponse,
@@ -30,11 +35,14 @@ from starlette.responses import (
 )
 from starlette.routing import Route
 
+from gcr.core.plaintext import plain, shortened
 from gcr.core.records import GoOn, Reword, Stop
+from gcr.core.stopping import MOST_ROUNDS
 from gcr.engine.machine import ThisMachine
 from gcr.engine.requests import begin_from
 from gcr.errors import GcrError, UsageError
-from gcr.files import imagefile
+from gcr.files import imagefile, paths
+from gcr.files.structured import first_problem
 from gcr.inputs.source import readable
 from gcr.results import listing
 from gcr.results.report import gallery, refresh, run
@@ -47,7 +55,7 @@ from gcr.storage import provenance, ratings
 from gcr.ui.studio import DEFECT, How
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator
 
     from starlette.requests import Request
 
@@ -58,15 +66,31 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LARGEST = 64 << 20  # bytes of a picture that is brought in
+LONGEST = 1 << 20  # bytes of anything else that is sent
 SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
 KINDS = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 """Files that are served, by their endings."""
+MOST = 400  # characters of a line that says what went wrong
+AGAIN = "load it again"
 BEAT = 15.0  # seconds after which a stream without news says that it is still there
 CALM = 0.05  # seconds between two states, at least
 FIRST = ("profile", "images", "rounds", "seed", "strategy")
 """Settings that are seen at once; others are a click away."""
 ELSEWHERE = ("output",)
 """Settings that are fixed for a session."""
+
+
+def _typed(fields: Mapping[str, str]) -> dict[str, object]:
+    """Settings as they were typed; what is empty is not given."""
+    return {
+        name: [line for line in text.splitlines() if line.strip()] if name in LISTS else text
+        for name, text in fields.items()
+        if name in OPTIONS and name not in ELSEWHERE and text.strip()
+    }
+
+
+Flags = Annotated[Mapping[str, str], AfterValidator(_typed)]
+"""The fields of a form by the names of their settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,31 +147,32 @@ class Site:
 
     def routes(self) -> list[Route]:
         """Each address, and what answers it."""
-        read = {
+        read: dict[str, Callable[[Request], Any]] = {
             "/": self.page,
             "/events": self.events,
-            "/run": self.run,
-            "/gallery": self.gallery,
-            "/ranking": self.ranking,
             "/files/{path:path}": self.file,
             "/brought/{name}": self.brought,
+            "/run": _shown(self.run),
+            "/gallery": _shown(self.gallery),
+            "/ranking": _shown(self.ranking),
         }
-        act = {
-            "/refine": self.refine,
-            "/resume": self.resume,
-            "/go-on": self.go_on,
-            "/critique": self.critique,
-            "/begin": self.begin,
-            "/settings": self.settings,
-            "/decide": self.decide,
-            "/stop": self.stop,
-            "/rate": self.rate,
-            "/release": self.release,
+        act: dict[str, Callable[[Request], Any]] = {
+            "/upload": self.upload,
+            "/refine": _done(self.refine),
+            "/resume": _done(self.resume),
+            "/go-on": _done(self.go_on),
+            "/critique": _done(self.critique),
+            "/begin": _done(self.begin),
+            "/settings": _done(self.settings),
+            "/decide": _done(self.decide),
+            "/stop": _done(self.stop),
+            "/rate": _done(self.rate),
+            "/release": _done(self.release),
         }
         return [
-            *(Route(path, _telling(answer)) for path, answer in read.items()),
-            Route("/upload", _telling(self.upload), methods=["POST"]),
-            *(Route(path, _acting(answer), methods=["POST"]) for path, answer in act.items()),
+            Route(path, _telling(answer), methods=[method])
+            for method, answers in (("GET", read), ("POST", act))
+            for path, answer in answers.items()
         ]
 
     # What is shown
@@ -195,20 +220,12 @@ class Site:
             work["changes"] = diff(work["title"], work["proposal"][0]) if work["proposal"] else ""
         return {**state, "busy": self.studio.busy()}
 
-    async def run(self, request: Request) -> Response:
-        folder = self._folder(request.query_params.get("folder", ""))
-        return HTMLResponse(await run_in_threadpool(self._run, folder))
+    def run(self, folder: str) -> str:
+        place = self._folder(folder)
+        values = run.shown(place, Served(self.output), ui=True)
+        return fragment("studio_run.html", {**values, "going": self.studio.at(place)})
 
-    def _run(self, folder: Path) -> str:
-        values = run.shown(folder, Served(self.output), ui=True)
-        going = self.studio.at(folder)
-        return fragment("studio_run.html", {**values, "going": going, "path": self._name(folder)})
-
-    async def gallery(self, request: Request) -> Response:
-        within = request.query_params.get("within", "")
-        return HTMLResponse(await run_in_threadpool(self._gallery, within))
-
-    def _gallery(self, within: str) -> str:
+    def gallery(self, within: str = "") -> str:
         place = self._folder(within) if within else self.output
         entries = listing.entries(place) if place.is_dir() else []
         made = gallery.cards(entries, Served(self.output), self._link)
@@ -218,9 +235,8 @@ class Site:
         view = "run" if entry.kind == "run" else "gallery"
         return f"#{view}/{quote(self._name(entry.folder))}"
 
-    async def ranking(self, request: Request) -> Response:
-        work = self.studio.work(int(request.query_params.get("number", "0")))
-        ranking = work.ranking
+    def ranking(self, number: int) -> str:
+        ranking = self.studio.work(number).ranking
         if ranking is None:
             raise UsageError("there is no judgement yet", "wait until it is done")
         near = {judged.image for judged in ranking.near}
@@ -228,7 +244,7 @@ class Site:
             (judged, self._picture(Path(judged.image)), judged.image in near)
             for judged in ranking.judgements
         ]
-        return HTMLResponse(fragment("studio_ranking.html", {"ranking": ranking, "shown": shown}))
+        return fragment("studio_ranking.html", {"ranking": ranking, "shown": shown})
 
     def _picture(self, path: Path) -> Picture:
         if path.parent == self._brought:
@@ -244,54 +260,51 @@ class Site:
 
     def _served(self, folder: Path, name: str) -> Response:
         path = _inside(folder, name)
-        if path is None or not path.is_file() or path.suffix.lower() not in KINDS:
+        if path is None or not paths.is_file(path) or path.suffix.lower() not in KINDS:
             return Response("no such picture", 404)
         return FileResponse(path, media_type=KINDS[path.suffix.lower()])
 
     # What is done
 
-    def refine(self, given: Mapping[str, Any]) -> object:
-        image = given.get("edit")
-        work = self.studio.refine(
-            str(given.get("prompt", "")),
-            _flags(given),
-            image=self._image(image) if image else None,
-            approve=bool(given.get("approve")),
-        )
+    def refine(self, prompt: str, flags: Flags, edit: str = "", *, approve: bool = False) -> object:
+        image = self._image(edit) if edit else None
+        return {"number": self.studio.refine(prompt, flags, image=image, approve=approve).number}
+
+    def resume(
+        self,
+        folder: str,
+        rounds: Annotated[int, Ge(0), Le(MOST_ROUNDS)],
+        flags: Flags,
+        *,
+        approve: bool = False,
+    ) -> object:
+        work = self.studio.resume(self._folder(folder), rounds, flags, approve=approve)
         return {"number": work.number}
 
-    def resume(self, given: Mapping[str, Any]) -> object:
-        rounds, approve = int(given.get("rounds") or 0), bool(given.get("approve"))
-        folder = self._folder(given["folder"])
-        work = self.studio.resume(folder, rounds, _flags(given), approve=approve)
-        return {"number": work.number}
-
-    def go_on(self, given: Mapping[str, Any]) -> object:
+    def go_on(
+        self, folder: str, image: str, how: How, flags: Flags, *, approve: bool = False
+    ) -> object:
         """Go on from an image of a run, have more like it, or keep it."""
-        folder, how = self._folder(given["folder"]), str(given["how"])
-        if how not in get_args(How):
-            raise ValueError(how)
-        image, approve = str(given["image"]), bool(given.get("approve"))
-        self.studio.go_on(folder, image, cast("How", how), _flags(given), approve=approve)
+        self.studio.go_on(self._folder(folder), image, how, flags, approve=approve)
         return {}
 
-    def critique(self, given: Mapping[str, Any]) -> object:
-        images = [self._image(name) for name in given["images"]]
-        work = self.studio.critique(images, str(given.get("prompt", "")), _flags(given))
-        return {"number": work.number}
+    def critique(
+        self, images: Annotated[list[str], MinLen(1)], prompt: str, flags: Flags
+    ) -> object:
+        pictures = [self._image(name) for name in images]
+        return {"number": self.studio.critique(pictures, prompt, flags).number}
 
-    def begin(self, given: Mapping[str, Any]) -> object:
+    def begin(self, image: str) -> object:
         """What a form begins with that goes on from an image."""
         flags = self.studio.flags
-        begun = begin_from(self._image(given["image"]), None, {}, edit=False)
+        begun = begin_from(self._image(image), None, {}, edit=False)
         settings = traced({**flags, **begun.flags}, ThisMachine()).settings
         taken = {name: begun.flags[name] for name in begun.taken}
         notices = [(notice.message, notice.hint) for notice in begun.warnings(settings)]
-        return {"prompt": begun.prompt, "flags": taken, "said": begun.summary, "notices": notices}
+        return {"prompt": begun.prompt, "flags": taken, "notices": notices}
 
-    def settings(self, given: Mapping[str, Any]) -> object:
+    def settings(self, flags: Flags) -> object:
         """All settings as they would be, and where each comes from."""
-        flags = _flags(given)
         resolved = traced({**self.studio.flags, **flags}, ThisMachine())
         values = resolved.settings.as_json()
         origins = {
@@ -302,48 +315,45 @@ class Site:
         rows = [(name, values[name], origins[name]) for name in OPTIONS if name in values]
         return {"html": part("settings", rows)}
 
-    def decide(self, given: Mapping[str, Any]) -> object:
-        work = self.studio.work(int(given["number"]))
-        decision: Decision
-        match given["action"]:
-            case "go":
-                prompt = " ".join(str(given.get("prompt", "")).split())
-                as_proposed = prompt.split() in map(str.split, work.proposal)
-                decision = GoOn("" if as_proposed else prompt)
-            case "reword":
-                if not (remark := str(given.get("remark") or "").strip()):
-                    raise UsageError("nothing was said", "write a remark first")
-                decision = Reword(remark)
-            case "stop":
-                decision = Stop()
-            case other:
-                raise ValueError(other)
-        self.studio.decide(work.number, decision)
+    def decide(
+        self,
+        number: int,
+        action: Literal["go", "reword", "stop"],
+        prompt: str = "",
+        remark: str = "",
+    ) -> object:
+        work = self.studio.work(number)
+        decision: Decision = Stop()
+        if action == "go":
+            words = prompt.split()
+            as_proposed = words in map(str.split, work.proposal)
+            decision = GoOn("" if as_proposed else " ".join(words))
+        elif action == "reword":
+            if not remark.strip():
+                raise UsageError("nothing was said", "write a remark first")
+            decision = Reword(remark.strip())
+        self.studio.decide(number, decision)
         return {}
 
-    def stop(self, given: Mapping[str, Any]) -> object:
-        self.studio.stop(int(given["number"]))
+    def stop(self, number: int) -> object:
+        self.studio.stop(number)
         return {}
 
-    def rate(self, given: Mapping[str, Any]) -> object:
-        folder = self._folder(given["folder"])
-        ratings.rate(folder, str(given["image"]), ratings.value_of(str(given["value"])))
-        refresh(folder)
+    def rate(self, folder: str, image: str, value: str) -> object:
+        place = self._folder(folder)
+        ratings.rate(place, image, ratings.value_of(value))
+        refresh(place)
         return {}
 
-    def release(self, _: Mapping[str, Any]) -> object:
+    def release(self) -> object:
         self.studio.release()
         return {}
 
     async def upload(self, request: Request) -> Response:
         """Take a picture in; what it says of how it was made."""
-        content = bytearray()
-        async for chunk in request.stream():
-            content += chunk
-            if len(content) > LARGEST:
-                raise UsageError("the file is too large", f"at most {LARGEST >> 20} MiB")
+        content = await _content(request, LARGEST)
         name = Path(unquote(request.headers.get("x-name", "the picture"))).name
-        return JSONResponse(await run_in_threadpool(self._take_in, bytes(content), name))
+        return JSONResponse(await run_in_threadpool(self._take_in, content, name))
 
     def _take_in(self, content: bytes, name: str) -> dict[str, object]:
         with readable(name), imagefile.decoded(io.BytesIO(content)) as image:
@@ -370,16 +380,16 @@ class Site:
     def _folder(self, name: str) -> Path:
         """A folder below the output folder. Raises UsageError for anything else."""
         path = _inside(self.output, name)
-        if path is None or not path.is_dir():
+        if path is None or not paths.is_folder(path):
             raise UsageError(f"there is no {name!r} in {self.output}", "look at the gallery again")
         return path
 
     def _image(self, name: str) -> Path:
         """A picture that was brought in, or one of a run. Raises UsageError for anything else."""
-        kind, _, rest = str(name).lstrip("/").partition("/")
+        kind, _, rest = name.lstrip("/").partition("/")
         place = {"brought": self._brought, "files": self.output}.get(kind)
         path = _inside(place, unquote(rest)) if place else None
-        if path is None or not path.is_file():
+        if path is None or not paths.is_file(path):
             raise UsageError("that picture is gone", "bring it in again")
         return path
 
@@ -395,28 +405,78 @@ def _telling(answer: Callable[[Request], Any]) -> Callable[[Request], Any]:
         try:
             response: Response = await answer(request)
         except GcrError as error:
-            return JSONResponse({"message": error.message, "hint": error.hint}, 400)
+            return _told(error.message, error.hint, 400)
+        except ClientDisconnect:  # nobody hears it
+            return Response(status_code=400)
         except Exception as error:
             logger.exception("%s failed", request.url.path)
-            message = f"{type(error).__name__}: {error}"
-            return JSONResponse({"message": message, "hint": DEFECT}, 500)
+            return _told(f"{type(error).__name__}: {error}", DEFECT, 500)
         return response
 
     return tell
 
 
-def _acting(act: Callable[[Mapping[str, Any]], object]) -> Callable[[Request], Any]:
-    """What is done with the JSON of a request, in a thread: it may read files, and wait."""
+def _told(message: str, hint: str, status: int) -> Response:
+    """What went wrong, in a line each, however much of what was sent is repeated there."""
+    lines = {"message": message, "hint": hint}
+    return JSONResponse({k: shortened(plain(line), MOST) for k, line in lines.items()}, status)
+
+
+def _shown(show: Callable[..., str]) -> Callable[[Request], Any]:
+    """The part of the page that is made, in a thread, of what an address names."""
+    bind = _binder(show)
+
+    async def answer(request: Request) -> Response:
+        return HTMLResponse(await run_in_threadpool(bind(request.query_params)))
+
+    return answer
+
+
+def _done(act: Callable[..., object]) -> Callable[[Request], Any]:
+    """What is done, in a thread, with the JSON of a request: it may read files, and wait."""
+    bind = _binder(act)
 
     async def answer(request: Request) -> Response:
         try:
-            given = dict(json.loads(await request.body() or b"{}"))
-            return JSONResponse(await run_in_threadpool(act, given))
-        except (KeyError, TypeError, ValueError) as error:
-            message = f"the page asked for what is not there: {error}"
-            raise UsageError(message, "load it again") from error
+            given = from_json(await _content(request, LONGEST) or b"{}", allow_inf_nan=False)
+        except ValueError as error:
+            raise UsageError(f"the page sent what cannot be read: {error}", AGAIN) from error
+        return JSONResponse(await run_in_threadpool(bind(given)))
 
-    return _telling(answer)
+    return answer
+
+
+def _binder(act: Callable[..., Any]) -> Callable[[object], Callable[[], Any]]:
+    """What gives a call of a function with arguments of others, as its annotations have them.
+
+    It raises UsageError for any that the function does not take.
+    """
+
+    @validate_call
+    @wraps(act)
+    def checked(*args: Any, **given: Any) -> Any:
+        return partial(act, *args, **given)
+
+    def bind(given: object) -> Any:
+        if not isinstance(given, Mapping):
+            raise UsageError("the page sent no names with values", AGAIN)
+        try:
+            return checked(**given)
+        except ValidationError as error:
+            wrong = first_problem(error)
+            raise UsageError(f"the page asked for what cannot be: {wrong}", AGAIN) from error
+
+    return bind
+
+
+async def _content(request: Request, most: int) -> bytes:
+    """What is sent. Raises UsageError for more than so many bytes."""
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > most:
+            raise UsageError("that is too large", f"at most {most >> 20} MiB")
+    return bytes(content)
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:
@@ -431,16 +491,6 @@ def _inside(folder: Path, name: str) -> Path | None:
         return path if path.is_relative_to(folder.resolve()) else None
     except (OSError, ValueError, RuntimeError):
         return None
-
-
-def _flags(given: Mapping[str, Any]) -> dict[str, object]:
-    """Settings of a form by their names, as they were typed; what is empty is not given."""
-    flags = {}
-    for name, value in dict(given.get("flags") or {}).items():
-        if name in OPTIONS and name not in ELSEWHERE and str(value).strip():
-            typed = name in LISTS and isinstance(value, str)
-            flags[name] = [line for line in value.splitlines() if line.strip()] if typed else value
-    return flags
 
 
 def _field(name: str, value: object) -> Field:

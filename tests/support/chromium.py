@@ -35,6 +35,13 @@ for end, place in zip(ours, (3, 4)):
 os.execv(sys.argv[3], sys.argv[3:])
 """
 PATIENCE = 60  # seconds that any answer may take
+PAINTED = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+SHIFTS = f"""{PAINTED}.then(() => {{
+  const observer = new PerformanceObserver(() => {{}});
+  observer.observe({{ type: "layout-shift", buffered: true }});
+  return observer.takeRecords().map(({{ value, sources }}) =>
+    [value, ...sources.map(({{ node }}) => node?.id || node?.className || node?.nodeName)]);
+}})"""
 
 
 def binary():
@@ -166,6 +173,12 @@ class Browser:
         )
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
+
+    def shifts(self):
+        """The layout shifts since the page was opened, whatever caused them: how large each was,
+        and what moved.
+        """
+        return self.run(SHIFTS)
 
     def press(self, key, code=0):
         """Press and release a key, as `ArrowRight`."""

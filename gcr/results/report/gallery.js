@@ -69,7 +69,6 @@ const startGallery = (root) => {
     next.scrollIntoView({ block: "nearest" });
   };
 
-  tools.hidden = false;
   tools.addEventListener("submit", (event) => event.preventDefault());
   tools.addEventListener("input", (event) => {
     if (event.target.name === "sort") sort();

@@ -247,7 +247,7 @@
     if (work.status === "asking") return "it asks you what next";
     if (settled(work)) return work.end || "done";
     const round = work.kind === "run" ? `round ${work.rounds}: ` : "";
-    return round + (PHASES[work.phase] ?? (work.phase || "getting on"));
+    return round + (PHASES[work.phase] ?? (work.phase || (work.rounds ? "wording the prompt" : "beginning")));
   };
   const rows = new Map();
   const failures = new Set();
@@ -318,9 +318,9 @@
     if (panel.hidden === Boolean(asks)) panel.hidden = !asks;
     panel.dataset.proposal = proposal;
     const words = state.loaded.length ? `In memory: ${[...new Set(state.loaded)].join(", ")}` : "No models in memory yet.";
-    if ($("loaded").textContent !== words) $("loaded").textContent = words;
+    if ($("loaded").textContent !== words) $("loaded").textContent = $("loaded").title = words;
     $("release").hidden = !state.loaded.length || state.busy;
-    $("empty").hidden = Boolean(here.folder || here.number);
+    $("empty").hidden = Boolean(here.folder || here.number || shown.length);
     load(work);
     document.title = asks ? "What next? – gcr" : work && !settled(work) ? `${status(work)} – gcr` : "gcr";
   };

@@ -10,7 +10,6 @@
   addEventListener("DOMContentLoaded", () => {
     const button = document.querySelector(".theme");
     const show = () => button.setAttribute("aria-pressed", String(isDark()));
-    button.hidden = false;
     button.addEventListener("click", () => {
       root.dataset.theme = isDark() ? "light" : "dark";
       remembered((store) => store.setItem("gcr-theme", root.dataset.theme));
