@@ -38,7 +38,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from itertools import combinations, islice
@@ -136,14 +136,23 @@ def gather(folders: Sequence[Path], *, every: bool = False, min_gap: float = 0.0
                 )
             runs += 1
             stars = {name: rating.stars for name, rating in ratings.read(path).items()}
-            found = [(*pair, True) for pair in _by_rating(run, stars, left_out)]
-            found += [
-                (*pair, False) for pair in _by_score(run, stars, min_gap, left_out, every=every)
+            by_user = list(_by_rating(run, stars, left_out))
+            chosen_by = [(pair, True) for pair in by_user]
+            rated = {frozenset(a.image for a in pair) for pair in _both_rated(run, stars)}
+            chosen_by += [
+                (pair, False) for pair in _pairs(run, min_gap, left_out, rated, every=every)
             ]
-            for better, other, by_user in found:
-                given = stars.get(better.image, 0), stars.get(other.image, 0)
-                prompt = run.request.prompt
-                pairs.append(Pair(id_, prompt, path, better, other, given, by_user))
+            pairs += [
+                Pair(
+                    id_,
+                    run.request.prompt,
+                    path,
+                    *pair,
+                    (stars.get(pair[0].image, 0), stars.get(pair[1].image, 0)),
+                    user,
+                )
+                for pair, user in chosen_by
+            ]
     return Preferences(tuple(pairs), runs, dict(left_out))
 
 
@@ -175,11 +184,16 @@ def _ended(path: Path) -> Run:
     return runfolder.with_end(RunFolder.open(path).run, story, path)
 
 
+def _both_rated(run: Run, stars: Mapping[str, int]) -> list[tuple[Attempt, Attempt]]:
+    """Every two attempts of a run that the user has rated."""
+    return list(combinations((a for a in run.attempts if stars.get(a.image)), 2))
+
+
 def _by_rating(
     run: Run, stars: Mapping[str, int], left_out: Counter[str]
 ) -> Iterator[tuple[Attempt, Attempt]]:
     """Attempts of a run that the user has rated, the better one first."""
-    for first, second in combinations((a for a in run.attempts if stars.get(a.image)), 2):
+    for first, second in _both_rated(run, stars):
         if stars[first.image] == stars[second.image]:
             left_out["rated alike"] += 1
         elif stars[first.image] > stars[second.image]:
@@ -188,17 +202,22 @@ def _by_rating(
             yield second, first
 
 
-def _by_score(
-    run: Run, stars: Mapping[str, int], min_gap: float, left_out: Counter[str], *, every: bool
+def _pairs(
+    run: Run,
+    min_gap: float,
+    left_out: Counter[str],
+    rated: Collection[frozenset[str]],
+    *,
+    every: bool,
 ) -> Iterator[tuple[Attempt, Attempt]]:
-    """Attempts of a run that the user has not both rated, the better one first."""
+    """Attempts of a run, the better one first. rated: pairs on which the user's rating decides."""
     if not run.rounds:
         left_out["unscored"] += 1
         return
     noise, best, raw = margin(run.attempts), best_scored(run), ranking.raw(run)
     ranked = ranking.ranked(run.attempts)
     for better, other in combinations(ranked, 2) if every else [(best or raw, raw)]:
-        if better != other and stars.get(better.image) and stars.get(other.image):
+        if frozenset((better.image, other.image)) in rated:
             continue
         if better.score is None or other.score is None:
             left_out["unscored"] += 1
