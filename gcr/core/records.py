@@ -1,8 +1,9 @@
 """The records of a run, and the protocols of the parts that make it.
 
-Plain frozen dataclasses of standard types: nothing here imports anything of ours, and nothing
-here knows of disk, terminal or torch. A `Run` is the whole state of the loop: a loop started
-again with the rounds of a stopped one goes on as if it had never stopped.
+Plain frozen dataclasses of standard types, some with bounds that hold where they are read from a
+file: nothing here imports anything of ours, and nothing here knows of disk, terminal or torch. A
+`Run` is the whole state of the loop: a loop started again with the rounds of a stopped one goes on
+as if it had never stopped.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from annotated_types import Ge, IsFinite, Le
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# What is read of a file has to be within these bounds; where it is not, that is damage.
 Share = Annotated[IsFinite[float], Ge(0), Le(1)]
 """From none to all: a score, a probability, a strength."""
 Seconds = Annotated[IsFinite[float], Ge(0), Le(1e9)]
 """Of one piece of work: thirty years at most."""
 Count = Annotated[int, Ge(0), Le(10**12)]
+"""Of tokens."""
 
 
 class StopReason(StrEnum):

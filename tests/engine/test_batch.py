@@ -618,8 +618,8 @@ def test_what_failed_before_has_one_line_whoever_reads_at_the_same_time(tool):
         ({"folder": "../../home"}, "leads out of the batch"),
         ({"best_image": "/etc/passwd"}, "leads out of the batch"),
         ({"best": 7}, "best should be .* 1, not 7"),
-        ({"prompt": None}, "prompt should be a valid string"),
-        ({"images": "x"}, "images should be a valid integer"),
+        ({"prompt": None}, "prompt should be"),
+        ({"images": "x"}, "images should be"),
         ({"new": 1}, "new is not known"),
     ],
 )
