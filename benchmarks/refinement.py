@@ -199,7 +199,7 @@ def as_shipped() -> Settings:
     nobodys = {"XDG_CONFIG_HOME": str(WEIGHTS)}  # a folder that holds none
     return resolving.resolve(
         {"profile": profiles.EMBEDDED}, ThisMachine(), folder=WEIGHTS, environ=nobodys
-    )
+    ).settings
 
 
 def timings(chosen: Settings) -> dict[str, float]:

@@ -59,7 +59,7 @@ def refine(
     flags: settings by the names of their options, such as `images=4`, and `trust_endpoint`.
     Raises GcrError (Unreported has an outcome); on Ctrl-C Interrupted, a KeyboardInterrupt.
     """
-    settings = resolve(flags, ThisMachine(), edit=image is not None)
+    settings = resolve(flags, ThisMachine(), edit=image is not None).settings
     return with_page(
         lambda emit: single.run(prompt, settings, image=image, resume=resume, emit=emit, warm=warm),
         on_event,
@@ -112,7 +112,9 @@ def critique(
     flags: profile, critic, rubric, score, judges, quantize_critic, negative, trust_endpoint.
     Raises GcrError; an image that could not be scored is no error: see `Ranking.unscored`.
     """
-    return judging.critique(images, prompt, resolve(flags, ThisMachine()), emit=on_event, warm=warm)
+    return judging.critique(
+        images, prompt, resolve(flags, ThisMachine()).settings, emit=on_event, warm=warm
+    )
 
 
 def rate(run: Path | str, image: str, value: int | str | None) -> Rating:
@@ -166,7 +168,7 @@ def batch(  # noqa: PLR0913 - each for itself
     """
     pace = batching.paced(wave, shard, max_failures, ray, workers)
     reading = plans.Reading(column, wildcards, literal, skip_bad)
-    plan = plans.make(prompts, resolve(flags, ThisMachine()), reading)
+    plan = plans.make(prompts, resolve(flags, ThisMachine()).settings, reading)
     return batching.run(plan, None if into is None else Path(into), pace, emit=on_event)
 
 

@@ -160,10 +160,10 @@ def batch(
     from gcr.engine.machine import ThisMachine
     from gcr.inputs import jobs
     from gcr.results import benchmarks
-    from gcr.settings.resolving import traced
+    from gcr.settings.resolving import resolve
 
     pace = batching.paced(wave, shard, max_failures, ray, workers)
-    resolved = traced(flags, ThisMachine())
+    resolved = resolve(flags, ThisMachine())
     reading = plans.Reading(column, wildcards, literal, skip_bad)
     plan = plans.make(files, resolved.settings, reading)
     if layout:

@@ -45,7 +45,7 @@ def bench(
     from gcr.engine.requests import checked_prompt
     from gcr.settings.resolving import resolve
 
-    settings = resolve(flags, ThisMachine())
+    settings = resolve(flags, ThisMachine()).settings
     asked = checked_prompt(prompt or calibration.prompts(settings)[0])
     with options.watching(quiet=quiet) as terminal:
         found, path = _measured(asked, settings, most, terminal)

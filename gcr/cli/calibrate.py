@@ -135,7 +135,7 @@ def _calibrate(
     from gcr.settings.measurements import SPREADS, spread_key
     from gcr.settings.resolving import resolve
 
-    settings = resolve({**flags, "judges": judges or JUDGES}, ThisMachine())
+    settings = resolve({**flags, "judges": judges or JUDGES}, ThisMachine()).settings
     if forget:
         if prompts or judges or images:
             raise UsageError(
@@ -201,7 +201,7 @@ def _report(
     from gcr.settings.resolving import resolve
 
     read = labels.read(pairs, label=label or "", most=most, skip_bad=skip_bad)
-    settings = resolve(flags, ThisMachine(), edit=calibration.is_edits(read))
+    settings = resolve(flags, ThisMachine(), edit=calibration.is_edits(read)).settings
     ways = calibration.ways_for(settings, chosen=flags.get("score") is not None)
     place = f"{paths.expanded(pairs).absolute()}" + (f" ({most} rows)" if most else "")
     card = calibration.report(read, place, settings, ways, terminal or ignore)

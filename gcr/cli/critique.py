@@ -74,7 +74,7 @@ def critique(
             'name them before the prompt: gcr critique image.png "a red circle"',
         )
     words = options.read_stdin() if prompt == "-" else prompt
-    settings = resolve(flags, ThisMachine())
+    settings = resolve(flags, ThisMachine()).settings
     with options.watching(quiet=quiet) as terminal:
         ranking = judging.critique(images, words, settings, emit=terminal or ignore)
     if as_json:

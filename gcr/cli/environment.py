@@ -49,13 +49,13 @@ def config(
     if action != "list":
         raise UsageError(f"gcr config cannot {action!r}", "gcr config list shows every setting")
     from gcr.engine.machine import ThisMachine
-    from gcr.settings.resolving import config_files, traced
+    from gcr.settings.resolving import config_files, resolve
 
     class Unconnected(ThisMachine):
         def model_at(self, server: object, *, trusted: bool) -> str:  # noqa: ARG002
             return ""
 
-    settings, origins, _ = traced(flags, Unconnected())
+    settings, origins, _ = resolve(flags, Unconnected())
     if as_json:
         values = settings.as_json().items()
         listed = {name: {"value": value, "from": origins[name]} for name, value in values}

@@ -47,7 +47,7 @@ def refine(
     from gcr.engine.machine import ThisMachine
     from gcr.engine.requests import begin_from, checked_prompt, make_request
     from gcr.inputs import source
-    from gcr.settings.resolving import traced
+    from gcr.settings.resolving import resolve
 
     beginning = None
     if from_image is not None:
@@ -56,7 +56,7 @@ def refine(
     asks = prompt is None and not (dry_run or quiet) and _is_terminal()
     if prompt is None and not asks:
         raise UsageError("Missing argument 'PROMPT'", 'say what to draw: gcr refine "a red circle"')
-    resolved = traced(flags, ThisMachine(), edit=image is not None)
+    resolved = resolve(flags, ThisMachine(), edit=image is not None)
     settings = resolved.settings
 
     def refined(request: str, warm: "Warm | None" = None) -> None:

@@ -44,13 +44,13 @@ def ui(
     if any(importlib.util.find_spec(name) is None for name in ("starlette", "uvicorn")):
         raise UsageError("gcr ui needs starlette and uvicorn", "pip install 'gcr[ui]'")
     from gcr.engine.machine import ThisMachine
-    from gcr.settings.resolving import traced
+    from gcr.settings.resolving import resolve
     from gcr.storage import runfolder
     from gcr.ui import web
     from gcr.ui.studio import Studio
     from gcr.ui.terminal import Terminal
 
-    settings = traced(flags, ThisMachine()).settings  # what is wrong with them is said here
+    settings = resolve(flags, ThisMachine()).settings  # what is wrong with them is said here
     runfolder.check_writable(settings.output)
     # Where work is kept stays, also where gcr.yaml is changed meanwhile.
     studio, terminal = Studio({**flags, "output": settings.output}), Terminal()

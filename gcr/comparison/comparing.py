@@ -34,7 +34,7 @@ from gcr.engine.waves import never
 from gcr.errors import UsageError
 from gcr.files.atomic import writing
 from gcr.settings import plugins
-from gcr.settings.resolving import BUDGET_IS_LIMIT, output_folder, traced
+from gcr.settings.resolving import BUDGET_IS_LIMIT, output_folder, resolve
 from gcr.storage import batchfolder, runfolder
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def shared(flags: Mapping[str, object], equal: str) -> Settings:
             "a comparison's images are PNGs: its arms share the first ones, pixel by pixel",
             "leave the format out",
         )
-    settings, origins, _ = traced(flags, ThisMachine())
+    settings, origins, _ = resolve(flags, ThisMachine())
     if equal == "seconds" and settings.max_seconds is None:
         raise UsageError("--equal seconds needs to know how many", "add --max-seconds")
     nobodys = {key for key, origin in origins.items() if origin in ("default", BUDGET_IS_LIMIT)}

@@ -246,7 +246,7 @@ def play_round(request: Request, drawer: Generator, critic: Critic, settings: Se
     parts = Parts(settings, drawer, critic, strategy, rule, {})
     with tempfile.TemporaryDirectory() as place:
         started = time.perf_counter()
-        folder = runfolder.RunFolder.create(Path(place), request, settings.recorded())
+        folder = runfolder.RunFolder.create(Path(place), request, settings.decisive())
         waves.work(waves.SingleRun(folder), parts, ignore)
         return time.perf_counter() - started
 

@@ -242,7 +242,7 @@ def _configuration(flags: Mapping[str, object]) -> Iterator[Finding]:
             except GcrError as error:
                 yield Finding("configuration", "broken", error.message, error.hint)
     try:
-        settings = configuration.resolve(flags, ThisMachine())
+        settings = configuration.resolve(flags, ThisMachine()).settings
         critic = settings.critic
         text = f"{settings.generator}, judged by {critic}"
         yield Finding("settings", "ok", text)

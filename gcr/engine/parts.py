@@ -127,7 +127,7 @@ def parts_of(
     """What goes with models that are loaded already, for such prompts. Raises UsageError where the
     generator could do what the strategy needs with other settings.
     """
-    rule = stopping.rule(settings.recorded())
+    rule = stopping.rule(settings.decisive())
     strategy = _strategy(settings, generator, emit)
     revisions = models.revisions(settings, critic, prompts)
     return Parts(settings, generator, critic, strategy, rule, revisions)

@@ -129,7 +129,7 @@ def begin_from(
         for name, problem in problems.items()
         if problem
     ]
-    settled = cache(lambda: resolve(flags, ThisMachine(), edit=edit))
+    settled = cache(lambda: resolve(flags, ThisMachine(), edit=edit).settings)
     prompt, more, without = _loras(story, prompt, flags, settled)
     values |= more
     unusable += without

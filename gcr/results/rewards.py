@@ -112,7 +112,7 @@ def reward(
 
     The critic stays loaded until a call has other settings.
     """
-    key = json.dumps(_resolved(flags).recorded(), sort_keys=True)
+    key = json.dumps(_resolved(flags).decisive(), sort_keys=True)
     with _turn:
         if key not in _loaded:
             _loaded.clear()  # frees memory before the next critic is loaded
@@ -137,7 +137,7 @@ def _resolved(flags: Mapping[str, object]) -> Settings:
     for name in flags:
         if name not in FLAGS:
             raise UsageError(f"a reward has no setting {name!r}", f"known: {', '.join(FLAGS)}")
-    return resolve(flags, ThisMachine())
+    return resolve(flags, ThisMachine()).settings
 
 
 def _checked(prompts: Sequence[str], images: int) -> list[str]:

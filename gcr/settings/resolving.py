@@ -121,8 +121,8 @@ def resolve(
     edit: bool = False,
     folder: Path | None = None,
     environ: Mapping[str, str] | None = None,
-) -> Settings:
-    """Settle every setting.
+) -> Resolved:
+    """Settle every setting, and tell where each came from.
 
     flags: by the names of settings; None means "not given".
     machine: that they are for.
@@ -132,18 +132,6 @@ def resolve(
     Raises UsageError for an unknown key, an unknown profile, and a value out of range; GcrError as
     the machine does.
     """
-    return traced(flags, machine, edit=edit, folder=folder, environ=environ).settings
-
-
-def traced(
-    flags: Mapping[str, object],
-    machine: Machine,
-    *,
-    edit: bool = False,
-    folder: Path | None = None,
-    environ: Mapping[str, str] | None = None,
-) -> Resolved:
-    """As `resolve`, and tell where each setting came from."""
     environ = os.environ if environ is None else environ
     given = _given(flags, folder or Path(), environ)
     resolved = _settled(given, flags, machine, environ, edit=edit)

@@ -535,7 +535,7 @@ class Settings:
         del values["chosen"], values["distilled"], values["trusted"]
         return values
 
-    def recorded(self) -> dict[str, object]:
+    def decisive(self) -> dict[str, object]:
         """The settings that change images and results, as JSON values.
 
         Those of `LATER` are only there if they are not as by default: a run without goes on from
@@ -616,7 +616,7 @@ UNRECORDED = {"history": False, "rewriter": True, "prompt_syntax": "plain"}
 
 def recorded(settings: Settings, rubric_sha256: str) -> dict[str, object]:
     """What a folder keeps of settings, as JSON values. rubric_sha256: of the rubric they name."""
-    return {**lasting(settings.recorded()), "rubric_sha256": rubric_sha256}
+    return {**lasting(settings.decisive()), "rubric_sha256": rubric_sha256}
 
 
 def as_begun(settings: Settings, before: Mapping[str, object]) -> Settings:

@@ -49,7 +49,7 @@ from gcr.results.report import gallery, refresh, run
 from gcr.results.report.page import NAME, diff, fragment, part, render
 from gcr.results.report.pictures import Picture, Pictures
 from gcr.settings import plugins, profiles
-from gcr.settings.resolving import traced
+from gcr.settings.resolving import resolve
 from gcr.settings.schema import LISTS, LOOP, MODELS, OPTIONS, TYPES, declared, label
 from gcr.storage import provenance, ratings
 from gcr.ui.studio import DEFECT, How
@@ -178,7 +178,7 @@ class Site:
     # What is shown
 
     async def page(self, _: Request) -> Response:
-        resolved = traced(self.studio.flags, ThisMachine())
+        resolved = resolve(self.studio.flags, ThisMachine())
         fields = {name: _field(name, getattr(resolved.settings, name)) for name in OPTIONS}
         panels: dict[str, list[Field]] = {}
         for name, option in OPTIONS.items():
@@ -298,14 +298,14 @@ class Site:
         """What a form begins with that goes on from an image."""
         flags = self.studio.flags
         begun = begin_from(self._image(image), None, {}, edit=False)
-        settings = traced({**flags, **begun.flags}, ThisMachine()).settings
+        settings = resolve({**flags, **begun.flags}, ThisMachine()).settings
         taken = {name: begun.flags[name] for name in begun.taken}
         notices = [(notice.message, notice.hint) for notice in begun.warnings(settings)]
         return {"prompt": begun.prompt, "flags": taken, "notices": notices}
 
     def settings(self, flags: Flags) -> object:
         """All settings as they would be, and where each comes from."""
-        resolved = traced({**self.studio.flags, **flags}, ThisMachine())
+        resolved = resolve({**self.studio.flags, **flags}, ThisMachine())
         values = resolved.settings.as_json()
         origins = {
             **resolved.origins,

@@ -37,7 +37,7 @@ from gcr.engine.requests import checked_prompt, make_request
 from gcr.errors import GcrError, UsageError
 from gcr.inputs import source
 from gcr.results.report import refresh, with_page
-from gcr.settings.resolving import traced
+from gcr.settings.resolving import resolve
 from gcr.settings.schema import ResumeOptions
 from gcr.storage import runfolder
 
@@ -135,7 +135,7 @@ class Studio:
     ) -> Work:
         """Have a prompt refined. Raises GcrError for settings that cannot be."""
         prompt = checked_prompt(prompt)
-        settings = traced(self._with(flags), ThisMachine(), edit=image is not None).settings
+        settings = resolve(self._with(flags), ThisMachine(), edit=image is not None).settings
         make_request(prompt, settings, source.read(image) if image else None)
 
         def act(work: Work) -> None:
@@ -249,7 +249,7 @@ class Studio:
     def critique(self, images: Sequence[Path], prompt: str, flags: Mapping[str, object]) -> Work:
         """Have pictures judged. Raises GcrError for settings that cannot be."""
         prompt = checked_prompt(prompt)
-        settings = traced(self._with(flags), ThisMachine()).settings
+        settings = resolve(self._with(flags), ThisMachine()).settings
 
         def act(work: Work) -> None:
             work.ranking = judging.critique(

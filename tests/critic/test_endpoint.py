@@ -116,7 +116,7 @@ def test_bench_finds_whether_to_draw_while_a_server_judges(served, tmp_path, mon
     monkeypatch.setattr(sys, "argv", ["gcr", "bench", *options, "--most", "2"])
     assert main() == 0
     assert "both at once" in capsys.readouterr().out
-    found = resolve(given, ThisMachine())
+    found = resolve(given, ThisMachine()).settings
     size = found.width, found.height
     models = pair(found.generator, found.critic)
     kept = OVERLAPS.read(os.environ)[device_key("overlap", models, memory.device_name(), size)]

@@ -327,7 +327,7 @@ def test_the_embedded_critic_judges_the_same(caplog):
 
 def test_captures_are_made_in_one_thread_while_images_are_drawn_in_another():
     questions = rubric.load("pocket")
-    settings = resolve({"steps": 2}, FakeMachine(), environ={"XDG_CONFIG_HOME": "none"})
+    settings = resolve({"steps": 2}, FakeMachine(), environ={"XDG_CONFIG_HOME": "none"}).settings
     drawer, loaded_critic = models.load_models(settings, questions, ignore)
     model, processor = loaded_critic.speaker.model, loaded_critic.speaker.processor
     runs = [Run(f"{i}", Request(f"a {colour} circle")) for i, colour in enumerate(("red", "blue"))]

@@ -73,7 +73,7 @@ def server(request, tmp_path_factory):
 def scenes():
     """Requests, with what the embedded generator drew for them, and other pictures to compare."""
     asked = requests(COUNT, "servers", held_out=False)
-    settings = resolve({"profile": "pocket"}, ThisMachine(), environ={})
+    settings = resolve({"profile": "pocket"}, ThisMachine(), environ={}).settings
     generator, _ = load_models(settings, RUBRIC, ignore)
     drawings = generator.draw([Candidate(prompt, seed=i) for i, prompt in enumerate(asked)])
     drawn = [drawing.image for drawing in drawings]

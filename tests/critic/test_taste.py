@@ -12,7 +12,7 @@ from gcr.critic import rubric, taste
 from gcr.critic.critic import VisionLanguageCritic
 from gcr.engine.machine import ThisMachine
 from gcr.errors import UsageError
-from gcr.settings.resolving import resolve, traced
+from gcr.settings.resolving import resolve
 
 REPLY = "# Detailed Judgement\n1. Text Faithfulness:\n## Score: {}\n# Summary: fine\n"
 IMAGE = Image.new("RGB", (64, 64), "red")
@@ -156,8 +156,11 @@ def test_the_embedded_critic_is_not_asked_what_it_cannot_say(tmp_path, monkeypat
 
 
 def test_it_is_recorded_only_where_it_is_given_and_the_target_follows():
-    plain, own = resolve({}, ThisMachine()), resolve({"aspect": "mood: calm"}, ThisMachine())
-    assert "aspect" not in plain.recorded()
-    assert own.recorded()["aspect"] == ["mood: calm"]
-    assert traced({"aspect": ["mood: calm"]}, ThisMachine()).settings.target == 0.95
-    assert stopping.rule(own.recorded()).target == 0.95
+    plain, own = (
+        resolve({}, ThisMachine()).settings,
+        resolve({"aspect": "mood: calm"}, ThisMachine()).settings,
+    )
+    assert "aspect" not in plain.decisive()
+    assert own.decisive()["aspect"] == ["mood: calm"]
+    assert resolve({"aspect": ["mood: calm"]}, ThisMachine()).settings.target == 0.95
+    assert stopping.rule(own.decisive()).target == 0.95

@@ -66,7 +66,7 @@ def test_the_embedded_pair_draws_and_judges_with_one(four, tmp_path, monkeypatch
     monkeypatch.setenv("GCR_CACHE", str(tmp_path))
     settings = resolve(
         {"steps": 2}, ThisMachine(), environ={"XDG_CONFIG_HOME": str(tmp_path)}, folder=tmp_path
-    )
+    ).settings
     pair = models.load_models(settings, rubric.load(settings.rubric), ignore)
     drawer, critic = pair
     counted = []

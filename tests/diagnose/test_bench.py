@@ -126,7 +126,7 @@ def test_a_pair_is_measured_and_later_runs_know_it(tiny_pair, capsys):
     kept = SPEEDS.read(os.environ)[key]
     assert kept.batch == record["draw"]["best"]
     assert kept.weights > kept.part > 100_000
-    chosen = resolving.resolve({"profile": "own.yaml"}, ThisMachine())
+    chosen = resolving.resolve({"profile": "own.yaml"}, ThisMachine()).settings
     assert chosen.draw_batch == record["draw"]["best"]
     assert chosen.judge_batch == record["judge"]["best"]
 
@@ -231,24 +231,29 @@ def test_both_are_really_at_work_at_once():
 
 def test_runs_overlap_as_bench_found(place):
     flags = {"generator": "a/b", "width": 64, "height": 64}
-    chosen = resolving.resolve(flags, ThisMachine())
+    chosen = resolving.resolve(flags, ThisMachine()).settings
     assert chosen.overlap is None
     size, device = (chosen.width, chosen.height), memory.device_name()
     key = device_key("overlap", pair(chosen.generator, chosen.critic), device, size)
     for pays in (True, False):
         OVERLAPS.keep(os.environ, {key: pays})
-        traced = resolving.traced(flags, ThisMachine())
-        assert (traced.settings.overlap, traced.origins["overlap"]) == (pays, "gcr bench")
-        assert resolving.recalled(chosen.recorded(), ThisMachine()).overlap is pays
+        chosen = resolving.resolve(flags, ThisMachine())
+        assert (chosen.settings.overlap, chosen.origins["overlap"]) == (pays, "gcr bench")
+        assert resolving.recalled(chosen.decisive(), ThisMachine()).overlap is pays
         assert (
-            resolving.recalled(chosen.recorded(), ThisMachine(), overlap=not pays).overlap
+            resolving.recalled(chosen.decisive(), ThisMachine(), overlap=not pays).overlap
             is not pays
         )
-        assert resolving.resolve({**flags, "overlap": not pays}, ThisMachine()).overlap is not pays
-    assert resolving.resolve({**flags, "width": 128}, ThisMachine()).overlap is None  # another size
-    graphed = resolving.resolve({**flags, "graphs": True}, ThisMachine())
+        assert (
+            resolving.resolve({**flags, "overlap": not pays}, ThisMachine()).settings.overlap
+            is not pays
+        )
+    assert (
+        resolving.resolve({**flags, "width": 128}, ThisMachine()).settings.overlap is None
+    )  # another size
+    graphed = resolving.resolve({**flags, "graphs": True}, ThisMachine()).settings
     assert graphed.overlap is None  # nor for captures, with which a critic takes another time
     key = device_key("judge", graphed.critic_timed, device, size)
     SPEEDS.keep(os.environ, {key: Speed(8, 0.5, 1, 1)})
-    assert resolving.resolve({**flags, "graphs": True}, ThisMachine()).judge_batch == 8
-    assert resolving.resolve(flags, ThisMachine()).judge_batch == chosen.judge_batch
+    assert resolving.resolve({**flags, "graphs": True}, ThisMachine()).settings.judge_batch == 8
+    assert resolving.resolve(flags, ThisMachine()).settings.judge_batch == chosen.judge_batch

@@ -35,7 +35,7 @@ def environ(tmp_path, monkeypatch):
 
 
 def resolved(environ, **flags):
-    return resolving.resolve(flags, ThisMachine(), environ=environ)
+    return resolving.resolve(flags, ThisMachine(), environ=environ).settings
 
 
 def test_the_spread_is_that_of_one_judgement_pooled_over_the_images(environ):
@@ -234,7 +234,7 @@ def test_several_judges_tell_their_spread_and_it_is_kept(alone, critic, capsys):
     told = card(capsys, "--judges", "2", "--score", "reply")
     # Half of the images have scores that are a third apart, the others none.
     assert told["grades"]["reply"]["spread"] == pytest.approx((1 / 18 / 2) ** 0.5)
-    found = resolving.resolve({}, ThisMachine())
+    found = resolving.resolve({}, ThisMachine()).settings
     assert found.spread == pytest.approx(told["grades"]["reply"]["spread"], abs=1e-6)
 
 

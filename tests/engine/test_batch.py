@@ -118,7 +118,7 @@ def test_waves_draw_for_all_of_their_runs_before_they_judge_all_at_once(tool):
     ],
 )
 def test_half_a_wave_fills_the_batch_that_the_critic_is_fastest_with(flags, judge_batch, size):
-    settings = replace(resolve(flags, ThisMachine()), judge_batch=judge_batch)
+    settings = replace(resolve(flags, ThisMachine()).settings, judge_batch=judge_batch)
     assert plans.make(PROMPTS, settings).wave == size
 
 
@@ -420,7 +420,7 @@ def test_a_run_in_use_is_not_resumed(tool):
 
 
 def test_stopping_waits_for_the_round_of_the_wave(tool):
-    plan = batching.plans.make(PROMPTS, resolve({"rounds": 3}, ThisMachine()))
+    plan = batching.plans.make(PROMPTS, resolve({"rounds": 3}, ThisMachine()).settings)
     with pytest.raises(batching.BatchInterrupted) as caught:
         batching.run(plan, Path("b"), batching.Pace(2), stop=lambda: len(tool.critic.calls) == 1)
     assert caught.value.outcome.results == ()
@@ -517,7 +517,7 @@ def test_what_was_measured_since_keeps_no_batch_from_being_gone_on_with(tool):
     SPREADS.keep(os.environ, {key: 0.25})
     draw = device_key("draw", record["generator"], memory.device_name(), (64, 64))
     SPEEDS.keep(os.environ, {draw: Speed(7, 0.5, 1, 1)})
-    assert resolve({}, ThisMachine()).spread == 0.25
+    assert resolve({}, ThisMachine()).settings.spread == 0.25
     assert len(tool(PROMPTS, rounds=1).results) == 3
     for path in Path("b/runs").iterdir():
         assert runfolder.read_beginning(path)[0].settings == record

@@ -212,7 +212,7 @@ def test_stopping_ends_all_hands_after_their_round(tool, monkeypatch):
         return judge(*arguments)
 
     monkeypatch.setattr(tool.critic, "judge", judging)
-    order = plan.make(PROMPTS, resolve({"rounds": 3}, ThisMachine()))
+    order = plan.make(PROMPTS, resolve({"rounds": 3}, ThisMachine()).settings)
     pace = Pace(2, ray="local", workers=2)
     with pytest.raises(BatchInterrupted) as caught:
         batching.run(order, Path("b"), pace, stop=lambda: bool(asked))
@@ -283,7 +283,7 @@ def test_every_worker_warns_of_the_same_only_once(tool):
 
 
 def test_a_worker_that_does_not_see_the_folder_says_so(tool, tmp_path):
-    order = plan.make(PROMPTS, resolve({}, ThisMachine()))
+    order = plan.make(PROMPTS, resolve({}, ThisMachine()).settings)
     worker = Worker()
     with pytest.raises(UsageError, match=r"the worker on .* does not see the folder .*nowhere"):
         worker.load(order, tmp_path / "nowhere", {})
@@ -293,7 +293,7 @@ def test_a_worker_that_does_not_see_the_folder_says_so(tool, tmp_path):
 
 
 def test_a_worker_elsewhere_knows_what_connections_it_may_make(tool, monkeypatch, tmp_path):
-    order = plan.make(PROMPTS, resolve({}, ThisMachine()))
+    order = plan.make(PROMPTS, resolve({}, ThisMachine()).settings)
     monkeypatch.setattr(
         os, "environ", {"GCR_OFFLINE": "1", "GCR_API_KEY": "k", "OMP_NUM_THREADS": ""}
     )
@@ -343,7 +343,7 @@ def test_few_prompts_have_few_workers_each_with_a_whole_gpu():
 def test_folders_of_models_are_found_from_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("models").mkdir()
-    settings = resolve({"generator": "models", "critic": "owner/critic"}, ThisMachine())
+    settings = resolve({"generator": "models", "critic": "owner/critic"}, ThisMachine()).settings
     there = cluster._elsewhere(plan.make(PROMPTS, settings)).settings
     assert (there.generator, there.critic) == (str(tmp_path / "models"), "owner/critic")
 

@@ -16,7 +16,7 @@ from gcr.engine import single
 from gcr.engine.forecast import forecast
 from gcr.engine.machine import ThisMachine
 from gcr.settings.measurements import SPEEDS, Speed, device_key
-from gcr.settings.resolving import traced
+from gcr.settings.resolving import resolve
 from gcr.storage import timings
 
 SPY = """
@@ -90,9 +90,9 @@ def test_what_is_measured_says_so(tmp_path):
     key = device_key("draw", "a/b", memory.device_name(), (64, 64))
     SPEEDS.keep(environ, {key: Speed(4, 0.5, 1, 1)})
     flags = {"generator": "a/b", "width": 64, "height": 64}
-    found = traced(flags, ThisMachine(), folder=tmp_path, environ=environ)
+    found = resolve(flags, ThisMachine(), folder=tmp_path, environ=environ)
     assert (found.settings.draw_batch, found.origins["draw_batch"]) == (4, "gcr bench")
-    other = traced({**flags, "width": 32}, ThisMachine(), folder=tmp_path, environ=environ)
+    other = resolve({**flags, "width": 32}, ThisMachine(), folder=tmp_path, environ=environ)
     assert other.settings.draw_batch == 1
 
 
@@ -164,16 +164,16 @@ def gpu(monkeypatch, tmp_path):
 
     def with_free(gib, **flags):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (gib * GIB, 24 * GIB))
-        resolved = traced(flags, ThisMachine(), folder=tmp_path)
+        resolved = resolve(flags, ThisMachine(), folder=tmp_path)
         settings, _ = single.with_rubric(resolved.settings)
-        return forecast(resolved._replace(settings=settings), settings.recorded(), ["x"]).memory
+        return forecast(resolved._replace(settings=settings), settings.decisive(), ["x"]).memory
 
     return with_free
 
 
 def test_a_server_needs_no_memory_here(gpu, dry, monkeypatch):
     there = {"profile": "16gb", "critic": "http://there/v1#x"}
-    key = device_key("draw", traced(there, ThisMachine()).settings.generator, "Card", (1024, 1024))
+    key = device_key("draw", resolve(there, ThisMachine()).settings.generator, "Card", (1024, 1024))
     assert gpu(20, **there).needs_gib is None
     SPEEDS.keep(os.environ, {key: Speed(2, 1.0, 15 * GIB, 8 * GIB, 2 * GIB)})
     assert (gpu(20, **there).residency, gpu(20, **there).needs_gib) == ("both", 17)
@@ -204,7 +204,7 @@ def test_in_4_bits_a_pipeline_is_measured_apart(gpu):
     other = gpu(20, profile="24gb", quantize_generator="nf4")
     assert other.needs_gib is None
     assert "gcr bench measures what these models need" in other.said
-    settings = traced({"profile": "24gb", "quantize_generator": "nf4"}, ThisMachine()).settings
+    settings = resolve({"profile": "24gb", "quantize_generator": "nf4"}, ThisMachine()).settings
     for phase, name in (("draw", settings.generator_measured), ("judge", settings.critic)):
         key = device_key(phase, name, "Card", (1024, 1024))
         SPEEDS.keep(os.environ, {key: Speed(2, 1.0, 6 * GIB, 4 * GIB, 2 * GIB)})
@@ -218,7 +218,7 @@ def test_the_memory_plan_is_the_profile_s_word_until_it_is_measured(gpu):
     assert "profile 16gb needs 15 (estimated)" in memory.said
     assert gpu(20, profile="16gb", critic="owner/name").needs_gib is None
 
-    pair = traced({"profile": "16gb"}, ThisMachine()).settings
+    pair = resolve({"profile": "16gb"}, ThisMachine()).settings
     SPEEDS.keep(
         os.environ,
         {

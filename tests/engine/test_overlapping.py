@@ -280,7 +280,9 @@ def test_a_batch_that_was_stopped_goes_on_to_the_same_images(fakes, overlap):
     gcr.batch(prompts, into="whole", rounds=3)
     drawn = sum(map(len, generator.calls))
     generator.calls.clear()
-    plan = batching.plans.make(prompts, resolve({"rounds": 3, "overlap": overlap}, ThisMachine()))
+    plan = batching.plans.make(
+        prompts, resolve({"rounds": 3, "overlap": overlap}, ThisMachine()).settings
+    )
     with pytest.raises(batching.BatchInterrupted):
         batching.run(plan, Path("b"), batching.Pace(), stop=lambda: len(generator.calls) >= 2)
     batching.resume(Path("b"), overlap=overlap)
@@ -290,7 +292,7 @@ def test_a_batch_that_was_stopped_goes_on_to_the_same_images(fakes, overlap):
 
 def test_prompts_can_be_measured_while_others_are_drawn(one_core):
     """The guards do so in the critic's thread, and a tokenizer can be asked by one at a time."""
-    settings = resolve({"steps": 2}, ThisMachine())
+    settings = resolve({"steps": 2}, ThisMachine()).settings
     drawer, _ = load_models(settings, rubric.load(settings.rubric), ignore)
     done = threading.Event()
 

@@ -402,7 +402,7 @@ def test_a_strength_that_cannot_be_is_refused_before_a_folder_is_made(tool, monk
 
 
 def test_auto_says_when_it_takes_the_embedded_pair(tool):
-    settings = replace(resolve({}, ThisMachine()), chosen="no GPU here")
+    settings = replace(resolve({}, ThisMachine()).settings, chosen="no GPU here")
     view = Run()
     cautions.tell(view, cautions.of_pocket(Request("a red circle"), settings))
     assert view.told == ["warn auto: no GPU here"]

@@ -51,7 +51,7 @@ def test_a_warm_run_draws_and_says_what_a_cold_one_does(warm, loads, tmp_path, m
     """With another prompt, other steps, another seed and another way of scoring before it."""
     monkeypatch.chdir(tmp_path)
     other = {"rounds": 1, "images": 1, "steps": 6, "seed": 9, "score": "soft"}
-    single.run("a green square", resolve(other, ThisMachine()), warm=warm)
+    single.run("a green square", resolve(other, ThisMachine()).settings, warm=warm)
     flags = {"rounds": 2, "images": 2, "seed": 3, "patience": 9}
     outcome = gcr.refine(PROMPT, warm=warm, **flags)
     assert len(loads) == 1
@@ -66,7 +66,7 @@ def test_the_critic_of_a_pair_judges_alone_and_one_that_was_loaded_alone_stays(
     warm, loads, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    settings = resolve({"rounds": 1, "images": 1}, ThisMachine())
+    settings = resolve({"rounds": 1, "images": 1}, ThisMachine()).settings
     image = tmp_path / "image.png"
     judged = gcr.refine(PROMPT, rounds=1, images=1)
     image.write_bytes((judged.folder / "00-0.png").read_bytes())
@@ -95,7 +95,7 @@ def fakes(monkeypatch):
 
 def test_what_shapes_weights_has_them_loaded_anew(warm, fakes, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    settings = resolve({"rounds": 1}, ThisMachine())
+    settings = resolve({"rounds": 1}, ThisMachine()).settings
     for change in ({}, {"dtype": "auto"}, {"judge_batch": 1}, {}, {}):
         single.run(PROMPT, replace(settings, **change), warm=warm)
     assert [made.dtype for made in fakes] == ["float32", "auto", "float32", "float32"]
@@ -105,7 +105,7 @@ def test_files_that_were_replaced_are_loaded_anew(warm, fakes, tmp_path, monkeyp
     """Else the record would have the hash of weights that nothing was drawn with."""
     monkeypatch.chdir(tmp_path)
     vae = tmp_path / "vae.safetensors"
-    settings = replace(resolve({"rounds": 1}, ThisMachine()), vae=str(vae))
+    settings = replace(resolve({"rounds": 1}, ThisMachine()).settings, vae=str(vae))
     recorded = []
     for size in (1, 1, 2, 2):
         save_file({"decoder.conv_in.weight": torch.zeros(size)}, vae)
@@ -119,7 +119,7 @@ def test_released_models_are_gone(warm, tmp_path, monkeypatch):
     import weakref
 
     monkeypatch.chdir(tmp_path)
-    single.run(PROMPT, resolve({"rounds": 1, "images": 1}, ThisMachine()), warm=warm)
+    single.run(PROMPT, resolve({"rounds": 1, "images": 1}, ThisMachine()).settings, warm=warm)
     models_of = [weakref.ref(warm._pair[0]._pipeline), weakref.ref(warm._pair[1].speaker.model)]
     assert warm.names == ("pocket:generator", "pocket:critic")
     warm.release()

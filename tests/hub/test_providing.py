@@ -277,7 +277,7 @@ def test_python_code_is_refused_and_never_asked(hub, monkeypatch):
 
 
 def test_a_worker_fetches_only_what_was_agreed_to_where_it_was_hired(hub, tmp_path, monkeypatch):
-    plan = plans.make(["a red circle"], resolve({"profile": "mine"}, ThisMachine()))
+    plan = plans.make(["a red circle"], resolve({"profile": "mine"}, ThisMachine()).settings)
     with pytest.raises(UsageError, match="would have to be fetched first"):
         Worker().load(plan, tmp_path, {})
     monkeypatch.setenv(consent.YES, "1")

@@ -37,7 +37,7 @@ def pair(tmp_path_factory):
     environ = {"XDG_CONFIG_HOME": str(tmp_path_factory.mktemp("config"))}
     chosen = resolving.resolve(
         {}, ThisMachine(), folder=tmp_path_factory.mktemp("empty"), environ=environ
-    )
+    ).settings
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GCR_CACHE", str(tmp_path_factory.mktemp("cache")))
         return load_models(chosen, rubric.load(chosen.rubric), ignore)

@@ -392,7 +392,7 @@ def test_a_command_has_what_decides_and_nothing_else():
         return again.whole, again.of(Attempt(drawn, Critique(), "00-0.png"))
 
     flags = {"profile": "pocket", "seed": 3, "rounds": 6, "max_images": 8, "compare": False}
-    settings = resolve(flags, ThisMachine(), environ=NOTHING)
+    settings = resolve(flags, ThisMachine(), environ=NOTHING).settings
     kept = recorded(replace(settings, lora=("-x.safetensors:0.5", "y")), "0")
     whole, image = command(kept, negative="a dog")
     models = "--lora=-x.safetensors:0.5 --lora y"
@@ -445,7 +445,9 @@ def test_a_command_says_what_a_person_decided_that_is_not_in_it(decided, upto):
 
 def test_a_command_edits_what_its_image_was_an_edit_of():
     """The source, or the image that a person went on from."""
-    settings = resolve({"profile": "8gb", "seed": 3}, ThisMachine(), environ=NOTHING, edit=True)
+    settings = resolve(
+        {"profile": "8gb", "seed": 3}, ThisMachine(), environ=NOTHING, edit=True
+    ).settings
     request = Request("make it red", source="source.png")
     run = replace(scored((0.5,)), request=request, settings=recorded(settings, "0"))
 

@@ -65,11 +65,11 @@ def test_a_server_that_only_a_file_names_gets_no_key(stage, home, monkeypatch, n
     assert caught.value.exit_code == 2
     assert "--trust-endpoint" in caught.value.hint
     assert stage.looked == []
-    assert resolve({**flags, "trust_endpoint": True}, ThisMachine()).trusted
+    assert resolve({**flags, "trust_endpoint": True}, ThisMachine()).settings.trusted
     assert keys_sent(stage) == {f"Bearer {KEY}"}
     stage.looked.clear()
     monkeypatch.delenv("GCR_API_KEY")  # nothing to protect
-    assert not resolve(flags, ThisMachine()).trusted
+    assert not resolve(flags, ThisMachine()).settings.trusted
     assert keys_sent(stage) == {None}
 
 
@@ -95,7 +95,7 @@ def by_own_profile(home, url, monkeypatch):
 
 @pytest.mark.parametrize("named", [by_flag, by_environment, by_own_config, by_own_profile])
 def test_a_server_that_the_user_names_gets_the_key(stage, home, monkeypatch, named):
-    assert resolve(named(home, stage.url, monkeypatch), ThisMachine()).trusted
+    assert resolve(named(home, stage.url, monkeypatch), ThisMachine()).settings.trusted
     assert keys_sent(stage) == {f"Bearer {KEY}"}
 
 
@@ -105,23 +105,23 @@ def test_no_file_can_say_that_it_is_to_be_trusted(stage, home):
         with pytest.raises(UsageError, match="unknown setting"):
             resolve({}, ThisMachine())
     (home / "gcr.yaml").unlink()
-    recorded = {**Settings(generator="g", critic=f"{stage.url}#m").recorded(), "trusted": True}
+    recorded = {**Settings(generator="g", critic=f"{stage.url}#m").decisive(), "trusted": True}
     with pytest.raises(UsageError, match="only the folder names"):
         recalled(recorded, ThisMachine())
-    assert "trusted" not in resolve({"critic": stage.url}, ThisMachine()).recorded()
+    assert "trusted" not in resolve({"critic": stage.url}, ThisMachine()).settings.decisive()
 
 
 def test_the_key_of_openai_needs_no_trust_as_it_goes_to_openai_alone(home, monkeypatch):
     (home / "gcr.yaml").write_text("critic: https://api.openai.com/v1#some-model\n")
     monkeypatch.setenv("OPENAI_API_KEY", "openais")
-    assert not resolve({}, ThisMachine()).trusted
+    assert not resolve({}, ThisMachine()).settings.trusted
     monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(UsageError, match="GCR_API_KEY is set"):
         resolve({}, ThisMachine())
 
 
 def test_a_folders_server_gets_the_key_where_the_user_vouches_for_it(stage, home, monkeypatch):
-    recorded = Settings(generator="g", critic=f"{stage.url}#m").recorded()
+    recorded = Settings(generator="g", critic=f"{stage.url}#m").decisive()
     with pytest.raises(UsageError, match="only the folder names"):
         recalled(recorded, ThisMachine())
     assert recalled(recorded, ThisMachine(), trust_endpoint=True).trusted
@@ -150,7 +150,7 @@ def test_a_run_from_elsewhere_that_is_gone_on_with_sends_no_key(stage, home, mon
     assert run(monkeypatch, capsys, *command)[0] == 0  # the user's own word
     folder = home / "theirs"
     folder.mkdir()
-    settings = Settings(generator="pocket:generator", critic=f"{stage.url}#staged").recorded()
+    settings = Settings(generator="pocket:generator", critic=f"{stage.url}#staged").decisive()
     record = {"id": "x", "request": {"prompt": "a red circle"}, "settings": settings}
     (folder / "run.json").write_text(json.dumps(record))
     (folder / "rounds.jsonl").write_text("")

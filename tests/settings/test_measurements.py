@@ -81,7 +81,7 @@ def test_a_file_that_is_none_is_not_waited_for(environ, kind, caplog):
     path = SPREADS.path(environ)
     path.parent.mkdir(parents=True)
     os.mkfifo(path) if kind == "pipe" else path.mkdir()
-    settings = resolve({"score": "soft"}, FakeMachine(), environ=environ)
+    settings = resolve({"score": "soft"}, FakeMachine(), environ=environ).settings
     assert settings.spread is None
     assert f"cannot read {path}, so it is not used" in caplog.text
     with pytest.raises(GcrError, match="cannot write"):

@@ -143,7 +143,10 @@ def test_users_can_add_profiles_of_their_own(place):
     assert profiles.load("mine", environ).steps == 3
     names = [profile.name for profile in profiles.load_all(environ)[0]]
     assert names == ["pocket", "8gb", "mine", "12gb", "16gb", "24gb", "80gb"]
-    assert resolve({"profile": "mine"}, FakeMachine(), environ=environ, folder=folder).steps == 3
+    assert (
+        resolve({"profile": "mine"}, FakeMachine(), environ=environ, folder=folder).settings.steps
+        == 3
+    )
     with pytest.raises(UsageError) as caught:
         profiles.load("mne", environ)
     assert "did you mean 'mine'?" in caught.value.hint

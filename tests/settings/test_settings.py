@@ -24,7 +24,7 @@ from gcr.errors import GcrError, UsageError
 from gcr.files import paths
 from gcr.settings import keys, profiles
 from gcr.settings.measurements import SPEEDS, Speed, device_key
-from gcr.settings.resolving import config_files, recalled, resolve, traced
+from gcr.settings.resolving import config_files, recalled, resolve
 from gcr.settings.schema import (
     FIELDS,
     OF_THE_MACHINE,
@@ -51,7 +51,7 @@ def place(tmp_path):
 
     def resolved(environ=None, machine=None, **flags):
         environ = {"XDG_CONFIG_HOME": str(tmp_path), **(environ or {})}
-        return resolve(flags, machine or FakeMachine(), folder=tmp_path, environ=environ)
+        return resolve(flags, machine or FakeMachine(), folder=tmp_path, environ=environ).settings
 
     resolved.project = tmp_path / "gcr.yaml"
     resolved.user = tmp_path / "gcr" / "config.yaml"
@@ -115,27 +115,31 @@ def mix_of(settings):
 def test_a_profile_spends_images_as_suits_its_generator(tmp_path):
     alone = {"folder": tmp_path, "environ": {"XDG_CONFIG_HOME": str(tmp_path)}}
     mixes = {
-        name: mix_of(resolve({"profile": name}, FakeMachine(), **alone))
+        name: mix_of(resolve({"profile": name}, FakeMachine(), **alone).settings)
         for name in profiles.known()
     }
     few_seeds = dict.fromkeys(("8gb", "12gb", "16gb", "24gb"), (2, 6, 1))
     assert mixes == {**few_seeds, "80gb": (4, 4, 2), "pocket": (2, 4, 2)}
     other = {"profile": "24gb", "generator": "a/b"}
-    assert mix_of(resolve(other, FakeMachine(), **alone)) == (2, 4, 2)
+    assert mix_of(resolve(other, FakeMachine(), **alone).settings) == (2, 4, 2)
     budget = {"profile": "80gb", "max_images": 3}
-    assert mix_of(resolve(budget, FakeMachine(), **alone)) == (1, 100, 2)
+    assert mix_of(resolve(budget, FakeMachine(), **alone).settings) == (1, 100, 2)
 
 
 def test_a_generator_without_a_profile_that_counts_as_distilled_gets_more_rewrites(tmp_path):
     alone = {"folder": tmp_path, "environ": {"XDG_CONFIG_HOME": str(tmp_path)}}
     machine = FakeMachine(few_steps={"a/turbo": "its name says turbo"})
-    found = traced({"generator": "a/turbo", "rounds": 3}, machine, **alone)
+    found = resolve({"generator": "a/turbo", "rounds": 3}, machine, **alone)
     assert mix_of(found.settings) == (2, 3, 1)
     assert found.settings.distilled == "its name says turbo"
     assert found.origins["patience"] == "distilled: its name says turbo"
-    assert "distilled" not in found.settings.recorded()
-    assert mix_of(resolve({"generator": "a/b", "steps": 4}, machine, **alone)) == (2, 6, 1)
-    assert mix_of(resolve({"generator": "a/b", "steps": 30}, machine, **alone)) == (2, 4, 2)
+    assert "distilled" not in found.settings.decisive()
+    assert mix_of(resolve({"generator": "a/b", "steps": 4}, machine, **alone).settings) == (2, 6, 1)
+    assert mix_of(resolve({"generator": "a/b", "steps": 30}, machine, **alone).settings) == (
+        2,
+        4,
+        2,
+    )
 
 
 def test_several_judges_of_a_profile_and_the_target_of_their_mean(tmp_path):
@@ -143,13 +147,13 @@ def test_several_judges_of_a_profile_and_the_target_of_their_mean(tmp_path):
     text = resources.files("gcr.settings.profiles").joinpath("pocket.yaml").read_text()
     (tmp_path / "mine.yaml").write_text(f"{text}judges: 4\n")
     mine = {"profile": str(tmp_path / "mine.yaml")}
-    found = resolve(mine, FakeMachine(), **alone)
+    found = resolve(mine, FakeMachine(), **alone).settings
     assert (found.judges, found.target) == (4, 0.95)
-    checked = resolve({**mine, "score": "checklist"}, FakeMachine(), **alone)
+    checked = resolve({**mine, "score": "checklist"}, FakeMachine(), **alone).settings
     assert checked.judges == 1
-    assert resolve({**mine, "critic": "a/b"}, FakeMachine(), **alone).judges == 1
-    assert resolve({"judges": 2}, FakeMachine(), **alone).target == 0.95
-    assert resolve({"judges": 1}, FakeMachine(), **alone).target == 1.0
+    assert resolve({**mine, "critic": "a/b"}, FakeMachine(), **alone).settings.judges == 1
+    assert resolve({"judges": 2}, FakeMachine(), **alone).settings.target == 0.95
+    assert resolve({"judges": 1}, FakeMachine(), **alone).settings.target == 1.0
 
 
 @pytest.mark.parametrize(
@@ -165,28 +169,28 @@ def test_a_critic_has_the_rubric_it_was_trained_on(tmp_path, critic, rubric, of_
     alone = {"folder": tmp_path, "environ": {"XDG_CONFIG_HOME": str(tmp_path)}}
     flags = {"profile": "24gb", "critic": critic}
     machine = FakeMachine(models={"http://localhost:8000": "TIGER-Lab/RationalRewards-8B-T2I"})
-    assert resolve(flags, machine, **alone).rubric == rubric
-    assert resolve(flags, machine, edit=True, **alone).rubric == of_edits
+    assert resolve(flags, machine, **alone).settings.rubric == rubric
+    assert resolve(flags, machine, edit=True, **alone).settings.rubric == of_edits
     targets = {"rational-rewards": 0.9}
-    assert resolve(flags, machine, **alone).target == targets.get(rubric, 1.0)
-    assert resolve({**flags, "score": "soft"}, machine, **alone).target == 0.95
-    assert resolve({**flags, "target": 0.8}, machine, **alone).target == 0.8
+    assert resolve(flags, machine, **alone).settings.target == targets.get(rubric, 1.0)
+    assert resolve({**flags, "score": "soft"}, machine, **alone).settings.target == 0.95
+    assert resolve({**flags, "target": 0.8}, machine, **alone).settings.target == 0.8
     named = {**flags, "rubric": "text-to-image"}
-    assert resolve(named, machine, edit=True, **alone).rubric == "text-to-image"
+    assert resolve(named, machine, edit=True, **alone).settings.rubric == "text-to-image"
 
 
 def test_an_edit_has_a_rubric_of_its_own_unless_one_is_named(tmp_path):
     alone = {"folder": tmp_path, "environ": {"XDG_CONFIG_HOME": str(tmp_path)}}
     for profile in profiles.known():
-        settings = resolve({"profile": profile}, FakeMachine(), edit=True, **alone)
+        settings = resolve({"profile": profile}, FakeMachine(), edit=True, **alone).settings
         trained = "RationalRewards" in settings.critic
         assert settings.rubric == ("rational-rewards-editing" if trained else "editing")
     assert (
-        resolve({"rubric": "text-to-image"}, FakeMachine(), edit=True, **alone).rubric
+        resolve({"rubric": "text-to-image"}, FakeMachine(), edit=True, **alone).settings.rubric
         == "text-to-image"
     )
     (tmp_path / "gcr.yaml").write_text("rubric: own.yaml")
-    assert resolve({}, FakeMachine(), edit=True, **alone).rubric == "own.yaml"
+    assert resolve({}, FakeMachine(), edit=True, **alone).settings.rubric == "own.yaml"
 
 
 def test_a_named_generator_brings_no_settings_of_the_profiles_own(place):
@@ -324,7 +328,7 @@ def test_auto_is_resolved_to_a_profile_and_says_why(place):
     settings = place(profile="auto", machine=FakeMachine(gpu_gib=0))
     assert settings.profile == "pocket"
     assert settings.chosen.startswith("no GPU here")
-    assert settings.recorded() == place(profile="pocket").recorded()
+    assert settings.decisive() == place(profile="pocket").decisive()
     assert place(profile="auto", machine=FakeMachine(gpu_gib=23)).profile == "24gb"
 
 
@@ -374,9 +378,9 @@ def test_images_are_screened_by_checklists_alone(place):
 
 
 def test_what_is_recorded_decides_the_images(place):
-    recorded = place(output=Path("/elsewhere"), residency="swap").recorded()
-    assert recorded == place().recorded()
-    assert recorded != place(seed=1).recorded()
+    recorded = place(output=Path("/elsewhere"), residency="swap").decisive()
+    assert recorded == place().decisive()
+    assert recorded != place(seed=1).decisive()
     later = {"graphs": True, "compile": True, "step_cache": True, "select": "pairwise"}
     later |= {"quantize_generator": "nf4", "quantize_critic": "none", "verify": "ocr"}
     later |= {"critique": "best", "scheduler": "euler a", "clip_skip": 2, "format": "jpg"}
@@ -385,25 +389,25 @@ def test_what_is_recorded_decides_the_images(place):
     off = {"output", "residency", "overlap", "chosen", "distilled", "trusted", *later}
     assert set(recorded) == set(FIELDS) - off
     assert recorded["prompt_syntax"] == "a1111"  # else it is a folder of an older version
-    assert place(**later).recorded().items() >= later.items()
+    assert place(**later).decisive().items() >= later.items()
 
 
 def test_where_a_folder_is_gone_on_with_residency_is_for_this_machine_to_say(place, monkeypatch):
     monkeypatch.chdir(place.project.parent)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(place.project.parent))
     before = place(seed=3, residency="swap")
-    assert recalled(before.recorded(), FakeMachine()).residency == "auto"
+    assert recalled(before.decisive(), FakeMachine()).residency == "auto"
     place.project.write_text("residency: swap\nseed: 4")
-    assert recalled(before.recorded(), FakeMachine()) == before
+    assert recalled(before.decisive(), FakeMachine()) == before
     monkeypatch.setenv("GCR_RESIDENCY", "offload")
-    assert recalled(before.recorded(), FakeMachine()).residency == "offload"
-    assert recalled(before.recorded(), FakeMachine(), residency="both").residency == "both"
+    assert recalled(before.decisive(), FakeMachine()).residency == "offload"
+    assert recalled(before.decisive(), FakeMachine(), residency="both").residency == "both"
     with pytest.raises(UsageError, match="--residency should be 'auto', 'both'"):
-        recalled(before.recorded(), FakeMachine(), residency="all")
+        recalled(before.decisive(), FakeMachine(), residency="all")
 
 
 def test_folders_of_older_versions_go_on_with_the_rewriters_of_pipelines(place):
-    recorded = place().recorded()
+    recorded = place().decisive()
     assert recorded["rewriter"] is False
     assert recalled(recorded, FakeMachine()).rewriter is False
     del recorded["rewriter"]
@@ -412,7 +416,7 @@ def test_folders_of_older_versions_go_on_with_the_rewriters_of_pipelines(place):
 
 
 def test_a_folder_of_another_version_is_refused_by_what_it_records(place):
-    recorded = {**place().recorded(), "moonlight": 3}
+    recorded = {**place().decisive(), "moonlight": 3}
     with pytest.raises(GcrError, match="cannot read the recorded settings: moonlight is not known"):
         recalled(recorded, FakeMachine())
 

@@ -45,7 +45,7 @@ def ask(tmp_path, monkeypatch):
                 raise EOFError from None
 
         approval = Approval(Terminal(console=Console(file=shown, width=100)), answer)
-        chosen = resolving.resolve({"rounds": 3, "patience": 9, **flags}, ThisMachine())
+        chosen = resolving.resolve({"rounds": 3, "patience": 9, **flags}, ThisMachine()).settings
         outcome = single.run("a red circle", chosen, emit=approval.terminal, approve=approval)
         assert not list(said), "not every answer was asked for"
         return outcome, shown.getvalue(), generator
@@ -198,7 +198,7 @@ def test_stop_and_the_end_of_the_input_keep_the_best(ask):
 
 def test_a_run_that_a_person_stopped_can_go_on(ask, tmp_path):
     outcome, _, _ = ask("k", "1", "s")
-    chosen = resolving.resolve({"rounds": 3, "patience": 9}, ThisMachine())
+    chosen = resolving.resolve({"rounds": 3, "patience": 9}, ThisMachine()).settings
     longer = single.run("a red circle", chosen, resume=outcome.folder)
     assert len(longer.run.rounds) == 3
     assert longer.run.kept == ""

@@ -28,7 +28,7 @@ from gcr.drawing.generator import Sampling
 from gcr.engine import models
 from gcr.engine.machine import ThisMachine
 from gcr.errors import ModelError, UsageError
-from gcr.settings.resolving import traced
+from gcr.settings.resolving import resolve
 from gcr.storage import ratings
 from gcr.ui import web
 from gcr.ui.site import LONGEST, Site
@@ -953,7 +953,7 @@ def test_where_work_is_kept_stays_though_gcr_yaml_is_changed(cli, monkeypatch):
 
     def serve(studio, output, *_):
         Path("gcr.yaml").write_text("output: elsewhere\n")
-        kept.append((output, traced(studio.flags, ThisMachine()).settings.output))
+        kept.append((output, resolve(studio.flags, ThisMachine()).settings.output))
         studio.close()
 
     monkeypatch.setattr(web, "serve", serve)
