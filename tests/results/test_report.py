@@ -647,3 +647,9 @@ def test_runs_of_batches_elsewhere_keep_their_pages(tmp_path):
     report(tmp_path / "elsewhere")
     assert len(pages) > 2
     assert pages == {path: path.read_bytes() for path in folder.rglob("index.html")}
+
+
+def test_of_many_rounds_every_fifth_is_named_below_the_chart(tmp_path):
+    page = report(make_run(tmp_path / "run", scores=[(n / 30,) for n in range(30)]).path)
+    named = re.findall(r'text-anchor="middle">(\d+)<', page.read_text())
+    assert named == ["0", "5", "10", "15", "20", "25"]
