@@ -43,7 +43,7 @@ From = Annotated[
         "--from",
         metavar="FILE",
         help="Begin with the prompt, negative prompt, seed, steps, guidance and size that this "
-        "image says it was drawn with, by gcr, A1111, Forge, InvokeAI, Fooocus or ComfyUI; what is "
+        "image says it was drawn with, by gcr, A1111, Forge, ComfyUI, InvokeAI and others; what is "
         "given here wins.",
         rich_help_panel=IMAGE,
     ),

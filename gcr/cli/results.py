@@ -197,9 +197,9 @@ ImageFile = Annotated[
 
 
 def info(image: ImageFile, *, as_json: options.Listed = False) -> None:
-    """Show what IMAGE says of how it was made: by gcr, A1111, Forge, InvokeAI, Fooocus or ComfyUI.
+    """Show what IMAGE says of how it was made: by gcr, A1111, Forge, ComfyUI, InvokeAI and others.
 
-    Of ComfyUI's graphs those are read that have one sampler and values written in place.
+    Of ComfyUI's graphs those are read in which one sampler begins; what is not read is said.
 
     gcr refine --from IMAGE begins with what is shown.
     """

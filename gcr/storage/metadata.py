@@ -43,6 +43,8 @@ COMMENT, EXIF = 0x9286, 0x8769  # EXIF's UserComment, and the pointer to where i
 DESCRIPTION, SOFTWARE = 0x010E, 0x0131
 """Tags of EXIF in which JSON stands after its name, as ComfyUI has it in others: `gcr:{…}`."""
 MOST_EXIF_BYTES = 65_000  # of a JPEG, which has 16 bits for their number
+XMP = "XML:com.adobe.xmp"
+"""The text of a PNG that holds XMP, and its name here for other files."""
 QUALITY = 95
 """Of JPEG and WebP: what is lost is not seen at once, and the critic judges the image before."""
 HEADER = 33  # bytes: the signature, and the chunk that every PNG begins with
@@ -143,16 +145,28 @@ def read(path: Path) -> dict[str, str]:
 
 def texts_of(image: Image) -> dict[str, str]:
     """The texts of a file that was loaded, by the names that they have in a PNG."""
-    texts = {str(key): str(text) for key, text in getattr(image, "text", {}).items()}
+    texts = {str(key): _repaired(text) for key, text in getattr(image, "text", {}).items()}
+    if isinstance(xmp := image.info.get("xmp"), bytes):
+        texts.setdefault(XMP, xmp.decode(errors="replace"))
     exif = image.getexif()
     for value in (exif.get(COMMENT), exif.get_ifd(EXIF).get(COMMENT)):
         if value and "parameters" not in texts:
             texts["parameters"] = _comment(value)
     for value in exif.values():  # as ComfyUI has them in WebP: `prompt:{…}`
         key, _, text = value.partition(":") if isinstance(value, str) else ("", "", "")
-        if key in ("prompt", "workflow", "gcr", "invokeai_metadata"):
-            texts.setdefault(key, text)
+        if key.casefold() in ("prompt", "workflow", "gcr", "invokeai_metadata"):
+            texts.setdefault(key.casefold(), text)
     return texts
+
+
+def _repaired(text: str) -> str:
+    """A text of a PNG: some programs write UTF-8 where its letters are to be Latin-1."""
+    from PIL.PngImagePlugin import iTXt
+
+    try:
+        return str(text) if isinstance(text, iTXt) else text.encode("latin-1").decode()
+    except UnicodeError:
+        return text
 
 
 def _comment(value: object) -> str:

@@ -206,6 +206,51 @@ def test_forge_has_the_guidance_of_flux_under_another_name(read):
     assert story.negative == ""
 
 
+TEMPLATE = f"{HIRES}\nTemplate: {{a|b}}\nlighthouse\nNegative Template: x"
+CIVITAI = """a lighthouse
+Negative prompt: blurry
+
+Steps: 25, Sampler: Euler a, CFG scale: 5, Seed: 42, Size: 1024x1024, Clip skip: 2, \
+Civitai resources: [{"type":"checkpoint","modelVersionId":1,"modelName":"Some, XL"},\
+{"type":"lora","weight":0.7,"modelName":"brush"}], Civitai metadata: {}"""
+SD_NEXT = """a lighthouse
+
+Negative prompt: blurry
+
+Steps: 20, Size: 1024x1024, Sampler: DDIM, Seed: 42, CFG scale: 6, App: SD.Next, \
+Operations: txt2img; upscale, Model: x, Refine: True, Hires scale: 1.5, \
+Sampler sigma: exponential"""
+FOOOCUS_A1111 = """a lighthouse, cinematic
+Negative prompt: blurry
+Steps: 30, Sampler: DPM++ 2M SDE Karras, Seed: 42, Size: 512x512, CFG scale: 4, Sharpness: 2, \
+ADM Guidance: "(1.5, 0.8, 0.3)", Model: x, Scheduler: karras, Raw prompt: a lighthouse, Clip skip: \
+2, Lora hashes: "offset: 4852686128", Lora weights: "offset: 0.1", Version: Fooocus v2.5.5"""
+DETAILED = """a lighthouse
+Steps: 24, Sampler: Euler a, Schedule type: Automatic, CFG scale: 4, Seed: 42, Size: 512x512, \
+ADetailer model: face_yolov8n.pt, ADetailer prompt: "a face, <lora:x:0.8>", ControlNet 0: "Module: \
+canny, Weight: 1", Hashes: {"lora:x": "21895f3ba9", "model": "ca5befc099"}, Version: v1.6.1"""
+
+
+def test_further_lines_of_settings_of_the_form_of_a1111(read):
+    story = only(read(parameters=TEMPLATE))
+    assert (story.prompt, story.seed, story.width) == ("a lighthouse", 42, 512)
+    assert story.more["Templates"].startswith("Template: {a|b}\nlighthouse\n")
+    story = only(read(parameters=CIVITAI))
+    assert (story.model, story.loras, story.negative) == ("Some, XL", ("brush:0.7",), "blurry")
+    assert story.more["Civitai metadata"] == "{}"
+    story = only(read(parameters=SD_NEXT.replace("\n", "\r\n")))
+    assert (story.sampler, story.negative) == ("DDIM exponential", "blurry")
+    assert story.remarks == ("it was drawn once more, larger (Hires fix)",)
+    story = only(read(parameters=FOOOCUS_A1111))
+    assert story.settings["scheduler"] == "dpm++ 2m sde karras"
+    assert (story.loras, story.clip_skip) == (("offset:0.1",), 2)
+    story = only(read(parameters=DETAILED))
+    assert story.more["Hashes"] == '{"lora:x": "21895f3ba9", "model": "ca5befc099"}'
+    assert story.more["ADetailer prompt"] == "a face, <lora:x:0.8>"
+    assert ["ADetailer" in story.remarks[0], "ControlNet" in story.remarks[1]] == [True] * 2
+    assert only(read(parameters="{red|blue} car\nSteps: 2, Seed: 1, Size: 8x8")).form == "A1111"
+
+
 def test_what_would_draw_another_image_is_said(read):
     assert "Hires fix" in only(read(parameters=HIRES)).remarks[0]
     story = only(read(parameters=IMG2IMG))
@@ -272,6 +317,195 @@ def test_fooocus(read):
     assert story.more["performance"] == "Speed"
 
 
+SWARM = {
+    "sui_image_params": {
+        "prompt": "a lighthouse",
+        "negativeprompt": "blurry",
+        "model": "x",
+        "seed": 42,
+        "steps": 20,
+        "cfgscale": 7.0,
+        "width": 640,
+        "height": 512,
+        "sampler": "euler_ancestral",
+        "scheduler": "karras",
+        "loras": ["style/brush"],
+        "loraweights": ["0.65"],
+        "refinerupscale": 1.5,
+        "swarm_version": "0.9.7.4",
+    },
+    "sui_models": [],
+}
+RUINED = {
+    "Prompt": "a lighthouse",
+    "Negative": "blurry",
+    "seed": 42,
+    "steps": 20,
+    "cfg": 7,
+    "width": 640,
+    "height": 512,
+    "sampler_name": "euler_ancestral",
+    "scheduler": "karras",
+    "base_model_name": "x",
+    "loras": [],
+    "clip_skip": 1,
+}
+MFLUX = {
+    "mflux_version": "0.17.5",
+    "model": "x",
+    "seed": 42,
+    "steps": 20,
+    "guidance": 7.0,
+    "width": 640,
+    "height": 512,
+    "lora_paths": ["brush.safetensors"],
+    "lora_scales": [0.65],
+    "prompt": "a lighthouse",
+    "negative_prompt": "blurry",
+}
+NOVELAI = {
+    "prompt": "a lighthouse, 1.3::dusk::",
+    "uc": "blurry",
+    "seed": 42,
+    "steps": 20,
+    "scale": 7.0,
+    "width": 640,
+    "height": 512,
+    "sampler": "k_euler_ancestral",
+    "noise_schedule": "karras",
+    "v4_prompt": {"caption": {"char_captions": [{"char_caption": "a keeper"}]}},
+}
+DRAW_THINGS = {
+    "c": "a lighthouse",
+    "uc": "blurry",
+    "model": "x",
+    "sampler": "Euler A Trailing",
+    "scale": 7.0,
+    "seed": 42,
+    "size": "640x512",
+    "steps": 20,
+    "strength": 1,
+    "v2": {"loras": [{"file": "brush.ckpt", "weight": 0.65, "mode": "all"}]},
+}
+EASY = {
+    "prompt": "a lighthouse",
+    "negative_prompt": "blurry",
+    "seed": "42",
+    "use_stable_diffusion_model": "x",
+    "sampler_name": "euler_a",
+    "num_inference_steps": "20",
+    "guidance_scale": "7.0",
+    "width": "640",
+    "height": "512",
+}
+CIVITAI_GRAPH = {
+    **comfy(),
+    "extraMetadata": json.dumps(
+        {
+            "prompt": "a lighthouse",
+            "negativePrompt": "blurry",
+            "cfgScale": 7,
+            "sampler": "Euler a",
+            "steps": 20,
+            "seed": 42,
+            "width": 640,
+            "height": 512,
+            "baseModel": "Illustrious",
+            "workflow": "img2img",
+        }
+    ),
+}
+XMP = """<x:xmpmeta><xmp:CreatorTool>Draw Things</xmp:CreatorTool><exif:UserComment><rdf:Alt>
+<rdf:li xml:lang="x-default">{}</rdf:li></rdf:Alt></exif:UserComment></x:xmpmeta>"""
+
+
+def xmp(story):
+    return XMP.format(json.dumps(story).replace("&", "&amp;").replace("<", "&lt;"))
+
+
+@pytest.mark.parametrize(
+    ("form", "texts", "sampler", "loras", "remarks"),
+    [
+        ("SwarmUI", {"parameters": SWARM}, "euler_ancestral karras", "style/brush", "once more"),
+        ("RuinedFooocus", {"parameters": RUINED}, "euler_ancestral karras", "", ""),
+        ("mflux", {"parameters": MFLUX}, None, "brush.safetensors", ""),
+        (
+            "NovelAI",
+            {"Software": "NovelAI", "Comment": NOVELAI, "Source": "x"},
+            "k_euler_ancestral karras",
+            "",
+            "its prompt has weights as NovelAI writes them, characters",
+        ),
+        (
+            "NovelAI",
+            {"parameters": {"Comment": json.dumps(NOVELAI), "Source": "x"}},
+            "k_euler_ancestral karras",
+            "",
+            "its prompt has weights as NovelAI writes them, characters",
+        ),
+        (
+            "Draw Things",
+            {"XML:com.adobe.xmp": xmp(DRAW_THINGS)},
+            "Euler A Trailing",
+            "brush.ckpt",
+            "",
+        ),
+        ("Easy Diffusion", EASY, "euler_a", "", ""),
+        ("Civitai", {"parameters": CIVITAI_GRAPH}, "Euler a", "", "another image (img2img)"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_json_of_further_programs(read, form, texts, sampler, loras, remarks):
+    story = only(read(**texts))
+    assert story.form == form
+    assert story.prompt.startswith("a lighthouse")
+    assert (story.negative, story.seed, story.steps, story.guidance) == ("blurry", 42, 20, 7.0)
+    assert (story.width, story.height, story.clip_skip) == (640, 512, None)
+    assert story.model == (None if form == "Civitai" else "x")
+    assert (story.sampler, story.loras) == (sampler, (f"{loras}:0.65",) if loras else ())
+    said = " ".join(story.remarks)
+    assert all(remark in said for remark in remarks.split(", "))
+    assert bool(said) == bool(remarks)
+
+
+def test_older_novelai_has_the_prompt_elsewhere(read):
+    story = {key: value for key, value in NOVELAI.items() if key not in ("prompt", "v4_prompt")}
+    carried = read(Software="NovelAI", Description="a lighthouse", Comment=story)
+    assert only(carried).prompt == "a lighthouse"
+    assert read(Software="GIMP", Comment=story).stories == ()
+
+
+def test_json_that_tells_of_no_image_is_no_story(read):
+    assert read(parameters={"some": "settings"}).stories == ()
+    story = only(read(parameters={"prompt": "a cat", "num_inference_steps": 9, "Model": "x"}))
+    assert (story.form, story.steps) == ("a program that it does not name", 9)
+
+
+def test_only_a_workflow_is_said_to_be_no_graph(read):
+    story = only(read(workflow={"nodes": [{"type": "KSampler"}], "links": []}))
+    assert story.form == "ComfyUI"
+    assert "only the workflow that ComfyUI's editor shows" in story.remarks[0]
+
+
+def test_a_graph_beside_its_workflow_in_one_comment_of_a_jpeg(tmp_path):
+    exif = Image.Exif()
+    both = json.dumps({"prompt": comfy(), "workflow": {"nodes": []}})
+    exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + both.encode("utf-16-be")
+    path = tmp_path / "image.jpg"
+    Image.new("RGB", (32, 16)).save(path, exif=exif)
+    assert only(provenance.read(path)).prompt == "a lighthouse"
+    exif = Image.Exif()
+    exif[0x010F] = f"Prompt: {json.dumps(comfy())}"  # as Save Image Extended has it
+    Image.new("RGB", (32, 16)).save(path, exif=exif)
+    assert only(provenance.read(path)).prompt == "a lighthouse"
+
+
+def test_letters_that_a_program_wrote_as_utf_8_where_a_png_has_latin_1(read):
+    wrong = A1111.replace("lighthouse", "テスト").encode().decode("latin-1")
+    assert only(read(parameters=wrong)).prompt.startswith("a テスト at dusk")
+    assert only(read(parameters=A1111.replace("lighthouse", "café"))).prompt.startswith("a café")
+
+
 def test_a_plain_graph_of_comfyui(read):
     story = only(read(prompt=comfy(), workflow={"nodes": [], "links": []}))
     assert story.form == "ComfyUI"
@@ -306,15 +540,151 @@ def test_comfyui_in_webp(tmp_path):
 
 
 def test_a_graph_that_is_not_plain_is_not_guessed_at(read):
-    two = {**comfy(), "20": {"class_type": "KSampler", "inputs": {}}}
+    two = {**comfy(), "20": {**comfy()["3"]}}
     story = only(read(prompt=two))
     assert story.settings == {}
-    assert story.remarks == ("its graph is not plain (2 of KSampler), so it is not read",)
+    says = "its graph is not plain (2 samplers begin: KSampler), so it is not read"
+    assert story.remarks == (says,)
     none = {"1": {"class_type": "SamplerCustomAdvanced", "inputs": {}}}
-    assert "no KSampler" in only(read(prompt=none)).remarks[0]
-    drawn = only(read(prompt=comfy(latent_image=["8", 0], positive=["9", 0], denoise=0.5)))
+    assert "no sampler that is known" in only(read(prompt=none)).remarks[0]
+    drawn = only(read(prompt=comfy(latent_image=["4", 0], positive=["4", 0], denoise=0.5)))
     assert (drawn.prompt, drawn.width) == (None, None)
     assert len(drawn.remarks) == 3
+
+
+def node(kind, **inputs):
+    return {"class_type": kind, "inputs": inputs}
+
+
+def test_a_second_pass_is_not_taken_for_the_first(read):
+    graph = comfy()
+    graph["21"] = node("LatentUpscale", samples=["3", 0], width=2048, height=1536)
+    again = graph["3"]["inputs"] | {"seed": 9, "denoise": 0.4, "latent_image": ["21", 0]}
+    graph["20"] = node("KSampler", **again)
+    story = only(read(prompt=graph))
+    assert (story.prompt, story.seed, story.width) == ("a lighthouse", 1071208483241017, 1024)
+    assert story.remarks == ("it was drawn on afterwards, which is not redone (KSampler)",)
+
+
+def custom(**changes):
+    """ComfyUI's template for Flux, whose sampler is made of nodes."""
+    graph = flux()
+    del graph["3"]
+    return graph | {
+        "13": node(
+            "SamplerCustomAdvanced",
+            noise=["25", 0],
+            guider=["22", 0],
+            sampler=["16", 0],
+            sigmas=["17", 0],
+            latent_image=["5", 0],
+        ),
+        "16": node("KSamplerSelect", sampler_name="euler"),
+        "17": node("BasicScheduler", scheduler="beta", steps=24, denoise=1.0, model=["30", 0]),
+        "22": node("BasicGuider", model=["30", 0], conditioning=["26", 0]),
+        "25": node("RandomNoise", noise_seed=219670278747233),
+        "30": node("ModelSamplingFlux", max_shift=1.15, model=["31", 0]),
+        **changes,
+    }
+
+
+def test_a_sampler_that_is_made_of_nodes(read):
+    story = only(read(prompt=custom()))
+    assert story.settings == {
+        "prompt": "a lighthouse",
+        "seed": 219670278747233,
+        "steps": 24,
+        "guidance": 3.5,
+        "width": 1024,
+        "height": 768,
+        "scheduler": "euler beta",
+    }
+    assert story.model == "flux1-dev.safetensors"
+    assert story.remarks == ("nodes of its graph that are not read: ModelSamplingFlux",)
+    guider = node("CFGGuider", cfg=4.5, model=["31", 0], positive=["6", 0], negative=["7", 0])
+    story = only(read(prompt=custom(**{"22": guider})))
+    assert (story.prompt, story.negative, story.guidance) == ("a lighthouse", "blurry", 4.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt"),
+    [
+        (node("StringConcatenate", string_a="a", string_b=["61", 0], delimiter=", "), "a, b"),
+        (node("Power Prompt (rgthree)", prompt="a", insert_lora="CHOOSE", opt_clip=["4", 1]), "a"),
+        (node("easy string", value="a"), "a"),
+        (node("Any Switch", any_01=["61", 0]), "b"),
+        (node("Ollama", prompt="describe it", model="llama", image=["8", 0]), None),
+        (node("Describe", question="what is it?", image=["8", 0]), None),
+    ],
+    ids=lambda value: value["class_type"] if isinstance(value, dict) else "",
+)
+def test_texts_from_other_nodes_are_read_where_these_only_hold_or_join_them(read, text, prompt):
+    graph = comfy() | {"60": text, "61": node("PrimitiveString", value="b")}
+    graph["6"]["inputs"]["text"] = ["60", 0]
+    story = only(read(prompt=graph))
+    assert story.prompt == prompt
+    says = "its prompt is put together by other nodes, and is not read"
+    assert (says in story.remarks) == (prompt is None)
+
+
+def test_nodes_that_load_much_at_once(read):
+    graph = comfy(model=["60", 0], positive=["60", 1], negative=["60", 2], latent_image=["60", 3])
+    graph["3"]["class_type"] = "KSampler (Efficient)"
+    graph["60"] = node(
+        "Efficient Loader",
+        ckpt_name="x.safetensors",
+        clip_skip=-2,
+        lora_name="one.safetensors",
+        lora_model_strength=0.7,
+        positive="a tower",
+        negative="fog",
+        empty_latent_width=640,
+        empty_latent_height=512,
+        lora_stack=["61", 0],
+    )
+    graph["61"] = node(
+        "LoRA Stacker",
+        lora_count=2,
+        lora_name_1="two.safetensors",
+        lora_wt_1=0.5,
+        lora_name_2="None",
+        lora_wt_2=1.0,
+        lora_name_3="unused.safetensors",
+        lora_wt_3=1.0,
+    )
+    story = only(read(prompt=graph))
+    assert (story.prompt, story.negative, story.width, story.clip_skip) == (
+        "a tower",
+        "fog",
+        640,
+        2,
+    )
+    assert (story.model, story.loras) == (
+        "x.safetensors",
+        ("two.safetensors:0.5", "one.safetensors:0.7"),
+    )
+    assert story.remarks == ()
+
+
+def test_what_a_graph_has_besides_is_said(read):
+    graph = comfy(positive=["60", 0], model=["61", 0])
+    graph["60"] = node("ControlNetApply", strength=0.8, conditioning=["6", 0], image=["8", 0])
+    graph["61"] = node(
+        "Power Lora Loader (rgthree)",
+        lora_1={"on": True, "lora": "a.safetensors", "strength": 0.9},
+        lora_2={"on": False, "lora": "b.safetensors", "strength": 1},
+        model=["62", 0],
+    )
+    graph["62"] = node("FreeU_V2", b1=1.3, model=["4", 0])
+    graph["6"]["inputs"]["clip"] = ["63", 0]
+    graph["63"] = node("CLIPSetLastLayer", stop_at_clip_layer=-2, clip=["4", 1])
+    story = only(read(prompt=graph))
+    assert story.loras == ("a.safetensors:0.9",)
+    assert story.clip_skip == 2
+    says = "nodes of its graph that are not read: ControlNetApply, FreeU_V2"
+    assert story.remarks == (says,)
+    graph["61"] = node("ModelMergeSimple", ratio=0.5, model1=["4", 0], model2=["4", 0])
+    assert "its model is put together by other nodes" in only(read(prompt=graph)).remarks[0]
 
 
 def test_a_graph_that_goes_in_circles_comes_to_an_end(read):
