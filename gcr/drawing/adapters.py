@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from gcr.errors import ModelError, UsageError
-from gcr.hub import checkpoints
+from gcr.hub import checkpoints, weightfiles
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gcr.core.syntax import Lora
     from gcr.hub.weightfiles import LoraFile
 
+logger = logging.getLogger(__name__)
+
+LAYER = re.compile(r"(.+)\.(lora_A|lokr_w1)(?:\.default)?(?:\.weight)?")
+"""A key of diffusers' for the layer that a LoRA changes, of which each has one."""
 Active = tuple[tuple[str, float], ...]
 """Adapters by diffusers' names for them, and the scale of each."""
 
@@ -100,3 +107,57 @@ def check_takes(pipeline_class: Any) -> None:
         )
     if find_spec("peft") is None:
         raise ModelError("LoRAs need peft, which is not here", "pip install 'gcr[lora]'")
+
+
+def check_fits(
+    lora: LoraFile, pipeline_class: Any, part: str, kind: str, config: Mapping[str, Any]
+) -> None:
+    """Raise ModelError for a LoRA that diffusers cannot read for a pipeline, or that changes layers
+    which it does not have. Reads the LoRA's weights, and none of the pipeline's.
+
+    part: that it is to change, `unet` or `transformer`. kind, config: of that part.
+    """
+    import diffusers
+    import torch
+    from diffusers.utils import convert_unet_state_dict_to_peft
+
+    made_for = weightfiles.made_for(lora)
+    hint = f"it was made for {made_for}" if made_for else "take one that was made for its family"
+    with checkpoints.reworded(
+        f"diffusers cannot read the LoRA {lora.path.name} for a {pipeline_class.__name__}", hint
+    ):
+        read = pipeline_class.lora_state_dict(
+            str(lora.path), use_safetensors=True, unet_config=SimpleNamespace(**config)
+        )
+        weights = read[0] if isinstance(read, tuple) else read
+        if part == "unet":
+            weights = convert_unet_state_dict_to_peft(weights)
+    if weights and all(key.startswith("text_encoder") for key in weights):
+        return
+    keys = {LAYER.fullmatch(key): weight for key, weight in weights.items()}
+    layers = {
+        match[1].removeprefix(f"{part}."): weight.shape[1] if match[2] == "lora_A" else None
+        for match, weight in keys.items()
+        if match and match[1].startswith(f"{part}.")
+    }
+    with torch.device("meta"):  # none of them has values
+        modules = dict(getattr(diffusers, kind).from_config(config).named_modules())
+    missing = [name for name in layers if name not in modules]
+    misfit = f"the LoRA {lora.path.name} does not fit this generator"
+    if 2 * len(missing) >= len(layers):
+        found = f"{len(layers) - len(missing)} of the {len(layers)}" if layers else "none of the"
+        says = f"in {kind} diffusers finds {found} layers that it changes"
+        raise ModelError(f"{misfit}: {says}", hint)
+    for name, width in layers.items():
+        ours = getattr(modules.get(name), "weight", None)
+        if width and ours is not None and width != ours.shape[1]:
+            reads = f"{name} reads {width} values, and the generator's {ours.shape[1]}"
+            raise ModelError(f"{misfit}: its {reads}", hint)
+    if missing:
+        logger.warning(
+            "%s of the %s layers that the LoRA %s changes are not in this generator, such as %s",
+            len(missing),
+            len(layers),
+            lora.path.name,
+            missing[0],
+        )

@@ -21,7 +21,7 @@ from gcr.device.out_of_memory import Ladder
 from gcr.device.threads import Stopwatch, at_most
 from gcr.device.weights import Weights, part_from_layers
 from gcr.drawing import acceleration, editing, image_to_image, noise, pipelines
-from gcr.drawing.adapters import Adapters, check_takes
+from gcr.drawing.adapters import Adapters, check_fits, check_takes
 from gcr.drawing.pipelines import Sampling
 from gcr.drawing.pixels import drawing
 from gcr.drawing.reading import Reader
@@ -341,7 +341,9 @@ def check(
             _check_vae(files.vae, _config(place, "vae", "config.json"), model)
         denoiser = next((part for part in weightfiles.DENOISERS if part in index), "")
         for lora in loras if denoiser else ():
-            weightfiles.check_lora_family(lora, _config(place, denoiser, "config.json"))
+            kind = str(index[denoiser][1])
+            config = _config(place, denoiser, "config.json")
+            check_fits(lora, pipeline_class, denoiser, kind, config)
     return place
 
 

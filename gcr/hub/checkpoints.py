@@ -410,7 +410,7 @@ def _is_absent(error: Exception) -> bool:
 
 def first_line(error: Exception) -> str:
     """An error's message in one line; with its type where the message alone says too little."""
-    line = next(iter(str(error).strip().splitlines()), "").strip()
+    line = next(iter(str(error).strip().splitlines()), "").rstrip(" :")
     if len(line) > MOST_CHARACTERS:
         line = f"{line[:MOST_CHARACTERS]}…"
     if not line or isinstance(error, KeyError):  # whose message is only the key

@@ -62,11 +62,15 @@ DRAWS = {
 """Families that draw from text, by diffusers' names; those that it tells from a file's weights."""
 SCALED = (".absmax", ".scale_weight", ".weight_scale", ".weight_scale_2", "scaled_fp8")
 """How keys end of weights that are quantized in a way that diffusers does not read."""
-CROSS_ATTENTION = re.compile(
-    r"(?:down_blocks|input_blocks|mid_block|middle_block).*attn2[._]to_k(?:_lora)?[._]"
-    r"(?:lora_down|lora_A|lora\.down|down)(?:\.default)?\.weight$"
-)
-LORA_KEY = re.compile(r"lora_(?:down|up|A|B)|lora\.(?:down|up)|\.lokr_|\.alpha$")
+LORA_KEY = re.compile(r"lora_(?:down|up|A|B)|lora\d?\.(?:down|up)|\.lokr_|\.alpha$")
+OTHER_ADAPTERS = {
+    ".hada_": "a LoHa, which diffusers does not load",
+    "dora_scale": "a DoRA, of whose weights diffusers leaves half out, so that it draws otherwise",
+    ".oft_": "an OFT, which diffusers does not load",
+    ".on_input": "an (IA)³, which diffusers does not load",
+    ".b1.weight": "a GLoRA, which diffusers does not load",
+}
+"""What LyCORIS makes besides LoRAs and LoKrs, by what its keys hold."""
 
 
 class Header(NamedTuple):
@@ -227,10 +231,9 @@ def lora_file(path: Path, name: str, scale: float) -> LoraFile:
     """A LoRA, whose header was looked at. Raises UsageError for what is none."""
     check(str(path), "a LoRA")
     shapes, _ = header(path, "the LoRA")
-    if any(".hada_" in key for key in shapes):
-        raise ModelError(
-            f"{path} is a LoHa, which diffusers does not load", "take a LoRA, or a LoKr"
-        )
+    for mark, what in OTHER_ADAPTERS.items():
+        if any(mark in key for key in shapes):
+            raise ModelError(f"{path} is {what}", "take a LoRA")
     if not any(LORA_KEY.search(key) for key in shapes):
         raise UsageError(
             f"{path} is no LoRA: none of its weights is named like one",
@@ -279,27 +282,11 @@ def find_lora(name: str, scale: float, folder: str) -> LoraFile:
     )
 
 
-def check_lora_family(lora: LoraFile, config: Mapping[str, object]) -> None:
-    """Raise ModelError for a LoRA that was made for another family, as far as its header says so.
-
-    config: of the denoiser that it is to change.
-    """
-    shapes, about = header(lora.path, "the LoRA")
-    ours = config.get("cross_attention_dim")
-    theirs = {shape[1] for key, shape in shapes.items() if CROSS_ATTENTION.search(key)}
-    has_unet = "UNet" in str(config.get("_class_name"))
-    is_unet = bool(theirs) or any("input_blocks" in key or "down_blocks" in key for key in shapes)
-    if has_unet and theirs and isinstance(ours, int) and ours not in theirs:
-        reads = f"it reads text of width {min(theirs)}, and the generator has {ours}"
-    elif has_unet != is_unet:
-        reads = "one is for a UNet, the other for a transformer"
-    else:
-        return
-    made_for = about.get("modelspec.architecture") or about.get("ss_base_model_version")
-    raise ModelError(
-        f"the LoRA {lora.path.name} does not fit this generator: {reads}",
-        f"it was made for {made_for}" if made_for else "take one that was made for its family",
-    )
+def made_for(lora: LoraFile) -> str:
+    """The model that a LoRA was made for, as its maker wrote it down; empty where nobody did."""
+    _, about = header(lora.path, "the LoRA")
+    keys = ("modelspec.architecture", "ss_base_model_version", "ss_sd_model_name", "ss_base_model")
+    return next((about[key] for key in keys if about.get(key)), "")
 
 
 # Hashes, as A1111 and Civitai name models by

@@ -186,11 +186,94 @@ def test_a_lora_is_drawn_with_where_the_prompt_names_it(family, kohya, folder, t
 def test_a_lora_for_another_family_is_refused_before_anything_is_loaded(folder, tmp_path):
     path = tiny.lora(folder("sdxl"), tmp_path / "xl.safetensors", kohya=True)
     lora = weightfiles.lora_file(path, "xl", 1.0)
-    for family, reason in (("stable_diffusion", "it reads text of width 40"), ("flux", "a UNet")):
-        with pytest.raises(ModelError, match=f"does not fit this generator.*{reason}"):
+    for family, reason in (
+        ("stable_diffusion", r"not fit .*attn2.to_k reads 40 values, and the generator's 16"),
+        ("flux", "cannot read the LoRA xl.safetensors for a FluxPipeline: Incompatible keys"),
+    ):
+        with pytest.raises(ModelError, match=reason):
             generator.check(str(folder(family)), files=Files(always=(lora,)))
     with pytest.raises(UsageError, match="takes no LoRA"):
         generator.check(str(folder("pixart")), files=Files(always=(lora,)))
+
+
+def adapter(kind, *layers):
+    """Weights of adapters as their makers name them. layers: name, values in, values out."""
+    made = {}
+    for name, inner, outer in layers:
+        down, up = torch.ones(2, inner), torch.ones(outer, 2)
+        made |= {
+            "kohya": {
+                f"{name}.lora_down.weight": down,
+                f"{name}.lora_up.weight": up,
+                f"{name}.alpha": torch.tensor(2.0),
+            },
+            "peft": {f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up},
+            "xlabs": {f"{name}.down.weight": down, f"{name}.up.weight": up},
+            "dora": {f"{name}.lora_down.weight": down, f"{name}.dora_scale": torch.ones(outer, 1)},
+            "loha": {f"{name}.hada_w1_a": up, f"{name}.hada_w1_b": down},
+            "lokr": {
+                f"{name}.lokr_w1": torch.ones(2, 2),
+                f"{name}.lokr_w2": torch.ones(outer // 2, inner // 2),
+                f"{name}.alpha": torch.tensor(2.0),
+            },
+        }[kind]
+    return made
+
+
+def width(folder, key):
+    from safetensors import safe_open
+
+    (file,) = (folder / "transformer").glob("*.safetensors")
+    with safe_open(file, framework="pt") as weights:
+        return weights.get_slice(key).get_shape()[1]
+
+
+@pytest.mark.parametrize(
+    ("family", "kind", "name", "fused", "refused"),
+    [
+        ("flux", "kohya", "lora_unet_double_blocks_0_img_attn_qkv", 3, ""),
+        ("flux", "xlabs", "double_blocks.0.processor.qkv_lora1", 3, ""),
+        ("flux", "peft", "transformer.transformer_blocks.0.attn.to_q", 1, ""),
+        ("flux", "kohya", "lora_transformer_transformer_blocks_0_attn_to_q", 1, ""),
+        ("flux", "peft", "diffusion_model.double_blocks.0.img_attn.qkv", 3, "finds none of"),
+        (
+            "flux",
+            "peft",
+            "transformer.transformer_blocks.7.attn.to_q",
+            1,
+            "finds 0 of the 1 layers",
+        ),
+        ("flux", "lokr", "lora_unet_double_blocks_0_img_attn_qkv", 3, "finds none of"),
+        ("flux", "dora", "lora_unet_double_blocks_0_img_attn_qkv", 3, "is a DoRA"),
+        ("flux", "loha", "lora_unet_double_blocks_0_img_attn_qkv", 3, "is a LoHa"),
+        ("z_image", "peft", "diffusion_model.layers.0.attention.to_q", 1, ""),
+        ("z_image", "kohya", "lora_unet_layers_0_attention_to_q", 1, ""),
+        ("z_image", "lokr", "diffusion_model.layers.0.attention.to_q", 1, ""),
+        ("z_image", "peft", "diffusion_model.transformer_blocks.0.attn.to_q", 1, "finds 0 of"),
+    ],
+)
+def test_which_layouts_of_loras_fit_is_told_before_anything_is_loaded(
+    family, kind, name, fused, refused, folder, tmp_path
+):
+    place = folder(family)
+    layer = "transformer_blocks.0.attn.to_q" if family == "flux" else "layers.0.attention.to_q"
+    inner = width(place, f"{layer}.weight")
+    about = {"modelspec.architecture": "some/lora"}
+    path = tmp_path / "x.safetensors"
+    save_file(adapter(kind, (name, inner, fused * inner)), path, about)
+
+    def check():
+        lora = weightfiles.lora_file(path, "x", 1.0)
+        generator.check(str(place), files=Files(always=(lora,)))
+        return lora
+
+    if not refused:
+        call = {"max_sequence_length": 64}
+        assert loaded(place, replace(SAMPLING, call=call), always=(check(),))
+        return
+    with pytest.raises(ModelError, match=refused) as error:
+        check()
+    assert error.value.hint in ("it was made for some/lora", "take a LoRA")
 
 
 def test_loras_need_an_extra(folder, tmp_path, monkeypatch):
