@@ -20,7 +20,7 @@ from gcr.files import paths, structured
 from gcr.files.atomic import write_json
 from gcr.files.locks import turn
 from gcr.files.structured import MalformedError
-from gcr.hub.vetting import OTHER_WEIGHTS
+from gcr.hub.vetting import OTHER_WEIGHTS, PIPELINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -39,6 +39,10 @@ MOST_FILES = 10_000
 CONVERT = (
     "A1111's Checkpoint Merger and ComfyUI's Save Checkpoint write .safetensors; most models are "
     "offered in that format, too"
+)
+SMALL = (
+    "take it in 16 bits: as .safetensors, or by its hub id, which --quantize-generator nf4 makes "
+    "as small"
 )
 DRAWS = {
     "v1": "Stable Diffusion 1.5",
@@ -60,8 +64,84 @@ DRAWS = {
     "krea2": "Krea 2",
 }
 """Families that draw from text, by diffusers' names; those that it tells from a file's weights."""
-SCALED = (".absmax", ".scale_weight", ".weight_scale", ".weight_scale_2", "scaled_fp8")
+SCALED = (
+    *(".absmax", ".scale_weight", ".weight_scale", ".weight_scale_2", "scaled_fp8"),
+    *(".comfy_quant", ".qweight", ".wscales"),
+)
 """How keys end of weights that are quantized in a way that diffusers does not read."""
+
+
+class Sign(NamedTuple):
+    """A family by a weight of which diffusers makes another one, or none.
+
+    kind: what diffusers makes of it. width: the last number of that weight's shape; None: any.
+    """
+
+    kind: str
+    key: str
+    width: int | None
+    family: str
+    config: str
+
+
+WHOLE = "model.diffusion_model."
+"""How the keys of the denoiser begin in checkpoints that have more parts."""
+SIGNS = (
+    Sign(
+        "flux-2-dev",
+        "single_stream_modulation.lin.weight",
+        3072,
+        "FLUX.2 klein 4B",
+        "black-forest-labs/FLUX.2-klein-4B",
+    ),
+    Sign(
+        "flux-2-dev",
+        "single_stream_modulation.lin.weight",
+        4096,
+        "FLUX.2 klein 9B",
+        "black-forest-labs/FLUX.2-klein-9B",
+    ),
+    Sign(
+        "v1",
+        "transformer_blocks.0.img_mod.1.weight",
+        None,
+        "Qwen-Image",
+        "Qwen/Qwen-Image",
+    ),
+    Sign(
+        "v1",
+        f"{WHOLE}input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight",
+        2048,
+        "SDXL",
+        "stabilityai/stable-diffusion-xl-base-1.0",
+    ),
+)
+NEEDED = {
+    "v1": (f"{WHOLE}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight", 768),
+    "sana": ("blocks.0.mlp.inverted_conv.conv.weight", None),
+}
+"""A weight of families for which diffusers takes others, too, and the last number of its shape."""
+NOT_DRAWING = (
+    *("inpainting", "xl_inpaint", "xl_refiner", "upscale", "instruct-pix2pix", "flux-fill"),
+    *("flux-depth", "controlnet", "z-image-turbo-controlnet", "animatediff", "autoencoder"),
+    *("wan", "ltx", "mochi", "hunyuan-video", "cosmos-1.0"),
+)
+"""How diffusers' names begin of what draws no image from text alone."""
+ELSEWHERE = (
+    (r"lora_(down|up|A|B)|lora\d?\.(down|up)|\.lokr_|\.hada_", "a LoRA", "give it with --lora"),
+    (
+        r"emb_params|string_to_param|clip_[lg]$",
+        "an embedding",
+        "gcr reads none; leave its name out",
+    ),
+    (r"^(first_stage_model\.)?decoder\.(conv_in|middle)", "a VAE", "give it with --vae"),
+    (
+        r"^((text_)?model\.)?(embeddings|embed_tokens)\.|^shared\.weight|^encoder\.block\.0\.",
+        "a text encoder",
+        "give the denoiser's file: what is not in it comes from its pipeline, which --config names",
+    ),
+)
+"""What files are that do not draw: how some of their keys look, and where they go."""
 LORA_KEY = re.compile(r"lora_(?:down|up|A|B)|lora\d?\.(?:down|up)|\.lokr_|\.alpha$")
 OTHER_ADAPTERS = {
     ".hada_": "a LoHa, which diffusers does not load",
@@ -121,12 +201,12 @@ def check(model: str, what: str) -> Path:
     """
     path = paths.expanded(model)
     if path.suffix.lower() != ENDING:
-        kind = "is pickled, and loading it could run any program"
+        kind, hint = "is pickled, and loading it could run any program", CONVERT
         if path.suffix.lower() in {".gguf", ".onnx", ".npz", ".h5", ".msgpack"}:
-            kind = "is in a format that is not read"
+            kind, hint = "is in a format that is not read", SMALL
         elif path.suffix.lower() not in OTHER_WEIGHTS:
             kind = f"is no {ENDING}"
-        raise UsageError(f"{model} {kind}, so it cannot be {what}", CONVERT)
+        raise UsageError(f"{model} {kind}, so it cannot be {what}", hint)
     if not paths.is_file(path):
         raise UsageError(f"there is no file {model}", f"check the path of {what}")
     return path
@@ -164,20 +244,43 @@ def single_file(model: str, config: str = "") -> SingleFile:
         return SingleFile(path, "", config, shapes.keys())
     from diffusers.loaders import single_file_utils as known
 
-    kind = known.infer_diffusers_model_type(_Shapes(shapes))
-    if kind == "v1" and not _is_v1(shapes):
-        raise UsageError(
-            f"the weights in {model} are of no family that is known here",
-            "--config names the pipeline that they are of, by hub id or folder; a LoRA goes with "
-            "--lora, a VAE with --vae",
-        )
-    if kind not in DRAWS:
+    try:
+        kind = known.infer_diffusers_model_type(_Shapes(shapes))
+    except (LookupError, TypeError, ValueError, AttributeError, UnboundLocalError):
+        kind = ""  # of weights that are not as it takes for granted
+    for sign in SIGNS:
+        if kind == sign.kind and any(
+            _has(shapes, prefix + sign.key, sign.width) for prefix in ("", WHOLE)
+        ):
+            return SingleFile(path, sign.family, sign.config, shapes.keys())
+    if not kind or (kind in NEEDED and not _has(shapes, *NEEDED[kind])):
+        raise _unknown(path, shapes)
+    if kind.startswith(NOT_DRAWING):
         raise ModelError(
             f"{model} is a {kind}, which does not draw an image from text alone",
             "give a text-to-image checkpoint; if it is one, --config names its pipeline",
         )
+    if kind not in DRAWS:
+        raise ModelError(
+            f"{model} is a {kind}, of which no checkpoint in one file is read",
+            "give the folder or the hub id of its pipeline with -m",
+        )
     place = known.DIFFUSERS_DEFAULT_PIPELINE_PATHS[kind]["pretrained_model_name_or_path"]
     return SingleFile(path, DRAWS[kind], place, shapes.keys())
+
+
+def _unknown(path: Path, shapes: Mapping[str, object]) -> UsageError:
+    """What is said of a file whose family is not known: what it is, if that can be told."""
+    for pattern, what, hint in ELSEWHERE:
+        if any(re.search(pattern, key) for key in shapes):
+            return UsageError(f"{path} is {what}, and no checkpoint", hint)
+    folder = path.absolute().parent.parent
+    if (folder / PIPELINE).is_file():
+        return UsageError(f"{path} is one part of a pipeline", f"give its folder: -m {folder}")
+    return UsageError(
+        f"the weights in {path} are of no family that is known here",
+        "--config names the pipeline that they are of, by hub id or folder",
+    )
 
 
 class _Shape(NamedTuple):
@@ -191,10 +294,9 @@ class _Shapes(dict[str, _Shape]):
         super().__init__({key: _Shape(shape) for key, shape in shapes.items()})
 
 
-def _is_v1(shapes: Mapping[str, tuple[int, ...]]) -> bool:
-    """Whether it really is the family that diffusers takes all for that it does not know."""
-    key = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
-    return key in shapes and shapes[key][-1] == 768
+def _has(shapes: Mapping[str, tuple[int, ...]], key: str, width: int | None) -> bool:
+    """Whether there is a weight of this name, and of this width, if one is given."""
+    return key in shapes and (width is None or shapes[key][-1:] == (width,))
 
 
 def parts_held(keys: Collection[str], index: Mapping[str, object]) -> set[str]:
