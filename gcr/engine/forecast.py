@@ -100,7 +100,8 @@ def _files(settings: Settings, prompts: Sequence[str]) -> tuple[str, ...]:
         raise UsageError(reason, "leave --scheduler out")
     shown = []
     if (file := files.checkpoint) is not None:
-        shown.append(f"{file.path.name}{f', {file.family}' if file.family else ''}")
+        about = f", {file.family}; what it lacks comes from {file.config}" if file.family else ""
+        shown.append(f"{file.path.name}{about}")
     if files.vae:
         shown.append(f"VAE {files.vae}")
     loras = (*files.always, *files.named)

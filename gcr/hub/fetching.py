@@ -85,8 +85,10 @@ def provide(
     names = [str(around.path) if around and m == around.config else m for m in missing]
     pull = f"gcr pull {chosen.name if chosen else ' '.join(names)}"
     if consent.is_hub_offline():
+        is_around = around is not None and missing[0] == around.config
+        what = f"what {names[0]} lacks, of {missing[0]}," if is_around else missing[0]
         raise ModelError(
-            f"{missing[0]} is not in the cache, or not all of it, and offline nothing is fetched",
+            f"{what} is not in the cache, or not all of it, and offline nothing is fetched",
             f"fetch it while there is a connection: {pull}",
         )
     if chosen and chosen.quantize_generator == quantize:
@@ -293,7 +295,8 @@ def described(shipment: Shipment) -> str:
         cached = ", all of it here"
     elif shipment.missing < shipment.size:
         cached = f", of which {gigabytes(shipment.size - shipment.missing)} are here"
-    return f"{shipment.model}: {shipment.files} files, {gigabytes(shipment.size)}{cached}"
+    of = ", what the file lacks" if shipment.keys is not None else ""
+    return f"{shipment.model}{of}: {shipment.files} files, {gigabytes(shipment.size)}{cached}"
 
 
 def cache() -> Path:
