@@ -326,6 +326,10 @@ def test_the_nearest_lora_is_named(folder, tmp_path):
     tiny.lora(folder("stable_diffusion"), tmp_path / "style" / "Fur_v2.safetensors")
     assert weightfiles.find_lora("fur_v2", 1.0, str(tmp_path)).path.name == "Fur_v2.safetensors"
     assert weightfiles.find_lora("style/Fur_v2", 1.0, str(tmp_path))
+    there = weightfiles.find_lora("of/another/Fur_v2", 1.0, str(tmp_path), elsewhere=True)
+    assert there.path.name == "Fur_v2.safetensors"
+    with pytest.raises(UsageError, match="no LoRA 'of/another/Fur_v2'"):
+        weightfiles.find_lora("of/another/Fur_v2", 1.0, str(tmp_path))
     with pytest.raises(UsageError, match="no LoRA 'furv2'") as error:
         weightfiles.find_lora("furv2", 0.8, str(tmp_path))
     assert error.value.hint == "did you mean <lora:Fur_v2:0.8>?"
