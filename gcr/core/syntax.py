@@ -4,6 +4,7 @@ r"""What A1111's users write into prompts besides words: LoRAs and weights.
     (word:1.3)          counts 1.3 times
     (word)  [word]      1.1 times, and 1/1.1 times; brackets in brackets multiply
     \( \) \[ \]             the signs themselves
+    BREAK               what follows is read in a chunk of its own
 
 What is read of it depends on the pipeline: see `gcr.drawing.reading`.
 """
@@ -23,6 +24,9 @@ _MARKS = re.compile(
     re.VERBOSE,
 )
 _WEIGHTED = re.compile(rf"\(([^()\[\]\\]+?):\s*{_NUMBER}\s*\)")
+_BREAK = re.compile(r'"[^"]*+"|“[^”]*+”|(\s*+\bBREAK\b\s*+)')
+_SQUARE = re.compile(r"\[([^\[\]]*+)\]")
+_EDITED = re.compile(r"\||:\s*[\d.]+\s*$")
 DEEPEST = 16
 """Brackets within brackets; any more are signs of the text."""
 ROUND, SQUARE = 1.1, 1 / 1.1
@@ -114,14 +118,29 @@ def fragments(prompt: str) -> list[Fragment]:
     return merged or [Fragment("", 1.0)]
 
 
+def parts(prompt: str) -> list[str]:
+    """A prompt between the words BREAK that are not in quotes."""
+    at, found = 0, []
+    for match in _BREAK.finditer(prompt):
+        if match[1]:
+            found.append(prompt[at : match.start()])
+            at = match.end()
+    return [*found, prompt[at:]]
+
+
+def has_unread(prompt: str) -> bool:
+    """Whether there is what A1111 has besides: `[from:to:0.5]`, `[this|that]` or AND."""
+    return " AND " in prompt or any(map(_EDITED.search, _SQUARE.findall(prompt)))
+
+
 def words(prompt: str) -> str:
     """What a prompt asks for, without LoRAs and weights: as whoever judges an image is told."""
     return without_weights(without_loras(prompt))
 
 
 def without_weights(prompt: str) -> str:
-    """A prompt with `(word:1.3)` as its word; other brackets are punctuation."""
-    before = ""
+    """A prompt with `(word:1.3)` as its word, and without BREAK; other brackets are punctuation."""
+    before, prompt = "", " ".join(filter(None, parts(prompt)))
     while before != prompt:
         before, prompt = prompt, _WEIGHTED.sub(r"\1", prompt)
     return prompt

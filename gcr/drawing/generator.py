@@ -576,13 +576,20 @@ class DiffusersGenerator:
             logger.warning("%s without guidance: the negative prompt does nothing", self._name)
 
     def _warn_of_weights(self, candidates: Sequence[Candidate]) -> None:
-        """Warn, once, of weights that have no effect."""
-        texts = (text for c in candidates for text in (c.prompt, c.negative))
-        if not self._has_warned and any(map(self._reader.ignores, texts)):
+        """Warn, once, of weights that have no effect, and of what A1111 would read otherwise."""
+        texts = [text for c in candidates for text in (c.prompt, c.negative)]
+        if self._has_warned:
+            return
+        if any(map(self._reader.unread, texts)):
             self._has_warned = True
             logger.warning(
-                "%s heeds no weights: (word:1.3) is drawn as word; only where CLIP alone reads the "
-                "prompt have they an effect",
+                "A1111's [from:to:0.5], [this|that] and AND are read as words, and not as it does"
+            )
+        if any(map(self._reader.ignores, texts)):
+            self._has_warned = True
+            logger.warning(
+                "%s heeds no weights: (word:1.3) is drawn as word, and without BREAK; only where "
+                "CLIP alone reads the prompt have they an effect",
                 self._name,
             )
 

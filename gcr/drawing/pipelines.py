@@ -325,8 +325,8 @@ def schedulers(kind: str, config: Mapping[str, object]) -> list[str]:
             continue
         names.append(sampler.name)
         if not is_flow:
-            keys = samplers.SCHEDULES.items()
-            names += [f"{sampler.name} {word}" for word, key in keys if key in takes]
+            words = samplers.SCHEDULES.items()
+            names += [f"{sampler.name} {word}" for word, each in words if each.key in takes]
     return names
 
 
@@ -353,11 +353,14 @@ def set_scheduler(pipeline: Any, name: str) -> None:
     check_scheduler(name, type(pipeline).__name__, kind, before.config)
     scheduler_class = getattr(diffusers, FLOW if kind == FLOW else choice.sampler.scheduler)
     takes = inspect.signature(scheduler_class.__init__).parameters
-    schedule = {
-        key: word == choice.schedule for word, key in samplers.SCHEDULES.items() if key in takes
+    schedules = {word: each for word, each in samplers.SCHEDULES.items() if each.key in takes}
+    settings: dict[str, object] = {
+        each.key: False for each in schedules.values() if each.value is True
     }
+    if chosen := schedules.get(choice.schedule):  # where noise flows, SGM's is the usual one
+        settings[chosen.key] = chosen.value
     pipeline.scheduler = scheduler_class.from_config(
-        before.config, **choice.sampler.config, **schedule
+        before.config, **choice.sampler.config, **settings
     )
 
 

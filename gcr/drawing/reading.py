@@ -77,8 +77,12 @@ class Reader:
         return syntax.loras(prompt) if self._marked else ()
 
     def ignores(self, prompt: str) -> bool:
-        """Whether there are weights in a prompt that have no effect."""
+        """Whether there are weights in a prompt, or a BREAK, that have no effect."""
         return self._marked and not self._usual and syntax.without_weights(prompt) != prompt
+
+    def unread(self, prompt: str) -> bool:
+        """Whether a prompt has marks of A1111's that are read as words."""
+        return self._marked and syntax.has_unread(prompt)
 
     def chunks(self, pipeline: Any, *prompts: str) -> int:
         """By how many chunks prompts are read, as many as the longest has; 0: in the pipeline's own
@@ -190,20 +194,27 @@ def _tokens(tokenizer: Any, text: str) -> list[int]:
 
 
 def _chunks(tokenizer: Any, text: str) -> list[_Chunk]:
-    """A prompt by chunks; one begins anew behind a comma, if there is one not far from its end."""
+    """A prompt by chunks; one begins anew at BREAK, and behind a comma, if there is one not far
+    from its end.
+    """
     comma = _tokens(tokenizer, ",")[-1:]
-    tokens, weights = [], []
+    sections = [_Chunk([], [])]
     for fragment in syntax.fragments(text):
-        piece = _tokens(tokenizer, fragment.text)
-        tokens += piece
-        weights += [fragment.weight] * len(piece)
+        for number, part in enumerate(syntax.parts(fragment.text)):
+            sections += [_Chunk([], [])] if number else []
+            piece = _tokens(tokenizer, part)
+            sections[-1].tokens.extend(piece)
+            sections[-1].weights.extend([fragment.weight] * len(piece))
     chunks = []
-    while len(tokens) > CHUNK:
-        commas = [i + 1 for i in range(CHUNK - BACK, CHUNK) if tokens[i : i + 1] == comma]
-        end = commas[-1] if commas else CHUNK
-        chunks.append(_Chunk(tokens[:end], weights[:end]))
-        tokens, weights = tokens[end:], weights[end:]
-    return [*chunks, _Chunk(tokens, weights)] if tokens or not chunks else chunks
+    for section in sections:
+        tokens, weights = section.tokens, section.weights
+        while len(tokens) > CHUNK:
+            commas = [i + 1 for i in range(CHUNK - BACK, CHUNK) if tokens[i : i + 1] == comma]
+            end = commas[-1] if commas else CHUNK
+            chunks.append(_Chunk(tokens[:end], weights[:end]))
+            tokens, weights = tokens[end:], weights[end:]
+        chunks.append(_Chunk(tokens, weights))
+    return chunks
 
 
 def _filled(tokenizer: Any, chunk: _Chunk) -> tuple[list[int], list[float]]:

@@ -185,7 +185,8 @@ def _loras(
         if name in tagged:
             continue
         try:
-            given.append(f"{weightfiles.find_lora(name, 1.0, folder).path}{scale}")
+            found = weightfiles.find_lora(name, 1.0, folder, elsewhere=True)
+            given.append(f"{found.path}{scale}")
         except UsageError as error:
             without.append(f"its LoRA {name} is not drawn with: {error.message}")
     return text, {"lora": given} if given != list(flags.get("lora") or ()) else {}, without

@@ -344,9 +344,10 @@ def lora_file(path: Path, name: str, scale: float) -> LoraFile:
     return LoraFile(name, path, scale)
 
 
-def find_lora(name: str, scale: float, folder: str) -> LoraFile:
+def find_lora(name: str, scale: float, folder: str, *, elsewhere: bool = False) -> LoraFile:
     """The LoRA that a prompt names, in a folder or a folder of that.
 
+    elsewhere: the name may be a path of another machine, of which the last part counts, too.
     Raises UsageError, with the nearest name, where there is none.
     """
     tag = f"<lora:{name}:{scale:g}>"
@@ -369,7 +370,8 @@ def find_lora(name: str, scale: float, folder: str) -> LoraFile:
             relative = path.relative_to(root).with_suffix("").as_posix()
             for spelling in (relative, path.stem, relative.casefold(), path.stem.casefold()):
                 place.setdefault(spelling, path)
-    spellings = (name, name.casefold())
+    spellings = [name, name.casefold()]
+    spellings += [each.rpartition("/")[2] for each in spellings if elsewhere]
     for spelling in spellings:
         if spelling in known:
             return lora_file(known[spelling], name, scale)

@@ -16,13 +16,13 @@ than any real one, is an error. So is a row that cannot be read, unless such row
 
 Columns are found by their names, ignoring case:
 
-    prompt   the first that is there of prompt, prompts, prompt_en, prompt_zh, prompt_cn, text,
-             caption, instruction, superficial_prompt, reason_prompt, short_description and
-             long_description; or the one that is named
+    prompt   the first that is there of prompt, prompts, positive_prompt, prompt_en, prompt_zh,
+             prompt_cn, text, caption, instruction, superficial_prompt, reason_prompt,
+             short_description and long_description; or the one that is named
     id       id, item_id, prompt_id, index, key, line_number, No.; without one the row's number,
              from 1
-    seed     seed, random_seed; an empty one is none
-    negative negative_prompt: what is not to be seen, as in --negative
+    seed     seed, random_seed; an empty one is none, and so is -1
+    negative negative_prompt or negative: what is not to be seen, as in --negative
 
 All other columns are kept for the log. They often hold what a picture must show, question by
 question: never show them to a critic.
@@ -59,7 +59,7 @@ from gcr.inputs.rows import (
 
 ID = ("id", "item_id", "prompt_id", "index", "key", "line_number", "no.")
 SEED = ("seed", "random_seed")
-NEGATIVE = ("negative_prompt",)
+NEGATIVE = ("negative_prompt", "negative prompt", "negativeprompt", "negative")
 SEEDS = 1 << 32
 """Seeds are 0 and up, below this."""
 
@@ -218,7 +218,7 @@ def _id(value: object) -> str:
 
 def _seed(value: object) -> int | None:
     text = "" if value is None else str(value).strip()
-    if not text:
+    if text in ("", rows.ANY_SEED, f"{rows.ANY_SEED}.0"):
         return None
     number = _WHOLE_NUMBER.fullmatch(text)
     if not number or len(text) > 20 or not 0 <= int(number[1]) < SEEDS:

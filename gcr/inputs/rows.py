@@ -36,6 +36,8 @@ from gcr.files.structured import (
 PROMPT = (
     "prompt",
     "prompts",
+    "positive_prompt",
+    "positive prompt",
     "prompt_en",
     "prompt_zh",
     "prompt_cn",
@@ -189,6 +191,8 @@ ANY_SEED = "-1"
 """A1111's word for a random seed."""
 
 _FLAGS = re.compile(rf"--(?:{'|'.join((*READ, *IGNORED))})(?:\s|$)")
+_BEHIND = re.compile(r"\s(--[a-z]{1,16})(?=\s)")
+"""A flag behind a prompt, as Midjourney and trainers have them."""
 _GAP = re.compile(r"[\s,:]*")
 _JSON_KEY = re.compile(r'\s*\{\s*"(?:[^"\\]|\\.)*"\s*:')
 
@@ -203,6 +207,8 @@ class _BadFlagsError(ValueError):
 def plain_lines(name: str, text: str, prompt_names: Sequence[str]) -> Iterator[Row]:
     """Rows of a .txt: a prompt on each line, or the flags of A1111."""
     ignored: dict[str, None] = {}
+    behind: dict[str, None] = {}
+    remarks = 0
     for number, line in enumerate(lines_of(text), 1):
         _, flaw = first_flaw([line])
         words = line.strip()
@@ -218,7 +224,18 @@ def plain_lines(name: str, text: str, prompt_names: Sequence[str]) -> Iterator[R
             prompt = flags.pop("prompt")
             yield Row(name, number, {prompt_names[0]: prompt, **flags})
         elif words:
+            behind |= dict.fromkeys(_BEHIND.findall(words))
+            remarks += words.startswith("# ")
             yield Row(name, number, words)
+    if behind:
+        logger.warning(
+            "%s: flags behind prompts are read as words of these: %s; what is read is A1111's "
+            '--prompt "…" --negative_prompt "…" --seed 5',
+            name,
+            ", ".join(behind),
+        )
+    if remarks:
+        logger.warning("%s: lines that begin with # are read as prompts: %s", name, remarks)
     if ignored:
         listed = ", ".join(f"--{flag}" for flag in ignored)
         logger.warning(

@@ -48,7 +48,7 @@ SAMPLERS = (
         "euler_a",
         "EulerAncestralDiscreteScheduler",
         {},
-        ("euler_ancestral", "k_euler_a"),
+        ("euler_ancestral",),
     ),
     Sampler("Heun", "heun", "HeunDiscreteScheduler"),
     Sampler("DPM2", "kdpm_2", "KDPM2DiscreteScheduler", {}, ("dpm_2",)),
@@ -68,14 +68,41 @@ SAMPLERS = (
 """Each draws an image from its seed alone. diffusers' DPM++ SDE does not, so it is not among them:
 its noise has one seed for a whole batch."""
 
+
+class Schedule(NamedTuple):
+    """How noise is spread over the steps.
+
+    Attributes:
+        label: A1111's name.
+        key: of the setting of diffusers that chooses it.
+        value: of that setting.
+        alias: another name.
+    """
+
+    label: str
+    key: str
+    value: object = True
+    alias: str = ""
+
+
 SCHEDULES = {
-    "karras": "use_karras_sigmas",
-    "exponential": "use_exponential_sigmas",
-    "beta": "use_beta_sigmas",
+    "karras": Schedule("Karras", "use_karras_sigmas"),
+    "exponential": Schedule("Exponential", "use_exponential_sigmas"),
+    "beta": Schedule("Beta", "use_beta_sigmas", alias="betas"),
+    "sgm uniform": Schedule("SGM Uniform", "timestep_spacing", "trailing", "trailing"),
 }
-"""Noise schedules, and the setting of diffusers that chooses each."""
-USUAL = ("normal", "simple", "uniform", "discrete", "ddim_uniform")
+USUAL = ("normal", "simple", "uniform", "discrete", "ddim_uniform", "ddim")
 """What others call the schedule that is none of these: the model's own."""
+NO_SCHEDULES = (
+    *("polyexponential", "kl optimal", "align your steps", "ays", "turbo", "linear quadratic"),
+    *("beta57", "bong tangent"),
+)
+NO_SAMPLERS = (
+    *("dpm++ 2s", "dpm++ 3m", "dpm fast", "dpm adaptive", "heunpp2", "restart", "ipndm", "er sde"),
+    *("res multistep", "res 2", "res 3", "gradient estimation", "seeds 2", "seeds 3", "sa solver"),
+    *("euler cfg++", "euler a cfg++", "euler ancestral cfg++", "dpm++ 2m cfg++", "dpm++ sde"),
+)
+"""Schedules and samplers of A1111's and ComfyUI's that are not to be had with diffusers."""
 AUTOMATIC = {
     **dict.fromkeys(("DPM2", "DPM2 a", "DPM++ 2M"), "karras"),
     **dict.fromkeys(("DPM++ 2M SDE", "DPM++ 3M SDE"), "exponential"),
@@ -104,7 +131,7 @@ class Choice(NamedTuple):
 def _plain(name: str) -> str:
     """A name as names are compared: `DPM++ 2M Karras` and `dpmpp_2m_karras` are one."""
     text = name.casefold().replace("++", "pp").removesuffix("scheduler")
-    return re.sub(r"[^a-z0-9]+", "", text).removeprefix("sample")
+    return re.sub(r"[^a-z0-9]+", "", re.sub(r"^(sample_|k_)", "", text))
 
 
 def _names() -> dict[str, Choice]:
@@ -117,7 +144,10 @@ def _names() -> dict[str, Choice]:
         spellings |= {f"{spelling}gpu" for spelling in spellings if spelling.endswith("sde")}
         for spelling in spellings:
             names |= {spelling + _plain(word): Choice(sampler) for word in ("", *USUAL)}
-            names |= {spelling + word: Choice(sampler, word) for word in SCHEDULES}
+            for word, schedule in SCHEDULES.items():
+                choice = Choice(sampler, word)
+                names |= dict.fromkeys((spelling + _plain(word), spelling + schedule.alias), choice)
+            names[spelling] = Choice(sampler)
             names[f"{spelling}automatic"] = Choice(sampler, AUTOMATIC.get(sampler.label, ""))
             names[f"{spelling}k"] = Choice(sampler, "karras")  # InvokeAI's
     return names
@@ -139,6 +169,16 @@ def parse(name: str) -> Choice:
     listed = [sampler.name for sampler in SAMPLERS]
     similar = nearest(name.casefold(), listed)
     known = f"known: {', '.join(listed)}; each may have {', '.join(SCHEDULES)} after it"
+    plain = _plain(name)
+    for word in NO_SCHEDULES:
+        without = _NAMES.get(plain.removesuffix(_plain(word)))
+        if without and plain.endswith(_plain(word)):
+            raise UsageError(
+                f"diffusers has no noise schedule {word!r}",
+                f"--scheduler {without.name!r} is that sampler with the model's own schedule",
+            )
+    if plain.startswith(tuple(map(_plain, NO_SAMPLERS))):
+        raise UsageError(f"diffusers has no sampler {name!r} that goes by an image's seed", known)
     raise UsageError(
         f"there is no scheduler {name!r}",
         f"did you mean {similar!r}? {known}" if similar else known,
@@ -157,5 +197,5 @@ def described(scheduler: str, config: Mapping[str, object]) -> tuple[str, str]:
         for sampler in SAMPLERS
         if sampler.scheduler == scheduler and sampler.config.items() <= settings.items()
     )
-    schedule = next((word for word, key in SCHEDULES.items() if config.get(key)), "")
-    return next(alike, OTHERS.get(kind, kind)), schedule.capitalize()
+    chosen = (each.label for each in SCHEDULES.values() if config.get(each.key) == each.value)
+    return next(alike, OTHERS.get(kind, kind)), next(chosen, "")

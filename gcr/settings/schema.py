@@ -214,7 +214,8 @@ class Settings:
             IMAGE,
             "NAME",
             "The sampler: euler, euler a, heun, dpm++ 2m, dpm++ 2m sde, ddim, unipc and others, "
-            "some with karras, exponential or beta after them (default: the generator's own).",
+            "some with karras, exponential, beta or sgm uniform after them (default: the "
+            "generator's own).",
         ),
     ] = ""
     clip_skip: Annotated[

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gcr.settings.schema import Format
 
 MOST_CHUNK_BYTES = 1 << 20  # Pillow refuses larger text chunks, here and in other readers
-SCHEDULES = tuple(word.capitalize() for word in samplers.SCHEDULES)
+SCHEDULES = tuple(schedule.label for schedule in samplers.SCHEDULES.values())
 INVOKEAI = {sampler.label: sampler.invokeai for sampler in samplers.SAMPLERS} | {
     "DPM++ SDE": "dpmpp_sde"
 }
@@ -283,9 +283,9 @@ def parameters(
 
 def _sampler(name: str) -> dict[str, str | None]:
     """A sampler and its schedule, as newer versions of A1111 name them."""
-    words, _, last = name.rpartition(" ")
-    if last in SCHEDULES:
-        return {"Sampler": words, "Schedule type": last}
+    for schedule in SCHEDULES:
+        if name.endswith(f" {schedule}"):
+            return {"Sampler": name.removesuffix(schedule).strip(), "Schedule type": schedule}
     return {"Sampler": name or None}
 
 

@@ -439,7 +439,7 @@ def _loras(listed: object, scales: object = None) -> tuple[str, ...]:
             name, scale = each[0], each[1]
         elif isinstance(scales, list) and number < len(scales):
             scale = scales[number]
-        weight, called = _number(scale), _name(name)
+        weight, called = _number(scale), (_name(name) or "").replace("\\", "/")
         loras += [called if weight is None else f"{called}:{weight:g}"] if called else []
     return tuple(loras)
 

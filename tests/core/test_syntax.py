@@ -41,9 +41,42 @@ def test_weights_are_read_as_a1111_reads_them(prompt, fragments, words):
     assert syntax.without_weights(prompt) == words
 
 
-@pytest.mark.parametrize("piece", ["(a", "[", "(a:", "<lora:x", ", ", "((a:1)"])
+@pytest.mark.parametrize(
+    ("prompt", "parts"),
+    [
+        ("a cat", ["a cat"]),
+        ("a cat,\nBREAK\na dog BREAK", ["a cat,", "a dog", ""]),
+        ("a BREAKFAST", ["a BREAKFAST"]),
+        ('a sign "COFFEE BREAK" BREAK a cat', ['a sign "COFFEE BREAK"', "a cat"]),
+        ("a sign “BREAK”", ["a sign “BREAK”"]),
+    ],
+)
+def test_a_prompt_has_parts_between_breaks(prompt, parts):
+    assert syntax.parts(prompt) == parts
+    assert syntax.words(prompt) == " ".join(filter(None, parts))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "unread"),
+    [
+        ("a [cat:dog:0.5]", True),
+        ("a [cat|dog]", True),
+        ("a cat AND a dog", True),
+        ("a [cat] and (a dog:1.2), 10:30, a | b", False),
+    ],
+)
+def test_what_a1111_has_besides_is_seen(prompt, unread):
+    assert syntax.has_unread(prompt) == unread
+
+
+@pytest.mark.parametrize(
+    "piece", ["BREAK ", '"', "[a|", "(a", "[", "(a:", "<lora:x", ", ", "((a:1)"]
+)
 def test_no_prompt_takes_long_to_read(piece):
     start = time.process_time()
-    for read in (syntax.fragments, syntax.without_weights, syntax.without_loras, syntax.loras):
+    for read in (
+        *(syntax.fragments, syntax.without_weights, syntax.without_loras, syntax.loras),
+        *(syntax.parts, syntax.has_unread),
+    ):
         read(piece * (20_000 // len(piece)))
     assert time.process_time() - start < 3

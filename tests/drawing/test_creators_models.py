@@ -326,6 +326,10 @@ def test_the_nearest_lora_is_named(folder, tmp_path):
     tiny.lora(folder("stable_diffusion"), tmp_path / "style" / "Fur_v2.safetensors")
     assert weightfiles.find_lora("fur_v2", 1.0, str(tmp_path)).path.name == "Fur_v2.safetensors"
     assert weightfiles.find_lora("style/Fur_v2", 1.0, str(tmp_path))
+    there = weightfiles.find_lora("of/another/Fur_v2", 1.0, str(tmp_path), elsewhere=True)
+    assert there.path.name == "Fur_v2.safetensors"
+    with pytest.raises(UsageError, match="no LoRA 'of/another/Fur_v2'"):
+        weightfiles.find_lora("of/another/Fur_v2", 1.0, str(tmp_path))
     with pytest.raises(UsageError, match="no LoRA 'furv2'") as error:
         weightfiles.find_lora("furv2", 0.8, str(tmp_path))
     assert error.value.hint == "did you mean <lora:Fur_v2:0.8>?"
@@ -379,10 +383,36 @@ def test_another_vae_decodes(folder, checkpoint, tmp_path):
         ("EulerAncestralDiscreteScheduler", "euler a"),
         ("uni_pc", "unipc"),
         ("PLMS", "plms"),
+        ("k_dpmpp_2m karras", "dpm++ 2m karras"),
+        ("sample_dpmpp_2m normal", "dpm++ 2m"),
+        ("Euler Ancestral Karras", "euler a karras"),
+        ("Euler A Trailing", "euler a sgm uniform"),
+        ("LCM SGM Uniform", "lcm sgm uniform"),
+        ("dpmpp_2m_sde_gpu sgm_uniform", "dpm++ 2m sde sgm uniform"),
+        ("DDIM ddim_uniform", "ddim"),
+        ("euler simple", "euler"),
+        ("DPM++ 2M SDE betas", "dpm++ 2m sde beta"),
     ],
 )
 def test_samplers_by_all_their_names(name, sampler):
     assert samplers.parse(name).name == sampler
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("res_multistep", "diffusers has no sampler 'res_multistep'"),
+        ("DPM++ SDE Karras", "diffusers has no sampler 'DPM[+][+] SDE Karras' that goes by an im"),
+        ("dpmpp_2s_ancestral", "diffusers has no sampler"),
+        ("euler_cfg_pp", "diffusers has no sampler"),
+        ("DPM++ 2M Align Your Steps", "diffusers has no noise schedule 'align your steps'"),
+        ("euler kl_optimal", "diffusers has no noise schedule 'kl optimal'"),
+    ],
+)
+def test_samplers_that_diffusers_does_not_have_are_none_of_its_own(name, says):
+    assert samplers.find(name) is None
+    with pytest.raises(UsageError, match=says):
+        samplers.parse(name)
 
 
 def test_an_unknown_sampler_is_told_the_nearest():
@@ -398,6 +428,7 @@ def test_samplers_draw_and_are_named(folder):
         ("dpm++ 2m karras", "DPM++ 2M Karras"),
         ("dpm++ 3m sde", "DPM++ 3M SDE"),
         ("unipc beta", "UniPC Beta"),
+        ("euler sgm uniform", "Euler SGM Uniform"),
     ):
         drawer = loaded(place, replace(SAMPLING, scheduler=name, steps=5))
         both = drawer.draw([CAT, replace(CAT, seed=2)])
@@ -411,7 +442,10 @@ def test_samplers_draw_and_are_named(folder):
 
 def test_a_sampler_that_does_not_fit_is_told_those_that_do(folder, checkpoint):
     for family, fitting in (
-        ("flux", "those that do: euler, euler karras, euler exponential, euler beta"),
+        (
+            "flux",
+            "those that do: euler, euler karras, euler exponential, euler beta, euler sgm uniform",
+        ),
         ("sana", "those that do: dpm++ 2m, dpm++ 2m sde, dpm++ 3m sde, deis, unipc"),
     ):
         with pytest.raises(UsageError, match="the scheduler ddim does not fit") as error:
@@ -458,6 +492,19 @@ def test_weights_that_a_family_ignores_are_warned_of_once(folder, caplog):
         assert same(pixels(drawer, replace(CAT, prompt="a (cat:1.3)")), plain)
     (warning,) = caplog.messages
     assert "FluxPipeline heeds no weights: (word:1.3) is drawn as word" in warning
+    assert same(pixels(drawer, replace(CAT, prompt="a BREAK cat")), plain)
+
+
+def test_a_break_begins_a_chunk_where_clip_reads(folder, caplog):
+    drawer = loaded(folder("stable_diffusion"))
+    reader, pipeline = drawer._reader, drawer._pipeline
+    assert reader.chunks(pipeline, "a cat BREAK a dog") == 2
+    assert reader.chunks(pipeline, "a cat and a dog") == 0
+    (broken,) = pixels(drawer, replace(CAT, prompt="a cat BREAK a dog"))
+    assert not same([broken], pixels(drawer, replace(CAT, prompt="a cat a dog")))
+    assert not caplog.records
+    pixels(drawer, replace(CAT, prompt="a [cat|dog]"))
+    assert "[this|that] and AND are read as words" in caplog.text
 
 
 # Hashes

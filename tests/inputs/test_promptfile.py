@@ -536,6 +536,7 @@ def test_the_first_known_name_is_the_id(write, columns, id_):
         ("", None),
         (None, None),
         (float("nan"), None),
+        (-1, None),  # A1111's word for any
     ],
 )
 def test_seeds(write, seed, expected):
@@ -543,7 +544,7 @@ def test_seeds(write, seed, expected):
     assert entries(name)[0].seed == expected
 
 
-@pytest.mark.parametrize("seed", ["x", -1, 1.5, True, 4294967296, [1], "1_000", "٣", "9" * 5000])
+@pytest.mark.parametrize("seed", ["x", -2, 1.5, True, 4294967296, [1], "1_000", "٣", "9" * 5000])
 def test_what_is_no_seed(write, seed):
     name = write("a.jsonl", json.dumps({"prompt": "a cat", "seed": seed}))
     message, hint = refusal(name)
@@ -934,3 +935,33 @@ def test_a_pipeline_that_takes_none_is_refused_before_anything_is_drawn(monkeypa
     file.write_text("prompt,negative_prompt\na red circle,\n")
     if not ray:
         assert not gcr.batch(file, into="b", rounds=1).failures
+
+
+# As files of other programs have them
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", '\ufeffPrompt;Negative Prompt;Seed\n"a star; red";blurry;-1\n'),
+        ("a.csv", "Positive Prompt,negative,seed\na star; red,blurry,-1.0\n"),
+        ("a.jsonl", '{"prompt": "a star; red", "negative": "blurry", "seed": -1}\n'),
+    ],
+)
+def test_negative_prompts_and_any_seed_by_the_names_that_people_write(name, text, tmp_path):
+    (tmp_path / name).write_text(text)
+    (entry,) = promptfile.read([tmp_path / name]).entries
+    assert (entry.prompt, entry.negative, entry.seed) == ("a star; red", "blurry", None)
+
+
+def test_what_would_be_taken_for_words_is_warned_of(tmp_path, caplog):
+    lines = ["# cats", "a fox --ar 16:9 --no text", "a hare --n dog", "a well-known star -- red"]
+    (tmp_path / "a.txt").write_text("\n".join(lines))
+    assert [entry.prompt for entry in promptfile.read([tmp_path / "a.txt"]).entries] == lines
+    flags, remarks = caplog.messages
+    assert "flags behind prompts are read as words of these: --ar, --no, --n;" in flags
+    assert "lines that begin with # are read as prompts: 1" in remarks
+    caplog.clear()
+    (tmp_path / "a.txt").write_text("a fox - red -- and blue\n#1girl, solo\n")
+    promptfile.read([tmp_path / "a.txt"])
+    assert not caplog.records

@@ -634,7 +634,7 @@ def test_nodes_that_load_much_at_once(read):
         "Efficient Loader",
         ckpt_name="x.safetensors",
         clip_skip=-2,
-        lora_name="one.safetensors",
+        lora_name="style\\one.safetensors",
         lora_model_strength=0.7,
         positive="a tower",
         negative="fog",
@@ -661,7 +661,7 @@ def test_nodes_that_load_much_at_once(read):
     )
     assert (story.model, story.loras) == (
         "x.safetensors",
-        ("two.safetensors:0.5", "one.safetensors:0.7"),
+        ("two.safetensors:0.5", "style/one.safetensors:0.7"),
     )
     assert story.remarks == ()
 
