@@ -39,7 +39,17 @@ PATIENCE = 300  # seconds that anything may take, on a machine that has much els
 PHONE = {"width": 390, "height": 844, "phone": True}
 TOKEN = "a token of this session"
 PROMPT = "two red circles, a blue star and a green square"
-UNNAMED = ["button", "link", "textbox", "combobox", "checkbox", "spinbutton", "slider", "searchbox"]
+UNNAMED = [
+    "article",
+    "button",
+    "link",
+    "textbox",
+    "combobox",
+    "checkbox",
+    "spinbutton",
+    "slider",
+    "searchbox",
+]
 CONTRAST = """(() => {
   const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   const rgba = (colour) => {

@@ -239,7 +239,7 @@
   const status = (work) => {
     if (work.status === "waiting") {
       const before = state.works.filter((each) => !settled(each) && each.number < work.number).length;
-      return `waiting: ${before === 1 ? "one is" : `${before} are`} before it`;
+      return `waiting for ${before === 1 ? "the one" : `${before}`} before it`;
     }
     if (work.status === "failed") return "failed";
     if (work.stopping && !settled(work)) return "stopping after this round";
