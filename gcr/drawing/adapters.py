@@ -134,11 +134,10 @@ def check_fits(
             weights = convert_unet_state_dict_to_peft(weights)
     if weights and all(key.startswith("text_encoder") for key in weights):
         return
-    keys = {LAYER.fullmatch(key): weight for key, weight in weights.items()}
     layers = {
         match[1].removeprefix(f"{part}."): weight.shape[1] if match[2] == "lora_A" else None
-        for match, weight in keys.items()
-        if match and match[1].startswith(f"{part}.")
+        for key, weight in weights.items()
+        if key.startswith(f"{part}.") and (match := LAYER.fullmatch(key))
     }
     with torch.device("meta"):  # none of them has values
         modules = dict(getattr(diffusers, kind).from_config(config).named_modules())

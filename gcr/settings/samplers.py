@@ -91,6 +91,7 @@ SCHEDULES = {
     "beta": Schedule("Beta", "use_beta_sigmas", alias="betas"),
     "sgm uniform": Schedule("SGM Uniform", "timestep_spacing", "trailing", "trailing"),
 }
+"""Noise schedules, as --scheduler has them behind a sampler."""
 USUAL = ("normal", "simple", "uniform", "discrete", "ddim_uniform", "ddim")
 """What others call the schedule that is none of these: the model's own."""
 NO_SCHEDULES = (

@@ -14,7 +14,7 @@ import html
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -246,7 +246,7 @@ def _gcr(story: Mapping[str, Any]) -> Provenance:
         _text(settings.get("scheduler")) or None,
         _whole(settings.get("clip_skip")),
         (*loras, *_tagged(prompt or "")),
-        _others(more, ()),
+        _others(more),
         remarks=tuple(remarks),
     )
 
@@ -341,9 +341,11 @@ def _in_json(story: Mapping[str, Any]) -> Provenance | None:
         return _comfyui(graph)
     # Civitai's request beside its graph, and NovelAI's comment, are JSON in JSON.
     for key in ("extraMetadata", "Comment"):
-        if inner := _object(str(story.get(key))):
-            outer = {} if key == "extraMetadata" else {**story, key: None}
-            return _by_names({**outer, **inner})
+        inner = _object(str(story.get(key))) or {}
+        if key == "extraMetadata" and "prompt" in inner:
+            return _by_names(inner)
+        if key == "Comment" and inner:
+            return _by_names({**story, key: None, **inner})
     if any("class_type" in node for node in story.values() if isinstance(node, dict)):
         return _comfyui(story)
     if image := _part(story, "sui_image_params"):
@@ -358,7 +360,7 @@ def _invokeai(story: Mapping[str, Any]) -> Provenance | None:
 
 def _by_names(story: Mapping[str, Any]) -> Provenance | None:
     """By the names that programs give to what they say."""
-    named = {key.casefold().replace(" ", "_"): value for key, value in story.items()}
+    named = {_plain(key): value for key, value in story.items()}
     form = next((form for mark, form in MARKS.items() if mark in named), None)
     if form is None:
         return None
@@ -385,11 +387,7 @@ def _by_names(story: Mapping[str, Any]) -> Provenance | None:
         _sampler(_text(get("sampler")), _text(get("schedule"))),
         skip if skip and skip > 1 else None,  # 1 is as usual
         _loras(get("loras"), get("scales")),
-        {
-            key: _finite(value)
-            for key, value in story.items()
-            if key.casefold().replace(" ", "_") not in used and value not in (None, "", [], {})
-        },
+        _others(story, used),
         tuple(_differences(form, named, f"{prompt}\n{get('negative')}")),
     )
 
@@ -516,10 +514,8 @@ JOINED = {
 """Nodes that put texts together: what stands between them, and the texts."""
 WEIGHTS = ("strength_model", "lora_model_strength", "lora_wt", "model_weight", "model_str")
 """What nodes call the scale of a LoRA; those with several number them."""
-EXPECTED = re.compile(
-    r"(?i)cliptextencode|textencode|fluxguidance|zeroout|lora|loader|latent|power prompt|guider"
-)
-"""Kinds of nodes on the way to a sampler that add nothing which is not read or said."""
+EXPECTED = re.compile("(?i)cliptextencode|fluxguidance|zeroout|lora|loader")
+"""Kinds of nodes on the way to a sampler that do nothing which is not read."""
 
 
 class _Graph:
@@ -551,8 +547,10 @@ class _Graph:
             guidance = _number(self._at(inputs, "cfg"))
         model, loras = self._model(self._link(inputs, "model"))
         width, height = self._size(inputs.get("latent_image"))
-        if later := ", ".join(dict.fromkeys(map(self._kind, set(samplers) - set(first)))):
-            self.remarks.append(f"it was drawn on afterwards, which is not redone ({later})")
+        later = dict.fromkeys(self._kind(key) for key in samplers if key not in first)
+        if later:
+            again = ", ".join(later)
+            self.remarks.append(f"it was drawn on afterwards, which is not redone ({again})")
         if prompt is None:
             self.remarks.append("its prompt is put together by other nodes, and is not read")
         if width is None:
@@ -563,7 +561,7 @@ class _Graph:
         if denoise is not None and denoise < 1:
             self.remarks.append(f"only part of its noise was taken away (denoise {denoise:g})")
         if self.others:
-            self.remarks.append(f"nodes of its graph that are not read: {', '.join(self.others)}")
+            self.remarks.append(f"nodes of its graph that are not redone: {', '.join(self.others)}")
         names = (_text(self._at(inputs, name)) for name in ("sampler", "schedule"))
         return Provenance(
             "ComfyUI",
@@ -661,7 +659,7 @@ class _Graph:
         """The text of an encoder, of whose inputs `key` is the one that counts."""
         self._see_clip(inputs)
         text = _text(self._value(inputs[key], "text"))
-        further = {self._value(inputs.get(name), "text") for name in MORE_TEXTS if name in inputs}
+        further = {_text(self._value(inputs.get(name), "text")) for name in MORE_TEXTS}
         if text and further - {text, "", None}:
             self.remarks.append(f"its text encoders read different words, and {key} is taken")
         return text
@@ -718,26 +716,34 @@ def _loras_of(inputs: Mapping[str, Any]) -> list[str]:
     """The LoRAs that a node loads: one, or several with numbers, or as objects."""
     found = [each for each in inputs.values() if isinstance(each, dict) and each.get("on")]
     loras = list(_loras([each for each in found if each.get("lora") != "None"]))
+    count = _whole(inputs.get("lora_count"))
     for key, name in inputs.items():
         number = key.removeprefix("lora_name")
-        on = str(inputs.get(f"switch{number}", "On")).casefold() != "off"
-        within = number.removeprefix("_") <= str(inputs.get("lora_count", "9"))
-        if key.startswith("lora_name") and isinstance(name, str) and name != "None" and on:
+        is_off = str(inputs.get(f"switch{number}")).casefold() == "off"
+        is_beyond = count is not None and (_whole(number.strip("_")) or 0) > count
+        if key.startswith("lora_name") and name != "None" and not (is_off or is_beyond):
             scales = (inputs.get(f"{weight}{number}") for weight in WEIGHTS)
             scale = next((scale for scale in scales if _number(scale) is not None), None)
-            loras += _loras([(name, scale)]) if within else []
+            loras += _loras([(name, scale)])
     return loras
 
 
 # Values
 
 
-def _others(story: Mapping[str, object], used: tuple[str, ...]) -> dict[str, object]:
-    """What else is said, without what is empty."""
+def _plain(key: str) -> str:
+    """A key as programs of one family write it in several ways: `Guidance Scale` in small letters
+    and without the space.
+    """
+    return key.casefold().replace(" ", "_")
+
+
+def _others(story: Mapping[str, object], used: Collection[str] = ()) -> dict[str, object]:
+    """What else is said, without what is empty. used: keys as `_plain` has them."""
     return {
         key: _finite(value)
         for key, value in story.items()
-        if key not in used and value not in (None, "", [], {})
+        if _plain(key) not in used and value not in (None, "", [], {})
     }
 
 

@@ -600,7 +600,7 @@ def test_a_sampler_that_is_made_of_nodes(read):
         "scheduler": "euler beta",
     }
     assert story.model == "flux1-dev.safetensors"
-    assert story.remarks == ("nodes of its graph that are not read: ModelSamplingFlux",)
+    assert story.remarks == ("nodes of its graph that are not redone: ModelSamplingFlux",)
     guider = node("CFGGuider", cfg=4.5, model=["31", 0], positive=["6", 0], negative=["7", 0])
     story = only(read(prompt=custom(**{"22": guider})))
     assert (story.prompt, story.negative, story.guidance) == ("a lighthouse", "blurry", 4.5)
@@ -681,7 +681,7 @@ def test_what_a_graph_has_besides_is_said(read):
     story = only(read(prompt=graph))
     assert story.loras == ("a.safetensors:0.9",)
     assert story.clip_skip == 2
-    says = "nodes of its graph that are not read: ControlNetApply, FreeU_V2"
+    says = "nodes of its graph that are not redone: ControlNetApply, FreeU_V2"
     assert story.remarks == (says,)
     graph["61"] = node("ModelMergeSimple", ratio=0.5, model1=["4", 0], model2=["4", 0])
     assert "its model is put together by other nodes" in only(read(prompt=graph)).remarks[0]
@@ -710,6 +710,9 @@ def test_values_of_another_kind_are_not_taken(read, wrong):
         assert numbers == (None,) * 5
     only(read(prompt=dict.fromkeys(comfy(), wrong) | {"3": comfy()["3"]}))
     only(read(prompt=comfy(**dict.fromkeys(comfy()["3"]["inputs"], wrong))))
+    encoder = node("CLIPTextEncodeSDXL", text_g=wrong, text_l=wrong, text="x", clip=wrong)
+    only(read(prompt=comfy() | {"6": encoder, "10": node("L", lora_name=wrong, lora_1=wrong)}))
+    assert only(read(parameters=dict.fromkeys(SWARM["sui_image_params"], wrong))).loras == ()
     only(read(sd_metadata={**INVOKE_2, "image": wrong}))
     story = only(read(gcr={"candidate": wrong, "settings": wrong, "critique": wrong}))
     json.dumps(read(invokeai_metadata={"x": [wrong]}).as_json()["stories"], allow_nan=False)
