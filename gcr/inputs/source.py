@@ -59,7 +59,7 @@ def read(image_or_path: Path | str | Image, *, option: str = "--image") -> Image
             imagefile.check_size(image_or_path)
             _check_shape(image_or_path, name)
             return _ready(ImageOps.exif_transpose(image_or_path), name)
-    if image_or_path == "":  # which to Path is the working folder
+    if isinstance(image_or_path, str) and not image_or_path.strip():  # to Path: the working folder
         raise UsageError("the name of the image is empty", "give a path or an image of Pillow")
     if isinstance(image_or_path, str | Path):
         path = paths.expanded(image_or_path)

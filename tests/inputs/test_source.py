@@ -194,6 +194,7 @@ def test_an_image_of_pillow_that_turns_out_to_be_damaged_is_wrong_usage(tmp_path
         (Image.new("F", SIZE), "pixels of 32 bits"),
         (Image.new("I", SIZE), "pixels of 32 bits"),
         (np.zeros((16, 16, 3)), "cannot be a ndarray"),
+        ("", "the name of the image is empty"),
     ],
 )
 def test_what_is_no_picture_is_wrong_usage(image, says):
