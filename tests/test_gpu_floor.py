@@ -1,21 +1,20 @@
-"""examples/gpu_floor.py, which is for a GPU, with tiny models on a CPU."""
+"""benchmarks/gpu_floor.py, which is for a GPU, with tiny models on a CPU."""
 
 import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parent.parent / "examples" / "gpu_floor.py"
+MEASURE = [sys.executable, "-m", "benchmarks.gpu_floor", "--tiny"]
 
 
 @pytest.mark.parametrize("pair", ["dit", pytest.param("sdxl", marks=pytest.mark.slow)])
 def test_it_runs_with_tiny_models(pair):
     small = ["--images", "2", "--tokens", "3", "--most", "2", "--times", "1", "--steps", "1"]
     ran = subprocess.run(
-        [sys.executable, SCRIPT, "--tiny", "--pair", pair, *small],
+        [*MEASURE, "--pair", pair, *small],
         check=True,
         capture_output=True,
         text=True,
@@ -42,7 +41,7 @@ def test_it_runs_with_tiny_models(pair):
 
 
 def test_what_there_is_no_time_for_is_named():
-    command = [sys.executable, SCRIPT, "--tiny", "--pair", "dit", "--minutes", "0"]
+    command = [*MEASURE, "--pair", "dit", "--minutes", "0"]
     ran = subprocess.run(command, check=True, capture_output=True, text=True)
     found = json.loads(ran.stdout)
     assert {"decoding", "round", "overlap", "swap"} < set(found["left_out"])

@@ -1,8 +1,8 @@
 """How close gcr comes to what its two models need alone: to be run on a GPU.
 
-    python examples/gpu_floor.py                    # SDXL, planned for 6.5 minutes on an H100
-    python examples/gpu_floor.py --pair dit --residency swap
-    python examples/gpu_floor.py --tiny             # tiny models, on any CPU
+    python -m benchmarks.gpu_floor                    # SDXL, planned for 6.5 minutes on an H100
+    python -m benchmarks.gpu_floor --pair dit --residency swap
+    python -m benchmarks.gpu_floor --tiny             # tiny models, on any CPU
 
 Models of full size are built in memory from their configs, with random weights: speed and memory do
 not depend on what weights say. The generator is SDXL, or a transformer of Z-Image's size with a
@@ -40,10 +40,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import gpu_models
 import torch
 from PIL import Image
 
+from benchmarks import gpu_models
 from gcr.core import loop, strategies
 from gcr.core.records import Candidate, Critique, Request, Run, Tokens
 from gcr.core.stopping import StopRule
@@ -165,7 +165,8 @@ def bare_generator(pipeline: Any, given: argparse.Namespace) -> float:
             **drawing(given),
         )
 
-    return seconds(draw, given.times) / given.images
+    count: int = given.images
+    return seconds(draw, given.times) / count
 
 
 def drawing(given: argparse.Namespace) -> dict[str, Any]:
@@ -192,7 +193,8 @@ def bare_critic(model: Any, reader: Any, device: str, given: argparse.Namespace)
         with captured.decoding(given.images, prompt, given.tokens) as cache:
             model.generate(**inputs, **limits, past_key_values=cache, disable_compile=True)
 
-    return seconds(judge, given.times) / given.images
+    count: int = given.images
+    return seconds(judge, given.times) / count
 
 
 def chats_of(count: int, given: argparse.Namespace) -> list[Any]:
@@ -277,8 +279,10 @@ class Assembled:
         )
         sampling = Sampling(given.size, given.size, given.steps, given.guidance, batch=given.images)
         self.drawer = generators.DiffusersGenerator(pipeline, sampling, self.shared)
-        self.judge = Fixed(self.speaker, rubric.load("text-to-image"), given.tokens)
-        self.brief = Fixed(self.speaker, rubric.load("text-to-image"), given.tokens // SHORT)
+        questions = rubric.load("text-to-image")
+        # Critics as far as a round needs one.
+        self.judge: Any = Fixed(self.speaker, questions, given.tokens)
+        self.brief: Any = Fixed(self.speaker, questions, given.tokens // SHORT)
         self.settings = Settings(generator=given.pair, critic="critic", images=given.images)
         self.given = given
 
