@@ -4,6 +4,7 @@
     python -m benchmarks.timing overlap   a batch that draws while a server judges
     python -m benchmarks.timing questions an image that is read once for all questions about it
     python -m benchmarks.timing ray       a batch on Ray, and in this process
+    python -m benchmarks.timing cold      models whose files are on a disk and in no cache
 
 `make help-time`, `make overlap-time` and `make ray-time` run them.
 """
@@ -12,6 +13,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -134,6 +136,95 @@ def ray(
         found, wanted = images(shared), images(alone)
     typer.echo(f"images: {len(wanted)}, equal: {found == wanted}")
     typer.echo(f"on Ray: {spread.seconds:.0f} s, in this process: {single.seconds:.0f} s")
+
+
+LAYERS = {"generator": 25, "critic": 20}  # 1.7 and 1 GB
+LOADS = """
+import sys, time
+from contextlib import nullcontext
+from gcr.critic import rubric
+from gcr.device import loading
+from gcr.engine import models
+from gcr.hub import weightfiles
+from gcr.settings.schema import Settings
+
+began = time.perf_counter()
+loading.spare()
+if sys.argv[1] == "without":
+    weightfiles.reading_ahead = lambda _: nullcontext()
+_, generator, critic = sys.argv[1:]
+settings = Settings(
+    generator=generator, critic=critic, quantize_critic="none", width=128, height=128
+)
+marks = []
+models.load_models(settings, rubric.load("pocket"), lambda _: marks.append(time.perf_counter()))
+print(time.perf_counter() - began, time.perf_counter() - marks[-1])
+"""
+
+
+def make_large(folder: Path) -> None:
+    """Write a pair of models into a folder: of the embedded one's architectures, but larger."""
+    import torch
+    from diffusers import DiffusionPipeline, PixArtTransformer2DModel
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    from gcr import pocket
+
+    pipeline = DiffusionPipeline.from_pretrained(pocket.GENERATOR)
+    wider = {"num_attention_heads": 32, "cross_attention_dim": 1024}
+    shape = {**pipeline.transformer.config, **wider, "num_layers": LAYERS["generator"]}
+    pipeline.transformer = PixArtTransformer2DModel.from_config(shape)
+    pipeline.to(torch.float32).save_pretrained(folder / "generator")
+    shutil.copytree(pocket.CRITIC, folder / "critic")
+    config = AutoConfig.from_pretrained(pocket.CRITIC)
+    text = config.text_config
+    text.hidden_size, text.intermediate_size, text.head_dim = 1024, 2816, 64
+    text.num_attention_heads = text.num_key_value_heads = 16
+    text.num_hidden_layers = LAYERS["critic"]
+    larger = AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
+    larger.save_pretrained(folder / "critic")
+
+
+def forget(folder: Path) -> None:
+    """Have the system drop what it keeps of the weights in a folder."""
+    for path in folder.rglob("*.safetensors"):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+@app.command()
+def cold(
+    folder: Annotated[Path, typer.Argument(help="For the models, on the disk to read from.")],
+    times: Annotated[int, typer.Option(help="Pairs of loads.")] = 6,
+) -> None:
+    """Load two models of 1.7 and 1 GB, each time in a process of its own and from the disk alone:
+    with the generator's files read ahead, and without.
+
+    Each line has the seconds of all, imports as well, of the generator alone, and of the processor.
+    The models stay in the folder, and are made where there is none.
+    """
+    if not folder.exists():
+        make_large(folder)
+    for turn in range(times):
+        ways = ("with", "without")
+        for way in ways if turn % 2 else reversed(ways):
+            forget(folder)
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            places = [str(folder / name) for name in LAYERS]
+            ran = subprocess.run(
+                [sys.executable, "-c", LOADS, way, *places],
+                check=True,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            busy = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+            whole, generator = map(float, ran.stdout.split())
+            typer.echo(
+                f"{way:>7} reading ahead: {whole:5.1f} s, {generator:4.1f} of them the generator; "
+                f"{busy:.1f} of the processor"
+            )
 
 
 QUESTIONS = (

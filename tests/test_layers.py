@@ -1,11 +1,13 @@
 """The shape of the code: imports flow one way, and nothing heavy is imported early."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted((ROOT / "gcr").rglob("*.py"))
@@ -92,6 +94,58 @@ def test_help_imports_little_more_than_its_two_libraries():
     packages = [{name.partition(".")[0] for name in names} for names in (base, shown)]
     assert packages[1] - packages[0] - sys.stdlib_module_names == {"gcr"}
     assert len(shown) <= 1.1 * len(base)
+
+
+FIRST_WORDS = """
+import os, sys
+
+class First:
+    encoding = "utf-8"
+
+    def write(self, text):
+        if text.strip():
+            shown = [text.strip(), *(name for name in {heavy} if name in sys.modules)]
+            os.write(1, "|".join(shown).encode())
+            os._exit(0)
+        return len(text)
+
+    def flush(self): ...
+    def isatty(self): return False
+
+sys.stderr = First()
+sys.argv[1:] = {arguments}
+from gcr.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("refine", "a red circle"),
+        ("batch", "prompts.txt"),
+        ("compare", "prompts.txt", "--evaluator", "truth"),
+        ("critique", "image.png", "a red circle"),
+        ("bench",),
+        ("calibrate", "a red circle"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_the_first_words_come_before_any_heavy_import(arguments, tmp_path):
+    """Also where nobody sits at a terminal: seconds of silence look like a tool that hangs."""
+    (tmp_path / "prompts.txt").write_text("a red circle\n")
+    Image.new("RGB", (128, 128), "red").save(tmp_path / "image.png")
+    heavy = ("torch", "diffusers", "transformers", "bitsandbytes", "accelerate", "scipy")
+    code = FIRST_WORDS.format(heavy=heavy, arguments=list(arguments))
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "XDG_CONFIG_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout == "loading torch, transformers and diffusers"
 
 
 def test_truth_is_out_of_reach_of_the_loop_and_the_critic():

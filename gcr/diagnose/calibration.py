@@ -27,7 +27,6 @@ from gcr.core.records import Candidate, Critique, Preference, Request
 from gcr.critic import limits, reply
 from gcr.critic import rubric as rubrics
 from gcr.critic.pairwise import SWAPPED
-from gcr.device import memory
 from gcr.engine import models
 from gcr.errors import GcrError, UsageError
 from gcr.inputs import labels
@@ -243,7 +242,7 @@ def report(
         limits.check(prompt, alone, edit=is_edits(read))
     questions = rubrics.load(settings.rubric)
     examined = _gathered(read.rows)
-    critic = models.load_critic(settings, questions, emit, memory.default_device())
+    critic = models.load_critic(settings, questions, emit)
     possible = [way for way in ways if way not in _lacking(critic)]
     pointwise = [way for way in possible if way != PAIRWISE]
     grades = _scored(critic, examined, pointwise)

@@ -17,12 +17,10 @@ from gcr.core.events import Notice, ignore
 from gcr.core.phrases import count
 from gcr.core.records import Critique, Request
 from gcr.critic import limits, rubric
-from gcr.device import memory
 from gcr.engine import cautions, models
 from gcr.engine.requests import checked_prompt
 from gcr.errors import UsageError
 from gcr.inputs import source
-from gcr.settings.address import is_address
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -129,9 +127,8 @@ def critique(
     pictures = [source.read(image, option="") for image in given]
     cautions.of_pocket(request, alone, emit)
     _caution_of_pictures(pictures, settings, emit)
-    device = "cpu" if is_address(settings.critic) else memory.default_device()
     load = warm.load_critic if warm else models.load_critic
-    critic = load(settings, questions, emit, device)
+    critic = load(settings, questions, emit)
     requests = [request] * len(pictures)
     critiques = critic.judge(requests, pictures)
     unedited = [None] * len(pictures)

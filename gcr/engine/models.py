@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from gcr.hub.weightfiles import SingleFile
     from gcr.settings.schema import Settings
 
+IMPORTING = Loading("torch, transformers and diffusers")
+"""Shown first, before anything that takes a while."""
+
 
 def load_models(  # noqa: PLR0913 - each for itself
     settings: Settings,
@@ -47,19 +50,28 @@ def load_models(  # noqa: PLR0913 - each for itself
 
     Raises ModelError and UsageError, as each loader does, and as `fetching.provide`.
     """
+    emit(IMPORTING)
+    files = files_of(settings, prompts)
+    with weightfiles.reading_ahead(_weights(settings.generator, files)):
+        models = {settings.critic: False}
+        if files.checkpoint is None:
+            models = {settings.generator: True, **models}
+        if files.vae and not weightfiles.is_file(files.vae):
+            models[files.vae] = False
+        _provide(models, settings, emit, around=files.checkpoint)
+        files = files_of(settings, prompts, fetch=True)
+        weightfiles.hash_ahead(hashed(files))
+        emit(Loading(settings.critic))
+        pair = _load_pair(settings, questions, emit, files, edit=edit)
+    return _matched(*pair, settings, negative=negative)
+
+
+def _load_pair(
+    settings: Settings, questions: rubric.Rubric, emit: Consumer, files: Files, *, edit: bool
+) -> tuple[DiffusersGenerator, VisionLanguageCritic]:
     from gcr.device.memory import SharedDevice, default_device
     from gcr.drawing import generator
 
-    files = files_of(settings, prompts)
-    models = {settings.critic: False}
-    if files.checkpoint is None:
-        models = {settings.generator: True, **models}
-    if files.vae and not weightfiles.is_file(files.vae):
-        models[files.vae] = False
-    _provide(models, settings, emit, around=files.checkpoint)
-    files = files_of(settings, prompts, fetch=True)
-    weightfiles.hash_ahead(hashed(files))
-    emit(Loading(settings.critic))
     pocket.check_size(settings.generator, settings.width, settings.height)
     sampling = sampling_of(settings)
     generator.check(settings.generator, edit=edit, sampling=sampling, files=files)
@@ -70,7 +82,17 @@ def load_models(  # noqa: PLR0913 - each for itself
     drawer = generator.load(
         settings.generator, sampling, device, _progress(emit), edit=edit, files=files
     )
-    return _matched(drawer, critic, settings, negative=negative)
+    return drawer, critic
+
+
+def _weights(model: str, files: Files) -> list[Path]:
+    """The files that a generator's weights are loaded from, as far as they are on this machine."""
+    file = files.checkpoint
+    if file is None:
+        return checkpoints.weights_at_hand(checkpoints.locate(model))
+    place = checkpoints.locate(file.config)
+    held = weightfiles.parts_held(file.keys, checkpoints.index_at_hand(place))
+    return [file.path, *checkpoints.weights_at_hand(place, held)]
 
 
 def adapt(
@@ -231,16 +253,21 @@ def unfit(settings: Settings, name: str, value: object) -> str:
 
 
 def load_critic(
-    settings: Settings, questions: rubric.Rubric, emit: Consumer, device: str
+    settings: Settings, questions: rubric.Rubric, emit: Consumer, device: str = ""
 ) -> VisionLanguageCritic:
-    """Load the critic alone, to judge and not to rewrite. device: as torch spells it.
+    """Load the critic alone, to judge and not to rewrite. device: as torch spells it; empty: the
+    GPU where there is one.
 
     Raises ModelError and UsageError, as its loader does, and as `fetching.provide`.
     """
-    from gcr.device.memory import SharedDevice
+    from gcr.device.memory import SharedDevice, default_device
 
+    is_here = not is_address(settings.critic)
+    if is_here:
+        emit(IMPORTING)
     _provide({settings.critic: False}, settings, emit)
     emit(Loading(settings.critic))
+    device = device or (default_device() if is_here else "cpu")
     shared = SharedDevice(device, smaller=profiles.advice)
     return _critic(settings, questions, emit, shared)
 
@@ -261,7 +288,6 @@ def _provide(
         checkpoints.locate(model)
     if not local:
         return
-    emit(Loading("torch, transformers and diffusers"))
     with signals.held_back():
         checkpoints.quiet_libraries()
     emit(Loading())  # whoever is to agree to a download must be able to read what is asked

@@ -200,7 +200,7 @@ class Warm:
         return parts
 
     def load_critic(
-        self, settings: Settings, questions: rubric.Rubric, emit: Consumer, device: str
+        self, settings: Settings, questions: rubric.Rubric, emit: Consumer
     ) -> VisionLanguageCritic:
         """As `models.load_critic`, with a critic that is there, if it will do."""
         self._consumer = emit
@@ -214,7 +214,7 @@ class Warm:
             self._critic = models.judging_by(self._critic, settings, questions)
         else:
             self.release()
-            self._critic = models.load_critic(settings, questions, self._tell, device)
+            self._critic = models.load_critic(settings, questions, self._tell)
         self._weights, self.names = weights, (settings.critic,)
         self._revisions = {"critic": revision}
         return self._critic

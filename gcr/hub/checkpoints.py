@@ -37,6 +37,8 @@ DISTILLED = re.compile(
     re.IGNORECASE,
 )
 """What the names of distilled checkpoints hold; of FLUX.2 klein the base is not distilled."""
+WEIGHTS = re.compile(r"(diffusion_pytorch_)?model(?P<shard>-\d{5}-of-\d{5})?\.safetensors")
+"""How files of a pipeline's part are called. Where one is whole, its shards are not read."""
 WITHOUT_WEIGHTS = ("*.json", "*.jinja", "*.txt", "*.model")
 LOADED = ("*.safetensors", *WITHOUT_WEIGHTS)
 """Files that are read of a model of transformers."""
@@ -119,20 +121,43 @@ def index_at_hand(model: str) -> dict[str, Any]:
     """The index of a pipeline on this machine; empty where there is none that can be read: what is
     wrong with it, the loader says.
     """
+    try:
+        index: Any = structured.parse_json(structured.text(_folder_at_hand(model) / PIPELINE))
+    except (OSError, MalformedError):
+        return {}
+    return index if isinstance(index, dict) else {}
+
+
+def weights_at_hand(place: str, held: Collection[str] = ()) -> list[Path]:
+    """The files that a pipeline's weights are loaded from, of those that are on this machine.
+
+    place: as `locate` returns it. held: parts that are loaded from elsewhere. Makes no connection.
+    """
+    folder = _folder_at_hand(place)
+    files: list[Path] = []
+    for part, kind in index_at_hand(place).items():
+        if not (isinstance(kind, list) and part.isidentifier()) or part in held:
+            continue
+        matches = {path: WEIGHTS.fullmatch(path.name) for path in (folder / part).glob("*")}
+        shards = {path: match["shard"] for path, match in matches.items() if match}
+        is_whole = None in shards.values()
+        files += sorted(p for p, shard in shards.items() if (shard is None) == is_whole)
+    return list(filter(paths.is_file, files))
+
+
+def _folder_at_hand(model: str) -> Path:
+    """The folder of a pipeline on this machine; any other path where there is none."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
     path = paths.expanded(model)
+    if paths.is_folder(path):
+        return path
     try:
-        if paths.is_folder(path):
-            file = path / PIPELINE
-        else:
-            cached_file = try_to_load_from_cache(model, PIPELINE)
-            file = Path(cached_file if isinstance(cached_file, str) else path / PIPELINE)
-        index: Any = structured.parse_json(structured.text(file))
-    except (OSError, MalformedError, HFValidationError):
-        return {}
-    return index if isinstance(index, dict) else {}
+        index = try_to_load_from_cache(model, PIPELINE)
+    except HFValidationError:
+        return path
+    return Path(index).parent if isinstance(index, str) else path
 
 
 def threads(model: str) -> int | None:

@@ -2,8 +2,12 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import threading
+import time
+from pathlib import Path
 
 import huggingface_hub
 import pytest
@@ -13,8 +17,9 @@ from hub import COMMIT, served
 
 from gcr import pocket
 from gcr.__main__ import main
+from gcr.core import background
 from gcr.errors import GcrError, ModelError, UsageError
-from gcr.hub import checkpoints, consent, fetching
+from gcr.hub import checkpoints, consent, fetching, weightfiles
 
 UNUSED = ("unet/diffusion_pytorch_model.fp16.safetensors", "unet/old.bin", "whole.safetensors")
 
@@ -202,3 +207,82 @@ def test_an_interruption_that_a_library_takes_for_a_failed_import_stays_one():
     for loading in (checkpoints.named_errors("x"), checkpoints.reworded("it failed", "")):
         with pytest.raises(KeyboardInterrupt), loading:
             load()
+
+
+# Files that are read before they are loaded
+
+
+def test_the_weights_at_hand_are_those_that_are_fetched_and_loaded(hub, monkeypatch, capsys):
+    assert checkpoints.weights_at_hand("us/pipeline") == []
+    pull(monkeypatch, capsys, "us/pipeline")
+    fetched = {path.removeprefix("us/pipeline/") for path in hub.sent if "pipeline/" in path}
+    found = checkpoints.weights_at_hand("us/pipeline", held=["vae"])
+    names = {"/".join(path.parts[-2:]) for path in found}
+    vae = "vae/diffusion_pytorch_model.safetensors"
+    assert {*names, vae} == {name for name in fetched if name.endswith(".safetensors")}
+    assert vae not in names
+
+
+def test_shards_are_at_hand_where_there_is_no_whole_file(pipeline, tmp_path):
+    from diffusers import DiffusionPipeline
+
+    whole = DiffusionPipeline.from_pretrained(pipeline, use_safetensors=True)
+    folder = tmp_path / "sharded"
+    whole.unet.save_pretrained(folder / "unet", max_shard_size="100KB")
+    shutil.copytree(pipeline, folder, dirs_exist_ok=True)
+    assert len(checkpoints.weights_at_hand(str(folder))) == 3
+    (folder / "unet/diffusion_pytorch_model.safetensors").unlink()
+    (folder / "vae/model.safetensors").mkdir()
+    found = checkpoints.weights_at_hand(str(folder))
+    for path in folder.rglob("*.safetensors"):
+        if path not in found and path.is_file():
+            path.unlink()
+    loaded = DiffusionPipeline.from_pretrained(folder, use_safetensors=True)
+    assert all(map(torch.equal, loaded.unet.parameters(), whole.unet.parameters()))
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="files are read ahead on Linux only")
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """What os.sendfile was asked to read, by the files' names."""
+    real, read = os.sendfile, []
+
+    def sendfile(out, file, offset, count):
+        done = real(out, file, offset, count)
+        read.append((Path(f"/proc/self/fd/{file}").readlink().name, done))
+        return done
+
+    monkeypatch.setattr(os, "sendfile", sendfile)
+    return read
+
+
+@linux
+def test_files_are_read_as_far_as_memory_goes(sent, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(weightfiles, "READ_AT_ONCE", 600)
+    files = [tmp_path / name for name in ("first", "missing", "second", "third")]
+    for path in (files[0], files[2], files[3]):
+        path.write_bytes(bytes(1000))
+    caplog.set_level("INFO")
+    weightfiles._read_ahead(files, 1500, threading.Event())
+    assert sent == [("first", 600), ("first", 400), ("first", 0), ("second", 500)]
+    assert "missing is not read ahead" in caplog.text
+
+
+@linux
+def test_reading_ends_with_what_is_done_meanwhile(sent, tmp_path, monkeypatch):
+    monkeypatch.setattr(weightfiles, "READ_AT_ONCE", 1)
+    path = tmp_path / "weights"
+    path.write_bytes(bytes(10**8))
+    with weightfiles.reading_ahead([path]):
+        wait_for(lambda: sent)
+    wait_for(lambda: not background.is_busy())
+    assert 0 < len(sent) < 10**8
+
+
+def wait_for(condition):
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
