@@ -6,7 +6,7 @@
     python -m benchmarks.timing ray       a batch on Ray, and in this process
     python -m benchmarks.timing cold      models whose files are on a disk and in no cache
 
-`make help-time`, `make overlap-time` and `make ray-time` run them.
+`make help-time`, `make overlap-time` and `make ray-time` run three of them.
 """
 
 import json

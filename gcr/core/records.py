@@ -427,6 +427,17 @@ class Run:
         return self.branch is not None and self.branch.after == len(self.rounds)
 
     @property
+    def edited_prompt(self) -> str:
+        """What the user wrote for the next round to draw; empty where they did not, or went on
+        from an image since.
+        """
+        written = self.edited_prompts[-1] if self.edited_prompts else None
+        if written is None or written.after != len(self.rounds):
+            return ""
+        since = self.branches_now and self.branch is not None and self.branch.when > written.when
+        return "" if since else written.prompt
+
+    @property
     def line(self) -> Run:
         """What the next round follows from. After a branch these are the rounds that led to its
         image, that image alone of its own round, and the rounds since; else all of them.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from gcr.core import history, ranking
 from gcr.core.records import Critique
@@ -183,8 +183,16 @@ class VisionLanguageCritic:
         tastes: Sequence[Taste],
     ) -> VisionLanguageCritic:
         """The same model, judging by another rubric or in another way, for no pipeline yet."""
-        how: dict[str, Any] = {"score": score, "judges": judges, "spread": spread, "tastes": tastes}
-        return replace(self, rubric=rubric, limit=None, avoid=False, **how)
+        return replace(
+            self,
+            rubric=rubric,
+            score=score,
+            judges=judges,
+            spread=spread,
+            tastes=tastes,
+            limit=None,
+            avoid=False,
+        )
 
     def can_overlap(self) -> bool:
         return self.speaker.can_overlap()

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 LIKELIEST = 20
 """Tokens whose probabilities are asked for: as many as vLLM and OpenAI give."""
 
+AROUND = SPACES + "\n"
+"""What may stand around the number that a token is."""
 SLACK = 8
 """Characters between two tokens of a reply that may belong to neither: servers differ in how they
 spell spaces, and letters that take several tokens."""
@@ -389,7 +391,7 @@ def _numbers(text: str, tokens: Sequence[Token]) -> tuple[Number, ...]:
     numbers = []
     end = len(text)
     for token in reversed(tokens):
-        word = token.token.strip(SPACES + "\n")
+        word = token.token.strip(AROUND)
         at = text.rfind(word, 0, end) if word else -1
         if at < 0 or end - at - len(word) > SLACK:
             continue
@@ -402,7 +404,7 @@ def _numbers(text: str, tokens: Sequence[Token]) -> tuple[Number, ...]:
 def _chances(token: Token) -> dict[float, float]:
     """The chances of the numbers among a token's alternatives, and of itself, summing to 1."""
     likeliest = {t.token: t.logprob for t in [*token.top_logprobs, token]}
-    words = [(spelled.strip(SPACES), logprob) for spelled, logprob in likeliest.items()]
+    words = [(spelled.strip(AROUND), logprob) for spelled, logprob in likeliest.items()]
     numbers = [(float(word), logprob) for word, logprob in words if NUMBER.fullmatch(word)]
     most = max(logprob for _, logprob in numbers)  # were all far below 0, their sum would be 0
     chances: dict[float, float] = {}

@@ -144,14 +144,14 @@ def check_fits(
     missing = [name for name in layers if name not in modules]
     misfit = f"the LoRA {lora.path.name} does not fit this generator"
     if 2 * len(missing) >= len(layers):
-        found = f"{len(layers) - len(missing)} of the {len(layers)}" if layers else "none of the"
-        says = f"in {kind} diffusers finds {found} layers that it changes"
-        raise ModelError(f"{misfit}: {says}", hint)
+        known = f"{len(layers) - len(missing)} of the {len(layers)}" if layers else "none of the"
+        reason = f"in {kind} diffusers finds {known} layers that it changes"
+        raise ModelError(f"{misfit}: {reason}", hint)
     for name, width in layers.items():
         ours = getattr(modules.get(name), "weight", None)
         if width and ours is not None and width != ours.shape[1]:
-            reads = f"{name} reads {width} values, and the generator's {ours.shape[1]}"
-            raise ModelError(f"{misfit}: its {reads}", hint)
+            reason = f"its {name} reads {width} values, and the generator's {ours.shape[1]}"
+            raise ModelError(f"{misfit}: {reason}", hint)
     if missing:
         logger.warning(
             "%s of the %s layers that the LoRA %s changes are not in this generator, such as %s",

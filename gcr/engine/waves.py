@@ -232,7 +232,6 @@ class _Wave:
             run = folder.run
             written = EditedPrompt(len(run.rounds), decision.prompt, _now())
             folder.decide(replace(run, edited_prompts=(*run.edited_prompts, written)))
-        strategy.reword(folder.run, decision.prompt)
         return True
 
     def _amended(self, run: Run) -> Run:
@@ -405,11 +404,7 @@ class _Revised:
         self._after = 0  # rounds of the run whose next prompt that is
 
     def reword(self, run: Run, prompt: str) -> None:
-        """Have the next round draw this prompt instead of those proposed; empty: as before.
-
-        It is drawn with the user's own negative prompt: what the critic added to that belongs to
-        the critic's prompt.
-        """
+        """Have the next round draw this prompt instead of those proposed; empty: as before."""
         if prompt:
             self._prompt, self._after = prompt, len(run.rounds)
 
@@ -421,11 +416,11 @@ class _Revised:
         proposal = self._strategy.propose(run)
         if run.base and run.branches_now and run.branch and run.branch.like:
             return self._like(run, run.base, len(proposal))
-        if not self._prompt or len(run.rounds) != self._after:
+        reworded = self._prompt if len(run.rounds) == self._after else ""
+        if not (prompt := run.edited_prompt or reworded):
             return proposal
-        return tuple(
-            replace(c, prompt=self._prompt, negative=run.request.negative) for c in proposal
-        )
+        # What the critic added to the user's own negative prompt belongs to the critic's prompt.
+        return tuple(replace(c, prompt=prompt, negative=run.request.negative) for c in proposal)
 
     def _like(self, run: Run, image: Attempt, count: int) -> tuple[Candidate, ...]:
         """So many images like one, each by a seed that the run has not used."""

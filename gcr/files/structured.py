@@ -409,8 +409,9 @@ def valid(kind: Any, given: object) -> Any:
         )
     except ValidationError as error:
         problem = first_problem(error)
-        found = f", not {problem.value!r}" if isinstance(problem.value, int | float) else ""
-        raise ValueError(f"{problem}{found}") from error
+        number = problem.value if isinstance(problem.value, int | float) else None
+        shown = "" if number is None else f", not {shortened(repr(number), LONGEST_SHOWN)}"
+        raise ValueError(f"{problem}{shown}") from error
 
 
 class Problem(NamedTuple):

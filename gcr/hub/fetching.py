@@ -295,8 +295,8 @@ def described(shipment: Shipment) -> str:
         cached = ", all of it here"
     elif shipment.missing < shipment.size:
         cached = f", of which {gigabytes(shipment.size - shipment.missing)} are here"
-    of = ", what the file lacks" if shipment.keys is not None else ""
-    return f"{shipment.model}{of}: {shipment.files} files, {gigabytes(shipment.size)}{cached}"
+    part = ", what the file lacks" if shipment.keys is not None else ""
+    return f"{shipment.model}{part}: {shipment.files} files, {gigabytes(shipment.size)}{cached}"
 
 
 def cache() -> Path:

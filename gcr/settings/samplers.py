@@ -98,12 +98,13 @@ NO_SCHEDULES = (
     *("polyexponential", "kl optimal", "align your steps", "ays", "turbo", "linear quadratic"),
     *("beta57", "bong tangent"),
 )
+"""Schedules of A1111's and ComfyUI's that are not to be had with diffusers."""
 NO_SAMPLERS = (
     *("dpm++ 2s", "dpm++ 3m", "dpm fast", "dpm adaptive", "heunpp2", "restart", "ipndm", "er sde"),
     *("res multistep", "res 2", "res 3", "gradient estimation", "seeds 2", "seeds 3", "sa solver"),
     *("euler cfg++", "euler a cfg++", "euler ancestral cfg++", "dpm++ 2m cfg++", "dpm++ sde"),
 )
-"""Schedules and samplers of A1111's and ComfyUI's that are not to be had with diffusers."""
+"""How samplers of theirs begin that are not to be had with diffusers."""
 AUTOMATIC = {
     **dict.fromkeys(("DPM2", "DPM2 a", "DPM++ 2M"), "karras"),
     **dict.fromkeys(("DPM++ 2M SDE", "DPM++ 3M SDE"), "exponential"),
@@ -146,9 +147,8 @@ def _names() -> dict[str, Choice]:
         for spelling in spellings:
             names |= {spelling + _plain(word): Choice(sampler) for word in ("", *USUAL)}
             for word, schedule in SCHEDULES.items():
-                choice = Choice(sampler, word)
-                names |= dict.fromkeys((spelling + _plain(word), spelling + schedule.alias), choice)
-            names[spelling] = Choice(sampler)
+                for ending in filter(None, (_plain(word), schedule.alias)):
+                    names[spelling + ending] = Choice(sampler, word)
             names[f"{spelling}automatic"] = Choice(sampler, AUTOMATIC.get(sampler.label, ""))
             names[f"{spelling}k"] = Choice(sampler, "karras")  # InvokeAI's
     return names

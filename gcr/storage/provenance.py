@@ -173,16 +173,19 @@ def _stories(texts: Mapping[str, str]) -> Iterator[Provenance | None]:
         ("parameters", "A1111", _in_json),
         ("invokeai_metadata", "InvokeAI", _invokeai),
         ("sd-metadata", "InvokeAI", _old_invokeai),
-        ("Comment", "NovelAI", _in_json),
         ("prompt", "ComfyUI", _comfyui),
     ):
         story = _object(texts.get(key, ""))
         if story is not None:
-            yield reader(story if key != "Comment" else _of_novelai(texts, story))
+            yield reader(story)
         elif key == "parameters" and key in texts:
             yield _a1111(texts[key])
-        elif key in texts and key != "Comment":  # which anybody may have written
+        elif key in texts:
             yield Provenance(form, remarks=("what it says is damaged",))
+    # Anybody may have written a comment. In older ones of NovelAI's the prompt stands elsewhere.
+    if texts.get("Software") == "NovelAI" and (story := _object(texts.get("Comment", ""))):
+        others = {"prompt": texts.get("Description"), "source": texts.get("Source")}
+        yield _in_json({**others, **story})
     if "Draw Things" in texts.get(XMP, "") and (comment := _COMMENT.search(texts[XMP])):
         yield _in_json(_object(html.unescape(comment[1])) or {})
     if "workflow" in texts and "prompt" not in texts:
@@ -197,12 +200,6 @@ def _object(text: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return story if isinstance(story, dict) else None
-
-
-def _of_novelai(texts: Mapping[str, str], story: Mapping[str, Any]) -> dict[str, Any]:
-    """What NovelAI's comment says, with what other chunks do: older ones hold the prompt."""
-    others = {"prompt": texts.get("Description"), "source": texts.get("Source")}
-    return {**others, **story} if texts.get("Software") == "NovelAI" else {}
 
 
 # What each program writes
@@ -340,12 +337,11 @@ def _in_json(story: Mapping[str, Any]) -> Provenance | None:
     if graph := _part(story, "prompt"):
         return _comfyui(graph)
     # Civitai's request beside its graph, and NovelAI's comment, are JSON in JSON.
-    for key in ("extraMetadata", "Comment"):
-        inner = _object(str(story.get(key))) or {}
-        if key == "extraMetadata" and "prompt" in inner:
-            return _by_names(inner)
-        if key == "Comment" and inner:
-            return _by_names({**story, key: None, **inner})
+    request, comment = (_object(str(story.get(key))) for key in ("extraMetadata", "Comment"))
+    if request and "prompt" in request:
+        return _by_names(request)
+    if comment:
+        return _by_names({**story, "Comment": None, **comment})
     if any("class_type" in node for node in story.values() if isinstance(node, dict)):
         return _comfyui(story)
     if image := _part(story, "sui_image_params"):
@@ -529,8 +525,8 @@ class _Graph:
         self.others: dict[str, None] = {}  # kinds of nodes on the way that are not redone
 
     def provenance(self) -> Provenance:
-        samplers = [key for key in self.nodes if self._draws(key)]
-        first = [key for key in samplers if not self._upstream(key) & {*samplers}]
+        drawing = [key for key in self.nodes if self._draws(key)]
+        first = [key for key in drawing if not self._upstream(key) & {*drawing}]
         if len(first) != 1:
             kinds = ", ".join(dict.fromkeys(self._kind(key) for key in first))
             why = f"{len(first)} samplers begin: {kinds}" if first else "no sampler that is known"
@@ -547,7 +543,7 @@ class _Graph:
             guidance = _number(self._at(inputs, "cfg"))
         model, loras = self._model(self._link(inputs, "model"))
         width, height = self._size(inputs.get("latent_image"))
-        later = dict.fromkeys(self._kind(key) for key in samplers if key not in first)
+        later = dict.fromkeys(self._kind(key) for key in drawing if key not in first)
         if later:
             again = ", ".join(later)
             self.remarks.append(f"it was drawn on afterwards, which is not redone ({again})")
@@ -714,8 +710,8 @@ def _source(link: object) -> str:
 
 def _loras_of(inputs: Mapping[str, Any]) -> list[str]:
     """The LoRAs that a node loads: one, or several with numbers, or as objects."""
-    found = [each for each in inputs.values() if isinstance(each, dict) and each.get("on")]
-    loras = list(_loras([each for each in found if each.get("lora") != "None"]))
+    switched_on = [each for each in inputs.values() if isinstance(each, dict) and each.get("on")]
+    loras = list(_loras([each for each in switched_on if each.get("lora") != "None"]))
     count = _whole(inputs.get("lora_count"))
     for key, name in inputs.items():
         number = key.removeprefix("lora_name")

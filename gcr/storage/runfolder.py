@@ -35,11 +35,7 @@ from gcr.core.phrases import count
 from gcr.core.plaintext import slug
 from gcr.core.records import (
     Attempt,
-    Branch,
-    EditedPrompt,
-    Extension,
     Preference,
-    Remark,
     Request,
     Round,
     Run,
@@ -69,12 +65,7 @@ ENDINGS: tuple[str, ...] = get_args(Format)
 """How the names of images may end."""
 WRITTEN_ALONE = rf"run\.json|source\.png|(best|\d+-\d+)\.({'|'.join(ENDINGS)})"
 """Names of what only the process that is at work in the folder writes."""
-LISTS: Mapping[str, Any] = {
-    "extensions": tuple[Extension, ...],
-    "branches": tuple[Branch, ...],
-    "remarks": tuple[Remark, ...],
-    "edited_prompts": tuple[EditedPrompt, ...],
-}
+LISTS = ("extensions", "branches", "remarks", "edited_prompts")
 """What run.json holds of what a person decided while a run went on, or after it."""
 BEGINNING = ("id", "request", "settings", *LISTS)
 """What run.json holds of the run itself."""
@@ -412,18 +403,17 @@ def _run(record: Any) -> Run:
     values = dict(record["request"])
     if unknown := values.keys() - {field.name for field in fields(Request)}:
         raise ValueError(f"this version of gcr knows no {min(unknown)!r} of a request")
-    request = valid(Request, values)
-    if request.source not in ("", source.NAME):
-        raise ValueError(f"the image to edit is called {request.source!r}")
     check_objects(record)
-    lists: dict[str, Any] = {
-        name: valid(kind, record.get(name, ())) for name, kind in LISTS.items()
-    }
+    lists = {name: record[name] for name in LISTS if name in record}
+    beginning = {"id": str(record["id"]), "request": values, "settings": record["settings"]}
+    run: Run = valid(Run, {**beginning, **lists})
+    if run.request.source not in ("", source.NAME):
+        raise ValueError(f"the image to edit is called {run.request.source!r}")
     # Each raises TypeError or ValueError for what is no budget.
-    stopping.rule(record["settings"])
-    for extension in lists["extensions"]:
+    stopping.rule(run.settings)
+    for extension in run.extensions:
         stopping.rule({}, [extension])
-    return Run(str(record["id"]), request, record["settings"], **lists)
+    return run
 
 
 def with_end(run: Run, story: Mapping[str, Any], path: Path) -> Run:

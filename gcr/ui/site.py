@@ -152,22 +152,22 @@ class Site:
             "/events": self.events,
             "/files/{path:path}": self.file,
             "/brought/{name}": self.brought,
-            "/run": _shown(self.run),
-            "/gallery": _shown(self.gallery),
-            "/ranking": _shown(self.ranking),
+            "/run": _show(self.run),
+            "/gallery": _show(self.gallery),
+            "/ranking": _show(self.ranking),
         }
         act: dict[str, Callable[[Request], Any]] = {
             "/upload": self.upload,
-            "/refine": _done(self.refine),
-            "/resume": _done(self.resume),
-            "/go-on": _done(self.go_on),
-            "/critique": _done(self.critique),
-            "/begin": _done(self.begin),
-            "/settings": _done(self.settings),
-            "/decide": _done(self.decide),
-            "/stop": _done(self.stop),
-            "/rate": _done(self.rate),
-            "/release": _done(self.release),
+            "/refine": _act(self.refine),
+            "/resume": _act(self.resume),
+            "/go-on": _act(self.go_on),
+            "/critique": _act(self.critique),
+            "/begin": _act(self.begin),
+            "/settings": _act(self.settings),
+            "/decide": _act(self.decide),
+            "/stop": _act(self.stop),
+            "/rate": _act(self.rate),
+            "/release": _act(self.release),
         }
         return [
             Route(path, _telling(answer), methods=[method])
@@ -405,24 +405,24 @@ def _telling(answer: Callable[[Request], Any]) -> Callable[[Request], Any]:
         try:
             response: Response = await answer(request)
         except GcrError as error:
-            return _told(error.message, error.hint, 400)
+            return _refusal(error.message, error.hint, 400)
         except ClientDisconnect:  # nobody hears it
             return Response(status_code=400)
         except Exception as error:
             logger.exception("%s failed", request.url.path)
-            return _told(f"{type(error).__name__}: {error}", DEFECT, 500)
+            return _refusal(f"{type(error).__name__}: {error}", DEFECT, 500)
         return response
 
     return tell
 
 
-def _told(message: str, hint: str, status: int) -> Response:
+def _refusal(message: str, hint: str, status: int) -> Response:
     """What went wrong, in a line each, however much of what was sent is repeated there."""
     lines = {"message": message, "hint": hint}
     return JSONResponse({k: shortened(plain(line), MOST) for k, line in lines.items()}, status)
 
 
-def _shown(show: Callable[..., str]) -> Callable[[Request], Any]:
+def _show(show: Callable[..., str]) -> Callable[[Request], Any]:
     """The part of the page that is made, in a thread, of what an address names."""
     bind = _binder(show)
 
@@ -432,7 +432,7 @@ def _shown(show: Callable[..., str]) -> Callable[[Request], Any]:
     return answer
 
 
-def _done(act: Callable[..., object]) -> Callable[[Request], Any]:
+def _act(act: Callable[..., object]) -> Callable[[Request], Any]:
     """What is done, in a thread, with the JSON of a request: it may read files, and wait."""
     bind = _binder(act)
 

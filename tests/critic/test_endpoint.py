@@ -517,9 +517,10 @@ def test_soft_scores_are_read_from_the_numbers_a_server_tells(stage, thoughts):
 def test_numbers_that_are_all_unlikely_have_chances_all_the_same():
     """As of a server that says -9999 for what it left out."""
     likely = [{"token": "4", "logprob": -9999}]
-    token = endpoint.Token(token="3", logprob=-9999, top_logprobs=likely)
-    (number,) = endpoint._numbers("3", [token])
-    assert number.chances == {3: 0.5, 4: 0.5}
+    for spelled in ("3", " 3", "3\n"):
+        token = endpoint.Token(token=spelled, logprob=-9999, top_logprobs=likely)
+        (number,) = endpoint._numbers("3", [token])
+        assert number.chances == {3: 0.5, 4: 0.5}
 
 
 def test_the_numbers_of_a_reply_are_found_where_they_stand():

@@ -398,6 +398,10 @@ def test_a_line_without_its_end_is_told_of(folder, caplog):
         ("[" * 50_000, ", line 1, is damaged: more than 128 lists and objects inside each other"),
         ('{"id": "x"}', " is damaged: it has no 'request'"),
         ('{"id": "x", "request": {"prompt": 7}, "settings": {}}', "prompt should be text, not 7"),
+        (
+            '{"id": "x", "request": {"prompt": "a"}, "settings": {}, "branches": [{"after": 1}]}',
+            r"branches\.0\.image is missing",
+        ),
         ('{"id": "x", "request": {"prompt": "a", "new": 7}, "settings": {}}', "knows no 'new'"),
         ('{"id": "x", "request": {"prompt": "a", "source": "/x"}, "settings": {}}', "called '/x'"),
         ('{"id": "x", "request": {"prompt": "a"}, "settings": []}', "settings are no object"),

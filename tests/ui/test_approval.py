@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from fakes import FakeCritic, FakeGenerator
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from gcr.cli.app import run as cli
 from gcr.core import history
-from gcr.core.records import StopReason, Wording
+from gcr.core.records import Branch, StopReason, Wording
 from gcr.engine import models, single
 from gcr.engine.machine import ThisMachine
 from gcr.errors import UsageError
@@ -76,6 +77,31 @@ def test_an_edited_prompt_is_drawn_instead_of_all_others_once(ask):
     page = report(outcome.folder).read_text()
     assert "the command draws this run up to round 0; what you decided then is not in it" in page
     assert re.search(r"You wrote the next prompt</p>\s*<p[^>]*>a red circle<", page)
+
+
+def test_an_edited_prompt_outlasts_an_interruption(ask, monkeypatch):
+    generator = ask.generator = FakeGenerator()
+    draw = generator.draw
+
+    def interrupted(*wave):
+        if generator.calls:
+            raise KeyboardInterrupt
+        return draw(*wave)
+
+    monkeypatch.setattr(generator, "draw", interrupted)
+    with pytest.raises(single.Interrupted) as caught:
+        ask("e", "a red circle")
+    monkeypatch.setattr(generator, "draw", draw)
+    single.resume(caught.value.outcome.folder)
+    assert prompts(generator)[1] == ["a red circle", "a red circle"]
+    assert "a red circle" not in prompts(generator)[2]
+    run = runfolder.load_run(caught.value.outcome.folder)
+    assert run.edited_prompt == ""  # it is drawn
+    pending = replace(run, rounds=run.rounds[:1])
+    assert pending.edited_prompt == "a red circle"
+    for when, prompt in (("2000", "a red circle"), ("3000", "")):  # from an image, before or since
+        branch = Branch(1, "00-0.png", when=when)
+        assert replace(pending, branches=(branch,)).edited_prompt == prompt
 
 
 def test_an_edited_prompt_is_drawn_without_what_the_critic_would_not_see(ask):
