@@ -31,7 +31,7 @@ SETTINGS = ("prompt", "negative", "seed", "steps", "guidance", "width", "height"
 _KEY = re.compile(r"(?:^|,)\s*+(\w[\w /()-]*+):\s*+")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+"')
 _SIZE = re.compile(r"\(?\s*(\d{1,5})\s*[x×,]\s*(\d{1,5})\s*\)?")
-_COMMENT = re.compile(r"<exif:UserComment>.*?<rdf:li[^>]*+>([^<]*+)</rdf:li>", re.DOTALL)
+_COMMENT = re.compile(r"<rdf:li[^<>]*+>([^<]*+)</rdf:li>")
 KNOWN = frozenset({"steps", "sampler", "cfg scale", "seed", "size", "model"})
 """Settings of which one at least is in A1111's line of them."""
 LEAST = 3
@@ -186,7 +186,9 @@ def _stories(texts: Mapping[str, str]) -> Iterator[Provenance | None]:
     if texts.get("Software") == "NovelAI" and (story := _object(texts.get("Comment", ""))):
         others = {"prompt": texts.get("Description"), "source": texts.get("Source")}
         yield _in_json({**others, **story})
-    if "Draw Things" in texts.get(XMP, "") and (comment := _COMMENT.search(texts[XMP])):
+    xmp = texts.get(XMP, "")
+    commented = xmp.partition("<exif:UserComment>")[2]
+    if "Draw Things" in xmp and (comment := _COMMENT.search(commented)):
         yield _in_json(_object(html.unescape(comment[1])) or {})
     if "workflow" in texts and "prompt" not in texts:
         remark = "it has only the workflow that ComfyUI's editor shows, which is not read"
@@ -306,16 +308,16 @@ def _a1111(text: str) -> Provenance | None:
 def _pairs(line: str) -> dict[str, str]:
     """The settings of A1111's line. A value in quotes or of JSON may have commas inside."""
     pairs: dict[str, str] = {}
-    end = 0
+    end = unread = 0  # what is not JSON is read each time up to where that shows
     while key := _KEY.search(line, end):
         start = end = key.end()
         if quoted := _QUOTED.match(line, start):
             end = quoted.end()
-        elif line.startswith(("[", "{"), start):
+        elif line.startswith(("[", "{"), start) and unread < LONGEST:
             try:
                 end = structured.JSON.raw_decode(line, start)[1]
             except (ValueError, RecursionError):
-                end = start
+                unread += 1
         comma = line.find(",", end)
         end = len(line) if comma < 0 else comma
         pairs[key[1].strip()] = _unquoted(line[start:end])
@@ -614,13 +616,17 @@ class _Graph:
     def _at(self, inputs: Mapping[str, Any], name: str) -> object:
         return self._value(self._link(inputs, name), name)
 
-    def _value(self, given: object, name: str = "", depth: int = 0) -> object:
-        """A value that is written down: in place, or in nodes that only hold, pass on or join."""
-        if not _source(given) or depth > LONGEST:
+    def _value(self, given: object, name: str = "", steps: Iterator[int] | None = None) -> object:
+        """A value that is written down: in place, or in nodes that only hold, pass on or join.
+
+        steps: as many as may still be taken from node to node.
+        """
+        steps = iter(range(LONGEST)) if steps is None else steps
+        if not _source(given) or next(steps, None) is None:
             return None if _source(given) else given
         inputs, kind = self._inputs(given), self._kind(_source(given))
         if kind in JOINED:
-            texts = [self._value(inputs.get(key), name, depth + 1) for key in JOINED[kind]]
+            texts = [self._value(inputs.get(key), name, steps) for key in JOINED[kind]]
             between, *parts = texts
             whole = all(isinstance(text, str) for text in texts)
             return str(between).join(map(str, parts)) if whole else None
@@ -628,7 +634,7 @@ class _Graph:
         if key in inputs and not _source(inputs[key]):
             return inputs[key]
         held = list(inputs.values())
-        return self._value(held[0], name, depth + 1) if len(held) == 1 else None
+        return self._value(held[0], name, steps) if len(held) == 1 else None
 
     def _prompt(self, inputs: Mapping[str, Any], role: str) -> str | None:
         """The text that a sampler's conditioning is made of. role: `positive` or `negative`."""
@@ -682,8 +688,9 @@ class _Graph:
                 sides = (self._value(latent.get(side), side) for side in (width, height))
                 return _whole(next(sides)), _whole(next(sides))
         named = str(latent.get("dimensions") or latent.get("resolution") or "")
-        match = None if latent.get("width_override") else re.match(r"\s*(\d+)\s*x\s*(\d+)", named)
-        return (int(match[1]), int(match[2])) if match else (None, None)
+        # Behind a size may stand its shape.
+        size = re.match(r"\s*\d+\s*x\s*\d+", named)
+        return _size(size[0]) if size and not latent.get("width_override") else (None, None)
 
     def _model(self, link: object) -> tuple[str | None, tuple[str, ...]]:
         """The checkpoint that a sampler's model comes from, and the LoRAs on the way."""
