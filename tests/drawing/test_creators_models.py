@@ -405,7 +405,7 @@ def test_samplers_by_all_their_names(name, sampler):
     ("name", "says"),
     [
         ("res_multistep", "diffusers has no sampler 'res_multistep'"),
-        ("DPM++ SDE Karras", "diffusers has no sampler 'DPM[+][+] SDE Karras' that goes by an im"),
+        ("DPM++ SDE Karras", "diffusers has no sampler 'DPM[+][+] SDE Karras' that draws each im"),
         ("dpmpp_2s_ancestral", "diffusers has no sampler"),
         ("euler_cfg_pp", "diffusers has no sampler"),
         ("DPM++ 2M Align Your Steps", "diffusers has no noise schedule 'align your steps'"),
