@@ -38,7 +38,7 @@ LEAST = 3
 """Settings that A1111's line has at least; one with fewer belongs to the prompt."""
 TEMPLATES = ("Template:", "Negative Template:")
 """How lines begin that Dynamic Prompts writes behind that line."""
-LONGEST = 64  # nodes of a graph that are followed one after the other
+LONGEST = 64  # nodes of a graph that are followed for one value
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "prompt": ("prompt", "positive_prompt", "c"),
@@ -614,13 +614,19 @@ class _Graph:
     def _at(self, inputs: Mapping[str, Any], name: str) -> object:
         return self._value(self._link(inputs, name), name)
 
-    def _value(self, given: object, name: str = "", depth: int = 0) -> object:
-        """A value that is written down: in place, or in nodes that only hold, pass on or join."""
-        if not _source(given) or depth > LONGEST:
-            return None if _source(given) else given
+    def _value(self, given: object, name: str = "", left: Iterator[int] | None = None) -> object:
+        """A value that is written down: in place, or in nodes that only hold, pass on or join.
+
+        left: links that may yet be followed: a graph may branch at each node, and go in circles.
+        """
+        if not _source(given):
+            return given
+        left = iter(range(LONGEST)) if left is None else left
+        if next(left, None) is None:
+            return None
         inputs, kind = self._inputs(given), self._kind(_source(given))
         if kind in JOINED:
-            texts = [self._value(inputs.get(key), name, depth + 1) for key in JOINED[kind]]
+            texts = [self._value(inputs.get(key), name, left) for key in JOINED[kind]]
             between, *parts = texts
             whole = all(isinstance(text, str) for text in texts)
             return str(between).join(map(str, parts)) if whole else None
@@ -628,7 +634,7 @@ class _Graph:
         if key in inputs and not _source(inputs[key]):
             return inputs[key]
         held = list(inputs.values())
-        return self._value(held[0], name, depth + 1) if len(held) == 1 else None
+        return self._value(held[0], name, left) if len(held) == 1 else None
 
     def _prompt(self, inputs: Mapping[str, Any], role: str) -> str | None:
         """The text that a sampler's conditioning is made of. role: `positive` or `negative`."""

@@ -687,6 +687,21 @@ def test_what_a_graph_has_besides_is_said(read):
     assert "its model is put together by other nodes" in only(read(prompt=graph)).remarks[0]
 
 
+def test_texts_that_are_joined_of_themselves_come_to_an_end(read):
+    graph = comfy() | {"60": node("StringConcatenate", string_a="a", string_b="b", delimiter=", ")}
+    for number in range(61, 90):
+        before = [str(number - 1), 0]
+        inputs = dict.fromkeys(("string_a", "string_b", "delimiter"), before)
+        graph[str(number)] = node("StringConcatenate", **inputs)
+    for start, circle in (("89", "60"), ("89", "89")):
+        graph["6"]["inputs"]["text"] = [start, 0]
+        assert only(read(prompt=graph)).prompt is None
+        graph["60"]["inputs"]["string_a"] = [circle, 0]
+    graph["6"]["inputs"]["text"] = ["60", 0]
+    graph["60"]["inputs"]["string_a"] = "a"
+    assert only(read(prompt=graph)).prompt == "a, b"
+
+
 def test_a_graph_that_goes_in_circles_comes_to_an_end(read):
     graph = comfy(positive=["50", 0], model=["51", 0])
     graph["50"] = {"class_type": "X", "inputs": {"conditioning": ["50", 0]}}
