@@ -31,7 +31,7 @@ SETTINGS = ("prompt", "negative", "seed", "steps", "guidance", "width", "height"
 _KEY = re.compile(r"(?:^|,)\s*+(\w[\w /()-]*+):\s*+")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+"')
 _SIZE = re.compile(r"\(?\s*(\d{1,5})\s*[x×,]\s*(\d{1,5})\s*\)?")
-_COMMENT = re.compile(r"<exif:UserComment>.*?<rdf:li[^>]*+>([^<]*+)</rdf:li>", re.DOTALL)
+_ENTRY = re.compile(r"<rdf:li[^<>]*+>([^<]*+)</rdf:li>")
 KNOWN = frozenset({"steps", "sampler", "cfg scale", "seed", "size", "model"})
 """Settings of which one at least is in A1111's line of them."""
 LEAST = 3
@@ -186,8 +186,10 @@ def _stories(texts: Mapping[str, str]) -> Iterator[Provenance | None]:
     if texts.get("Software") == "NovelAI" and (story := _object(texts.get("Comment", ""))):
         others = {"prompt": texts.get("Description"), "source": texts.get("Source")}
         yield _in_json({**others, **story})
-    if "Draw Things" in texts.get(XMP, "") and (comment := _COMMENT.search(texts[XMP])):
-        yield _in_json(_object(html.unescape(comment[1])) or {})
+    xmp = texts.get(XMP, "")
+    comment = xmp.partition("<exif:UserComment>")[2]
+    if "Draw Things" in xmp and (entry := _ENTRY.search(comment)):
+        yield _in_json(_object(html.unescape(entry[1])) or {})
     if "workflow" in texts and "prompt" not in texts:
         remark = "it has only the workflow that ComfyUI's editor shows, which is not read"
         yield Provenance("ComfyUI", remarks=(remark,))
@@ -526,7 +528,8 @@ class _Graph:
 
     def provenance(self) -> Provenance:
         drawing = [key for key in self.nodes if self._draws(key)]
-        first = [key for key in drawing if not self._upstream(key) & {*drawing}]
+        after = self._after({*drawing})
+        first = [key for key in drawing if key not in after]
         if len(first) != 1:
             kinds = ", ".join(dict.fromkeys(self._kind(key) for key in first))
             why = f"{len(first)} samplers begin: {kinds}" if first else "no sampler that is known"
@@ -582,16 +585,24 @@ class _Graph:
             ("sampler_name", "sampler")
         )
 
-    def _upstream(self, key: str) -> set[str]:
-        """The nodes that a sampler's latents come from."""
-        seen: set[str] = set()
-        links = [_part(self.nodes[key], "inputs").get("latent_image")]
-        while links:
-            link = links.pop()
-            if isinstance(link, list) and link and (node := str(link[0])) not in seen:
-                seen.add(node)
-                links += self._inputs(link).values()
-        return seen
+    def _after(self, drawing: Collection[str]) -> set[str]:
+        """The nodes that what a sampler draws goes to; to samplers as the latents they begin with.
+
+        drawing: the samplers.
+        """
+        users: dict[str, list[str]] = {}
+        for key, node in self.nodes.items():
+            inputs = _part(node, "inputs")
+            links = [inputs.get("latent_image")] if key in drawing else inputs.values()
+            for link in links:
+                users.setdefault(_source(link), []).append(key)
+        after: set[str] = set()
+        waiting = list(drawing)
+        while waiting:
+            new = {*users.get(waiting.pop(), ())} - after
+            after |= new
+            waiting += new
+        return after
 
     def _inputs(self, link: object) -> dict[str, Any]:
         """The inputs of the node that a link comes from."""

@@ -1,6 +1,7 @@
 """What images of other programs say, in the forms in which these write it."""
 
 import json
+import time
 
 import pytest
 from PIL import Image
@@ -700,6 +701,18 @@ def test_texts_that_are_joined_of_themselves_come_to_an_end(read):
     graph["6"]["inputs"]["text"] = ["60", 0]
     graph["60"]["inputs"]["string_a"] = "a"
     assert only(read(prompt=graph)).prompt == "a, b"
+
+
+def test_nothing_that_a_picture_says_takes_long_to_read():
+    samplers = {
+        str(i): node("KSampler", sampler_name="euler", latent_image=[str(i - 1), 0])
+        for i in range(8000)
+    }
+    comments = "Draw Things" + "<exif:UserComment>" * 50_000 + "<rdf:li" * 50_000
+    start = time.process_time()
+    for texts in ({"prompt": json.dumps(samplers)}, {"XML:com.adobe.xmp": comments}):
+        list(provenance._stories(texts))
+    assert time.process_time() - start < 10
 
 
 def test_a_graph_that_goes_in_circles_comes_to_an_end(read):
