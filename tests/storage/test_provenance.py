@@ -710,7 +710,12 @@ def test_nothing_that_a_picture_says_takes_long_to_read():
     }
     comments = "Draw Things" + "<exif:UserComment>" * 50_000 + "<rdf:li" * 50_000
     start = time.process_time()
-    for texts in ({"prompt": json.dumps(samplers)}, {"XML:com.adobe.xmp": comments}):
+    line = "x\nSteps: 1, Seed: 1, Size: 8x8, " + "a: [1, " * 100_000
+    for texts in (
+        {"prompt": json.dumps(samplers)},
+        {"XML:com.adobe.xmp": comments},
+        {"parameters": line},
+    ):
         list(provenance._stories(texts))
     assert time.process_time() - start < 10
 
