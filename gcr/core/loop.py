@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from gcr.core.guards import Excess
     from gcr.core.stopping import StopRule
 
-    Drew = Callable[[Sequence[Image]], None]
+    OnDrawn = Callable[[Sequence[Image]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def refine(  # noqa: PLR0913 - what takes part, each for itself
     gallery: Gallery | None = None,
     overlap: Callable[[], bool] = lambda: False,
     pause: Callable[[], bool] = lambda: False,
-    drawn: Drew = lambda _: None,
+    drawn: OnDrawn = lambda _: None,
     amended: Callable[[Run], Run] = lambda run: run,
 ) -> Iterator[Step]:
     """Advance a wave of runs round by round; yield each round as it is finished.
@@ -166,7 +166,7 @@ def _draw(  # noqa: PLR0913, PLR0917 - as `refine` has them
     strategy: Strategy,
     rule: StopRule,
     gallery: Gallery | None,
-    drawn: Drew,
+    drawn: OnDrawn,
 ) -> _Drawn:
     """Draw the next round of all runs, each in a call of its own.
 

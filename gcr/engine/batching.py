@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,13 +134,17 @@ def run(  # noqa: PLR0913 - each for itself
 
 @dataclass(eq=False)
 class ThisProcess:
-    """All of a batch is done here; as `Handout`, which has others do it."""
+    """Does all of a batch itself; `Handout` has the same methods, and has workers do it.
+
+    parts: the models and what goes with them, once they are loaded.
+    """
 
     plan: Plan
     pace: Pace
     emit: Consumer
     stop: Callable[[], bool]
     loader: Load
+    parts: Parts = field(init=False)
 
     def load(self) -> Mapping[str, str | None]:
         """Load models; returns their revisions."""

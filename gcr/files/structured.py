@@ -381,7 +381,7 @@ REASONS: Mapping[str, str] = {
     "less_than_equal": "should be at most {le}",
     "string_too_short": "should have at least {min_length} characters",
 }
-"""What pydantic's kinds of errors are called here: its own words are for who writes a model."""
+"""What is said of pydantic's kinds of errors: its own words are for whoever declares the fields."""
 LONGEST_SHOWN = 100
 """Characters of a value that is wrong."""
 EMPTY = "is empty"

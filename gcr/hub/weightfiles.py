@@ -93,28 +93,11 @@ class Sign(NamedTuple):
 
 WHOLE = "model.diffusion_model."
 """How the keys of the denoiser begin in checkpoints that have more parts."""
+MODULATION = "single_stream_modulation.lin.weight"
 SIGNS = (
-    Sign(
-        "flux-2-dev",
-        "single_stream_modulation.lin.weight",
-        3072,
-        "FLUX.2 klein 4B",
-        "black-forest-labs/FLUX.2-klein-4B",
-    ),
-    Sign(
-        "flux-2-dev",
-        "single_stream_modulation.lin.weight",
-        4096,
-        "FLUX.2 klein 9B",
-        "black-forest-labs/FLUX.2-klein-9B",
-    ),
-    Sign(
-        "v1",
-        "transformer_blocks.0.img_mod.1.weight",
-        None,
-        "Qwen-Image",
-        "Qwen/Qwen-Image",
-    ),
+    Sign("flux-2-dev", MODULATION, 3072, "FLUX.2 klein 4B", "black-forest-labs/FLUX.2-klein-4B"),
+    Sign("flux-2-dev", MODULATION, 4096, "FLUX.2 klein 9B", "black-forest-labs/FLUX.2-klein-9B"),
+    Sign("v1", "transformer_blocks.0.img_mod.1.weight", None, "Qwen-Image", "Qwen/Qwen-Image"),
     Sign(
         "v1",
         f"{WHOLE}input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight",
@@ -139,7 +122,7 @@ ELSEWHERE = (
     (
         r"emb_params|string_to_param|clip_[lg]$",
         "an embedding",
-        "gcr reads none; leave its name out",
+        "give a checkpoint: gcr reads no embeddings",
     ),
     (r"^(first_stage_model\.)?decoder\.(conv_in|middle)", "a VAE", "give it with --vae"),
     (
@@ -208,11 +191,12 @@ def check(model: str, what: str) -> Path:
     """
     path = paths.expanded(model)
     if path.suffix.lower() != ENDING:
-        kind, hint = "is pickled, and loading it could run any program", CONVERT
+        kind = "is pickled, and loading it could run any program"
         if path.suffix.lower() in {".gguf", ".onnx", ".npz", ".h5", ".msgpack"}:
-            kind, hint = "is in a format that is not read", SMALL
+            kind = "is in a format that is not read"
         elif path.suffix.lower() not in OTHER_WEIGHTS:
             kind = f"is no {ENDING}"
+        hint = SMALL if path.suffix.lower() == ".gguf" else CONVERT
         raise UsageError(f"{model} {kind}, so it cannot be {what}", hint)
     if not paths.is_file(path):
         raise UsageError(f"there is no file {model}", f"check the path of {what}")
@@ -264,12 +248,12 @@ def single_file(model: str, config: str = "") -> SingleFile:
         raise _unknown(path, shapes)
     if kind.startswith(NOT_DRAWING):
         raise ModelError(
-            f"{model} is a {kind}, which does not draw an image from text alone",
+            f"diffusers takes {model} for {kind}, which does not draw an image from text alone",
             "give a text-to-image checkpoint; if it is one, --config names its pipeline",
         )
     if kind not in DRAWS:
         raise ModelError(
-            f"{model} is a {kind}, of which no checkpoint in one file is read",
+            f"diffusers takes {model} for {kind}, of which no checkpoint in one file is read",
             "give the folder or the hub id of its pipeline with -m",
         )
     place = known.DIFFUSERS_DEFAULT_PIPELINE_PATHS[kind]["pretrained_model_name_or_path"]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NamedTuple, 
 
 from annotated_types import Ge
 
-from gcr.core.records import Share
+from gcr.core.records import Seconds, Share
 from gcr.errors import GcrError
 from gcr.files import paths, structured
 from gcr.files.atomic import write, writing
@@ -47,7 +47,7 @@ class Speed:
     """
 
     batch: Annotated[int, Ge(1)]
-    seconds: Annotated[float, Ge(0)]
+    seconds: Seconds
     weights: int
     part: int
     working: int | None = None

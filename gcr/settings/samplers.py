@@ -179,7 +179,8 @@ def parse(name: str) -> Choice:
                 f"--scheduler {without.name!r} is that sampler with the model's own schedule",
             )
     if plain.startswith(tuple(map(_plain, NO_SAMPLERS))):
-        raise UsageError(f"diffusers has no sampler {name!r} that goes by an image's seed", known)
+        reason = f"diffusers has no sampler {name!r} that draws each image from its own seed"
+        raise UsageError(reason, known)
     raise UsageError(
         f"there is no scheduler {name!r}",
         f"did you mean {similar!r}? {known}" if similar else known,

@@ -31,14 +31,15 @@ SETTINGS = ("prompt", "negative", "seed", "steps", "guidance", "width", "height"
 _KEY = re.compile(r"(?:^|,)\s*+(\w[\w /()-]*+):\s*+")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+"')
 _SIZE = re.compile(r"\(?\s*(\d{1,5})\s*[x×,]\s*(\d{1,5})\s*\)?")
-_COMMENT = re.compile(r"<rdf:li[^<>]*+>([^<]*+)</rdf:li>")
+_ENTRY = re.compile(r"<rdf:li[^<>]*+>([^<]*+)</rdf:li>")
 KNOWN = frozenset({"steps", "sampler", "cfg scale", "seed", "size", "model"})
 """Settings of which one at least is in A1111's line of them."""
 LEAST = 3
 """Settings that A1111's line has at least; one with fewer belongs to the prompt."""
 TEMPLATES = ("Template:", "Negative Template:")
 """How lines begin that Dynamic Prompts writes behind that line."""
-LONGEST = 64  # nodes of a graph that are followed one after the other
+MOST_JSON = 1 << 15  # characters of a value in A1111's line
+LONGEST = 64  # nodes of a graph that are followed for one value
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "prompt": ("prompt", "positive_prompt", "c"),
@@ -187,9 +188,9 @@ def _stories(texts: Mapping[str, str]) -> Iterator[Provenance | None]:
         others = {"prompt": texts.get("Description"), "source": texts.get("Source")}
         yield _in_json({**others, **story})
     xmp = texts.get(XMP, "")
-    commented = xmp.partition("<exif:UserComment>")[2]
-    if "Draw Things" in xmp and (comment := _COMMENT.search(commented)):
-        yield _in_json(_object(html.unescape(comment[1])) or {})
+    comment = xmp.partition("<exif:UserComment>")[2]
+    if "Draw Things" in xmp and (entry := _ENTRY.search(comment)):
+        yield _in_json(_object(html.unescape(entry[1])) or {})
     if "workflow" in texts and "prompt" not in texts:
         remark = "it has only the workflow that ComfyUI's editor shows, which is not read"
         yield Provenance("ComfyUI", remarks=(remark,))
@@ -315,7 +316,7 @@ def _pairs(line: str) -> dict[str, str]:
             end = quoted.end()
         elif line.startswith(("[", "{"), start) and unread < LONGEST:
             try:
-                end = structured.JSON.raw_decode(line, start)[1]
+                end += structured.JSON.raw_decode(line[start : start + MOST_JSON])[1]
             except (ValueError, RecursionError):
                 unread += 1
         comma = line.find(",", end)
@@ -528,7 +529,8 @@ class _Graph:
 
     def provenance(self) -> Provenance:
         drawing = [key for key in self.nodes if self._draws(key)]
-        first = [key for key in drawing if not self._upstream(key) & {*drawing}]
+        after = self._after({*drawing})
+        first = [key for key in drawing if key not in after]
         if len(first) != 1:
             kinds = ", ".join(dict.fromkeys(self._kind(key) for key in first))
             why = f"{len(first)} samplers begin: {kinds}" if first else "no sampler that is known"
@@ -584,16 +586,24 @@ class _Graph:
             ("sampler_name", "sampler")
         )
 
-    def _upstream(self, key: str) -> set[str]:
-        """The nodes that a sampler's latents come from."""
-        seen: set[str] = set()
-        links = [_part(self.nodes[key], "inputs").get("latent_image")]
-        while links:
-            link = links.pop()
-            if isinstance(link, list) and link and (node := str(link[0])) not in seen:
-                seen.add(node)
-                links += self._inputs(link).values()
-        return seen
+    def _after(self, drawing: Collection[str]) -> set[str]:
+        """The nodes that what a sampler draws goes to; to samplers as the latents they begin with.
+
+        drawing: the samplers.
+        """
+        users: dict[str, list[str]] = {}
+        for key, node in self.nodes.items():
+            inputs = _part(node, "inputs")
+            links = [inputs.get("latent_image")] if key in drawing else inputs.values()
+            for link in links:
+                users.setdefault(_source(link), []).append(key)
+        after: set[str] = set()
+        waiting = list(drawing)
+        while waiting:
+            new = {*users.get(waiting.pop(), ())} - after
+            after |= new
+            waiting += new
+        return after
 
     def _inputs(self, link: object) -> dict[str, Any]:
         """The inputs of the node that a link comes from."""
@@ -616,17 +626,19 @@ class _Graph:
     def _at(self, inputs: Mapping[str, Any], name: str) -> object:
         return self._value(self._link(inputs, name), name)
 
-    def _value(self, given: object, name: str = "", steps: Iterator[int] | None = None) -> object:
+    def _value(self, given: object, name: str = "", left: Iterator[int] | None = None) -> object:
         """A value that is written down: in place, or in nodes that only hold, pass on or join.
 
-        steps: as many as may still be taken from node to node.
+        left: links that may yet be followed: a graph may branch at each node, and go in circles.
         """
-        steps = iter(range(LONGEST)) if steps is None else steps
-        if not _source(given) or next(steps, None) is None:
-            return None if _source(given) else given
+        if not _source(given):
+            return given
+        left = iter(range(LONGEST)) if left is None else left
+        if next(left, None) is None:
+            return None
         inputs, kind = self._inputs(given), self._kind(_source(given))
         if kind in JOINED:
-            texts = [self._value(inputs.get(key), name, steps) for key in JOINED[kind]]
+            texts = [self._value(inputs.get(key), name, left) for key in JOINED[kind]]
             between, *parts = texts
             whole = all(isinstance(text, str) for text in texts)
             return str(between).join(map(str, parts)) if whole else None
@@ -634,7 +646,7 @@ class _Graph:
         if key in inputs and not _source(inputs[key]):
             return inputs[key]
         held = list(inputs.values())
-        return self._value(held[0], name, steps) if len(held) == 1 else None
+        return self._value(held[0], name, left) if len(held) == 1 else None
 
     def _prompt(self, inputs: Mapping[str, Any], role: str) -> str | None:
         """The text that a sampler's conditioning is made of. role: `positive` or `negative`."""

@@ -134,12 +134,15 @@ def test_the_family_is_told_from_the_header(family, shapes, tmp_path):
     ("weights", "message"),
     [
         ({"some.weight": (1,)}, "are of no family that is known here"),
-        ({"control_model.time_embed.0.weight": (1,)}, "is a controlnet, which does not draw"),
-        ({"head.modulation": (1,), "patch_embedding.weight": (1536, 16)}, "is a wan-t2v-1.3B"),
+        ({"control_model.time_embed.0.weight": (1,)}, "for controlnet, which does not draw"),
+        (
+            {"head.modulation": (1,), "patch_embedding.weight": (1536, 16)},
+            "for wan-t2v-1.3B",
+        ),
         ({"layers.0.scaled_fp8": (1,)}, "is quantized in a way that diffusers does not read"),
         ({"layers.0.comfy_quant": (1,)}, "is quantized in a way that diffusers does not read"),
-        ({f"{UNET}.0.0.weight": (1, 9, 1, 1)}, "is a inpainting, which does not draw"),
-        ({"double_stream_blocks.0.block.adaLN_modulation.1.bias": (1,)}, "is a hidream, of which"),
+        ({f"{UNET}.0.0.weight": (1, 9, 1, 1)}, "for inpainting, which does not draw"),
+        ({"double_stream_blocks.0.block.adaLN_modulation.1.bias": (1,)}, "for hidream, of which"),
         # PixArt's, which diffusers takes for Sana; shapes that it does not expect.
         ({"blocks.0.cross_attn.q_linear.weight": (1, 1)}, "are of no family that is known here"),
         ({JOINT: (9216,), "pos_embed": (1, 99)}, "are of no family that is known here"),
@@ -420,7 +423,7 @@ def test_samplers_by_all_their_names(name, sampler):
     ("name", "says"),
     [
         ("res_multistep", "diffusers has no sampler 'res_multistep'"),
-        ("DPM++ SDE Karras", "diffusers has no sampler 'DPM[+][+] SDE Karras' that goes by an im"),
+        ("DPM++ SDE Karras", "diffusers has no sampler 'DPM[+][+] SDE Karras' that draws each im"),
         ("dpmpp_2s_ancestral", "diffusers has no sampler"),
         ("euler_cfg_pp", "diffusers has no sampler"),
         ("DPM++ 2M Align Your Steps", "diffusers has no noise schedule 'align your steps'"),

@@ -439,7 +439,7 @@ def test_a_command_says_what_a_person_decided_that_is_not_in_it(decided, upto):
     run = replace(scored((0.5,), (0.6,)), **decided)
     told = Again(run, Path("run"), Pictures(Path("run/index.html"), embed=False)).left_out
     assert told == (
-        upto and f"the command draws this run {upto}; what you decided then is not in it"
+        upto and f"the command draws this run {upto}; what you decided after that is not in it"
     )
 
 

@@ -1,6 +1,7 @@
 """What images of other programs say, in the forms in which these write it."""
 
 import json
+import time
 
 import pytest
 from PIL import Image
@@ -685,6 +686,38 @@ def test_what_a_graph_has_besides_is_said(read):
     assert story.remarks == (says,)
     graph["61"] = node("ModelMergeSimple", ratio=0.5, model1=["4", 0], model2=["4", 0])
     assert "its model is put together by other nodes" in only(read(prompt=graph)).remarks[0]
+
+
+def test_texts_that_are_joined_of_themselves_come_to_an_end(read):
+    graph = comfy() | {"60": node("StringConcatenate", string_a="a", string_b="b", delimiter=", ")}
+    for number in range(61, 90):
+        before = [str(number - 1), 0]
+        inputs = dict.fromkeys(("string_a", "string_b", "delimiter"), before)
+        graph[str(number)] = node("StringConcatenate", **inputs)
+    for start, circle in (("89", "60"), ("89", "89")):
+        graph["6"]["inputs"]["text"] = [start, 0]
+        assert only(read(prompt=graph)).prompt is None
+        graph["60"]["inputs"]["string_a"] = [circle, 0]
+    graph["6"]["inputs"]["text"] = ["60", 0]
+    graph["60"]["inputs"]["string_a"] = "a"
+    assert only(read(prompt=graph)).prompt == "a, b"
+
+
+def test_nothing_that_a_picture_says_takes_long_to_read():
+    samplers = {
+        str(i): node("KSampler", sampler_name="euler", latent_image=[str(i - 1), 0])
+        for i in range(8000)
+    }
+    comments = "Draw Things" + "<exif:UserComment>" * 50_000 + "<rdf:li" * 50_000
+    start = time.process_time()
+    line = "x\nSteps: 1, Seed: 1, Size: 8x8, " + "a: [1, " * 100_000
+    for texts in (
+        {"prompt": json.dumps(samplers)},
+        {"XML:com.adobe.xmp": comments},
+        {"parameters": line},
+    ):
+        list(provenance._stories(texts))
+    assert time.process_time() - start < 10
 
 
 def test_a_graph_that_goes_in_circles_comes_to_an_end(read):

@@ -75,7 +75,9 @@ def test_an_edited_prompt_is_drawn_instead_of_all_others_once(ask):
     (written,) = runfolder.load_run(outcome.folder).edited_prompts
     assert (written.after, written.prompt) == (1, "a red circle")
     page = report(outcome.folder).read_text()
-    assert "the command draws this run up to round 0; what you decided then is not in it" in page
+    assert (
+        "the command draws this run up to round 0; what you decided after that is not in it" in page
+    )
     assert re.search(r"You wrote the next prompt</p>\s*<p[^>]*>a red circle<", page)
 
 

@@ -169,7 +169,7 @@ def shown(folder: Path, pictures: Pictures, *, ui: bool = False) -> dict[str, An
         "run": run,
         "name": folder.absolute().name,
         "command": again.whole,
-        "not_again": again.left_out if again.whole else "",
+        "not_in_command": again.left_out if again.whole else "",
         "started": story.get("started"),
         "described": described(run.settings),
         "best": best,
@@ -232,7 +232,7 @@ class Again:
             return ""
         last = min(ends) - 1
         upto = f"up to round {last}" if last >= 0 else "as it was begun"
-        return f"the command draws this run {upto}; what you decided then is not in it"
+        return f"the command draws this run {upto}; what you decided after that is not in it"
 
     def of(self, attempt: Attempt) -> str:
         """One image, in round 0 of a run of its own; empty where no command draws it, as where
