@@ -155,7 +155,7 @@ def check_fits(
         raise ModelError(f"{misfit}: {reason}", hint)
     for name, width in layers.items():
         ours = widths.get(name, width)
-        if width and width != ours:
+        if width is not None and width != ours:
             reason = f"its {name} reads {width} values, and the generator's {ours}"
             raise ModelError(f"{misfit}: {reason}", hint)
     if missing:
