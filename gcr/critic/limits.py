@@ -12,6 +12,7 @@ and a perfect score is not believed.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 EXAMPLE = "a red circle and a blue star"
 SHOWN = 60  # characters of a prompt in a message
 DOUBTED = 3.0  # points, 1-4, at most for an account that contradicts itself: as for a single fault
-_LISTED = re.compile(r"\ban? (?:(small|large) )?(\w+ \w+ at the [a-z ]+?)(?=,| on )")
-_CHECKED = re.compile(r": (?:(small|medium|large) )?(\w+ \w+ at the [a-z ]+?),")
+_LISTED = re.compile(r"\ban? (?:small |large )?(\w+ \w+ at the [a-z ]+?)(?=,| on )")
+_CHECKED = re.compile(r": (?:(?:small|medium|large) )?(\w+ \w+ at the [a-z ]+?),")
 
 
 def is_limited(model: str) -> bool:
@@ -46,18 +47,15 @@ def ignored(request: Request) -> tuple[str, ...]:
 
 def contradiction(account: str) -> str:
     """The first thing that an account of the embedded critic checks off more often than it lists
-    it; empty where it holds together.
+    it; empty where it holds together. Sizes do not count: between two of them the critic may say
+    either, and be right in the end.
 
     account: `Seen: a red star at the top on white. Check: red star: red star at the top, right.`
     """
     seen, _, checks = account.partition("Check:")
-    listed = [(size or "medium", thing) for size, thing in _LISTED.findall(seen)]
-    for size, thing in _CHECKED.findall(checks):
-        same = [item for item in listed if item[1] == thing and size in {"", item[0]}]
-        if not same:
-            return f"{size} {thing}".strip()
-        listed.remove(same[0])
-    return ""
+    listed = Counter(_LISTED.findall(seen))
+    checked = Counter(_CHECKED.findall(checks))
+    return next(iter(checked - listed), "")
 
 
 def doubted(critique: Critique) -> Critique:
