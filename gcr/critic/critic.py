@@ -25,7 +25,7 @@ from gcr.hub import checkpoints
 from gcr.settings import address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from PIL.Image import Image
 
@@ -98,14 +98,13 @@ def load(  # noqa: PLR0913 - what to load, how to ask, and where: none follows f
     else:
         rows = max(batch, judges)  # what several judges read is read once for those in one batch
         speaker = _local(model, rubric, device, quantize, rows, progress, graphs=graphs)
-    ignored = limits.ignored if limits.is_limited(model) else None
     return VisionLanguageCritic(
         speaker,
         rubric,
         score=score,
         judges=judges,
         spread=spread,
-        ignored=ignored,
+        limited=limits.is_limited(model),
         reader=reader,
         tastes=tastes,
     )
@@ -153,8 +152,7 @@ class VisionLanguageCritic:
     judges: how many sampled judgements the score of an image is the mean of.
     spread: standard deviation of one judgement's score, 0-1, as it was measured (`gcr calibrate`);
         None: unknown. Not used where several judges measure it anew for each image.
-    ignored: returns the phrases of a request that the model does not understand; None: it
-        understands all of them.
+    limited: whether it is the embedded one, with its `limits`.
     tastes: the user's own aspects, which give a bonus.
     reader: reads the writing in images, which settles what it says of that; None: nothing does.
     limit: tokens that the pipeline reads of a prompt; the model is told. None: it is not.
@@ -166,7 +164,7 @@ class VisionLanguageCritic:
     score: Score = "reply"
     judges: int = 1
     spread: float | None = None
-    ignored: Callable[[Request], tuple[str, ...]] | None = None
+    limited: bool = False
     reader: ocr.Reader | None = None
     tastes: Sequence[Taste] = ()
     limit: int | None = None
@@ -258,9 +256,9 @@ class VisionLanguageCritic:
         ]
         if self.spread is not None and self.judges == 1:
             critiques = [_with_spread(critique, self.spread) for critique in critiques]
-        if self.ignored is not None:
+        if self.limited:
             critiques = [
-                replace(critique, untrusted=self.ignored(request))
+                replace(critique, untrusted=limits.ignored(request))
                 for critique, request in zip(critiques, requests, strict=True)
             ]
         return critiques
@@ -447,6 +445,8 @@ class VisionLanguageCritic:
             if soft:
                 places = reply.places(r.text, self.rubric, cut_off=r.cut_off)
                 critique = scoring.expected(critique, r, places)
+            if self.limited:
+                critique = limits.doubted(critique)
             critiques.append(replace(critique, problem=r.withheld or critique.problem))
         return critiques
 

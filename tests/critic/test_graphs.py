@@ -318,7 +318,7 @@ def test_the_embedded_critic_judges_the_same(caplog):
     model = plain.speaker.model
     recorder = Recorder(model)
     captured = LocalSpeaker(model, plain.speaker.processor, CPU, batch=4, capture=recorder)
-    other = VisionLanguageCritic(captured, plain.rubric, ignored=plain.ignored)
+    other = VisionLanguageCritic(captured, plain.rubric, limited=plain.limited)
     assert other.judge(requests, images) == expected
     assert recorder.captured >= 1
     assert all(critique.overall is not None for critique in expected)

@@ -8,8 +8,8 @@ import pytest
 from fakes import POCKET, FakeCritic, FakeGenerator, FakeSpeaker, paint, replying
 
 import gcr
-from gcr.core.records import Critique, Request
-from gcr.critic import limits
+from gcr.core.records import AspectScore, Critique, Request
+from gcr.critic import limits, reply
 from gcr.critic.critic import VisionLanguageCritic
 from gcr.errors import UsageError
 from gcr.pocket import language, world
@@ -85,13 +85,48 @@ def test_all_that_the_language_can_say_is_understood():
 def marked(critic=None):
     """The embedded critic, had it a model that scores everything 1, or as it is told."""
     speaker = FakeSpeaker(replying(critic or FakeCritic({}, 1.0)))
-    return VisionLanguageCritic(speaker, POCKET, ignored=limits.ignored)
+    return VisionLanguageCritic(speaker, POCKET, limited=True)
 
 
 def test_scores_say_what_they_say_nothing_of():
     partly, whole = marked().judge([Request(PARTLY), Request("a red circle")], [paint(0)] * 2)
     assert (partly.overall, partly.untrusted) == (1.0, ("a dragon",))
     assert whole.untrusted == ()
+
+
+LISTED = "Seen: a red heart at the top, a small red heart at the right on white."
+
+
+@pytest.mark.parametrize(
+    ("checks", "contradiction"),
+    [
+        ("red heart: red heart at the right, right; red heart: red heart at the top, right", ""),
+        ("small red heart: medium red heart at the top, wrong size; blue star: missing", ""),
+        ("red heart at the top: red heart at the right, wrong place", ""),
+        ("red heart: red heart at the top, right; above: top row | middle row, right", ""),
+        ("medium red heart: medium red heart at the right, right", ""),
+        ("red heart: red heart at the top right, right", "red heart at the top right"),
+        (
+            "red heart: red heart at the top, right; red heart: red heart at the top, right",
+            "red heart at the top",
+        ),
+        ("blue heart: blue heart at the top, right", "blue heart at the top"),
+        ("red star: red star at the right, right", "red star at the right"),
+    ],
+)
+def test_no_perfect_score_is_believed_of_what_contradicts_itself(checks, contradiction):
+    account = f"{LISTED} Check: {checks}."
+    scored = zip(POCKET.aspects, (4.0, 4.0, None), (account, "clean.", "none."), strict=True)
+    text = reply.write(Critique(aspects=tuple(AspectScore(*aspect) for aspect in scored)), POCKET)
+    critic = VisionLanguageCritic(FakeSpeaker(lambda _: text), POCKET, limited=True)
+    (critique,) = critic.judge([Request("two red hearts")], [paint(0)])
+    assert limits.contradiction(account) == contradiction
+    first, *_ = critique.aspects
+    if contradiction:
+        assert (first.score, critique.overall) == (3.0, pytest.approx(5 / 6))
+        assert first.justification.endswith(f"no other {contradiction} is listed.")
+    else:
+        assert (first.score, first.justification, critique.overall) == (4.0, account, 1.0)
 
 
 def test_a_score_that_is_not_to_be_trusted_is_marked_wherever_it_stands(cli):
