@@ -135,22 +135,28 @@ def check_fits(
     if weights and all(key.startswith("text_encoder") for key in weights):
         return
     layers = {
-        match[1].removeprefix(f"{part}."): weight.shape[1] if match[2] == "lora_A" else None
+        match[1].removeprefix(f"{part}."): sum(weight.shape[1:2]) if match[2] == "lora_A" else None
         for key, weight in weights.items()
         if key.startswith(f"{part}.") and (match := LAYER.fullmatch(key))
     }
     with torch.device("meta"):  # none of them has values
-        modules = dict(getattr(diffusers, kind).from_config(config).named_modules())
-    missing = [name for name in layers if name not in modules]
+        modules = getattr(diffusers, kind).from_config(config).named_modules()
+    # Of those with a weight of one dimension, as norms have it, there are no LoRAs.
+    widths = {
+        name: weight.shape[1]
+        for name, module in modules
+        if (weight := getattr(module, "weight", None)) is not None and weight.dim() > 1
+    }
+    missing = [name for name in layers if name not in widths]
     misfit = f"the LoRA {lora.path.name} does not fit this generator"
     if 2 * len(missing) >= len(layers):
         known = f"{len(layers) - len(missing)} of the {len(layers)}" if layers else "none of the"
         reason = f"in {kind} diffusers finds {known} layers that it changes"
         raise ModelError(f"{misfit}: {reason}", hint)
     for name, width in layers.items():
-        ours = getattr(modules.get(name), "weight", None)
-        if width and ours is not None and width != ours.shape[1]:
-            reason = f"its {name} reads {width} values, and the generator's {ours.shape[1]}"
+        ours = widths.get(name, width)
+        if width is not None and width != ours:
+            reason = f"its {name} reads {width} values, and the generator's {ours}"
             raise ModelError(f"{misfit}: {reason}", hint)
     if missing:
         logger.warning(

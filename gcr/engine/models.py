@@ -50,7 +50,8 @@ def load_models(  # noqa: PLR0913 - each for itself
 
     Raises ModelError and UsageError, as each loader does, and as `fetching.provide`.
     """
-    emit(IMPORTING)
+    in_folders = () if weightfiles.is_file(settings.generator) else (settings.generator,)
+    _begin((*in_folders, settings.critic), emit)
     files = files_of(settings, prompts)
     with weightfiles.reading_ahead(_weights(settings.generator, files)):
         models = {settings.critic: False}
@@ -262,14 +263,23 @@ def load_critic(
     """
     from gcr.device.memory import SharedDevice, default_device
 
-    is_here = not is_address(settings.critic)
-    if is_here:
-        emit(IMPORTING)
+    _begin((settings.critic,), emit)
     _provide({settings.critic: False}, settings, emit)
     emit(Loading(settings.critic))
-    device = device or (default_device() if is_here else "cpu")
+    device = device or ("cpu" if is_address(settings.critic) else default_device())
     shared = SharedDevice(device, smaller=profiles.advice)
     return _critic(settings, questions, emit, shared)
+
+
+def _begin(models: Collection[str], emit: Consumer) -> None:
+    """Say that libraries are imported, once it is seen that there can be such models. Servers need
+    none of it.
+    """
+    local = [model for model in models if not is_address(model)]
+    for model in local:
+        checkpoints.locate(model)
+    if local:
+        emit(IMPORTING)
 
 
 def _provide(
@@ -278,8 +288,8 @@ def _provide(
     emit: Consumer,
     around: SingleFile | None = None,
 ) -> None:
-    """As `fetching.provide`, once it is seen that there can be such models, and the libraries are
-    imported, which takes longest of a small pair. Servers need none of it.
+    """As `fetching.provide`, once the libraries are imported, which takes longest of a small pair.
+    Servers need none of it.
     """
     # Of an adapter, which is here, the base may have to be fetched.
     models = {_fetched(model, is_pipeline): is_pipeline for model, is_pipeline in models.items()}

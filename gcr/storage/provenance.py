@@ -309,16 +309,16 @@ def _a1111(text: str) -> Provenance | None:
 def _pairs(line: str) -> dict[str, str]:
     """The settings of A1111's line. A value in quotes or of JSON may have commas inside."""
     pairs: dict[str, str] = {}
-    end = 0
+    end = unread = 0  # what is not JSON is read each time up to where that shows
     while key := _KEY.search(line, end):
         start = end = key.end()
         if quoted := _QUOTED.match(line, start):
             end = quoted.end()
-        elif line.startswith(("[", "{"), start):
+        elif line.startswith(("[", "{"), start) and unread < LONGEST:
             try:
                 end += structured.JSON.raw_decode(line[start : start + MOST_JSON])[1]
             except (ValueError, RecursionError):
-                end = start
+                unread += 1
         comma = line.find(",", end)
         end = len(line) if comma < 0 else comma
         pairs[key[1].strip()] = _unquoted(line[start:end])
@@ -700,8 +700,9 @@ class _Graph:
                 sides = (self._value(latent.get(side), side) for side in (width, height))
                 return _whole(next(sides)), _whole(next(sides))
         named = str(latent.get("dimensions") or latent.get("resolution") or "")
-        match = None if latent.get("width_override") else re.match(r"\s*(\d+)\s*x\s*(\d+)", named)
-        return (int(match[1]), int(match[2])) if match else (None, None)
+        # Behind a size may stand its shape.
+        size = re.match(r"\s*\d+\s*x\s*\d+", named)
+        return _size(size[0]) if size and not latent.get("width_override") else (None, None)
 
     def _model(self, link: object) -> tuple[str | None, tuple[str, ...]]:
         """The checkpoint that a sampler's model comes from, and the LoRAs on the way."""

@@ -237,8 +237,8 @@ def test_runs_overlap_as_bench_found(place):
     key = device_key("overlap", pair(chosen.generator, chosen.critic), device, size)
     for pays in (True, False):
         OVERLAPS.keep(os.environ, {key: pays})
-        chosen = resolving.resolve(flags, ThisMachine())
-        assert (chosen.settings.overlap, chosen.origins["overlap"]) == (pays, "gcr bench")
+        found = resolving.resolve(flags, ThisMachine())
+        assert (found.settings.overlap, found.origins["overlap"]) == (pays, "gcr bench")
         assert resolving.recalled(chosen.decisive(), ThisMachine()).overlap is pays
         assert (
             resolving.recalled(chosen.decisive(), ThisMachine(), overlap=not pays).overlap

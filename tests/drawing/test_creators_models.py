@@ -315,6 +315,24 @@ def test_which_layouts_of_loras_fit_is_told_before_anything_is_loaded(
     assert error.value.hint in ("it was made for some/lora", "take a LoRA")
 
 
+@pytest.mark.parametrize(
+    ("layer", "shape", "reason"),
+    [
+        ("attentions.0.transformer_blocks.0.attn1.to_q", (4,), "reads 0 values, and the gen"),
+        ("attentions.0.transformer_blocks.0.attn1.to_q", (), "reads 0 values, and the gen"),
+        ("resnets.0.norm1", (2, 16), "finds 0 of the 1 layers"),
+    ],
+)
+def test_a_lora_of_odd_shapes_is_refused_with_a_line(layer, shape, reason, folder, tmp_path):
+    path = tmp_path / "x.safetensors"
+    name = f"unet.mid_block.{layer}"
+    down, up = torch.ones(shape), torch.ones(16, 2)
+    save_file({f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up}, path)
+    lora = weightfiles.lora_file(path, "x", 1.0)
+    with pytest.raises(ModelError, match=f"does not fit this generator: .*{reason}"):
+        generator.check(str(folder("stable_diffusion")), files=Files(always=(lora,)))
+
+
 def test_loras_need_an_extra(folder, tmp_path, monkeypatch):
     place = folder("stable_diffusion")
     lora = weightfiles.lora_file(tiny.lora(place, tmp_path / "fur.safetensors"), "fur", 1.0)

@@ -766,6 +766,35 @@ def test_a_long_line_of_settings_is_read_in_no_time(read):
         assert read(parameters="x\n" + line).stories == ()
 
 
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("parameters", "a fox\nSteps: 4, Seed: 1, Size: 64x64" + ', a: {"b":' * 90_000),
+        ("XML:com.adobe.xmp", "Draw Things" + "<exif:UserComment>" * 50_000),
+        ("XML:com.adobe.xmp", "Draw Things<exif:UserComment>" + "<rdf:li " * 100_000),
+    ],
+    ids=["settings", "xmp", "list"],
+)
+def test_what_is_not_closed_is_read_in_no_time(read, key, text):
+    """It took minutes."""
+    read(**{key: text})
+
+
+def test_nodes_that_join_what_joins_them_come_to_an_end(read):
+    again = {"delimiter": ["60", 0], "string_a": ["60", 0], "string_b": ["60", 0]}
+    graph = comfy() | {"60": node("StringConcatenate", **again)}
+    graph["6"]["inputs"]["text"] = ["60", 0]
+    assert only(read(prompt=graph)).prompt is None
+
+
+@pytest.mark.parametrize(
+    ("named", "size"), [("832x1216 (portrait)", (832, 1216)), ("9" * 5000 + "x9", (None, None))]
+)
+def test_a_size_that_is_named_is_read_where_it_can_be_one(read, named, size):
+    story = only(read(prompt=comfy() | {"5": node("SDXLSize", dimensions=named)}))
+    assert (story.width, story.height) == size
+
+
 def test_what_is_no_image_is_wrong_usage(tmp_path):
     with pytest.raises(UsageError, match="cannot read"):
         provenance.read(tmp_path / "none.png")
