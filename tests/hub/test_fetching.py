@@ -241,6 +241,12 @@ def test_shards_are_at_hand_where_there_is_no_whole_file(pipeline, tmp_path):
     assert all(map(torch.equal, loaded.unet.parameters(), whole.unet.parameters()))
 
 
+def test_what_can_be_no_path_has_no_weights_at_hand(tmp_path):
+    (tmp_path / "model_index.json").write_text(json.dumps({"a" * 5000: ["diffusers", "X"]}))
+    assert checkpoints.weights_at_hand(str(tmp_path)) == []
+    assert checkpoints.weights_at_hand("us/pipe\0line") == []
+
+
 linux = pytest.mark.skipif(sys.platform != "linux", reason="files are read ahead on Linux only")
 
 
