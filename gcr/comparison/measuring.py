@@ -364,7 +364,8 @@ class Scores:
     def _take(self, line: bytes, _number: int) -> None:
         record = structured.parse_record(line)
         score = record.pop("score")
-        if score is not None and not abs(score) <= MOST_SCORE:
+        is_number = isinstance(score, int | float) and abs(score) <= MOST_SCORE
+        if score is not None and not is_number:
             raise ValueError(f"a score of {shortened(str(score), 40)}")
         self.all[Key(**record)] = None if score is None else float(score)
 

@@ -14,6 +14,8 @@ from gcr.hub import checkpoints, weightfiles
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import torch
+
     from gcr.core.syntax import Lora
     from gcr.hub.weightfiles import LoraFile
 
@@ -109,6 +111,11 @@ def check_takes(pipeline_class: Any) -> None:
         raise ModelError("LoRAs need peft, which is not here", "pip install 'gcr[lora]'")
 
 
+def _width(weight: torch.Tensor) -> int:
+    """The values that a weight reads; 0 for one of a shape that reads none."""
+    return weight.shape[1] if weight.dim() > 1 else 0
+
+
 def check_fits(
     lora: LoraFile, pipeline_class: Any, part: str, kind: str, config: Mapping[str, Any]
 ) -> None:
@@ -135,7 +142,7 @@ def check_fits(
     if weights and all(key.startswith("text_encoder") for key in weights):
         return
     layers = {
-        match[1].removeprefix(f"{part}."): sum(weight.shape[1:2]) if match[2] == "lora_A" else None
+        match[1].removeprefix(f"{part}."): _width(weight) if match[2] == "lora_A" else None
         for key, weight in weights.items()
         if key.startswith(f"{part}.") and (match := LAYER.fullmatch(key))
     }

@@ -121,8 +121,11 @@ def index_at_hand(model: str) -> dict[str, Any]:
     """The index of a pipeline on this machine; empty where there is none that can be read: what is
     wrong with it, the loader says.
     """
+    path = _folder_at_hand(model) / PIPELINE
+    if not paths.is_file(path):  # also where it can be no path
+        return {}
     try:
-        index: Any = structured.parse_json(structured.text(_folder_at_hand(model) / PIPELINE))
+        index: Any = structured.parse_json(structured.text(path))
     except (OSError, MalformedError):
         return {}
     return index if isinstance(index, dict) else {}
@@ -136,7 +139,8 @@ def weights_at_hand(place: str, held: Collection[str] = ()) -> list[Path]:
     folder = _folder_at_hand(place)
     files: list[Path] = []
     for part, kind in index_at_hand(place).items():
-        if not (isinstance(kind, list) and part.isidentifier()) or part in held:
+        is_part = isinstance(kind, list) and part.isidentifier() and part not in held
+        if not (is_part and paths.is_folder(folder / part)):
             continue
         matches = {path: WEIGHTS.fullmatch(path.name) for path in (folder / part).glob("*")}
         shards = {path: match["shard"] for path, match in matches.items() if match}

@@ -229,8 +229,8 @@ def plain_lines(name: str, text: str, prompt_names: Sequence[str]) -> Iterator[R
             yield Row(name, number, words)
     if behind:
         logger.warning(
-            "%s: flags behind prompts are read as words of these: %s; what is read is A1111's "
-            '--prompt "…" --negative_prompt "…" --seed 5',
+            "%s: flags behind prompts are read as words of the prompt: %s; heeded are those of "
+            'A1111: --prompt "…" --negative_prompt "…" --seed 5',
             name,
             ", ".join(behind),
         )

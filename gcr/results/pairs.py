@@ -237,7 +237,8 @@ def _by_score(
         return
     noise, best, raw = margin(run.attempts), best_scored(run), ranking.raw(run)
     ranked = ranking.ranked(run.attempts)
-    usual = [] if run.kept else [(best or raw, raw)]  # of what was kept, that is the user's
+    is_kept = any(attempt.image == run.kept for attempt in run.attempts)
+    usual = [] if is_kept else [(best or raw, raw)]  # of what was kept, that is the user's
     for better, other in combinations(ranked, 2) if every else usual:
         if frozenset((better.image, other.image)) in decided:
             continue

@@ -38,7 +38,6 @@ LEAST = 3
 """Settings that A1111's line has at least; one with fewer belongs to the prompt."""
 TEMPLATES = ("Template:", "Negative Template:")
 """How lines begin that Dynamic Prompts writes behind that line."""
-MOST_JSON = 1 << 15  # characters of a value in A1111's line
 LONGEST = 64  # nodes of a graph that are followed for one value
 
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -316,7 +315,7 @@ def _pairs(line: str) -> dict[str, str]:
             end = quoted.end()
         elif line.startswith(("[", "{"), start) and unread < LONGEST:
             try:
-                end += structured.JSON.raw_decode(line[start : start + MOST_JSON])[1]
+                end = structured.JSON.raw_decode(line, start)[1]
             except (ValueError, RecursionError):
                 unread += 1
         comma = line.find(",", end)

@@ -328,7 +328,7 @@ def test_a_torn_score_is_measured_again_and_a_damaged_one_is_an_error(tool):
     assert len(tool.evaluator.measured) == 13
     assert len(path.read_text().splitlines()) == 12
     path.write_text('{"score": "x"}\n')
-    with pytest.raises(GcrError, match="line 1, is damaged"):
+    with pytest.raises(GcrError, match="line 1, is damaged: a score of x"):
         Scores(Path("c"))
 
 

@@ -241,6 +241,12 @@ def test_shards_are_at_hand_where_there_is_no_whole_file(pipeline, tmp_path):
     assert all(map(torch.equal, loaded.unet.parameters(), whole.unet.parameters()))
 
 
+def test_what_can_be_no_path_has_no_weights_at_hand(tmp_path):
+    (tmp_path / "model_index.json").write_text(json.dumps({"a" * 5000: ["diffusers", "X"]}))
+    assert checkpoints.weights_at_hand(str(tmp_path)) == []
+    assert checkpoints.weights_at_hand("us/pipe\0line") == []
+
+
 linux = pytest.mark.skipif(sys.platform != "linux", reason="files are read ahead on Linux only")
 
 
@@ -274,7 +280,8 @@ def test_files_are_read_as_far_as_memory_goes(sent, tmp_path, monkeypatch, caplo
 def test_reading_ends_with_what_is_done_meanwhile(sent, tmp_path, monkeypatch):
     monkeypatch.setattr(weightfiles, "READ_AT_ONCE", 1)
     path = tmp_path / "weights"
-    path.write_bytes(bytes(10**8))
+    path.touch()
+    os.truncate(path, 10**8)
     with weightfiles.reading_ahead([path]):
         wait_for(lambda: sent)
     wait_for(lambda: not background.is_busy())

@@ -959,7 +959,7 @@ def test_what_would_be_taken_for_words_is_warned_of(tmp_path, caplog):
     (tmp_path / "a.txt").write_text("\n".join(lines))
     assert [entry.prompt for entry in promptfile.read([tmp_path / "a.txt"]).entries] == lines
     flags, remarks = caplog.messages
-    assert "flags behind prompts are read as words of these: --ar, --no, --n;" in flags
+    assert "flags behind prompts are read as words of the prompt: --ar, --no, --n;" in flags
     assert "lines that begin with # are read as prompts: 1" in remarks
     caplog.clear()
     (tmp_path / "a.txt").write_text("a fox - red -- and blue\n#1girl, solo\n")

@@ -242,6 +242,14 @@ def test_what_a_user_kept_is_preferred_to_all_that_there_was_whatever_its_score(
     assert bool(by["scored"]) is every
 
 
+def test_where_what_was_kept_is_no_more_the_critic_prefers(run):
+    folder = run()
+    before = pairs_of(folder)
+    path = folder / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "kept": "09-0.png"}))
+    assert pairs_of(folder) == before
+
+
 def test_a_rating_that_says_otherwise_wins_over_what_was_kept(run):
     folder = run()
     single.keep(folder, "00-0.png")  # the request as it is
