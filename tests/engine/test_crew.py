@@ -376,7 +376,7 @@ def test_what_rays_threads_print_is_logged_and_all_else_is_not(capsys, caplog):
     [
         (("--ray", "local"), "there is no Ray on this machine"),
         (("--workers", "2"), "--workers needs --ray"),
-        (("--ray", "local", "--workers", "0"), "'--workers'"),
+        (("--ray", "local", "--workers", "0"), "--workers should be at least 1"),
     ],
 )
 @pytest.mark.parametrize("command", ["batch", "resume"])
